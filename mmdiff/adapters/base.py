@@ -1,0 +1,85 @@
+"""A modality is four parts: reader (file -> sample), codec (sample <-> latent), conditioner (labels -> condition), network.
+
+Everything else (training, sampling, checkpoints, the command line) is shared. The codec whitens: over the training
+set its latents have zero mean and unit variance, so the core knows one scale.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor, nn
+
+from ..core.types import Condition, Masked
+
+
+class Reader(ABC):
+    """Files to samples; picklable, so that data workers can hold it."""
+
+    suffixes: tuple[str, ...]
+    """Lower-case file endings that this modality reads, with the dot."""
+
+    @abstractmethod
+    def read(self, path: Path, rng: np.random.Generator | None = None) -> Tensor:
+        """One sample ``(C, *S)`` float32, without batch.
+
+        ``rng`` makes the random choices (crop, augmentation); None means the one fixed choice used for validation.
+        Raises ``ValueError`` with a reason for a file that is corrupt, empty or holds NaN.
+        """
+
+
+class Codec(nn.Module, ABC):
+    """Samples to latents and back, and latents' sizes. Statistics and frozen weights are buffers of the module."""
+
+    channels: int
+    """C of the latent; networks take it from here."""
+
+    @abstractmethod
+    def encode(self, samples: Masked) -> Masked:
+        """``(B, C_sample, *S_sample)`` -> whitened latent ``(B, channels, *S)`` with its mask."""
+
+    @abstractmethod
+    def decode(self, latents: Masked) -> Masked:
+        """Back to samples; positions outside the mask are zero."""
+
+    @abstractmethod
+    def latent_shape(self, **size: float) -> tuple[int, ...]:
+        """``*S`` for a requested size: ``seconds=``, ``frames=, height=, width=`` or ``points=``."""
+
+    @abstractmethod
+    def save(self, sample: Tensor, path: Path) -> Path:
+        """Write one decoded sample ``(C_sample, *S_sample)`` to a file whose ending picks the format."""
+
+    @abstractmethod
+    def preview(self, samples: list[Tensor], titles: list[str], path: Path) -> Path:
+        """Write one PNG that shows several samples side by side."""
+
+    def fit(self, samples: Callable[[], Any]) -> None:
+        """Measure the whitening on the training set; ``samples()`` iterates over ``Masked`` batches. Default: nothing."""
+
+
+class Conditioner(nn.Module, ABC):
+    """Labels to a ``Condition``. A label that is absent (class -1, scalar NaN) stands for "not told"."""
+
+    dim: int
+    """D of ``Condition.vector`` and ``Condition.tokens``; 0 for none."""
+
+    @abstractmethod
+    def forward(self, labels: dict[str, Tensor]) -> Condition:
+        """``labels`` maps field names to ``(B,)`` tensors."""
+
+    @abstractmethod
+    def null(self, batch: int) -> Condition:
+        """The condition of ``batch`` samples of which nothing is told."""
+
+
+class Adapter(NamedTuple):
+    """One modality, ready to train."""
+
+    reader: Reader
+    codec: Codec
+    conditioner: Conditioner
+    network: nn.Module
+    """``network(x (B, C, *S), level (B,), cond, mask) -> (B, C, *S)``, zero at initialisation."""

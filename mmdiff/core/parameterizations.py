@@ -1,0 +1,98 @@
+"""What the network's output means, and its exact conversion to x0.
+
+    Noise     eps                                    Data      x0
+    V         alpha eps - sigma x0                   Velocity  dx_t/dt = alpha' x0 + sigma' eps
+    Karras    (sigma x0 - alpha eps) / hypot(alpha, sigma)      (EDM's F with sigma_data = 1)
+
+``gain`` is sigma |d output / d x0| at fixed x_t: |output error| = gain / sigma |x0 error|. It is finite at every
+level, and is all that a loss weighting must know of the parameterization.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from .types import Level
+
+
+class Parameterization(ABC):
+    """Exact inverses: ``denoised(x_t, target(x0, eps, ...), ...) == x0``. Levels broadcast against ``x0``."""
+
+    @abstractmethod
+    def target(self, x0: Tensor, eps: Tensor, level: Level, slope: Level) -> Tensor:
+        """What the network should put out."""
+
+    @abstractmethod
+    def denoised(self, x_t: Tensor, output: Tensor, level: Level, slope: Level) -> Tensor:
+        """The x0 that an output stands for."""
+
+    @abstractmethod
+    def gain(self, level: Level, slope: Level) -> Tensor:
+        """``sigma |d output / d x0|``, of the shape of the level."""
+
+
+class Noise(Parameterization):
+    """Predict eps (Ho et al. 2020). Undefined at alpha = 0, so it cannot be used with a zero-terminal-SNR schedule."""
+
+    def target(self, x0, eps, level, slope):
+        return eps
+
+    def denoised(self, x_t, output, level, slope):
+        return (x_t - level.sigma * output) / level.alpha
+
+    def gain(self, level, slope):
+        return level.alpha
+
+
+class Data(Parameterization):
+    """Predict x0."""
+
+    def target(self, x0, eps, level, slope):
+        return x0
+
+    def denoised(self, x_t, output, level, slope):
+        return output
+
+    def gain(self, level, slope):
+        return level.sigma
+
+
+class V(Parameterization):
+    """Predict v (Salimans & Ho 2022), for any alpha and sigma."""
+
+    def target(self, x0, eps, level, slope):
+        return level.alpha * eps - level.sigma * x0
+
+    def denoised(self, x_t, output, level, slope):
+        return (level.alpha * x_t - level.sigma * output) / (level.alpha**2 + level.sigma**2)
+
+    def gain(self, level, slope):
+        return level.alpha**2 + level.sigma**2
+
+
+class Velocity(Parameterization):
+    """Predict dx_t/dt (flow matching, Lipman et al. 2023); on ``Linear`` that is eps - x0."""
+
+    def target(self, x0, eps, level, slope):
+        return slope.alpha * x0 + slope.sigma * eps
+
+    def denoised(self, x_t, output, level, slope):
+        return (slope.sigma * x_t - level.sigma * output) / self.gain(level, slope)
+
+    def gain(self, level, slope):
+        return level.alpha * slope.sigma - level.sigma * slope.alpha
+
+
+class Karras(Parameterization):
+    """Predict the unit-variance F of EDM (Karras et al. 2022, eq. 7) with sigma_data = 1, as latents are whitened."""
+
+    def target(self, x0, eps, level, slope):
+        return (level.sigma * x0 - level.alpha * eps) / torch.hypot(level.alpha, level.sigma)
+
+    def denoised(self, x_t, output, level, slope):
+        n = torch.hypot(level.alpha, level.sigma)
+        return (level.alpha * x_t / n + level.sigma * output) / n
+
+    def gain(self, level, slope):
+        return torch.hypot(level.alpha, level.sigma)

@@ -1,0 +1,63 @@
+"""The values that every part of mmdiff exchanges.
+
+    x_t = alpha(t) x0 + sigma(t) eps,     t in [0, 1],  0 = data, 1 = noise
+
+Shapes: ``x0`` is ``(B, C, *S)`` with ``*S`` = ``T`` mel frames, ``T H W`` for video, ``N`` points.
+A time is ``(B,)``, or ``(B, T)`` where a modality has a level per frame.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Level(NamedTuple):
+    """Signal and noise amplitudes of one time (or, from ``Schedule.slope``, their derivatives in t)."""
+
+    alpha: Tensor
+    sigma: Tensor
+
+
+class Masked(NamedTuple):
+    """A padded batch: ``x`` ``(B, C, *S)`` and ``mask`` ``(B, 1, *S)`` bool, True where real; None if all is real."""
+
+    x: Tensor
+    mask: Tensor | None = None
+
+
+class Condition(NamedTuple):
+    """What a network is told: a closed vocabulary, each part optional.
+
+    ``vector`` ``(B, D)``; ``tokens`` ``(B, L, D)`` with ``tokens_mask`` ``(B, L)`` bool, True = real;
+    ``concat`` ``(B, C', *S)`` joined to the latent along its channels.
+    """
+
+    vector: Tensor | None = None
+    tokens: Tensor | None = None
+    tokens_mask: Tensor | None = None
+    concat: Tensor | None = None
+
+    @staticmethod
+    def cat(conditions: Sequence["Condition"]) -> "Condition":
+        """Join along the batch; a part must be present in all or in none."""
+        parts = {}
+        for name in Condition._fields:
+            values = [getattr(c, name) for c in conditions]
+            given = [v is not None for v in values]
+            if any(given) != all(given):
+                raise ValueError(f"conditions cannot be joined: {name!r} is given in some and missing in others")
+            parts[name] = torch.cat(values) if all(given) else None
+        return Condition(**parts)
+
+
+Denoise = Callable[[Tensor, Tensor], Tensor]
+"""``(x_t (B, C, *S), t (B,) or (B, T)) -> x0 (B, C, *S)``: all that a sampler knows of a model."""
+
+
+def expand(value: Tensor, like: Tensor) -> Tensor:
+    """Give ``(B,)`` or ``(B, T)`` the rank of ``like`` ``(B, C, T, ...)`` so that it broadcasts over the rest."""
+    if value.ndim == 2:
+        value = value.unsqueeze(1)                                    # (B, 1, T)
+    return value.reshape(value.shape + (1,) * (like.ndim - value.ndim))
