@@ -9,25 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from torch import Tensor, nn
 
 from ..core.types import Condition, Masked
-
-
-class Reader(ABC):
-    """Files to samples; picklable, so that data workers can hold it."""
-
-    suffixes: tuple[str, ...]
-    """Lower-case file endings that this modality reads, with the dot."""
-
-    @abstractmethod
-    def read(self, path: Path, rng: np.random.Generator | None = None) -> Tensor:
-        """One sample ``(C, *S)`` float32, without batch.
-
-        ``rng`` makes the random choices (crop, augmentation); None means the one fixed choice used for validation.
-        Raises ``ValueError`` with a reason for a file that is corrupt, empty or holds NaN.
-        """
+from ..data.reader import Reader
 
 
 class Codec(nn.Module, ABC):
@@ -35,6 +20,9 @@ class Codec(nn.Module, ABC):
 
     channels: int
     """C of the latent; networks take it from here."""
+
+    reading: dict[str, Any]
+    """What the codec asks of its reader, as keyword arguments (``{"sample_rate": 8000}``)."""
 
     @abstractmethod
     def encode(self, samples: Masked) -> Masked:
@@ -47,6 +35,10 @@ class Codec(nn.Module, ABC):
     @abstractmethod
     def latent_shape(self, **size: float) -> tuple[int, ...]:
         """``*S`` for a requested size: ``seconds=``, ``frames=, height=, width=`` or ``points=``."""
+
+    @abstractmethod
+    def size(self, sample: Tensor) -> dict[str, float]:
+        """The size of a sample ``(C_sample, *S_sample)`` in the words of ``latent_shape``."""
 
     @abstractmethod
     def save(self, sample: Tensor, path: Path) -> Path:

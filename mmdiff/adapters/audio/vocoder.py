@@ -1,0 +1,116 @@
+"""Log-mel spectrograms back to waveforms; Griffin-Lim needs no weights.
+
+    X <- X * A^T (M / (A X)) / A^T 1                  mel inversion, KL divergence (Lee & Seung 2001)
+    c <- STFT(ISTFT(X e^(i phi)))                     projection on consistent spectra (Griffin & Lim 1984)
+    phi <- angle(c_n - m / (1 + m) c_(n-1))           fast Griffin-Lim, momentum m (Perraudin et al. 2013)
+
+The multiplicative update keeps X >= 0, where the pseudo-inverse of A does not, and is what makes the result good.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from .mel import MelSpec
+
+
+class Vocoder(nn.Module, ABC):
+    """Log-mel ``(B, n_mels, T)`` to waveforms ``(B, 1, mel.samples(T))``; item i depends on row i alone."""
+
+    mel: MelSpec | None
+    """The settings it was made for; None where any will do."""
+
+    def ready(self) -> None:
+        """Raise ``ValueError`` with the remedy where weights are missing."""
+
+    def made_for(self, mel: MelSpec) -> "Vocoder":
+        """The vocoder for these settings; ``ValueError`` names both where they differ from its own."""
+        if difference := self.mel.difference(mel):
+            raise ValueError(
+                f"{type(self).__name__} was made for other mel settings than the codec ({difference}): it was made for "
+                f"{self.mel}, the codec has {mel}. Choose adapter.codec.mel to match, or another vocoder."
+            )
+        return self
+
+    @abstractmethod
+    def forward(self, log_mel: Tensor) -> Tensor:
+        """Waveforms, float32, not limited to [-1, 1]."""
+
+
+class GriffinLim(Vocoder):
+    """Mel inversion, then fast Griffin-Lim from a fixed random phase.
+
+    ``mel`` None takes the settings of the codec it is given to. ``momentum`` 0 is the plain algorithm.
+    """
+
+    def __init__(
+        self, mel: MelSpec | None = None, *, n_iter: int = 32, momentum: float = 0.99, inversion_iter: int = 50,
+        seed: int = 0,
+    ):
+        super().__init__()
+        if n_iter < 1 or inversion_iter < 0 or momentum < 0:
+            raise ValueError(
+                f"need n_iter >= 1, inversion_iter >= 0 and momentum >= 0, got {n_iter}, {inversion_iter}, {momentum}"
+            )
+        self.mel, self.seed = mel, seed
+        self.n_iter, self.momentum, self.inversion_iter = n_iter, momentum, inversion_iter
+        if mel is not None:
+            self.register_buffer("window", mel.window(), persistent=False)
+            self.register_buffer("basis", mel.basis(), persistent=False)
+
+    def made_for(self, mel: MelSpec) -> Vocoder:
+        if self.mel is not None:
+            return super().made_for(mel)
+        return GriffinLim(
+            mel, n_iter=self.n_iter, momentum=self.momentum, inversion_iter=self.inversion_iter, seed=self.seed
+        )
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        if self.mel is None:
+            raise ValueError("GriffinLim has no mel settings: give it some, or give it to a MelCodec")
+        frames = log_mel.shape[-1]
+        magnitude = self.invert(log_mel.float().exp())
+        phase = torch.polar(magnitude, self._first_phase(frames).to(magnitude))
+        weight = self._overlap_add(self.window.square()[:, None].expand(-1, frames)[None])
+        weight = weight.clamp(min=1e-8)                               # the window is 0 at its very start
+        previous = torch.zeros_like(phase)
+        for _ in range(self.n_iter):
+            consistent = self._stft(self._istft(phase, weight))
+            ahead = consistent - self.momentum / (1 + self.momentum) * previous
+            phase, previous = magnitude * torch.sgn(ahead), consistent
+        start = self.mel.left
+        return self._istft(phase, weight)[:, None, start : start + self.mel.samples(frames)]
+
+    def invert(self, mel: Tensor) -> Tensor:
+        """Mel ``(B, n_mels, T)`` to magnitudes ``(B, F, T)`` >= 0 with ``basis @ result`` near ``mel``."""
+        total = self.basis.sum(0)[:, None]                            # (F, 1); 0 where no filter reaches
+        scale = torch.where(total > 0, 1 / total.clamp(min=1e-12), 0)
+        x = scale * (self.basis.T @ mel)
+        for _ in range(self.inversion_iter):
+            x = x * scale * (self.basis.T @ (mel / (self.basis @ x).clamp(min=1e-12)))
+        return x if self.mel.power == 1 else x ** (1 / self.mel.power)
+
+    def _first_phase(self, frames: int) -> Tensor:
+        generator = torch.Generator().manual_seed(self.seed)
+        turns = torch.rand(frames, len(self.basis.T), generator=generator)
+        return 2 * torch.pi * turns.T                                 # frames first: a longer clip starts alike
+
+    def _stft(self, padded: Tensor) -> Tensor:
+        return torch.stft(
+            padded, self.mel.n_fft, self.mel.hop_length, window=self.window, center=False, return_complex=True
+        )
+
+    def _istft(self, spectrum: Tensor, weight: Tensor) -> Tensor:
+        pieces = torch.fft.irfft(spectrum, n=self.mel.n_fft, dim=1) * self.window[:, None]
+        return self._overlap_add(pieces) / weight
+
+    def _overlap_add(self, pieces: Tensor) -> Tensor:
+        """``(B, n_fft, T)`` -> ``(B, (T - 1) hop + n_fft)``."""
+        hop, (batch, size, frames) = self.mel.hop_length, pieces.shape
+        turns = -(-size // hop)
+        pieces = nn.functional.pad(pieces, (0, 0, 0, turns * hop - size)).transpose(1, 2)
+        out = pieces.new_zeros(batch, frames + turns - 1, hop)
+        for k in range(turns):
+            out[:, k : k + frames] += pieces[:, :, k * hop : (k + 1) * hop]
+        return out.flatten(1)[:, : (frames - 1) * hop + size]

@@ -1,0 +1,94 @@
+"""The model file: one safetensors file with the weights that generate, and in its header all that builds the model.
+
+    header.mmdiff = JSON {format, config, step, ...}         header.sha256 = hash of that JSON and of every tensor
+
+No pickle is involved in writing or reading it. A changed byte, a truncated file or a foreign class is an error that
+names the file and the fault.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from .config import MODEL_PACKAGES, ConfigError, build_adapter, build_codec, build_model
+from .model import DiffusionModel
+
+FORMAT = 1
+MODEL_FILE = "model.safetensors"
+
+
+class ModelFileError(ValueError):
+    """A model file that cannot be used, and why."""
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write so that ``path`` holds either what it held or all of ``data``, at whatever instant the machine stops."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_model(model: DiffusionModel, config: dict[str, Any], path: str | Path, **facts: Any) -> str:
+    """Write ``model`` with its resolved ``config`` and further ``facts`` (such as ``step``); gives the file's hash."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    header = json.dumps({"format": FORMAT, "config": config, **facts}, sort_keys=True)
+    digest = _digest(header, tensors)
+    write_atomic(Path(path), save(tensors, {"mmdiff": header, "sha256": digest}))
+    return digest
+
+
+def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> tuple[DiffusionModel, dict[str, Any]]:
+    """The model of a run directory or model file, ready to generate, and its header with ``sha256`` added."""
+    path = Path(path).expanduser()
+    path = path / MODEL_FILE if path.is_dir() else path
+    if not path.is_file():
+        raise ModelFileError(f"no model at {path}: a run writes it with its first checkpoint")
+    header, tensors = _read(path)
+    config = header["config"]
+    try:
+        codec, reader = build_codec(config["adapter"], allowed=MODEL_PACKAGES)
+        adapter = build_adapter(config["adapter"], codec, reader, allowed=MODEL_PACKAGES)
+        model = build_model(adapter, config["diffusion"], allowed=MODEL_PACKAGES)
+        model.load_state_dict(tensors)
+    except (ConfigError, RuntimeError, KeyError) as error:
+        raise ModelFileError(f"{path}: {error}") from error
+    return model.to(device).eval().requires_grad_(False), header
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(f"{path} is damaged or not a safetensors file: {error}") from None
+    if "mmdiff" not in metadata:
+        raise ModelFileError(f"{path} was not written by mmdiff: its header has no configuration")
+    if _digest(metadata["mmdiff"], tensors) != metadata.get("sha256"):
+        raise ModelFileError(f"{path} is damaged: its contents do not match the hash in its header")
+    header = json.loads(metadata["mmdiff"])
+    if header["format"] > FORMAT:
+        raise ModelFileError(f"{path} has format {header['format']}, this version reads up to {FORMAT}: update mmdiff")
+    return {**header, "sha256": metadata["sha256"]}, tensors
+
+
+def _digest(header: str, tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(header.encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

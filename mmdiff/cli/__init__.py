@@ -1,0 +1,49 @@
+"""The command line: ``mmdiff COMMAND [RUN] [key=value ...]``.
+
+    train    train a model, or continue a run        sample   generate from a run or a model file
+    list     what can be chosen                      doctor   what this machine has
+
+Exit codes: 0 done, 1 failed, 2 a mistake in the command or configuration, 130 interrupted (what was made is saved).
+"""
+
+import sys
+from importlib import import_module
+
+COMMANDS = ("train", "sample", "list", "doctor")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit with its code."""
+    from .. import __version__
+
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in {"-h", "--help", "help"}:
+        print(__doc__)
+        print("mmdiff train --help and mmdiff sample --help show the configuration; README.md shows the whole way.")
+        sys.exit(0)
+    if arguments[0] == "--version":
+        print(__version__)
+        sys.exit(0)
+    command, rest = arguments[0], arguments[1:]
+    if command not in COMMANDS:
+        from ..data.labels import suggest
+
+        print(f"mmdiff: no command {command!r}; {suggest(command, list(COMMANDS))}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(_run(command, rest))
+
+
+def _run(command: str, arguments: list[str]) -> int:
+    try:
+        return import_module(f".{command}", __name__).main(arguments) or 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        from .errors import message
+
+        text = message(error)
+        if text is None:
+            raise
+        print(f"mmdiff {command}: {text}", file=sys.stderr)
+        return 2

@@ -1,0 +1,34 @@
+"""``mmdiff list KIND``: what can be chosen, with one line about each."""
+
+from importlib.resources import files
+
+from ..config import ConfigError
+from ..data.labels import suggest
+
+KINDS = {
+    "adapters": "adapter", "data": "data", "diffusion": "diffusion", "schedules": "diffusion/schedule",
+    "samplers": "sampler", "guidance": "guidance", "trainers": "trainer", "experiments": "experiment",
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Print the options of one kind, or of all."""
+    for kind in arguments or KINDS:
+        if kind not in KINDS:
+            raise ConfigError(f"nothing called {kind!r} to list; {suggest(kind, list(KINDS))}")
+        print(f"{kind} (choose with {KINDS[kind]}=NAME)")
+        for name, text in options(KINDS[kind]).items():
+            print(f"  {name:<22} {text}")
+    return 0
+
+
+def options(group: str) -> dict[str, str]:
+    """Option names of a config group and the first comment line of each."""
+    root = files("mmdiff.configs").joinpath(group)
+    found = {}
+    for path in sorted(root.rglob("*.yaml")):
+        if group == "diffusion" and path.parent != root:
+            continue
+        first = path.read_text().splitlines()[0]
+        found[str(path.relative_to(root).with_suffix(""))] = first.removeprefix("#").strip()
+    return found

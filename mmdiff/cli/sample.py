@@ -1,0 +1,81 @@
+"""``mmdiff sample RUN [n=16 seed=0 cond.FIELD=VALUE requests=TABLE out=DIR sampler=... guidance=... key=value]``.
+
+RUN is a run directory or a model file. Sampler and guidance are those that the model was trained with, unless named
+(``sampler=ddim``) or changed (``sampler.steps=20``).
+"""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from ..config import ConfigError, signature
+from ..data.labels import suggest
+from .overrides import composed
+
+LATE = ("cond", "sampler", "guidance")
+SIZES = ("seconds", "frames", "height", "width", "points")
+
+
+def main(arguments: list[str]) -> int:
+    """Generate files with sidecars and a picture of them."""
+    if "-h" in arguments or "--help" in arguments:
+        print(__doc__)
+        print(OmegaConf.to_yaml(composed("sample", ["run=RUN"])))
+        return 0
+    words = [f"run={a}" if i == 0 and "=" not in a else a for i, a in enumerate(arguments)]
+    late = [w for w in words if w.startswith(tuple(f"{name}." for name in LATE))]
+    config = composed("sample", [w for w in words if w not in late])
+    if OmegaConf.is_missing(config, "run"):
+        raise ConfigError("say what to sample from: mmdiff sample RUN, a run directory or a model file")
+    if "--cfg" in arguments:
+        print(OmegaConf.to_yaml(config))
+        return 0
+
+    from ..generate import Pipeline, load
+
+    changes = OmegaConf.from_dotlist(late)
+    pipeline = load(config.run, device=config.device)
+    settings = {name: _setting(pipeline.settings[name], config, changes, name) for name in ("sampler", "guidance")}
+    pipeline = Pipeline(pipeline.model, pipeline.header, **settings)
+    requests = _requests(config, OmegaConf.to_container(changes.get("cond", OmegaConf.create())))
+    out = Path(config.out or _beside(Path(config.run))).expanduser()
+    paths = pipeline.save(requests, out, batch_size=config.batch_size, suffix=config.suffix)
+    picture = pipeline.picture(requests, paths, out / "preview.png")
+    print(f"{len(paths)} file(s) in {out}, a picture of them in {picture.name}")
+    return 0
+
+
+def _beside(run: Path) -> Path:
+    return (run if run.is_dir() else run.parent) / "samples"
+
+
+def _setting(stored: dict[str, Any], config: DictConfig, changes: DictConfig, name: str) -> dict[str, Any]:
+    """The stored node, or the chosen option, with single values changed."""
+    node = stored if config.get(name) is None else OmegaConf.to_container(config[name])
+    for key in changes.get(name, {}):
+        known = [k for k in signature(node["_target_"]) if k != "self"]
+        if key not in known:
+            raise ConfigError(f"no key '{name}.{key}'; {suggest(str(key), known)}")
+    return {**node, **OmegaConf.to_container(changes.get(name, OmegaConf.create()))}
+
+
+def _requests(config: DictConfig, cond: dict[str, Any]) -> list:
+    from ..data.folders import read_table
+    from ..generate import Request
+
+    size = {name: float(config[name]) for name in SIZES if config[name] is not None}
+    if config.requests is None:
+        if config.n < 1:
+            raise ConfigError(f"n={config.n}: ask for at least one sample")
+        return [Request(seed=config.seed + i, labels=cond, size=size) for i in range(config.n)]
+    rows = [{k: v for k, v in row.items() if v is not None} for row in read_table(config.requests)]
+    if not rows:
+        raise ConfigError(f"{config.requests} holds no request")
+    return [
+        Request(
+            seed=int(row.pop("seed", config.seed + i)), name=row.pop("name", None),
+            size={**size, **{k: float(row.pop(k)) for k in SIZES if k in row}}, labels={**cond, **row},
+        )
+        for i, row in enumerate(rows)
+    ]

@@ -1,0 +1,37 @@
+"""``mmdiff train [run=DIR] [adapter=... data=... experiment=... key=value ...] [-m] [--cfg job]``."""
+
+import os
+import sys
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, open_dict
+
+from .overrides import completed
+
+
+def main(arguments: list[str]) -> int:
+    """Compose with Hydra (sweeps and ``--cfg`` included) and train; an existing run is continued."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"                              # errors come to us, not to the screen
+    sys.argv[1:] = completed("train", arguments)
+    code = 0
+
+    @hydra.main(version_base="1.3", config_path="pkg://mmdiff.configs", config_name="train")
+    def job(config: DictConfig) -> None:
+        nonlocal code
+        from ..training.run import Interrupted, train
+
+        settings = HydraConfig.get()
+        if settings.mode == RunMode.MULTIRUN:
+            with open_dict(config):
+                config.run = f"{config.run}/{settings.job.override_dirname.replace('/', '-') or settings.job.num}"
+        try:
+            run = train(config, list(settings.overrides.task))
+            print(f"{run}: done; generate with: mmdiff sample {run} n=8")
+        except Interrupted as stop:
+            print(stop)
+            code = 130
+
+    job()
+    return code

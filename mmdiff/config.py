@@ -1,0 +1,118 @@
+"""Configuration to objects: the one place where a ``_target_`` is followed.
+
+A model file carries its configuration, so a target must be a class of an allowed package; anything else is refused by
+name before anything is imported. Values derived from other values (channels, sample rate) are passed by the caller and
+never written in YAML.
+"""
+
+import importlib
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra.utils
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from .adapters.base import Adapter, Codec, Reader
+from .core.loss import DiffusionLoss
+from .data.labels import Fields, suggest
+from .model import DiffusionModel
+
+TRAINING_PACKAGES = ("mmdiff", "torch", "lightning", "torchmetrics")
+MODEL_PACKAGES = ("mmdiff", "torch.nn")
+
+
+class ConfigError(ValueError):
+    """A mistake in the configuration, worded for the person who made it."""
+
+
+def build(node: Any, *, allowed: tuple[str, ...] = TRAINING_PACKAGES, **derived: Any) -> Any:
+    """The object that a config node describes; ``derived`` are further keyword arguments of its constructor.
+
+    Raises ``ConfigError`` for a target outside ``allowed``, an unknown argument or a value that a constructor refuses.
+    """
+    node = OmegaConf.create(node) if isinstance(node, dict) else node
+    for name in targets(node):
+        _class(name, allowed)
+    try:
+        return hydra.utils.instantiate(node, _convert_="all", **derived)
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        where = node.get("_target_", "?").rsplit(".", 1)[-1]
+        raise ConfigError(f"{where}: {cause}") from cause
+
+
+def targets(node: Any) -> Iterator[str]:
+    """All ``_target_`` values in a config."""
+    if isinstance(node, DictConfig | dict):
+        if "_target_" in node:
+            yield str(node["_target_"])
+        for key in node:
+            if not OmegaConf.is_missing(node, key):
+                yield from targets(node[key])
+    elif isinstance(node, ListConfig | list):
+        for item in node:
+            yield from targets(item)
+
+
+def signature(name: str, allowed: tuple[str, ...] = TRAINING_PACKAGES) -> dict[str, inspect.Parameter]:
+    """The named constructor parameters of a target."""
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(_class(name, allowed)).parameters
+    return {k: p for k, p in parameters.items() if p.kind not in kinds}
+
+
+def _class(name: str, allowed: tuple[str, ...]) -> type:
+    if not any(name.startswith(package + ".") for package in allowed):
+        raise ConfigError(f"_target_ {name!r} is refused: only classes of {', '.join(allowed)} may be built")
+    module, _, attribute = name.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except ImportError as error:
+        raise ConfigError(f"_target_ {name!r}: {error}") from error
+    except AttributeError:
+        known = [k for k, v in vars(importlib.import_module(module)).items() if inspect.isclass(v)]
+        raise ConfigError(f"_target_ {name!r} does not exist; {suggest(attribute, known)}") from None
+    if not inspect.isclass(found):
+        raise ConfigError(f"_target_ {name!r} is refused: it is not a class")
+    return found
+
+
+def build_codec(node: Any, *, allowed: tuple[str, ...] = TRAINING_PACKAGES) -> tuple[Codec, Reader]:
+    """Codec and reader of an ``adapter`` node: all of it that does not depend on the data."""
+    codec = build(node["codec"], allowed=allowed)
+    return codec, build(node["reader"], allowed=allowed, **codec.reading)
+
+
+def build_adapter(
+    node: Any, codec: Codec, reader: Reader, *, fields: Fields | None = None,
+    allowed: tuple[str, ...] = TRAINING_PACKAGES,
+) -> Adapter:
+    """The whole adapter; ``fields`` is what the data can tell of a sample (a model file's node has them already)."""
+    told = {} if fields is None else {"fields": {name: list(field) for name, field in fields.items()}}
+    conditioner = build(node["conditioner"], allowed=allowed, **told)
+    network = build(node["network"], allowed=allowed, channels=codec.channels, cond_dim=conditioner.dim)
+    return Adapter(reader, codec, conditioner, network)
+
+
+def build_model(
+    adapter: Adapter, diffusion: Any, *, allowed: tuple[str, ...] = TRAINING_PACKAGES
+) -> DiffusionModel:
+    """A model of an adapter and a ``diffusion`` node: schedule, parameterization, time, weight, shift."""
+    diffusion = dict(diffusion)
+    parts = {name: build(diffusion.pop(name), allowed=allowed) for name in ("schedule", "parameterization")}
+    loss_parts = {name: build(diffusion.pop(name), allowed=allowed) for name in ("time", "weight")}
+    try:
+        return DiffusionModel(adapter, **parts, loss=DiffusionLoss(**loss_parts), **diffusion)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"diffusion: {error}") from error
+
+
+def load_yaml(path: str | Path) -> DictConfig:
+    """A YAML file as a config, with an error that names it."""
+    try:
+        return OmegaConf.load(path)
+    except Exception as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error

@@ -1,0 +1,197 @@
+"""Guidance: a denoiser, a condition and its absence -> one function (x_t, t) -> x0.
+
+    ClassifierFree   x0_u + scale (x0_c - x0_u)           scale 1 = the conditional, 0 = the unconditional
+    APG              x0_c + (scale - 1) (orthogonal + eta parallel part of the difference)
+    CFGZeroStar      u* v_u + scale (v_c - u* v_u),  u* = <v_c, v_u> / |v_u|^2,  in velocities
+    Autoguidance     x0_weak + scale (x0 - x0_weak)
+
+Outside ``interval`` (in t) the conditional is used as it is, at half the cost.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from .denoiser import Denoiser
+from .parameterizations import Velocity
+from .types import Condition, Denoise, expand
+
+Interval = tuple[float, float]
+
+
+class Guidance(ABC):
+    """Binds a condition to a denoiser; the result may hold state of one trajectory and is used for one only."""
+
+    @abstractmethod
+    def __call__(
+        self, denoiser: Denoiser, cond: Condition, *, null: Condition, mask: Tensor | None = None
+    ) -> Denoise:
+        """``cond`` and ``null`` for B samples, ``mask`` ``(B, 1, *S)`` -> ``(x_t (B, C, *S), t (B,)) -> x0``."""
+
+    def told(self, labels: dict[str, Tensor]) -> "Guidance":
+        """The guidance for these labels; differs only where a second model must be told them too."""
+        return self
+
+
+class Unguided(Guidance):
+    """The conditional prediction."""
+
+    def __call__(self, denoiser, cond, *, null, mask=None):
+        return denoiser.bind(cond, mask)
+
+
+class _Contrast(Guidance):
+    """Guidance by the difference of a condition and its absence, both in one batched forward."""
+
+    def __init__(self, scale: float, interval: Interval):
+        low, high = interval
+        if not 0 <= low < high <= 1:
+            raise ValueError(f"interval must be two times with 0 <= low < high <= 1, got {tuple(interval)}")
+        if scale < 0:
+            raise ValueError(f"guidance scale must not be negative, got {scale}")
+        self.scale, self.interval = scale, (float(low), float(high))
+
+    @abstractmethod
+    def combiner(self, denoiser: Denoiser, mask: Tensor | None):
+        """``(x_t, t, x0_c, x0_u) -> x0``, made anew for each trajectory."""
+
+    def __call__(self, denoiser, cond, *, null, mask=None):
+        combine, both = self.combiner(denoiser, mask), Condition.cat([cond, null])
+        both_mask = None if mask is None else torch.cat([mask, mask])
+
+        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+            inside = self._inside(t)
+            if self.scale == 1 or inside is False:
+                return denoiser(x_t, t, cond, mask)
+            if self.scale == 0 and inside is True:
+                return denoiser(x_t, t, null, mask)
+            x0_c, x0_u = denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]), both, both_mask).chunk(2)
+            guided = combine(x_t, t, x0_c, x0_u)
+            return guided if inside is True else torch.where(expand(inside, x_t), guided, x0_c)
+
+        return denoise
+
+    def _inside(self, t: Tensor) -> bool | Tensor:
+        low, high = self.interval
+        if (low, high) == (0, 1):
+            return True
+        inside = (t >= low) & (t <= high)
+        return bool(inside.all()) if inside.all() or not inside.any() else inside
+
+
+class ClassifierFree(_Contrast):
+    """Classifier-free guidance (Ho & Salimans 2022), with an interval (Kynkaanniemi et al. 2024) and rescaling.
+
+    ``rescale`` in [0, 1] mixes in the result at the standard deviation of the conditional (Lin et al. 2024, eq. 15).
+    """
+
+    def __init__(self, scale: float = 2.0, *, interval: Interval = (0.0, 1.0), rescale: float = 0.0):
+        super().__init__(scale, interval)
+        if not 0 <= rescale <= 1:
+            raise ValueError(f"rescale must be in [0, 1], got {rescale}")
+        self.rescale = rescale
+
+    def combiner(self, denoiser, mask):
+        def combine(x_t, t, x0_c, x0_u):
+            x0 = x0_u + self.scale * (x0_c - x0_u)
+            if not self.rescale:
+                return x0
+            ratio = _std(x0_c, mask) / _std(x0, mask).clamp(min=1e-8)
+            return x0 * (self.rescale * ratio + 1 - self.rescale)
+
+        return combine
+
+
+class APG(_Contrast):
+    """Adaptive projected guidance (Sadat et al. 2024): high scales without over-saturation.
+
+    ``norm`` bounds the length of the difference (0 = no bound, in units of the latent), ``momentum`` is that of its
+    running sum (negative pushes away from earlier steps), ``eta`` keeps the part parallel to the prediction.
+    """
+
+    def __init__(
+        self, scale: float = 4.0, *, eta: float = 0.0, norm: float = 0.0, momentum: float = -0.5,
+        interval: Interval = (0.0, 1.0),
+    ):
+        super().__init__(scale, interval)
+        if norm < 0 or not -1 < momentum < 1:
+            raise ValueError(f"need norm >= 0 and -1 < momentum < 1, got {norm} and {momentum}")
+        self.eta, self.norm, self.momentum = eta, norm, momentum
+
+    def combiner(self, denoiser, mask):
+        running = None
+
+        def combine(x_t, t, x0_c, x0_u):
+            nonlocal running
+            difference = x0_c - x0_u
+            running = difference if running is None else difference + self.momentum * running
+            step = running
+            if self.norm:
+                step = step * (self.norm / _dot(step, step).sqrt().clamp(min=1e-8)).clamp(max=1)
+            parallel = _dot(step, x0_c) / _dot(x0_c, x0_c).clamp(min=1e-8) * x0_c
+            return x0_c + (self.scale - 1) * (step - (1 - self.eta) * parallel)
+
+        return combine
+
+
+class CFGZeroStar(_Contrast):
+    """CFG-Zero* (Fan et al. 2025): the unconditional velocity optimally scaled, and none at all for t > 1 - ``zero``.
+
+    For models that are still under-trained. ``zero`` is a length in t: 0.04 skips the first of 25 uniform steps.
+    """
+
+    def __init__(self, scale: float = 2.0, *, zero: float = 0.0, interval: Interval = (0.0, 1.0)):
+        super().__init__(scale, interval)
+        if not 0 <= zero < 1:
+            raise ValueError(f"zero must be in [0, 1), got {zero}")
+        self.zero = zero
+
+    def combiner(self, denoiser, mask):
+        velocity = Velocity()
+
+        def combine(x_t, t, x0_c, x0_u):
+            level, slope = denoiser.levels(t, x_t)
+            v_c, v_u = (
+                velocity.target(x0, (x_t - level.alpha * x0) / level.sigma, level, slope) for x0 in (x0_c, x0_u)
+            )
+            v_u = _dot(v_c, v_u) / _dot(v_u, v_u).clamp(min=1e-8) * v_u
+            v = v_u + self.scale * (v_c - v_u)
+            if self.zero:
+                v = torch.where(expand(t > 1 - self.zero, x_t), 0, v)
+            return velocity.denoised(x_t, v, level, slope).to(x_t.dtype)
+
+        return combine
+
+
+class Autoguidance(Guidance):
+    """Guidance by a worse model of the same kind (Karras et al. 2024): smaller, or trained for less.
+
+    ``weak_cond`` is the condition as the weak model's own conditioner gives it; None means the same as the strong one's.
+    """
+
+    def __init__(self, weak: Denoiser, *, scale: float = 2.0, weak_cond: Condition | None = None):
+        self.weak, self.scale, self.weak_cond = weak, scale, weak_cond
+
+    def __call__(self, denoiser, cond, *, null, mask=None):
+        strong, weak = denoiser.bind(cond, mask), self.weak.bind(self.weak_cond or cond, mask)
+
+        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+            if self.scale == 1:
+                return strong(x_t, t)
+            x0_weak = weak(x_t, t)
+            return x0_weak + self.scale * (strong(x_t, t) - x0_weak)
+
+        return denoise
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Inner product of each sample ``(B, 1, ...)``; padding is zero in a denoiser's output."""
+    return (a * b).flatten(1).sum(1).reshape(-1, *(1,) * (a.ndim - 1))
+
+
+def _std(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Standard deviation of each sample over its real positions ``(B, 1, ...)``."""
+    count = x[0].numel() if mask is None else _dot(mask.expand_as(x).to(x), torch.ones_like(x)).clamp(min=1)
+    mean = _dot(x, torch.ones_like(x)) / count
+    return (_dot(x, x) / count - mean**2).clamp(min=0).sqrt()

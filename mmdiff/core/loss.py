@@ -1,0 +1,48 @@
+"""The one training loss.
+
+    x_t = alpha(t) x0 + sigma(t) eps,      loss_b = mean over real positions of  w_out |output - target|^2
+
+One value a sample: a long and a short clip count alike, and the mean over a batch does not depend on how samples are
+grouped into batches or spread over ranks.
+"""
+
+import torch
+from torch import Tensor
+
+from .denoiser import Denoiser
+from .times import TimeDistribution, Uniform
+from .types import Condition, Masked, expand
+from .weightings import Uniform as UniformWeight
+from .weightings import Weighting
+
+
+class DiffusionLoss:
+    """Denoising loss with a distribution of times and a weighting (defaults: both uniform)."""
+
+    def __init__(self, time: TimeDistribution | None = None, weight: Weighting | None = None):
+        self.time, self.weight = time or Uniform(), weight or UniformWeight()
+
+    def __call__(
+        self, denoiser: Denoiser, x0: Masked, *, eps: Tensor, t: Tensor, cond: Condition | None = None
+    ) -> Tensor:
+        """Loss per sample ``(B,)`` at given noise ``eps`` ``(B, C, *S)`` and times ``t`` ``(B,)`` or ``(B, T)``.
+
+        Where ``t`` is 0 (a given, clean frame) there is no loss.
+        """
+        mask = _real(x0, t)
+        x, eps = torch.where(mask, x0.x, 0), torch.where(mask, eps, 0)
+        level, slope = denoiser.levels(t, x)
+        x_t = (level.alpha * x + level.sigma * eps).to(x.dtype)
+        target = denoiser.parameterization.target(x, eps, level, slope)
+        output = denoiser.output(x_t, t, cond, x0.mask)
+        weight = self.weight.output(denoiser.parameterization, level, slope)
+        error = torch.where(mask, weight * (output - target) ** 2, 0)
+        return error.flatten(1).sum(1) / mask.expand_as(error).flatten(1).sum(1).clamp(min=1)
+
+
+def _real(x0: Masked, t: Tensor) -> Tensor:
+    """``(B, 1, *S)``: the positions that count."""
+    mask = torch.ones_like(x0.x[:, :1], dtype=torch.bool) if x0.mask is None else x0.mask
+    return mask & expand(t > 0, x0.x) if t.ndim == 2 else mask
+
+

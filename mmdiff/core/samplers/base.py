@@ -1,0 +1,131 @@
+"""One loop for every sampler: all of them are tables of numbers.
+
+    f_k = p x_k + q x0(x_k, t_k)                       what is remembered of the k-th network call
+    z   = a' z + b'_0 f_k + b'_1 f_{k-1} + ...         correct the base (where the solver has a corrector)
+    x   = a z + b_0 f_k + b_1 f_{k-1} + ... + c noise  the next point; x0 itself after the last call
+
+The table depends on the schedule, the grid and the number of steps alone. It is made once, on the host, in float64,
+so a step costs a few element-wise operations, and never waits for the device.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..grids import Grid, Uniform
+from ..schedules import Schedule
+from ..types import Denoise, Level
+
+
+class Path(NamedTuple):
+    """Where a trajectory goes, as floats: ``n`` nodes and, in ``alpha`` and ``sigma``, the clean level (1, 0) last."""
+
+    time: list[float]
+    alpha: list[float]
+    sigma: list[float]
+    level: Callable[[Tensor], Level]
+    """Amplitudes at real node numbers i in [0, n - 1], and up to n where the grid ends at the clean level."""
+    smooth_end: bool
+    """Whether it does."""
+
+
+class Row(NamedTuple):
+    """One network call and what follows it. Combinations are (factor of the base, factors of f, newest first)."""
+
+    node: int
+    """Number of the node whose time the network is told."""
+    step: tuple[float, ...]
+    noise: float = 0.0
+    accept: bool = True
+    """Whether the new point becomes the base."""
+    correct: tuple[float, ...] | None = None
+    remember: tuple[float, float] | None = None
+    """(p, q); None remembers x0 itself."""
+
+
+class Sampler(ABC):
+    """Integrates any ``Denoise`` from pure noise to data. A value: it holds its constructor's arguments alone.
+
+    ``steps`` is the number of nodes of ``grid``, and the last step ends at the clean level. It is also the number of
+    network calls, but for solvers that say otherwise; ``calls`` is always that number.
+    """
+
+    def __init__(self, steps: int = 20, grid: Grid | None = None):
+        if steps < 1:
+            raise ValueError(f"steps must be at least 1, got {steps}")
+        self.steps, self.grid = steps, grid or Uniform()
+
+    @property
+    def calls(self) -> int:
+        """How many network calls one trajectory makes."""
+        return self.steps
+
+    @abstractmethod
+    def rows(self, path: Path) -> Sequence[Row]:
+        """The table: one row for each network call."""
+
+    def __call__(
+        self, denoise: Denoise, x1: Tensor, schedule: Schedule,
+        noise: Callable[[int], Tensor] | None = None, progress: Callable[[int], None] | None = None,
+    ) -> Tensor:
+        """x0 from ``x1`` ``(B, C, *S)``, float32 or float64, which is pure noise of std ``sigma(1)``.
+
+        ``noise(i)`` gives the i-th injected standard normal of the shape of ``x1``; only stochastic samplers ask.
+        ``progress(k)`` is called after the k-th network call, from 0.
+        """
+        if x1.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"the state of a sampler is float32 or float64, got {x1.dtype}: only the network runs lower")
+        time, rows = _table(self, schedule)
+        if noise is None and any(row.noise for row in rows):
+            raise ValueError(
+                f"{type(self).__name__} is stochastic: pass noise=, a function i -> standard normal of the shape of x1 "
+                "(or choose a deterministic sampler, or eta=0)"
+            )
+        times = torch.tensor([time[row.node] for row in rows], dtype=x1.dtype, device=x1.device)
+        depth = max(max(len(row.step), len(row.correct or ())) for row in rows) - 1
+        x, base, memory, drawn = x1, x1, [], 0
+        for k, row in enumerate(rows):
+            x0 = denoise(x, times[k].expand(len(x))).to(x.dtype)
+            field = x0 if row.remember is None else combine(row.remember, x, [x0])
+            memory = [field, *memory[: depth - 1]]
+            if row.correct is not None:
+                base = combine(row.correct, base, memory)
+            x = combine(row.step, base, memory)
+            if row.noise:
+                x.add_(noise(drawn), alpha=row.noise)
+                drawn += 1
+            if row.accept:
+                base = x
+            if progress is not None:
+                progress(k)
+        return x
+
+
+def combine(factors: tuple[float, ...], base: Tensor, fields: list[Tensor]) -> Tensor:
+    """``factors[0] base + factors[1] fields[0] + ...``, a new tensor."""
+    x = base * factors[0]
+    for factor, field in zip(factors[1:], fields, strict=False):
+        x.add_(field, alpha=factor)
+    return x
+
+
+@lru_cache(maxsize=128)
+def _table(sampler: Sampler, schedule: Schedule) -> tuple[list[float], list[Row]]:
+    path = trace(schedule, sampler.grid, sampler.steps)
+    return path.time, list(sampler.rows(path))
+
+
+def trace(schedule: Schedule, grid: Grid, steps: int) -> Path:
+    """The path that ``grid`` takes through ``schedule``."""
+    time, spacing = grid(schedule, steps), grid.spacing(schedule, steps)
+
+    def level(i: Tensor) -> Level:
+        return schedule.level(grid.time(i * spacing, schedule))
+
+    end = schedule.level(grid.time(torch.ones((), dtype=torch.float64), schedule))
+    alpha, sigma = schedule.level(time)
+    return Path(time.tolist(), [*alpha.tolist(), 1.0], [*sigma.tolist(), 0.0], level, float(end.sigma) == 0)

@@ -1,0 +1,50 @@
+"""The ODE in half log-SNR, lambda = log(alpha / sigma), solved exactly but for x0 (Lu et al. 2022b, eq. 8):
+
+    x_s = (sigma_s / sigma_t) x_t + alpha_s (1 - e^-h) <x0>,     h = lambda_s - lambda_t
+    <x0> = mean of x0(lambda) over [lambda_t, lambda_s] under the density ~ e^lambda
+
+Solvers differ in how they estimate <x0> from a few values. At the ends lambda is infinite (sigma = 0 or alpha = 0): a
+value there cannot be interpolated and is left out, and a step that starts or ends there takes the newest value as it is.
+"""
+
+import math
+
+import numpy as np
+
+from .base import Path
+
+_X, _W = np.polynomial.legendre.leggauss(24)
+
+
+def half_log_snr(path: Path) -> list[float]:
+    """lambda of every node, and +inf of the clean level."""
+    return [
+        math.inf if sigma == 0 else -math.inf if alpha == 0 else math.log(alpha / sigma)
+        for alpha, sigma in zip(path.alpha, path.sigma, strict=True)
+    ]
+
+
+def lagrange(nodes: list[float], at: np.ndarray) -> np.ndarray:
+    """Weights ``(len(nodes), *at.shape)`` of the polynomial through ``nodes``; infinite nodes are left out."""
+    finite = [k for k, node in enumerate(nodes) if math.isfinite(node)]
+    weights = np.zeros((len(nodes), *np.shape(at)))
+    for k in finite:
+        weights[k] = np.prod([(at - nodes[j]) / (nodes[k] - nodes[j]) for j in finite if j != k], axis=0)
+    return weights
+
+
+def mean(nodes: list[float], start: float, end: float, *, midpoint: bool = False) -> list[float]:
+    """Weights of <x0> on values at ``nodes`` (newest first): the interpolation's exact mean, or its value at the midpoint."""
+    if not math.isfinite(end - start):
+        return [1.0] + [0.0] * (len(nodes) - 1)
+    if midpoint:
+        return lagrange(nodes, np.array((start + end) / 2)).tolist()
+    at = (start + end) / 2 + (end - start) / 2 * _X
+    density = _W * np.exp(at - end)
+    return (lagrange(nodes, at) @ (density / density.sum())).tolist()
+
+
+def step(path: Path, lam: list[float], i: int, k: int, weights: list[float]) -> tuple[float, ...]:
+    """The factors of a step from node ``i`` to node ``k`` whose <x0> has these ``weights``."""
+    gain = -path.alpha[k] * math.expm1(lam[i] - lam[k])
+    return (path.sigma[k] / path.sigma[i], *(gain * w for w in weights))

@@ -1,0 +1,47 @@
+"""One batch for every modality: padded samples, their mask, labels and the draws that key their randomness."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..core.types import Masked
+
+
+class Item(NamedTuple):
+    """One sample ``(C, *S)`` with its raw labels and the number of its draw in the training stream."""
+
+    sample: Tensor
+    labels: dict[str, str | float | None]
+    draw: int
+
+
+class Batch(NamedTuple):
+    """Samples ``(B, C, *S)`` with mask, encoded labels ``(B,)`` a field, and draws ``(B,)`` int64."""
+
+    samples: Masked
+    labels: dict[str, Tensor]
+    draws: Tensor
+
+
+def pad(samples: list[Tensor]) -> Masked:
+    """Samples ``(C, *S)`` of any sizes, padded at the end of every axis to the largest; mask None if all are alike."""
+    shapes = [s.shape[1:] for s in samples]
+    if len(set(shapes)) == 1:
+        return Masked(torch.stack(samples))
+    size = [max(axis) for axis in zip(*shapes, strict=True)]
+    x = samples[0].new_zeros(len(samples), samples[0].shape[0], *size)
+    mask = torch.zeros(len(samples), 1, *size, dtype=torch.bool)
+    for i, sample in enumerate(samples):
+        box = tuple(slice(n) for n in sample.shape[1:])
+        x[(i, slice(None), *box)] = sample
+        mask[(i, slice(None), *box)] = True
+    return Masked(x, mask)
+
+
+def unpad(samples: Masked) -> list[Tensor]:
+    """The inverse of ``pad``."""
+    if samples.mask is None:
+        return list(samples.x)
+    boxes = [tuple(slice(int(n) + 1) for n in m[0].nonzero().amax(0)) for m in samples.mask]
+    return [x[(slice(None), *box)] for x, box in zip(samples.x, boxes, strict=True)]

@@ -1,0 +1,85 @@
+"""What training asks of a data source, and how one is split."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from .labels import Fields, Label, suggest
+
+
+class Dataset(ABC):
+    """Labelled samples by index; picklable, so that data workers can hold it."""
+
+    fields: Fields
+    """What can be told of a sample: class names, or the (low, high) of a scalar, by field name."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many samples there are."""
+
+    @abstractmethod
+    def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
+        """Sample ``(C, *S)`` and its labels; ``rng`` makes the random choices, None the fixed one of validation."""
+
+    @abstractmethod
+    def name(self, index: int) -> str:
+        """A stable name, such as the path below the root."""
+
+    def column(self, index: int) -> dict[str, Label]:
+        """All that is known of a sample without reading it; a split may use what no condition does."""
+        return {}
+
+    def report(self) -> dict:
+        """What was kept and what was skipped, with reasons."""
+        return {"kept": len(self), "skipped": []}
+
+
+class Subset(Dataset):
+    """Some samples of a data set."""
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int]):
+        self.dataset, self.indices, self.fields = dataset, list(indices), dataset.fields
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
+        return self.dataset.read(self.indices[index], rng)
+
+    def name(self, index: int) -> str:
+        return self.dataset.name(self.indices[index])
+
+    def column(self, index: int) -> dict[str, Label]:
+        return self.dataset.column(self.indices[index])
+
+
+def split(dataset: Dataset, val: float | Mapping[str, Sequence[Label]]) -> tuple[Dataset, Dataset]:
+    """Training and validation part.
+
+    A number holds out that share of samples, picked by the hash of their names, so that adding files moves none across.
+    A mapping such as ``{index: [0, 1, 2]}`` holds out the samples whose columns have those values.
+    """
+    if isinstance(val, Mapping):
+        held = [i for i in range(len(dataset)) if _matches(dataset.column(i), val)]
+        if not held:
+            raise ValueError(f"no sample has {dict(val)}: nothing would be held out for validation")
+    elif 0 <= val < 1:
+        order = sorted(range(len(dataset)), key=lambda i: hashlib.sha256(dataset.name(i).encode()).digest())
+        held = sorted(order[: max(round(val * len(dataset)), int(val > 0 and len(dataset) > 1))])
+    else:
+        raise ValueError(f"loader.val is a share in [0, 1) or a mapping of columns to values, got {val!r}")
+    chosen = set(held)
+    rest = [i for i in range(len(dataset)) if i not in chosen]
+    if not rest:
+        raise ValueError(f"all {len(dataset)} samples are held out for validation (loader.val={val}): none is left")
+    return Subset(dataset, rest), Subset(dataset, held)
+
+
+def _matches(columns: Mapping[str, Label], wanted: Mapping[str, Sequence[Label]]) -> bool:
+    for name in wanted:
+        if name not in columns:
+            raise ValueError(f"loader.val names the column {name!r}; {suggest(name, list(columns))}")
+    return all(str(columns[name]) in {str(v) for v in values} for name, values in wanted.items())

@@ -1,0 +1,78 @@
+"""Data sets to batches: training draws and validation passes."""
+
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from ..core.rng import Purpose, stream
+from ..core.types import Masked
+from .batch import Batch, Item, pad
+from .dataset import Dataset
+from .labels import Fields, encode_labels
+from .stream import Key, Stream
+
+
+class Loading:
+    """How data are loaded: ``batch_size`` of one optimizer step over all devices, ``workers`` processes a device,
+    ``val``: the part held out (see ``data.dataset.split``), ``val_samples``: how many of it are scored at most."""
+
+    def __init__(
+        self, *, batch_size: int = 64, workers: int = 0, val: float | dict = 0.05, val_samples: int = 256
+    ):
+        if batch_size < 1 or workers < 0 or val_samples < 0:
+            raise ValueError(
+                f"need batch_size >= 1, workers >= 0 and val_samples >= 0, got {batch_size}, {workers}, {val_samples}"
+            )
+        self.batch_size, self.workers, self.val, self.val_samples = batch_size, workers, val, val_samples
+
+
+class _Draws(TorchDataset):
+    """Items keyed by (draw, index); draw None is a validation read."""
+
+    def __init__(self, dataset: Dataset, seed: int, random: bool):
+        self.dataset, self.seed, self.random = dataset, seed, random
+
+    def __getitem__(self, key: Key) -> Item:
+        draw, index = key
+        rng = stream(self.seed, draw, Purpose.AUGMENT) if self.random else None
+        sample, labels = self.dataset.read(index, rng)
+        return Item(sample, labels, draw)
+
+
+class _Collate:
+    def __init__(self, fields: Fields):
+        self.fields = fields
+
+    def __call__(self, items: list[Item]) -> Batch:
+        labels = encode_labels(self.fields, [item.labels for item in items])
+        return Batch(pad([item.sample for item in items]), labels, torch.tensor([item.draw for item in items]))
+
+
+def train_loader(dataset: Dataset, order: Stream, *, workers: int = 0, pin_memory: bool = False) -> DataLoader:
+    """Endless training batches in the order of a stream."""
+    return DataLoader(
+        _Draws(dataset, order.seed, random=True), batch_sampler=order, collate_fn=_Collate(dataset.fields),
+        num_workers=workers, pin_memory=pin_memory,
+    )
+
+
+def eval_loader(
+    dataset: Dataset, batch_size: int, *, limit: int | None = None, rank: int = 0, world: int = 1, workers: int = 0
+) -> DataLoader:
+    """One pass in order without random choices; rank r of W gets every W-th batch. The draw is the index."""
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    batches = [[(i, i) for i in range(k, min(k + batch_size, count))] for k in range(0, count, batch_size)]
+    return DataLoader(
+        _Draws(dataset, 0, random=False), batch_sampler=batches[rank::world], collate_fn=_Collate(dataset.fields),
+        num_workers=workers,
+    )
+
+
+def samples(dataset: Dataset, batch_size: int = 32, *, limit: int | None = 2048) -> Iterator[Masked]:
+    """Batches of samples alone, spread evenly over the data set: what a codec measures its whitening on."""
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    chosen = [i * len(dataset) // count for i in range(count)]
+    for k in range(0, count, batch_size):
+        yield pad([dataset.read(i)[0] for i in chosen[k : k + batch_size]])

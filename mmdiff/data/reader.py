@@ -1,0 +1,22 @@
+"""What opens the files of a modality."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+
+class Reader(ABC):
+    """Files to samples; picklable, so that data workers can hold it."""
+
+    suffixes: tuple[str, ...]
+    """Lower-case file endings that this modality reads, with the dot."""
+
+    @abstractmethod
+    def read(self, path: Path, rng: np.random.Generator | None = None) -> Tensor:
+        """One sample ``(C, *S)`` float32, without batch.
+
+        ``rng`` makes the random choices (crop, augmentation); None means the one fixed choice used for validation.
+        Raises ``ValueError`` with a reason for a file that is corrupt, empty or holds NaN.
+        """

@@ -1,0 +1,172 @@
+"""Generation jobs: requests in, files with sidecars out.
+
+Requests of one size run in micro-batches of exactly ``batch_size`` (the last one filled up by repetition), so an item
+is the same file whatever else the job holds. A file appears under its name only when complete, and its sidecar after
+it; a job that was interrupted makes what is missing, and nothing twice.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from . import __version__
+from .checkpoint import load_model, write_atomic
+from .config import MODEL_PACKAGES, build
+from .core.guidance import Guidance
+from .core.samplers import Sampler
+from .data.labels import Label, encode_labels
+from .model import DiffusionModel
+
+BATCH = 16
+"""The largest micro-batch that is chosen for the user."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One item: its labels, its seed, and its size where it differs from the model's own."""
+
+    seed: int = 0
+    labels: dict[str, Label] = field(default_factory=dict)
+    size: dict[str, float] = field(default_factory=dict)
+    name: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The labels in a few words."""
+        return " ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in self.labels.values() if v is not None)
+
+
+class Pipeline:
+    """A trained model with its sampler and guidance, as ``mmdiff.load`` gives it."""
+
+    def __init__(
+        self, model: DiffusionModel, header: dict[str, Any], *, sampler: dict | None = None,
+        guidance: dict | None = None,
+    ):
+        self.model, self.header = model, header
+        self.settings = {
+            "sampler": dict(sampler or header["config"]["sampler"]),
+            "guidance": dict(guidance or header["config"]["guidance"]),
+        }
+        self.sampler: Sampler = build(self.settings["sampler"], allowed=MODEL_PACKAGES)
+        self.guidance: Guidance = build(self.settings["guidance"], allowed=MODEL_PACKAGES)
+
+    @property
+    def size(self) -> dict[str, float]:
+        """The size of a sample where a request names none: the median of the training set."""
+        return dict(self.header["config"]["size"])
+
+    def sample(
+        self, n: int = 1, seed: int = 0, *, cond: dict[str, Label] | None = None, batch_size: int | None = None, **size: float
+    ) -> list[Tensor]:
+        """``n`` samples ``(C, *S)`` with the seeds ``seed .. seed + n - 1``; ``size`` such as ``seconds=1.5``.
+
+        ``batch_size`` (default: ``n``, at most 16) fixes the arithmetic to the last bit, besides the seeds.
+        """
+        requests = [Request(seed=seed + i, labels=cond or {}, size=size) for i in range(n)]
+        made = dict(self.run(requests, batch_size or min(n, BATCH)))
+        return [made[i] for i in range(n)]
+
+    def save(
+        self, requests: Sequence[Request], out: str | Path, *, batch_size: int | None = None, suffix: str | None = None
+    ) -> list[Path]:
+        """Write one file and one JSON sidecar a request into the folder ``out``; what is there already is kept."""
+        out, batch_size = Path(out).expanduser(), batch_size or min(len(requests), BATCH)
+        out.mkdir(parents=True, exist_ok=True)
+        suffix = suffix or self.model.codec.suffix
+        names = [self._name(i, request) for i, request in enumerate(requests)]
+        if len(set(names)) < len(names):
+            raise ValueError("two requests have the same name")
+        paths = [out / (name + suffix) for name in names]
+        facts = [self._facts(r, p, batch_size) for r, p in zip(requests, paths, strict=True)]
+        todo = [i for i, (path, fact) in enumerate(zip(paths, facts, strict=True)) if not _done(path, fact)]
+        if len(todo) < len(requests):
+            print(f"{len(requests) - len(todo)} of {len(requests)} are there already")
+        for k, sample in self.run([requests[i] for i in todo], batch_size):
+            path, fact = paths[todo[k]], facts[todo[k]]
+            _sidecar(path).unlink(missing_ok=True)
+            partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+            try:
+                self.model.codec.save(sample, partial)
+                os.replace(partial, path)
+            finally:
+                partial.unlink(missing_ok=True)
+            write_atomic(_sidecar(path), json.dumps(fact, indent=1).encode())
+        return paths
+
+    def picture(self, requests: Sequence[Request], paths: Sequence[Path], out: Path) -> Path:
+        """One PNG that shows the first samples of a job."""
+        shown = list(zip(requests, paths, strict=True))[:BATCH]
+        samples = [self.model.reader.read(path) for _, path in shown]
+        return self.model.codec.preview(samples, [request.title for request, _ in shown], out)
+
+    def run(
+        self, requests: Sequence[Request], batch_size: int, *, show_progress: bool = True
+    ) -> Iterator[tuple[int, Tensor]]:
+        """(position, sample) of every request, those of one size together, as they are made."""
+        encode_labels(self.model.conditioner.fields, [r.labels for r in requests])     # refuse before any work
+        groups: dict[tuple, list[int]] = {}
+        for i, request in enumerate(requests):
+            groups.setdefault(tuple(sorted({**self.size, **request.size}.items())), []).append(i)
+        for size in groups:
+            self.model.codec.latent_shape(**dict(size))
+        with tqdm(total=len(requests), unit="item", disable=not requests or not show_progress) as bar:
+            for size, members in groups.items():
+                for k in range(0, len(members), batch_size):
+                    part = members[k : k + batch_size]
+                    yield from self._batch([requests[i] for i in part], part, dict(size), batch_size, bar)
+
+    def _batch(self, requests: list[Request], positions: list[int], size: dict, batch_size: int, bar: tqdm):
+        def progress(call: int) -> None:
+            bar.set_postfix_str(f"network call {call + 1}/{self.sampler.calls}")
+
+        rows = [requests[i % len(requests)] for i in range(batch_size)]
+        samples = self.model.generate(
+            [r.labels for r in rows], [r.seed for r in rows], size=size, sampler=self.sampler,
+            guidance=self.guidance, progress=progress,
+        )
+        for position, sample in zip(positions, samples, strict=False):
+            if not torch.isfinite(sample).all():
+                raise FloatingPointError(f"the sample with seed {requests[0].seed} holds NaN: is the model trained?")
+            yield position, sample
+        bar.update(len(positions))
+
+    def _name(self, index: int, request: Request) -> str:
+        labels = "_".join(f"{k}-{v}" for k, v in request.labels.items() if v is not None)
+        name = request.name or "_".join(filter(None, [f"{index:04d}", labels, f"seed{request.seed}"]))
+        return "".join(c if c.isalnum() or c in "-_.+" else "-" for c in name)
+
+    def _facts(self, request: Request, path: Path, batch_size: int) -> dict[str, Any]:
+        return {
+            "file": path.name, "labels": request.labels, "seed": request.seed, "size": {**self.size, **request.size},
+            **self.settings, "batch_size": batch_size, "model": self.header["sha256"], "step": self.header.get("step"),
+            "mmdiff": __version__, "torch": torch.__version__,
+        }
+
+
+def load(path: str | Path, *, device: str | None = None, **settings: Any) -> Pipeline:
+    """The pipeline of a run directory (also while it trains) or a single model file.
+
+    ``device`` defaults to the GPU where there is one; ``sampler`` and ``guidance`` replace the model's own settings.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model, header = load_model(path, device=device)
+    return Pipeline(model, header, **settings)
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _done(path: Path, facts: dict[str, Any]) -> bool:
+    try:
+        return path.exists() and json.loads(_sidecar(path).read_text()) == json.loads(json.dumps(facts))
+    except (OSError, json.JSONDecodeError):
+        return False

@@ -1,0 +1,114 @@
+"""A modality's parts and a formulation, joined: what is trained, saved and sampled. Usable without Lightning.
+
+    loss:      labels -> hidden at random -> condition;   sample -> latent x0;   eps, t keyed by (seed, draw)
+    generate:  x1 = hypot(alpha(1), sigma(1)) eps  ->  sampler over guidance(denoiser, condition)  ->  decode
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .adapters.base import Adapter
+from .core.denoiser import Denoiser
+from .core.guidance import Guidance, Unguided
+from .core.loss import DiffusionLoss
+from .core.parameterizations import Parameterization
+from .core.rng import Purpose, normal, uniform
+from .core.samplers import Auto, Sampler
+from .core.schedules import Schedule, Shifted
+from .core.types import Masked
+from .data.batch import Batch
+from .data.labels import Label, encode_labels
+
+
+class DiffusionModel(nn.Module):
+    """One modality under one formulation. ``shift`` multiplies sigma / alpha of the whole schedule."""
+
+    def __init__(
+        self, adapter: Adapter, *, schedule: Schedule, parameterization: Parameterization,
+        loss: DiffusionLoss | None = None, shift: float = 1.0,
+    ):
+        super().__init__()
+        self.reader, self.codec, self.conditioner = adapter.reader, adapter.codec, adapter.conditioner
+        schedule = schedule if shift == 1 else Shifted(schedule, shift)
+        self.denoiser = Denoiser(adapter.network, schedule, parameterization)
+        self.diffusion_loss = loss or DiffusionLoss()
+        self.codec.requires_grad_(False)
+
+    @property
+    def trainable(self) -> nn.ModuleDict:
+        """What training changes, and an average of weights is taken over."""
+        return nn.ModuleDict({"network": self.denoiser.network, "conditioner": self.conditioner})
+
+    def replaced(self, trainable: nn.ModuleDict) -> "DiffusionModel":
+        """The same model with other trainable parts (an average of them, say); everything else is shared."""
+        model, denoiser = copy.copy(self), copy.copy(self.denoiser)
+        model._modules, denoiser._modules = dict(self._modules), dict(self.denoiser._modules)
+        denoiser.network, model.conditioner = trainable["network"], trainable["conditioner"]
+        model.denoiser = denoiser
+        return model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.denoiser.parameters()).device
+
+    def loss(self, batch: Batch, seed: int, *, batch_size: int | None = None) -> Tensor:
+        """Training loss per sample ``(B,)``; noise, time and hidden labels are fixed by (seed, draw).
+
+        ``batch_size`` is the number of draws of one optimizer step, of which stratified times take one each.
+        """
+        x0, labels = self._encode(batch)
+        count = batch_size or len(batch.draws)
+        u = uniform(seed, batch.draws, Purpose.TIME)[:, 0]
+        schedule = self.denoiser.schedule
+        t = self.diffusion_loss.time.draw(u, schedule, index=batch.draws.cpu() % count, count=count)
+        eps = normal(seed, batch.draws, Purpose.NOISE, x0)
+        labels = self.conditioner.hide(labels, uniform(seed, batch.draws, Purpose.DROP, 1 + len(labels)))
+        return self._loss(x0, labels, eps, t)
+
+    @torch.no_grad()
+    def validation_loss(self, batch: Batch, quantiles: int = 8) -> Tensor:
+        """Losses ``(B, quantiles)`` at the mid-quantiles of the time distribution, with noise fixed by the draw alone:
+        two evaluations of one set of weights are equal bit for bit."""
+        x0, labels = self._encode(batch)
+        eps = normal(0, batch.draws, Purpose.VALIDATION, x0)
+        u = (torch.arange(quantiles, dtype=torch.float64) + 0.5) / quantiles
+        times = self.diffusion_loss.time.quantile(u, self.denoiser.schedule)
+        return torch.stack([self._loss(x0, labels, eps, t.expand(len(eps))) for t in times], 1)
+
+    def _encode(self, batch: Batch) -> tuple[Masked, dict[str, Tensor]]:
+        with torch.no_grad():
+            return self.codec.encode(batch.samples), batch.labels
+
+    def _loss(self, x0: Masked, labels: dict[str, Tensor], eps: Tensor, t: Tensor) -> Tensor:
+        t = t.to(device=x0.x.device, dtype=torch.float32)
+        cond = self.conditioner(labels)
+        return self.diffusion_loss(self.denoiser, x0, eps=eps, t=t, cond=cond)
+
+    @torch.no_grad()
+    def generate(
+        self, labels: Sequence[dict[str, Label]], seeds: Sequence[int], *, size: dict[str, float],
+        sampler: Sampler | None = None, guidance: Guidance | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Tensor]:
+        """Samples ``(C, *S)`` on the CPU, one for each row of labels, all of one size (such as ``{"seconds": 1.0}``).
+
+        All that is random in sample i is fixed by ``seeds[i]``.
+        """
+        sampler, guidance = sampler or Auto(), guidance or Unguided()
+        encoded = {k: v.to(self.device) for k, v in encode_labels(self.conditioner.fields, labels).items()}
+        shape = (len(labels), self.codec.channels, *self.codec.latent_shape(**size))
+        like, draws = Masked(torch.empty(shape, device=self.device)), torch.zeros(len(labels), dtype=torch.int64)
+
+        def noise(part: int, purpose: Purpose = Purpose.INJECT) -> Tensor:
+            return normal(list(seeds), draws, purpose, like, part)
+
+        cond, null = self.conditioner(encoded), self.conditioner.null(len(labels))
+        denoise = guidance.told(encoded)(self.denoiser, cond, null=null)
+        end = self.denoiser.schedule.level(torch.ones((), dtype=torch.float64))
+        x1 = float(torch.hypot(*end)) * noise(0, Purpose.START)
+        x0 = sampler(denoise, x1, self.denoiser.schedule, noise, progress)
+        return list(self.codec.decode(Masked(x0)).x.float().cpu())

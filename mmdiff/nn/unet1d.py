@@ -1,0 +1,100 @@
+"""A 1-D U-Net: channels are features (the mel bands of a spectrogram), convolutions run over time.
+
+    level i has base multipliers[i] channels and ceil(T / 2^i) frames
+    down   h_i = Conv^n(h),  h = stride-2 conv(h_i)          up   h = Conv^n([repeat(h, 2), h_i])
+    bottom h = Conv^n(Attention(Conv^n(h)))
+
+(Ronneberger et al. 2015; blocks of Dhariwal & Nichol 2021.) Halving rounds up, and doubling is cut to the length of the
+skip, so every length is accepted as it is: zeros past the end are what the convolution would see of padding anyway.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from einops import repeat
+from torch import Tensor, nn
+
+from .attention import check_backend
+from .blocks import AttentionBlock, ConvBlock, hide, zero
+from .embeddings import Embedding, angles
+from .inputs import Given, Intake
+
+
+class UNet1d(nn.Module):
+    """``(x (B, channels, T), level (B,), cond, mask (B, 1, T)) -> (B, channels, T)``, any T; zero at initialisation.
+
+    ``blocks`` convolution blocks a level, each way; ``groups`` of the normalisation divide every width. The embedding
+    of level and condition has 4 base channels. ``tokens`` adds cross-attention to ``cond.tokens`` at the bottom,
+    ``concat_channels`` joins as many channels of ``cond.concat`` to x. Padded positions come out as 0.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        cond_dim: int,
+        *,
+        base: int = 64,
+        multipliers: Sequence[int] = (1, 2, 3),
+        blocks: int = 1,
+        heads: int = 4,
+        groups: int = 8,
+        tokens: bool = False,
+        concat_channels: int = 0,
+        backend: str = "auto",
+    ):
+        super().__init__()
+        if blocks < 1 or not multipliers or base % groups:
+            raise ValueError(
+                "need at least one block and one multiplier, and groups that divide base; got "
+                f"blocks={blocks}, multipliers={tuple(multipliers)}, base={base}, groups={groups}"
+            )
+        *widths, bottom = [base * m for m in multipliers]
+        emb_dim = 4 * base
+        self.intake = Intake(channels, cond_dim, concat_channels=concat_channels, tokens=tokens)
+        self.head_dim = bottom // heads
+
+        def stack(c_in: int, c_out: int) -> nn.ModuleList:
+            sizes = [c_in] + [c_out] * blocks
+            return nn.ModuleList(ConvBlock(a, b, emb_dim, groups=groups) for a, b in zip(sizes, sizes[1:], strict=False))
+
+        self.embedding = Embedding(emb_dim, cond_dim)
+        self.stem = nn.Conv1d(self.intake.width, base * multipliers[0], 3, padding=1)
+        self.down = nn.ModuleList(stack(c, c) for c in widths)
+        self.halve = nn.ModuleList(
+            nn.Conv1d(a, b, 3, stride=2, padding=1) for a, b in zip(widths, [*widths[1:], bottom], strict=True)
+        )
+        self.enter, self.leave = stack(bottom, bottom), stack(bottom, bottom)
+        self.attention = AttentionBlock(
+            bottom, heads, context_dim=cond_dim if tokens else None, backend=check_backend(backend)
+        )
+        self.up = nn.ModuleList(
+            stack(below + c, c) for below, c in reversed(list(zip([*widths[1:], bottom], widths, strict=True)))
+        )
+        self.norm = nn.Identity()
+        self.out = zero(nn.Conv1d(base * multipliers[0], channels, 3, padding=1))
+
+    def forward(self, x: Tensor, level: Tensor, cond: Given | None = None, mask: Tensor | None = None) -> Tensor:
+        inputs = self.intake(x, cond, mask)
+        embedding = self.embedding(level, inputs.vector)
+
+        h, skips = self.stem(inputs.x), []
+        for stack, halve in zip(self.down, self.halve, strict=True):
+            h = run(stack, h, embedding, mask)
+            skips.append((h, mask))
+            h, mask = halve(hide(h, mask)), None if mask is None else mask[..., ::2]
+        h = run(self.enter, h, embedding, mask)
+        turns = angles(torch.arange(h.shape[-1], device=h.device), self.head_dim)
+        h = self.attention(h, inputs, mask=mask, angles=turns)
+        h = run(self.leave, h, embedding, mask)
+        for stack in self.up:
+            skip, mask = skips.pop()
+            h = repeat(h, "b c t -> b c (t two)", two=2)[..., : skip.shape[-1]]
+            h = run(stack, torch.cat([h, skip], dim=1), embedding, mask)
+        return hide(self.out(hide(h, mask)), mask)
+
+
+def run(stack: nn.ModuleList, h: Tensor, embedding: Tensor, mask: Tensor | None) -> Tensor:
+    """One level's blocks in turn."""
+    for block in stack:
+        h = block(h, embedding, mask)
+    return h

@@ -1,0 +1,1 @@
+"""Lightning meets the model here, and nowhere else."""

@@ -1,0 +1,120 @@
+"""What happens every n optimizer steps: validation, previews, checkpoints. In this order, so that a checkpoint at a
+step comes after all else of that step, and a resumed run neither repeats nor misses anything."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_info
+from torch.utils.data import DataLoader
+
+from ..checkpoint import MODEL_FILE, save_model
+from .checkpoints import checkpoint_path, prune
+from .module import TrainingModule
+
+
+class Every(L.Callback):
+    """Calls ``act`` after every ``steps`` optimizer steps (0 = never), once a step however many batches it has."""
+
+    def __init__(self, steps: int):
+        self.steps, self._done = steps, -1
+
+    def on_train_start(self, trainer: L.Trainer, module: TrainingModule) -> None:
+        self._done = trainer.global_step
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: TrainingModule, *args: Any) -> None:
+        step = trainer.global_step
+        if step != self._done and self.due(trainer, step):
+            self.act(trainer, module, step)
+        self._done = step
+
+    def due(self, trainer: L.Trainer, step: int) -> bool:
+        """Whether to act after this step."""
+        return bool(self.steps) and (step % self.steps == 0 or step == trainer.max_steps)
+
+    def act(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
+        """What is done."""
+
+
+class Validation(Every):
+    """Held-out loss of the averaged weights on fixed noise at fixed quantiles of t: ``val/loss`` and ``val/loss_q*``."""
+
+    def __init__(self, steps: int, loader: Callable[[L.Trainer], DataLoader], *, quantiles: int = 8):
+        super().__init__(steps)
+        self.loader, self.quantiles = loader, quantiles
+
+    def act(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
+        total = torch.zeros(self.quantiles + 1, dtype=torch.float64, device=module.device)
+        model = module.averaged.eval()
+        for batch in self.loader(trainer):
+            batch = trainer.strategy.batch_to_device(batch, module.device)
+            with trainer.precision_plugin.val_step_context():
+                losses = model.validation_loss(batch, self.quantiles)
+            total[:-1] += losses.double().sum(0)
+            total[-1] += len(losses)
+        module.model.train()
+        total = trainer.strategy.reduce(total, reduce_op="sum")
+        bins = (total[:-1] / total[-1]).tolist()
+        values = {f"val/loss_q{i}": value for i, value in enumerate(bins)}
+        for logger in trainer.loggers:
+            logger.log_metrics({"val/loss": sum(bins) / len(bins), **values}, step=step)
+
+
+class Previews(Every):
+    """Samples of the averaged weights, written to ``previews/step-*`` by ``make(model, folder)``."""
+
+    def __init__(self, steps: int, folder: Path, make: Callable[[Any, Path], Path]):
+        super().__init__(steps)
+        self.folder, self.make = folder, make
+
+    def act(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
+        if trainer.is_global_zero:
+            picture = self.make(module.averaged.eval(), self.folder / f"step-{step:09d}")
+            module.model.train()
+            for logger in trainer.loggers:
+                if isinstance(logger, L.pytorch.loggers.TensorBoardLogger):
+                    import matplotlib.image
+
+                    logger.experiment.add_image("preview", matplotlib.image.imread(picture), step, dataformats="HWC")
+        trainer.strategy.barrier()
+
+
+class Checkpoints(Every):
+    """Saves the state to resume from and the model to generate with; also at a signal, and at the end.
+
+    Ctrl-C and SIGTERM let the step finish, save, and stop the run; a second Ctrl-C stops it at once.
+    """
+
+    def __init__(self, steps: int, run: Path, config: dict[str, Any], *, keep: int = 2):
+        super().__init__(steps)
+        self.run, self.config, self.keep = run, config, keep
+        self.signal: int | None = None
+
+    def on_fit_start(self, trainer: L.Trainer, module: TrainingModule) -> None:
+        self._before = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
+
+    def teardown(self, trainer: L.Trainer, module: TrainingModule, stage: str) -> None:
+        for number, handler in getattr(self, "_before", {}).items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number
+        rank_zero_info("\nstopping after this step; press Ctrl-C again to stop at once")
+
+    def due(self, trainer: L.Trainer, step: int) -> bool:
+        stopping = trainer.strategy.reduce_boolean_decision(self.signal is not None, all=False)
+        trainer.should_stop = trainer.should_stop or stopping
+        return super().due(trainer, step) or stopping or step == trainer.max_steps
+
+    def act(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
+        folder = self.run / "checkpoints"
+        trainer.save_checkpoint(checkpoint_path(folder, step))
+        if trainer.is_global_zero:
+            save_model(module.averaged, self.config, self.run / MODEL_FILE, step=step)
+            prune(folder, self.keep)

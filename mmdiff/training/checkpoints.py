@@ -1,0 +1,47 @@
+"""Checkpoints that a run resumes from: written whole or not at all, the last two kept."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
+
+PATTERN = "step-*.ckpt"
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write to a temporary name, flush to the disk, rename: a file under its final name is complete."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write ``checkpoint`` to ``path``."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.partial")
+        with temporary.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the checkpoint of an optimizer step is."""
+    return folder / f"step-{step:09d}.ckpt"
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Delete all but the newest ``keep`` checkpoints."""
+    for path in sorted(folder.glob(PATTERN))[:-keep]:
+        path.unlink(missing_ok=True)
+
+
+def latest(folder: Path) -> tuple[Path, int] | None:
+    """The newest checkpoint that can be read and its optimizer step, or None."""
+    for path in sorted(folder.glob(PATTERN), reverse=True):
+        try:
+            checkpoint = torch.load(path, map_location="meta", weights_only=True, mmap=True)
+            return path, int(checkpoint["global_step"])
+        except Exception as error:
+            print(f"skipping the unreadable checkpoint {path.name}: {error}")
+    return None

@@ -1,0 +1,34 @@
+"""Exponential moving average of weights, its memory given in samples, not steps.
+
+    average <- average + (1 - 2^(-batch / h)) (weights - average),     h = min(half_life, ramp * samples seen)
+
+While ``h`` is the ramp, this is a power-function average over a fixed share of training (Karras et al. 2024, eq. 4-5:
+the weight of a past sample grows as a power ln 2 / ramp of its time), so one setting serves short and long runs.
+"""
+
+import copy
+import math
+
+import torch
+from torch import nn
+
+
+class Ema(nn.Module):
+    """An average of the parameters and buffers of ``source``; ``half_life`` in samples, ``ramp`` as a share of training."""
+
+    def __init__(self, source: nn.Module, *, half_life: float = math.inf, ramp: float = 0.06):
+        super().__init__()
+        if half_life <= 0 or ramp <= 0:
+            raise ValueError(f"half_life and ramp must be positive, got {half_life} and {ramp}")
+        self.half_life, self.ramp = half_life, ramp
+        self.average = copy.deepcopy(source).requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, source: nn.Module, *, seen: int, batch: int) -> None:
+        """Move towards ``source`` after a step of ``batch`` samples, ``seen`` of them in all with this step."""
+        rate = 1 - 0.5 ** (batch / min(self.half_life, self.ramp * seen))
+        pairs = list(zip(self.average.parameters(), source.parameters(), strict=True))
+        if pairs:
+            torch._foreach_lerp_([a for a, _ in pairs], [b.to(a.dtype) for a, b in pairs], rate)
+        for a, b in zip(self.average.buffers(), source.buffers(), strict=True):
+            a.copy_(b)

@@ -1,0 +1,64 @@
+"""The Lightning module: it says what a step is, and nothing about diffusion."""
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ..data.batch import Batch
+from ..data.dataset import Dataset
+from ..data.loaders import Loading, train_loader
+from ..data.stream import Stream
+from ..model import DiffusionModel
+from .ema import Ema
+from .optim import AdamW
+
+
+class TrainingModule(L.LightningModule):
+    """Trains a model on a data set; ``ema`` maps track names to their settings, the first being the one that is used."""
+
+    def __init__(
+        self, model: DiffusionModel, dataset: Dataset, *, optim: AdamW, loading: Loading,
+        ema: dict[str, dict[str, float]], seed: int, max_steps: int,
+    ):
+        super().__init__()
+        if not ema:
+            raise ValueError("ema needs at least one track: validation, previews and the exported model use the first")
+        self.model, self.dataset, self.optim, self.loading = model, dataset, optim, loading
+        self.seed, self.max_steps = seed, max_steps
+        self.ema = nn.ModuleDict({name: Ema(model.trainable, **settings) for name, settings in ema.items()})
+
+    @property
+    def averaged(self) -> DiffusionModel:
+        """The model with the weights of the first EMA track."""
+        return self.model.replaced(next(iter(self.ema.values())).average)
+
+    def train_dataloader(self) -> DataLoader:
+        order = Stream(
+            len(self.dataset), self.loading.batch_size, seed=self.seed, steps=self.max_steps,
+            start=self.global_step, rank=self.global_rank, world=self.trainer.world_size,
+            accumulate=self.trainer.accumulate_grad_batches,
+        )
+        return train_loader(
+            self.dataset, order, workers=self.loading.workers, pin_memory=self.device.type == "cuda"
+        )
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        losses = self.model.loss(batch, self.seed, batch_size=self.loading.batch_size)
+        if not torch.isfinite(losses).all():
+            order = self.trainer.train_dataloader.batch_sampler
+            bad = batch.draws[~torch.isfinite(losses)].tolist()
+            names = [self.dataset.name(order.index(draw)) for draw in bad[:5]]
+            raise FloatingPointError(f"the loss is not finite at step {self.global_step}, for {', '.join(names)}")
+        return losses.mean()
+
+    def optimizer_step(self, *args, **kwargs) -> None:
+        super().optimizer_step(*args, **kwargs)
+        batch = self.loading.batch_size
+        seen = (self.global_step + 1) * batch                         # Lightning counts the step after this hook
+        for track in self.ema.values():
+            track.update(self.model.trainable, seen=seen, batch=batch)
+
+    def configure_optimizers(self) -> dict:
+        optimizer, schedule = self.optim(self.model, steps=self.max_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

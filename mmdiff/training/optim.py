@@ -1,0 +1,53 @@
+"""AdamW with warm-up and an optional decay.
+
+    lr(s) = lr min(1, (s + 1) / warmup) decay(s),     decay: 1 until ``hold`` of the run, then to 0 by cosine or line
+
+Weights of one dimension (biases, norms, embeddings of absence) are not decayed.
+"""
+
+import math
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+DECAYS = {
+    "constant": lambda x: 1.0,
+    "cosine": lambda x: 0.5 * (1 + math.cos(math.pi * x)),
+    "linear": lambda x: 1 - x,
+}
+
+
+class AdamW:
+    """A recipe: called with a module and the length of the run it gives the optimizer and its lr_schedule.
+
+    ``lr`` peak; ``warmup`` in optimizer steps; ``decay`` constant, cosine or linear, starting at the share ``hold`` of
+    the run; ``clip`` bounds the gradient's norm (0 = not at all).
+    """
+
+    def __init__(
+        self, *, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 1e-3,
+        warmup: int = 100, decay: str = "cosine", hold: float = 0.3, clip: float = 1.0,
+    ):
+        if decay not in DECAYS:
+            raise ValueError(f"optim.decay is one of {', '.join(DECAYS)}, got {decay!r}")
+        if lr <= 0 or not 0 <= hold <= 1 or warmup < 0 or clip < 0:
+            raise ValueError(f"need lr > 0, 0 <= hold <= 1, warmup >= 0, clip >= 0, got {lr}, {hold}, {warmup}, {clip}")
+        self.lr, self.betas, self.weight_decay = lr, tuple(betas), weight_decay
+        self.warmup, self.decay, self.hold, self.clip = warmup, decay, hold, clip
+
+    def __call__(self, module: nn.Module, *, steps: int) -> tuple[torch.optim.Optimizer, LambdaLR]:
+        """Optimizer over the parameters that require gradients, and the schedule over ``steps`` optimizer steps."""
+        parameters = [p for p in module.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": self.weight_decay},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, fused=True)
+        return optimizer, LambdaLR(optimizer, lambda step: self.factor(step, steps))
+
+    def factor(self, step: int, steps: int) -> float:
+        """lr(step) / lr."""
+        start = self.hold * steps
+        progress = min(max((step - start) / max(steps - start, 1), 0.0), 1.0)
+        return min(1.0, (step + 1) / max(self.warmup, 1)) * DECAYS[self.decay](progress)

@@ -1,0 +1,177 @@
+"""Files to waveforms and back."""
+
+import av
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from mmdiff.adapters.audio.io import AudioReader, decode, write_audio
+from mmdiff.adapters.audio.measure import pitch
+
+
+def tone(seconds=1.0, rate=8000, frequency=440.0, level=0.5):
+    return level * torch.sin(2 * torch.pi * frequency * torch.arange(round(seconds * rate)) / rate)[None]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "error"), [(".wav", 1e-4), (".flac", 1e-4), (".ogg", 0.05), (".mp3", 0.05), (".m4a", 0.1)]
+)
+@pytest.mark.parametrize("rate", [8000, 22050, 44100])
+def test_what_is_written_is_read_back(tmp_path, suffix, error, rate):
+    x = tone(rate=rate)
+    assert write_audio(x, tmp_path / f"a{suffix}", rate) == 0
+    y = AudioReader(rate).read(tmp_path / f"a{suffix}")
+    assert y.shape[1] >= x.shape[1]
+    assert y.dtype == torch.float32
+    if suffix != ".m4a":                                              # AAC tells its delay, but not to the sample
+        assert (y[:, : x.shape[1]] - x)[:, 500:-2500].abs().max() < error
+    assert abs(pitch(y, rate) - 440) < 0.5
+    assert [p.name for p in tmp_path.iterdir()] == [f"a{suffix}"]
+
+
+def test_opus_is_written_and_read(tmp_path):
+    write_audio(tone(rate=48000), tmp_path / "a.opus", 48000)
+    assert abs(pitch(AudioReader(16000).read(tmp_path / "a.opus"), 16000) - 440) < 0.5
+
+
+def test_samples_beyond_full_scale_are_limited_and_counted_and_never_wrap(tmp_path):
+    x = torch.tensor([[0.0, 1.5, -3.0, 0.5, 1.0, -1.0]])
+    assert write_audio(x, tmp_path / "a.wav", 8000) == 2
+    assert torch.allclose(AudioReader(8000).read(tmp_path / "a.wav"), x.clamp(-1, 1), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.m4a"])
+def test_nan_is_never_written_and_leaves_no_file(tmp_path, name):
+    with pytest.raises(ValueError, match="NaN"):
+        write_audio(torch.full((1, 100), float("nan")), tmp_path / name, 8000)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_write_keeps_what_was_there(tmp_path):
+    (tmp_path / "a.opus").write_bytes(b"before")
+    with pytest.raises(ValueError, match="22050"):
+        write_audio(tone(rate=22050), tmp_path / "a.opus", 22050)
+    assert (tmp_path / "a.opus").read_bytes() == b"before"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_an_unknown_ending_is_refused_with_those_there_are(tmp_path):
+    with pytest.raises(ValueError, match=r"\.wav.*\.m4a"):
+        write_audio(tone(), tmp_path / "a.xyz", 8000)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW"])
+def test_sample_formats(tmp_path, subtype):
+    soundfile.write(tmp_path / "a.wav", tone()[0].numpy(), 8000, subtype=subtype)
+    assert (AudioReader(8000).read(tmp_path / "a.wav") - tone()).abs().max() < 0.02
+
+
+def test_channels_are_averaged(tmp_path):
+    stereo = np.stack([np.full(100, 0.5), np.full(100, -0.25)], 1)
+    soundfile.write(tmp_path / "a.wav", stereo, 8000, subtype="FLOAT")
+    assert torch.allclose(AudioReader(8000).read(tmp_path / "a.wav"), torch.full((1, 100), 0.125))
+
+
+@pytest.mark.parametrize(("rate", "size"), [(44100, 44100), (22050, 1000), (16000, 12345), (8000, 777), (11025, 1)])
+def test_the_length_after_resampling_is_the_documented_one(tmp_path, rate, size):
+    soundfile.write(tmp_path / "a.wav", np.full(size, 0.1), rate, subtype="FLOAT")
+    assert AudioReader(8000).read(tmp_path / "a.wav").shape == (1, -(-size * 8000 // rate))
+
+
+def test_resampling_keeps_the_pitch_and_removes_what_would_alias(tmp_path):
+    soundfile.write(tmp_path / "a.wav", (tone(rate=44100) + tone(rate=44100, frequency=5000))[0].numpy(), 44100)
+    y = AudioReader(8000).read(tmp_path / "a.wav")
+    assert (y - tone())[:, 100:-100].abs().max() < 0.01
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.m4a"])
+def test_a_crop_is_the_same_part_of_the_whole(tmp_path, name):
+    x = torch.linspace(-0.5, 0.5, 5 * 16000)[None] + 0.2 * tone(5, 16000, 100.0)
+    write_audio(x, tmp_path / name, 16000)
+    whole = AudioReader(16000).read(tmp_path / name)
+    crop = AudioReader(16000, seconds=0.5).read(tmp_path / name, np.random.default_rng(3))
+    assert crop.shape == (1, 8000)
+    starts = torch.nn.functional.conv1d(whole[None], crop[None])      # the match is where their product is largest
+    energy = torch.nn.functional.conv1d(whole[None].square(), torch.ones(1, 1, 8000))
+    distance = energy - 2 * starts + crop.square().sum()
+    assert (distance.min().clamp(min=0) / 8000).sqrt() < 0.01
+    assert distance.argmin() > 0
+
+
+def test_crops_are_drawn_from_rng_alone_and_without_one_from_the_start(tmp_path):
+    write_audio(tone(3) * torch.linspace(0.1, 1, 24000), tmp_path / "a.wav", 8000)
+    reader = AudioReader(8000, seconds=1.0)
+    read = lambda seed: reader.read(tmp_path / "a.wav", np.random.default_rng(seed))  # noqa: E731
+    assert torch.equal(read(0), read(0))
+    assert not torch.equal(read(0), read(1))
+    assert torch.equal(reader.read(tmp_path / "a.wav"), AudioReader(8000).read(tmp_path / "a.wav")[:, :8000])
+
+
+def test_a_short_clip_is_left_short_or_followed_by_silence(tmp_path):
+    write_audio(tone(0.25), tmp_path / "a.wav", 8000)
+    assert AudioReader(8000, seconds=1.0).read(tmp_path / "a.wav").shape == (1, 2000)
+    y = AudioReader(8000, seconds=1.0, pad="silence").read(tmp_path / "a.wav")
+    assert y.shape == (1, 8000)
+    assert not y[:, 2000:].any()
+    assert y[:, :2000].any()
+
+
+def test_peak_sets_the_largest_value_and_leaves_a_silent_part_silent(tmp_path):
+    x = torch.cat([torch.zeros(1, 8000), tone(level=0.05)], 1)
+    write_audio(x, tmp_path / "a.wav", 8000)
+    assert AudioReader(8000, peak=0.9).read(tmp_path / "a.wav").abs().max() == pytest.approx(0.9)
+    assert not AudioReader(8000, seconds=1.0, peak=0.9).read(tmp_path / "a.wav").any()
+
+
+def corrupt(folder):
+    """Files that hold no usable sound, by name."""
+    wav = lambda name, x, **more: soundfile.write(folder / name, x, 8000, **more)  # noqa: E731
+    (folder / "empty.wav").write_bytes(b"")
+    (folder / "empty.mp3").write_bytes(b"")
+    (folder / "text.wav").write_text("this is no sound\n" * 50)
+    (folder / "text.mp3").write_text("this is no sound\n" * 50)
+    (folder / "text.m4a").write_text("this is no sound\n" * 50)
+    (folder / "noise.ogg").write_bytes(bytes(np.random.default_rng(0).integers(0, 256, 5000, dtype=np.uint8)))
+    wav("header.wav", np.ones(100) * 0.1)
+    (folder / "header.wav").write_bytes((folder / "header.wav").read_bytes()[:20])
+    wav("zero.wav", np.zeros(0))
+    wav("silent.wav", np.zeros(1000))
+    wav("all_nan.wav", np.full(1000, np.nan), subtype="FLOAT")
+    one = np.full(1000, 0.1)
+    one[500] = np.nan
+    wav("one_nan.wav", one, subtype="FLOAT")
+    one[500] = np.inf
+    wav("inf.wav", one, subtype="FLOAT")
+    for suffix in (".m4a", ".flac"):
+        write_audio(torch.randn(1, 80000).clamp(-3, 3) / 4, folder / f"cut{suffix}", 8000)
+        content = (folder / f"cut{suffix}").read_bytes()
+        (folder / f"cut{suffix}").write_bytes(content[: len(content) // 2])
+    with av.open(str(folder / "picture.m4a"), "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width = stream.height = 16
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode(None))
+    (folder / "folder.wav").mkdir()
+    return sorted([*(p.name for p in folder.iterdir()), "missing.wav"])
+
+
+def test_every_unusable_file_gives_a_value_error_with_its_name_and_a_reason(tmp_path):
+    for name in corrupt(tmp_path):
+        for peak in (None, 0.9):
+            with pytest.raises(ValueError, match=name.replace(".", r"\.")) as caught:
+                AudioReader(8000, peak=peak).read(tmp_path / name)
+            assert len(str(caught.value)) > len(str(tmp_path / name)) + 5
+
+
+def test_a_wav_that_was_cut_short_is_read_as_far_as_it_goes(tmp_path):
+    write_audio(tone(), tmp_path / "a.wav", 8000)
+    (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[: 44 + 8000])
+    assert decode(tmp_path / "a.wav").samples.shape == (1, 4000)
+
+
+@pytest.mark.parametrize("wrong", [{"seconds": 0}, {"seconds": -1}, {"pad": "zeros"}, {"peak": 0}, {"peak": 2}])
+def test_settings_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        AudioReader(8000, **wrong)

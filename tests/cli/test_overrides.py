@@ -1,0 +1,44 @@
+import pytest
+
+from mmdiff.cli.overrides import completed, composed
+from mmdiff.config import ConfigError
+
+
+def test_a_parameter_that_only_a_signature_knows_needs_no_plus():
+    config = composed("train", ["optim.warmup=7", "adapter.codec.vocoder.n_iter=5", "data.seed=3"])
+    assert config.optim.warmup == 7 and config.adapter.codec.vocoder.n_iter == 5 and config.data.seed == 3
+
+
+def test_group_choices_come_before_the_parameters_of_what_was_chosen():
+    config = composed("train", ["diffusion.weight.gamma=3", "diffusion=v"])
+    assert config.diffusion.weight.gamma == 3
+    config = composed("train", ["diffusion/weight=sigmoid", "diffusion.weight.bias=1"])
+    assert config.diffusion.weight.bias == 1
+
+
+@pytest.mark.parametrize(("override", "text"), [
+    ("optim.warmupp=7", "no key 'optim.warmupp'; did you mean 'optim.warmup'"),
+    ("sede=1", "no key 'sede'; did you mean 'seed'"),
+    ("batch_size=4", "did you mean 'loader.batch_size'"),
+    ("adapter=audoi", "adapter has no option 'audoi'; did you mean 'audio'"),
+    ("difusion=flow", "no key 'difusion'; did you mean 'diffusion'"),
+    ("adapter.network.channels=3", "no key 'adapter.network.channels'"),
+    ("experiment=audio/dmo", "did you mean 'audio/demo'"),
+])
+def test_a_misspelt_key_is_refused_with_the_nearest(override, text):
+    with pytest.raises(ConfigError) as error:
+        composed("train", [override])
+    assert text in str(error.value)
+
+
+def test_sweeps_flags_and_hydras_own_keys_pass():
+    arguments = ["-m", "seed=1,2", "optim.warmup=1,2", "hydra.verbose=true", "--cfg", "job"]
+    assert completed("train", arguments) == [
+        "-m", "seed=1,2", "+optim.warmup=1,2", "hydra.verbose=true", "--cfg", "job"
+    ]
+
+
+def test_experiments_set_several_groups_and_can_be_overridden():
+    config = composed("train", ["experiment=audio/fsdd", "data.root=/x", "trainer.max_steps=3"])
+    assert config.data.labels == ["digit", "speaker"] and config.trainer.max_steps == 3
+    assert composed("train", ["debug=limit"]).checkpoint.every == 2

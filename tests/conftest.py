@@ -1,0 +1,55 @@
+"""What several tests share: small training runs through the real command, and the real data where they are present."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+TINY = [
+    "data.n=48", "adapter.network.base=8", "adapter.network.multipliers=[1,2]", "adapter.conditioner.dim=16",
+    "adapter.reader.seconds=0.25", "adapter.codec.vocoder.n_iter=2", "loader.batch_size=8", "loader.val_samples=4",
+    "preview.n=0", "validation.every=4", "checkpoint.every=4", "log.every=1", "logger=csv", "trainer=cpu",
+]
+"""Overrides that make the audio preset train in milliseconds a step."""
+
+
+@pytest.fixture(autouse=True)
+def few_threads():
+    torch.set_num_threads(1)
+
+
+def command(*arguments: str, **options) -> subprocess.Popen:
+    """Start ``mmdiff`` in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "mmdiff", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, env=environment, **options,
+    )
+
+
+def mmdiff(*arguments: str, code: int = 0, **options) -> str:
+    """Run ``mmdiff`` to its end, check its exit code and give its output."""
+    process = command(*arguments, **options)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == code, output
+    return output
+
+
+def shared_data(*parts: str) -> Path:
+    """A folder of the real data, or a skip with the reason."""
+    root = Path(os.environ.get("MMDIFF_DATA", Path(__file__).parents[1].parent / "shared" / "data"))
+    path = root.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"the data set {'/'.join(parts)} is not here; MMDIFF_DATA names the folder that holds it")
+    return path
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory) -> Path:
+    """A finished run of the tiny audio preset, for tests that only read it."""
+    path = tmp_path_factory.mktemp("runs") / "tiny"
+    mmdiff("train", f"run={path}", *TINY, "trainer.max_steps=8", "preview.n=2", "preview.every=8")
+    return path

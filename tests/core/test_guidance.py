@@ -1,0 +1,135 @@
+import pytest
+import torch
+from torch import nn
+
+from mmdiff.core.denoiser import Denoiser
+from mmdiff.core.guidance import APG, Autoguidance, CFGZeroStar, ClassifierFree, Unguided
+from mmdiff.core.parameterizations import Data
+from mmdiff.core.schedules import Linear
+from mmdiff.core.types import Condition
+
+
+class Shift(nn.Module):
+    """x0 = x + condition; records how it is called."""
+
+    def __init__(self, gain=1.0):
+        super().__init__()
+        self.gain, self.batches = gain, []
+
+    def forward(self, x, level, cond, mask):
+        self.batches.append(len(x))
+        return self.gain * x + cond.vector[:, :, None]
+
+
+B, C, T = 3, 2, 8
+COND = Condition(vector=torch.randn(B, C))
+NULL = Condition(vector=torch.zeros(B, C))
+X = torch.randn(B, C, T)
+HALF = torch.full((B,), 0.5)
+
+
+def make():
+    return Denoiser(Shift(), Linear(), Data())
+
+
+def run(guidance, t=HALF, mask=None):
+    denoiser = make()
+    result = guidance(denoiser, COND, null=NULL, mask=mask)(X, t)
+    return result, denoiser.network.batches
+
+
+CONDITIONAL, UNCONDITIONAL = make()(X, HALF, COND), make()(X, HALF, NULL)
+CONTRASTS = [ClassifierFree, APG, CFGZeroStar]
+
+
+@pytest.mark.parametrize("kind", CONTRASTS)
+def test_scale_one_is_the_conditional(kind):
+    result, batches = run(kind(1.0))
+    assert torch.equal(result, CONDITIONAL) and batches == [B]
+
+
+@pytest.mark.parametrize("kind", [ClassifierFree])
+def test_scale_zero_is_the_unconditional(kind):
+    result, batches = run(kind(0.0))
+    assert torch.equal(result, UNCONDITIONAL) and batches == [B]
+
+
+@pytest.mark.parametrize("kind", CONTRASTS)
+def test_outside_the_interval_is_the_conditional_at_one_call(kind):
+    result, batches = run(kind(3.0, interval=(0.6, 0.9)))
+    assert torch.equal(result, CONDITIONAL) and batches == [B]
+
+
+@pytest.mark.parametrize("kind", CONTRASTS)
+def test_both_branches_run_in_one_batch(kind):
+    assert run(kind(3.0))[1] == [2 * B]
+
+
+def test_classifier_free_guidance_is_its_formula():
+    torch.testing.assert_close(run(ClassifierFree(3.0))[0], UNCONDITIONAL + 3 * (CONDITIONAL - UNCONDITIONAL))
+
+
+def test_an_interval_is_applied_to_each_sample():
+    t = torch.tensor([0.2, 0.7, 0.95])
+    result, _ = run(ClassifierFree(3.0, interval=(0.6, 0.9)), t)
+    guided, _ = run(ClassifierFree(3.0), t)
+    plain, _ = run(Unguided(), t)
+    torch.testing.assert_close(result, torch.stack([plain[0], guided[1], plain[2]]))
+
+
+def test_full_rescaling_keeps_the_deviation_of_the_conditional_also_under_a_mask():
+    mask = torch.arange(T)[None, None] < torch.tensor([3, 5, 8])[:, None, None]
+    result, _ = run(ClassifierFree(5.0, rescale=1.0), mask=mask)
+    for i, length in enumerate([3, 5, 8]):
+        torch.testing.assert_close(
+            result[i, :, :length].std(correction=0), CONDITIONAL[i, :, :length].std(correction=0)
+        )
+
+
+def test_apg_without_its_changes_is_classifier_free_guidance():
+    plain = APG(3.0, eta=1.0, momentum=0.0)
+    torch.testing.assert_close(run(plain)[0], run(ClassifierFree(3.0))[0])
+
+
+def test_apg_moves_at_right_angles_to_the_prediction_and_no_further_than_its_bound():
+    step = run(APG(3.0, eta=0.0, momentum=0.0, norm=0.5))[0] - CONDITIONAL
+    torch.testing.assert_close((step * CONDITIONAL).flatten(1).sum(1), torch.zeros(B), atol=1e-4, rtol=0)
+    assert (step.flatten(1).norm(dim=1) <= 2 * 0.5 + 1e-5).all()
+
+
+def test_apg_momentum_belongs_to_one_trajectory():
+    guidance, denoiser = APG(3.0, momentum=-0.5), make()
+    first = guidance(denoiser, COND, null=NULL)
+    one, two = first(X, HALF), first(X, HALF)
+    assert not torch.equal(one, two)
+    assert torch.equal(one, guidance(denoiser, COND, null=NULL)(X, HALF))
+
+
+def test_cfg_zero_star_is_its_formula():
+    v_c, v_u = ((X - x0) / 0.5 for x0 in (CONDITIONAL, UNCONDITIONAL))
+    scale = (v_c * v_u).sum((1, 2), keepdim=True) / (v_u * v_u).sum((1, 2), keepdim=True)
+    expected = X - 0.5 * (scale * v_u + 3 * (v_c - scale * v_u))
+    torch.testing.assert_close(run(CFGZeroStar(3.0))[0], expected)
+
+
+def test_cfg_zero_star_stands_still_at_first():
+    result, _ = run(CFGZeroStar(3.0, zero=0.1), torch.full((B,), 0.95))
+    torch.testing.assert_close(result, X)
+
+
+def test_autoguidance_extrapolates_from_the_weak_model():
+    weak = Denoiser(Shift(0.5), Linear(), Data())
+    strong = make()
+    result = Autoguidance(weak, scale=2.0)(strong, COND, null=NULL)(X, HALF)
+    torch.testing.assert_close(result, 2 * CONDITIONAL - weak(X, HALF, COND))
+    assert torch.equal(Autoguidance(weak, scale=1.0)(strong, COND, null=NULL)(X, HALF), CONDITIONAL)
+
+
+@pytest.mark.parametrize(("kind", "arguments", "text"), [
+    (ClassifierFree, {"scale": -1.0}, "negative"), (ClassifierFree, {"interval": (0.9, 0.1)}, "interval"),
+    (ClassifierFree, {"rescale": 2.0}, "rescale"), (APG, {"momentum": 1.0}, "momentum"),
+    (CFGZeroStar, {"zero": 1.0}, "zero"),
+])
+def test_impossible_settings_are_refused(kind, arguments, text):
+    with pytest.raises(ValueError, match=text):
+        kind(**arguments)

@@ -1,0 +1,107 @@
+"""What is shipped: every package and config, a quick import, and the direction of dependencies."""
+
+import ast
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ALLOWED = {
+    # package: the mmdiff packages it may import, and the libraries besides torch and the standard ones
+    "core": ({"core"}, {"numpy"}),
+    "nn": ({"nn", "core"}, {"einops", "xformers"}),
+    "adapters": ({"adapters", "core", "nn", "data"}, {"numpy", "scipy", "torchaudio", "soundfile", "av", "matplotlib",
+                                              "safetensors"}),
+    "data": ({"data", "core"}, {"numpy", "tqdm"}),
+    "evaluation": ({"evaluation", "core", "adapters", "data"}, {"numpy", "scipy", "matplotlib"}),
+}
+
+
+def imports(path):
+    """(mmdiff package, or None; library, or None) of every import of a file."""
+    package = path.relative_to(ROOT / "mmdiff").parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [(alias.name, 0) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [(node.module or "", node.level)]
+        for name, level in names:
+            if level:
+                base = package[: len(package) - level + 1]
+                yield (*base, *name.split("."))[0] or "", None
+            elif name.split(".")[0] == "mmdiff":
+                yield (name.split(".") + [""])[1], None
+            else:
+                yield None, name.split(".")[0]
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_dependencies_point_one_way(package):
+    inside, libraries = ALLOWED[package]
+    for path in (ROOT / "mmdiff" / package).rglob("*.py"):
+        for own, library in imports(path):
+            assert own is None or own in inside, f"{path} imports mmdiff.{own}"
+            assert library is None or library in libraries | {"torch"} | sys.stdlib_module_names, f"{path}: {library}"
+
+
+def test_only_training_imports_lightning_and_nothing_imports_the_command_line():
+    for path in (ROOT / "mmdiff").rglob("*.py"):
+        part = path.relative_to(ROOT / "mmdiff").parts[0]
+        for own, library in imports(path):
+            assert library != "lightning" or part == "training", path
+            assert own != "cli" or part in {"cli", "__main__.py"}, path
+
+
+def test_import_is_quick_and_light():
+    code = (
+        "import sys, time; start = time.perf_counter(); import mmdiff; spent = time.perf_counter() - start;"
+        "heavy = {'torch', 'torchaudio', 'av', 'trimesh', 'lightning', 'hydra', 'numpy'} & set(sys.modules);"
+        "print(spent, heavy)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, heavy = result.stdout.split(" ", 1)
+    assert heavy.strip() == "set()" and float(seconds) < 0.2
+
+
+COMPOSE = """
+import sys
+sys.path[1:1] = {libraries!r}
+import mmdiff, pathlib
+from mmdiff.cli.list import KINDS, options
+from mmdiff.cli.overrides import composed
+assert {site!r} in mmdiff.__file__, mmdiff.__file__
+count = 0
+for group in [*KINDS.values(), 'diffusion/parameterization', 'diffusion/time', 'diffusion/weight', 'optim', 'logger',
+              'debug']:
+    for name in options(group):
+        composed('train', [f'{{group}}={{name}}'])
+        count += 1
+composed('sample', ['run=x'])
+print(count, 'composed')
+"""
+
+
+def test_the_wheel_holds_everything_and_composes_from_anywhere(tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, ROOT],
+        check=True, capture_output=True,
+    )
+    wheel = next(tmp_path.glob("*.whl"))
+    shipped = set(zipfile.ZipFile(wheel).namelist())
+    for path in [*(ROOT / "mmdiff").rglob("*.py"), *(ROOT / "configs").rglob("*.yaml")]:
+        relative = path.relative_to(ROOT)
+        name = str(relative) if relative.parts[0] == "mmdiff" else f"mmdiff/{relative}"
+        assert name in shipped, f"{name} is not in the wheel"
+    venv.create(tmp_path / "env", with_pip=True)
+    python = tmp_path / "env" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", wheel], check=True)
+    site = str(tmp_path / "env")
+    libraries = [p for p in sys.path if "site-packages" in p]
+    code = COMPOSE.format(libraries=libraries, site=site)
+    result = subprocess.run([python, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0 and "composed" in result.stdout, result.stderr
