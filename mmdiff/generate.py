@@ -64,7 +64,8 @@ class Pipeline:
         return dict(self.header["config"]["size"])
 
     def sample(
-        self, n: int = 1, seed: int = 0, *, cond: dict[str, Label] | None = None, batch_size: int | None = None, **size: float
+        self, n: int = 1, seed: int = 0, *, cond: dict[str, Label] | None = None, batch_size: int | None = None,
+        **size: float,
     ) -> list[Tensor]:
         """``n`` samples ``(C, *S)`` with the seeds ``seed .. seed + n - 1``; ``size`` such as ``seconds=1.5``.
 

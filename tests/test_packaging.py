@@ -35,7 +35,7 @@ def imports(path):
                 base = package[: len(package) - level + 1]
                 yield (*base, *name.split("."))[0] or "", None
             elif name.split(".")[0] == "mmdiff":
-                yield (name.split(".") + [""])[1], None
+                yield [*name.split("."), ""][1], None
             else:
                 yield None, name.split(".")[0]
 

@@ -1,11 +1,12 @@
-"""A modality is four parts: reader (file -> sample), codec (sample <-> latent), conditioner (labels -> condition), network.
+"""A modality is four parts: reader (file -> sample), codec (sample <-> latent), conditioner (labels -> condition) and
+network.
 
 Everything else (training, sampling, checkpoints, the command line) is shared. The codec whitens: over the training
 set its latents have zero mean and unit variance, so the core knows one scale.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,9 @@ class Codec(nn.Module, ABC):
 
     channels: int
     """C of the latent; networks take it from here."""
+
+    suffix: str
+    """The file ending that samples are saved with unless another is asked for."""
 
     reading: dict[str, Any]
     """What the codec asks of its reader, as keyword arguments (``{"sample_rate": 8000}``)."""
@@ -48,8 +52,9 @@ class Codec(nn.Module, ABC):
     def preview(self, samples: list[Tensor], titles: list[str], path: Path) -> Path:
         """Write one PNG that shows several samples side by side."""
 
-    def fit(self, samples: Callable[[], Any]) -> None:
-        """Measure the whitening on the training set; ``samples()`` iterates over ``Masked`` batches. Default: nothing."""
+    @abstractmethod
+    def fit(self, samples: Iterable[Masked]) -> None:
+        """Measure the whitening on batches of the training set."""
 
 
 class Conditioner(nn.Module, ABC):

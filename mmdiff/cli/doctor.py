@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> int:
         except PackageNotFoundError:
             print(f"  {package:<12} not installed")
     checks = [_devices, _attention, _audio, _encoders]
-    return 0 if all([check() for check in checks]) else 1
+    return 0 if sum(check() for check in checks) == len(checks) else 1
 
 
 def _devices() -> bool:

@@ -20,17 +20,19 @@ def main(arguments: list[str]) -> int:
     @hydra.main(version_base="1.3", config_path="pkg://mmdiff.configs", config_name="train")
     def job(config: DictConfig) -> None:
         nonlocal code
-        from ..training.run import Interrupted, train
+        from ..training.run import Interrupted, say, train
 
         settings = HydraConfig.get()
         if settings.mode == RunMode.MULTIRUN:
             with open_dict(config):
                 config.run = f"{config.run}/{settings.job.override_dirname.replace('/', '-') or settings.job.num}"
+        own = [o for o in settings.overrides.task if not o.startswith("run=")]
+        sys.argv[1:] = ["train", *own, f"run={config.run}"]           # what Lightning starts the other ranks with
         try:
             run = train(config, list(settings.overrides.task))
-            print(f"{run}: done; generate with: mmdiff sample {run} n=8")
+            say(f"{run}: done; generate with: mmdiff sample {run} n=8")
         except Interrupted as stop:
-            print(stop)
+            say(stop)
             code = 130
 
     job()

@@ -1,10 +1,12 @@
-"""Time grids: where a sampler calls the network. A grid is a smooth map u in [0, 1] -> t, falling from t(0) = 1.
+"""Time grids: where a sampler calls the network.
 
-    Uniform    t = 1 - u, down to the end of the schedule
-    Trailing   t = 1 - u, down to 0 even where the schedule ends above sigma = 0
-    Karras     r^(1/rho) falls evenly           r = sigma / alpha
-    LogSNR     log r falls evenly               (Karras with rho -> infinity)
-    Angle      atan(r / scale)^(1/power) falls evenly
+A grid is a smooth map u in [0, 1] -> t, and r = sigma / alpha, that falls from t(0) = 1. What falls evenly:
+
+    Uniform    t, down to the end of the schedule
+    Trailing   t, down to 0 even where the schedule ends above sigma = 0
+    Karras     r^(1/rho), down to sigma_min
+    LogSNR     log r, down to sigma_min (Karras with rho -> infinity)
+    Power      (r / (r + scale))^(1/power), down to sigma = 0
 
 Nodes are u = i / n where the map ends at the clean level (sigma = 0). Where it ends above, they are u = i / (n - 1),
 and the last step of a sampler, from the last node to the clean level, lies beyond the map. Times are exact, never rounded.
@@ -19,78 +21,98 @@ from torch import Tensor
 from .schedules import Schedule
 
 SIGMA_MAX = 80.0
-"""Where the ramp of a ratio bends when the schedule starts at an infinite one (Linear, Cosine)."""
+"""Where ``Karras`` and ``LogSNR`` bend when a schedule starts without signal (Linear, Cosine)."""
 
 
 class Grid(ABC):
-    """A smooth, strictly falling map from u to t; float64 on the host."""
+    """A smooth map from u to time, on the host in float64; ``n`` is the number of nodes it will be used for."""
 
     @abstractmethod
-    def time(self, u: Tensor, schedule: Schedule) -> Tensor:
-        """``u`` in [0, 1] -> t of the same shape."""
+    def time(self, u: Tensor, schedule: Schedule, n: int) -> Tensor:
+        """t of the shape of ``u``; 0 below the end of the schedule."""
 
-    def spacing(self, schedule: Schedule, n: int) -> float:
-        """The distance in u of two neighbours of ``n`` nodes."""
-        end = schedule.level(self.time(torch.ones((), dtype=torch.float64), schedule))
-        return 1 / n if end.sigma == 0 else 1 / max(n - 1, 1)
+    @abstractmethod
+    def ratio(self, u: Tensor, schedule: Schedule, n: int) -> Tensor:
+        """sigma / alpha of the shape of ``u``, also below the end of the schedule; infinite where alpha is 0."""
+
+    def clean(self, schedule: Schedule, n: int) -> bool:
+        """Whether the map ends at sigma = 0."""
+        return float(self.ratio(torch.ones((), dtype=torch.float64), schedule, n)) == 0
+
+    def nodes(self, schedule: Schedule, n: int) -> Tensor:
+        """u of the ``n`` nodes."""
+        return torch.arange(n, dtype=torch.float64) / (n if self.clean(schedule, n) else max(n - 1, 1))
 
     def __call__(self, schedule: Schedule, n: int) -> Tensor:
         """``n`` strictly falling times ``(n,)``, the first exactly 1."""
         if n < 1:
             raise ValueError(f"a grid needs at least 1 node, got {n}")
-        t = self.time(torch.arange(n, dtype=torch.float64) * self.spacing(schedule, n), schedule)
+        t = self.time(self.nodes(schedule, n), schedule, n)
         t[0] = 1.0
         if (t.diff() >= 0).any() or t[-1] < 0:
-            raise ValueError(f"{type(self).__name__} does not give {n} falling times on {type(schedule).__name__}")
+            raise ValueError(
+                f"{type(self).__name__} gives {type(schedule).__name__} {n} times that do not all fall: fewer steps, or "
+                "another grid"
+            )
         return t
 
 
-class Uniform(Grid):
-    """Uniform in t, to the end of the schedule: 1, 1 - 1/n, ..., 1/n, or 1 ... 0 on ``VarianceExploding``, where it is
-    the grid of Karras et al. 2022 (eq. 5)."""
+class _InTime(Grid):
+    def ratio(self, u: Tensor, schedule: Schedule, n: int) -> Tensor:
+        alpha, sigma = schedule.level(self.time(u, schedule, n))
+        return sigma / alpha
 
-    def time(self, u: Tensor, schedule: Schedule) -> Tensor:
+
+class _InRatio(Grid):
+    def time(self, u: Tensor, schedule: Schedule, n: int) -> Tensor:
+        return schedule.time(-2 * self.ratio(u, schedule, n).log())
+
+
+class Uniform(_InTime):
+    """1, 1 - 1/n, ..., 1/n; on ``VarianceExploding`` 1 ... 0, which is the grid of Karras et al. 2022 (eq. 5)."""
+
+    def time(self, u: Tensor, schedule: Schedule, n: int) -> Tensor:
         return 1 - u
 
 
-class Trailing(Grid):
+class Trailing(_InTime):
     """1, 1 - 1/n, ..., 1/n on every schedule (Lin et al. 2024, table 2).
 
     That is the published ``round(1000 (1 - i / n))`` of discrete steps without the rounding. It differs from ``Uniform``
     only where the schedule ends above sigma = 0: the last step then jumps from t = 1/n to the clean level.
     """
 
-    def time(self, u: Tensor, schedule: Schedule) -> Tensor:
+    def time(self, u: Tensor, schedule: Schedule, n: int) -> Tensor:
         return 1 - u
 
-    def spacing(self, schedule: Schedule, n: int) -> float:
-        return 1 / n
+    def nodes(self, schedule: Schedule, n: int) -> Tensor:
+        return torch.arange(n, dtype=torch.float64) / n
 
 
-class _Ratio(Grid):
-    """Even in a function of r = sigma / alpha, from that of t = 1 to ``sigma_min`` (or the schedule's own end, if higher).
+class _Ramp(_InRatio):
+    """From r at t = 1 to ``sigma_min`` (or to the schedule's own end, if that is higher).
 
-    An infinite r (zero signal at t = 1) is bent in: y = r / (1 + r / 80) takes its place, which is r below that.
+    Where a schedule starts at an infinite r, y = r / (1 + r / 80) takes its place: 80 there, and r where r is small.
     """
 
     def __init__(self, sigma_min: float):
         if sigma_min <= 0:
-            raise ValueError(f"sigma_min must be positive, got {sigma_min}; Uniform and Angle reach 0")
+            raise ValueError(f"sigma_min must be positive, got {sigma_min}; for a grid that ends at 0 take Power or Uniform")
         self.sigma_min = sigma_min
 
     @abstractmethod
     def between(self, high: float, low: float, u: Tensor) -> Tensor:
         """The ramp: ``high`` at u = 0, ``low`` at u = 1."""
 
-    def time(self, u: Tensor, schedule: Schedule) -> Tensor:
-        high, low = (ratio(schedule, t) for t in (1.0, 0.0))
-        low, bend = max(low, self.sigma_min), 0.0 if math.isfinite(high) else 1 / SIGMA_MAX
-        y = self.between(1 / bend if bend else high, low / (1 + bend * low), u)
-        r = torch.where(u == 0, high, y / (1 - bend * y))
-        return schedule.time(-2 * r.log())
+    def ratio(self, u: Tensor, schedule: Schedule, n: int) -> Tensor:
+        high, low = ends(schedule)
+        bend = 0.0 if math.isfinite(high) else 1 / SIGMA_MAX
+        low = max(low, self.sigma_min)
+        y = self.between(min(high, SIGMA_MAX) if bend else high, low / (1 + bend * low), u)
+        return torch.where(u == 0, high, y / (1 - bend * y))
 
 
-class Karras(_Ratio):
+class Karras(_Ramp):
     """The ramp of Karras et al. 2022 (eq. 5) in sigma / alpha, for any schedule."""
 
     def __init__(self, rho: float = 7.0, *, sigma_min: float = 0.002):
@@ -104,7 +126,7 @@ class Karras(_Ratio):
         return (a + u * (b - a)) ** self.rho
 
 
-class LogSNR(_Ratio):
+class LogSNR(_Ramp):
     """Uniform in log-SNR (Lu et al. 2022)."""
 
     def __init__(self, *, sigma_min: float = 0.002):
@@ -114,7 +136,31 @@ class LogSNR(_Ratio):
         return (math.log(high) + u * (math.log(low) - math.log(high))).exp()
 
 
-def ratio(schedule: Schedule, t: float) -> float:
-    """sigma / alpha at ``t``; infinite where alpha is 0."""
-    alpha, sigma = (float(v) for v in schedule.level(torch.tensor(t, dtype=torch.float64)))
-    return sigma / alpha if alpha else math.inf
+class Power(_InRatio):
+    """Even in (r / (r + scale))^(1/power): flow matching's own uniform grid at ``scale`` = ``power`` = 1, on every schedule.
+
+    ``power`` above 1 spends more nodes on low noise; ``scale`` is the ratio around which half of them lie when ``power``
+    is 1. It ends at sigma = 0, but for schedules that end above and more nodes than fit over that end: those are
+    spread down to it instead.
+    """
+
+    def __init__(self, power: float = 1.5, *, scale: float = 1.0):
+        if power < 1 or scale <= 0:
+            raise ValueError(f"need power >= 1 and scale > 0, got {power} and {scale}")
+        self.power, self.scale = power, scale
+
+    def ratio(self, u: Tensor, schedule: Schedule, n: int) -> Tensor:
+        high, low = (
+            (1.0 if math.isinf(r) else r / (r + self.scale)) ** (1 / self.power) for r in ends(schedule)
+        )
+        if high / n >= low:                                           # the last of n nodes lies above the end
+            low = 0.0
+        y = (high + u * (low - high)) ** self.power
+        return torch.where(u == 0, ends(schedule)[0], self.scale * y / (1 - y))
+
+
+def ends(schedule: Schedule) -> tuple[float, float]:
+    """sigma / alpha at t = 1 (infinite where alpha is 0) and at t = 0."""
+    alpha, sigma = schedule.level(torch.tensor([1.0, 0.0], dtype=torch.float64))
+    high, low = (sigma / alpha).tolist()
+    return high, low

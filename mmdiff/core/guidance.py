@@ -167,7 +167,7 @@ class CFGZeroStar(_Contrast):
 class Autoguidance(Guidance):
     """Guidance by a worse model of the same kind (Karras et al. 2024): smaller, or trained for less.
 
-    ``weak_cond`` is the condition as the weak model's own conditioner gives it; None means the same as the strong one's.
+    ``weak_cond`` is the condition as the weak model's own conditioner gives it; None means that of the strong one.
     """
 
     def __init__(self, weak: Denoiser, *, scale: float = 2.0, weak_cond: Condition | None = None):

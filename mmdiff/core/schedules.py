@@ -126,7 +126,7 @@ class VarianceExploding(Schedule):
 
 
 class Linear(Schedule):
-    """The straight path of flow matching and rectified flow (Lipman et al. 2023; Liu et al. 2023): zero SNR at t = 1."""
+    """The straight path of flow matching (Lipman et al. 2023; Liu et al. 2023): zero SNR at t = 1."""
 
     def level(self, t: Tensor) -> Level:
         return Level(1 - t, t.clone())

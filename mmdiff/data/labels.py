@@ -19,17 +19,18 @@ def is_scalar(field: Sequence[str] | Sequence[float]) -> bool:
 
 
 def encode_labels(fields: Fields, rows: Sequence[Mapping[str, Label]]) -> dict[str, Tensor]:
-    """Rows of labels to one ``(B,)`` tensor a field: int64 classes (-1 = not told), float32 scalars (NaN = not told)."""
+    """One ``(B,)`` tensor a field: int64 classes (-1 = not told) or float32 scalars (NaN = not told)."""
     for row in rows:
         for name in row:
             if name not in fields:
                 raise ValueError(f"no label field {name!r}; {suggest(name, list(fields))}")
-    return {
-        name: torch.tensor(
-            [_scalar(name, field, row.get(name)) for row in rows], dtype=torch.float32
-        ) if is_scalar(field) else torch.tensor([_class(name, field, row.get(name)) for row in rows])
-        for name, field in fields.items()
-    }
+    return {name: _column(name, field, [row.get(name) for row in rows]) for name, field in fields.items()}
+
+
+def _column(name: str, field: Sequence[str] | Sequence[float], values: list[Label]) -> Tensor:
+    if is_scalar(field):
+        return torch.tensor([_scalar(name, field, value) for value in values], dtype=torch.float32)
+    return torch.tensor([_class(name, field, value) for value in values])
 
 
 def _class(name: str, classes: Sequence[str], value: Label) -> int:

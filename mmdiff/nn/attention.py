@@ -27,7 +27,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, ba
     """``q`` ``(B, H, N, D)``, ``k`` and ``v`` ``(B, H, M, D)`` -> ``(B, H, N, D)``, in the dtype of ``v``.
 
     ``mask`` ``(B, M)`` bool is True for real keys. Keys and values at padding must be finite; an item without any real
-    key gives 0. ``"auto"`` is SDPA. Raises ``ValueError`` for a backend that this machine, or these tensors, do not have.
+    key gives 0. ``"auto"`` is SDPA. Raises ``ValueError`` for a backend that this machine or these tensors do not suit.
     """
     check_backend(backend)
     q, k = q.to(v.dtype), k.to(v.dtype)

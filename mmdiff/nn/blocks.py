@@ -1,6 +1,6 @@
 """The residual blocks that the networks are made of; e is the embedding of noise level and condition.
 
-    Attend       x + W attention(turn(rms(W_q x)), turn(rms(W_k y)), W_v y),         y = x, or tokens (not turned)
+    Attend       x + W attention(turn(s rms(W_q x)), turn(rms(W_k y)), W_v y),         y = x, or tokens (not turned)
     Transformer  x + g1 Attend(m1(x));  x + Cross(x, tokens);  x + g2 MLP(m2(x)),    m(x) = (1 + scale) LN(x) + shift,
                  (shift, scale, g) = W e, W = 0 at initialisation                    (adaLN-Zero: Peebles & Xie 2023)
     Conv         x + conv(silu(FiLM(norm(conv(silu(norm(x)))), e)))                  (Dhariwal & Nichol 2021)
@@ -40,7 +40,7 @@ class Attention(nn.Module):
         self.heads, self.backend = heads, backend
         self.q = nn.Linear(dim, dim, bias=False)
         self.kv = nn.Linear(context_dim or dim, 2 * dim, bias=False)
-        self.q_norm, self.k_norm = nn.RMSNorm(dim // heads, eps=1e-6), nn.RMSNorm(dim // heads, eps=1e-6)
+        self.scale = nn.Parameter(torch.ones(dim // heads))           # one for both: only the product q k matters
         self.out = nn.Linear(dim, dim)
 
     def forward(
@@ -48,8 +48,9 @@ class Attention(nn.Module):
     ) -> Tensor:
         """``mask`` ``(B, M)`` is True for real keys; ``angles`` ``(N, D / 2)`` turn queries and keys alike."""
         q = rearrange(self.q(x), "b n (h d) -> b h n d", h=self.heads)
-        k, v = rearrange(self.kv(x if context is None else context), "b m (two h d) -> two b h m d", two=2, h=self.heads)
-        q, k = self.q_norm(q), self.k_norm(k)
+        kv = self.kv(x if context is None else context)
+        k, v = rearrange(kv, "b m (two h d) -> two b h m d", two=2, h=self.heads)
+        q, k = F.rms_norm(q, q.shape[-1:], eps=1e-6) * self.scale, F.rms_norm(k, k.shape[-1:], eps=1e-6)
         if angles is not None:
             q, k = turn(q, angles), turn(k, angles)
         out = attention(q, k, v, mask, backend=self.backend)

@@ -9,13 +9,15 @@ skip, so every length is accepted as it is: zeros past the end are what the conv
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from einops import repeat
 from torch import Tensor, nn
 
 from .attention import check_backend
-from .blocks import AttentionBlock, ConvBlock, hide, zero
+from .blocks import AttentionBlock, ConvBlock, GroupNorm, hide, zero
 from .embeddings import Embedding, angles
 from .inputs import Given, Intake
 
@@ -48,30 +50,26 @@ class UNet1d(nn.Module):
                 "need at least one block and one multiplier, and groups that divide base; got "
                 f"blocks={blocks}, multipliers={tuple(multipliers)}, base={base}, groups={groups}"
             )
-        *widths, bottom = [base * m for m in multipliers]
-        emb_dim = 4 * base
+        widths = [base * m for m in multipliers]
+        steps, bottom, emb_dim = list(pairwise(widths)), widths[-1], 4 * base
         self.intake = Intake(channels, cond_dim, concat_channels=concat_channels, tokens=tokens)
         self.head_dim = bottom // heads
 
         def stack(c_in: int, c_out: int) -> nn.ModuleList:
-            sizes = [c_in] + [c_out] * blocks
-            return nn.ModuleList(ConvBlock(a, b, emb_dim, groups=groups) for a, b in zip(sizes, sizes[1:], strict=False))
+            sizes = pairwise([c_in] + [c_out] * blocks)
+            return nn.ModuleList(ConvBlock(a, b, emb_dim, groups=groups) for a, b in sizes)
 
         self.embedding = Embedding(emb_dim, cond_dim)
-        self.stem = nn.Conv1d(self.intake.width, base * multipliers[0], 3, padding=1)
-        self.down = nn.ModuleList(stack(c, c) for c in widths)
-        self.halve = nn.ModuleList(
-            nn.Conv1d(a, b, 3, stride=2, padding=1) for a, b in zip(widths, [*widths[1:], bottom], strict=True)
-        )
+        self.stem = nn.Conv1d(self.intake.width, widths[0], 3, padding=1)
+        self.down = nn.ModuleList(stack(fine, fine) for fine, _ in steps)
+        self.halve = nn.ModuleList(nn.Conv1d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in steps)
         self.enter, self.leave = stack(bottom, bottom), stack(bottom, bottom)
         self.attention = AttentionBlock(
             bottom, heads, context_dim=cond_dim if tokens else None, backend=check_backend(backend)
         )
-        self.up = nn.ModuleList(
-            stack(below + c, c) for below, c in reversed(list(zip([*widths[1:], bottom], widths, strict=True)))
-        )
-        self.norm = nn.Identity()
-        self.out = zero(nn.Conv1d(base * multipliers[0], channels, 3, padding=1))
+        self.up = nn.ModuleList(stack(coarse + fine, fine) for fine, coarse in reversed(steps))
+        self.norm = GroupNorm(groups, widths[0])
+        self.out = zero(nn.Conv1d(widths[0], channels, 3, padding=1))
 
     def forward(self, x: Tensor, level: Tensor, cond: Given | None = None, mask: Tensor | None = None) -> Tensor:
         inputs = self.intake(x, cond, mask)
@@ -90,7 +88,7 @@ class UNet1d(nn.Module):
             skip, mask = skips.pop()
             h = repeat(h, "b c t -> b c (t two)", two=2)[..., : skip.shape[-1]]
             h = run(stack, torch.cat([h, skip], dim=1), embedding, mask)
-        return hide(self.out(hide(h, mask)), mask)
+        return hide(self.out(hide(F.silu(self.norm(h, mask)), mask)), mask)
 
 
 def run(stack: nn.ModuleList, h: Tensor, embedding: Tensor, mask: Tensor | None) -> Tensor:

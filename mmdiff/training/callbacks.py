@@ -2,7 +2,6 @@
 step comes after all else of that step, and a resumed run neither repeats nor misses anything."""
 
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -10,11 +9,13 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_info
-from torch.utils.data import DataLoader
 
-from ..checkpoint import MODEL_FILE, save_model
+from ..checkpoint import MODEL_FILE, save_model, write_atomic
+from ..data.dataset import Dataset
+from ..data.loaders import Loading, eval_loader
 from .checkpoints import checkpoint_path, prune
 from .module import TrainingModule
+from .previews import PreviewMaker
 
 
 class Every(L.Callback):
@@ -40,17 +41,33 @@ class Every(L.Callback):
         """What is done."""
 
 
-class Validation(Every):
-    """Held-out loss of the averaged weights on fixed noise at fixed quantiles of t: ``val/loss`` and ``val/loss_q*``."""
+class Records(L.Callback):
+    """Files that describe a run, written once all its processes have met: until then none of them knows of it."""
 
-    def __init__(self, steps: int, loader: Callable[[L.Trainer], DataLoader], *, quantiles: int = 8):
+    def __init__(self, run: Path, files: dict[str, str]):
+        self.run, self.files = run, files
+
+    def on_fit_start(self, trainer: L.Trainer, module: TrainingModule) -> None:
+        if trainer.is_global_zero:
+            for name, text in self.files.items():
+                write_atomic(self.run / name, text.encode())
+
+
+class Validation(Every):
+    """Held-out loss of the averaged weights, noise and times fixed: ``val/loss``, and ``val/loss_q*`` by t."""
+
+    def __init__(self, steps: int, dataset: Dataset, loading: Loading, *, quantiles: int = 8):
         super().__init__(steps)
-        self.loader, self.quantiles = loader, quantiles
+        self.dataset, self.loading, self.quantiles = dataset, loading, quantiles
 
     def act(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
         total = torch.zeros(self.quantiles + 1, dtype=torch.float64, device=module.device)
         model = module.averaged.eval()
-        for batch in self.loader(trainer):
+        size = max(1, self.loading.batch_size // trainer.world_size)
+        loader = eval_loader(
+            self.dataset, size, limit=self.loading.val_samples, rank=trainer.global_rank, world=trainer.world_size
+        )
+        for batch in loader:
             batch = trainer.strategy.batch_to_device(batch, module.device)
             with trainer.precision_plugin.val_step_context():
                 losses = model.validation_loss(batch, self.quantiles)
@@ -65,9 +82,9 @@ class Validation(Every):
 
 
 class Previews(Every):
-    """Samples of the averaged weights, written to ``previews/step-*`` by ``make(model, folder)``."""
+    """Samples of the averaged weights, written to ``previews/step-*``."""
 
-    def __init__(self, steps: int, folder: Path, make: Callable[[Any, Path], Path]):
+    def __init__(self, steps: int, folder: Path, make: PreviewMaker):
         super().__init__(steps)
         self.folder, self.make = folder, make
 

@@ -14,7 +14,7 @@ from torch import nn
 
 
 class Ema(nn.Module):
-    """An average of the parameters and buffers of ``source``; ``half_life`` in samples, ``ramp`` as a share of training."""
+    """An average of ``source``; ``half_life`` in samples, ``ramp`` as a share of the samples seen so far."""
 
     def __init__(self, source: nn.Module, *, half_life: float = math.inf, ramp: float = 0.06):
         super().__init__()

@@ -17,6 +17,10 @@ class MetricsCsv(Logger):
     def __init__(self, path: str | Path, *, start: int = 0):
         super().__init__()
         self.path, self.rows, self.columns = Path(path), {}, ["step"]
+        self._continue(start)
+
+    @rank_zero_only
+    def _continue(self, start: int) -> None:
         if self.path.exists():
             with self.path.open(newline="") as file:
                 reader = csv.DictReader(file)

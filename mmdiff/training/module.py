@@ -15,7 +15,7 @@ from .optim import AdamW
 
 
 class TrainingModule(L.LightningModule):
-    """Trains a model on a data set; ``ema`` maps track names to their settings, the first being the one that is used."""
+    """Trains a model on a data set; ``ema`` maps names of tracks to their settings, and the first track is used."""
 
     def __init__(
         self, model: DiffusionModel, dataset: Dataset, *, optim: AdamW, loading: Loading,

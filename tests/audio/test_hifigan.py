@@ -103,7 +103,7 @@ class Foreign:
 
 def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path, capsys):
     torch.save({"generator": {"conv_pre.weight": Foreign()}}, tmp_path / "a.pth")
-    (tmp_path / "b.pth").write_bytes(pickle.dumps(Foreign()))
+    (tmp_path / "b.pth").write_bytes(pickle.dumps(Foreign(), protocol=2))
     for name in ("a.pth", "b.pth"):
         with pytest.raises(ValueError, match=name):
             HiFiGAN(tmp_path / name, **SMALL).ready()

@@ -153,6 +153,8 @@ def corrupt(folder):
         for _ in range(3):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")))
         container.mux(stream.encode(None))
+    soundfile.write(folder / "odd_rate.wav", np.ones(1000) * 0.1, 44101)
+    soundfile.write(folder / "low_rate.wav", np.ones(1000) * 0.1, 10)
     (folder / "folder.wav").mkdir()
     return sorted([*(p.name for p in folder.iterdir()), "missing.wav"])
 

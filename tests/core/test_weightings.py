@@ -18,7 +18,7 @@ def parts(schedule, t=T):
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("weighting", [MinSNR(5.0), Sigmoid(-2.0), EDM()])
 def test_a_weighting_is_one_loss_on_x0_whatever_the_network_predicts(schedule, weighting):
-    level, slope, snr = parts(schedule)
+    level, slope, _ = parts(schedule)
     x0, eps, error = torch.randn(3, len(T), dtype=torch.float64)
     x_t = level.alpha * x0 + level.sigma * eps
     losses = []

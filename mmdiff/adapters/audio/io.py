@@ -25,6 +25,8 @@ SUFFIXES = (
     ".mka", ".ac3", ".amr", ".mp2",
 )
 RATES = (1000, 768_000)
+MOST_TAPS = 30_000_000
+"""Size of the resampling filter, the product of both rates without their common factor: above this it is a burden."""
 PREROLL = 1.0
 """Seconds decoded and thrown away after a seek: a compressed frame leans on those before it (MP3: half a second)."""
 
@@ -70,6 +72,11 @@ class AudioReader(Reader):
         x = torch.from_numpy(clip.samples).mean(0, keepdim=True)
         if clip.whole and not x.any():
             raise ValueError(f"{path} is silent: all {x.shape[-1]} samples are 0")
+        if clip.sample_rate * self.sample_rate > MOST_TAPS * math.gcd(clip.sample_rate, self.sample_rate) ** 2:
+            raise ValueError(
+                f"{path} has {clip.sample_rate} Hz, which is in no simple ratio to {self.sample_rate} Hz: resample it "
+                "to a usual rate first"
+            )
         x = AF.resample(x, clip.sample_rate, self.sample_rate)
         if self.seconds is not None:
             size = round(self.seconds * self.sample_rate)
@@ -95,12 +102,10 @@ def decode(path: Path, *, seconds: float | None = None, rng: np.random.Generator
         try:
             clip = decoder(path, seconds, rng)
             break
-        except (soundfile.SoundFileError, av.FFmpegError, ValueError) as error:
+        except (soundfile.SoundFileError, av.FFmpegError, ValueError, MemoryError) as error:
             reasons.append(str(error))
     else:
         raise ValueError(f"{path} cannot be read as sound: {'; '.join(reasons)}")
-    if not RATES[0] <= clip.sample_rate <= RATES[1]:
-        raise ValueError(f"{path} claims a sample rate of {clip.sample_rate} Hz, not in {RATES[0]} to {RATES[1]}")
     if clip.samples.size == 0:
         raise ValueError(f"{path} holds no samples")
     return clip
@@ -112,12 +117,19 @@ def _start(total: int, count: int, rng: np.random.Generator | None) -> int:
 
 def _soundfile(path: Path, seconds: float | None, rng: np.random.Generator | None) -> Clip:
     with soundfile.SoundFile(path) as file:
-        count = file.frames if seconds is None else min(file.frames, math.ceil(seconds * file.samplerate))
+        rate = _checked(file.samplerate)
+        count = file.frames if seconds is None else min(file.frames, math.ceil(seconds * rate))
         file.seek(_start(file.frames, count, rng))
         samples = file.read(count, dtype="float32", always_2d=True)
         if len(samples) < count:
             raise ValueError(f"ends after {len(samples)} of {count} samples")
-        return Clip(np.ascontiguousarray(samples.T), file.samplerate, count == file.frames)
+        return Clip(np.ascontiguousarray(samples.T), rate, count == file.frames)
+
+
+def _checked(rate: int) -> int:
+    if not RATES[0] <= rate <= RATES[1]:
+        raise ValueError(f"its sample rate of {rate} Hz is not within {RATES[0]} to {RATES[1]} Hz")
+    return rate
 
 
 def _ffmpeg(path: Path, seconds: float | None, rng: np.random.Generator | None) -> Clip:
@@ -125,7 +137,9 @@ def _ffmpeg(path: Path, seconds: float | None, rng: np.random.Generator | None) 
         if not container.streams.audio:
             raise ValueError("it has no audio stream")
         stream = container.streams.audio[0]
-        rate = stream.rate
+        if stream.codec_context is None:
+            raise ValueError("its audio codec is unknown")
+        rate = _checked(stream.rate)
         count = None if seconds is None else math.ceil(seconds * rate)
         total = int(stream.duration * stream.time_base * rate) if stream.duration else 0
         start = 0 if count is None else _start(total, count, rng)

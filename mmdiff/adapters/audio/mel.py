@@ -97,12 +97,8 @@ class MelSpec:
 
 
 PRESETS = {
-    "speech_8k": MelSpec(
-        sample_rate=8000, n_fft=256, hop_length=64, n_mels=64, f_max=4000, floor=1e-4, centre="start"
-    ),
-    "speech_8k_48": MelSpec(
-        sample_rate=8000, n_fft=512, hop_length=128, n_mels=48, f_max=4000, floor=1e-4, centre="start"
-    ),
+    "speech_8k": MelSpec(sample_rate=8000, n_fft=256, hop_length=64, n_mels=64, f_max=4000, centre="start"),
+    "speech_8k_48": MelSpec(sample_rate=8000, n_fft=512, hop_length=128, n_mels=48, f_max=4000, centre="start"),
     "audioldm_16k": MelSpec(sample_rate=16000, n_fft=1024, hop_length=160, n_mels=64, f_max=8000),
     "hifigan_22k": MelSpec(sample_rate=22050, n_fft=1024, hop_length=256, n_mels=80, f_max=8000),
     "vocos_24k": MelSpec(

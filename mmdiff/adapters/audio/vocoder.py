@@ -1,10 +1,11 @@
 """Log-mel spectrograms back to waveforms; Griffin-Lim needs no weights.
 
     X <- X * A^T (M / (A X)) / A^T 1                  mel inversion, KL divergence (Lee & Seung 2001)
-    c <- STFT(ISTFT(X e^(i phi)))                     projection on consistent spectra (Griffin & Lim 1984)
+    c <- STFT(mirror(ISTFT(X e^(i phi))))             projection on consistent spectra (Griffin & Lim 1984)
     phi <- angle(c_n - m / (1 + m) c_(n-1))           fast Griffin-Lim, momentum m (Perraudin et al. 2013)
 
 The multiplicative update keeps X >= 0, where the pseudo-inverse of A does not, and is what makes the result good.
+``mirror`` repeats at both ends what the analysis did there; without it the first and last frames drift.
 """
 
 from abc import ABC, abstractmethod
@@ -12,7 +13,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from .mel import MelSpec
+from .mel import MelSpec, mirror
 
 
 class Vocoder(nn.Module, ABC):
@@ -49,9 +50,9 @@ class GriffinLim(Vocoder):
         seed: int = 0,
     ):
         super().__init__()
-        if n_iter < 1 or inversion_iter < 0 or momentum < 0:
+        if n_iter < 1 or inversion_iter < 1 or momentum < 0:
             raise ValueError(
-                f"need n_iter >= 1, inversion_iter >= 0 and momentum >= 0, got {n_iter}, {inversion_iter}, {momentum}"
+                f"need n_iter >= 1, inversion_iter >= 1 and momentum >= 0, got {n_iter}, {inversion_iter}, {momentum}"
             )
         self.mel, self.seed = mel, seed
         self.n_iter, self.momentum, self.inversion_iter = n_iter, momentum, inversion_iter
@@ -69,32 +70,34 @@ class GriffinLim(Vocoder):
     def forward(self, log_mel: Tensor) -> Tensor:
         if self.mel is None:
             raise ValueError("GriffinLim has no mel settings: give it some, or give it to a MelCodec")
-        frames = log_mel.shape[-1]
-        magnitude = self.invert(log_mel.float().exp())
-        phase = torch.polar(magnitude, self._first_phase(frames).to(magnitude))
+        frames, start = log_mel.shape[-1], self.mel.left
+        size = self.mel.samples(frames)
+        magnitude = self.invert(log_mel.float().exp())                # (B, F, T)
         weight = self._overlap_add(self.window.square()[:, None].expand(-1, frames)[None])
         weight = weight.clamp(min=1e-8)                               # the window is 0 at its very start
-        previous = torch.zeros_like(phase)
+        position = torch.arange(weight.shape[1], device=log_mel.device) - start
+        mirrored = start + mirror(position, torch.tensor(size, device=log_mel.device))
+        spectrum = torch.polar(magnitude, self._first_phase(frames).to(magnitude).expand_as(magnitude))
+        previous = torch.zeros_like(spectrum)
         for _ in range(self.n_iter):
-            consistent = self._stft(self._istft(phase, weight))
+            consistent = self._stft(self._istft(spectrum, weight)[:, mirrored])
             ahead = consistent - self.momentum / (1 + self.momentum) * previous
-            phase, previous = magnitude * torch.sgn(ahead), consistent
-        start = self.mel.left
-        return self._istft(phase, weight)[:, None, start : start + self.mel.samples(frames)]
+            spectrum, previous = magnitude * torch.sgn(ahead), consistent
+        return self._istft(spectrum, weight)[:, None, start : start + size]
 
     def invert(self, mel: Tensor) -> Tensor:
         """Mel ``(B, n_mels, T)`` to magnitudes ``(B, F, T)`` >= 0 with ``basis @ result`` near ``mel``."""
-        total = self.basis.sum(0)[:, None]                            # (F, 1); 0 where no filter reaches
-        scale = torch.where(total > 0, 1 / total.clamp(min=1e-12), 0)
-        x = scale * (self.basis.T @ mel)
+        total = self.basis.sum(0)[:, None]                            # (F, 1)
+        scale = torch.where(total > 0, 1 / total.clamp(min=1e-12), 0) # bins that no filter reaches become 0
+        x = torch.ones_like(mel[:, :1]).expand(-1, len(total), -1)
         for _ in range(self.inversion_iter):
             x = x * scale * (self.basis.T @ (mel / (self.basis @ x).clamp(min=1e-12)))
         return x if self.mel.power == 1 else x ** (1 / self.mel.power)
 
     def _first_phase(self, frames: int) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed)
-        turns = torch.rand(frames, len(self.basis.T), generator=generator)
-        return 2 * torch.pi * turns.T                                 # frames first: a longer clip starts alike
+        turns = torch.rand(frames, self.basis.shape[1], generator=generator)
+        return 2 * torch.pi * turns.T                                 # one for all: no item sees its neighbours
 
     def _stft(self, padded: Tensor) -> Tensor:
         return torch.stft(

@@ -18,19 +18,19 @@ from torch import Tensor
 
 from ..grids import Grid, Uniform
 from ..schedules import Schedule
-from ..types import Denoise, Level
+from ..types import Denoise
 
 
 class Path(NamedTuple):
-    """Where a trajectory goes, as floats: ``n`` nodes and, in ``alpha`` and ``sigma``, the clean level (1, 0) last."""
+    """Where a trajectory goes, on the host: its nodes and, in ``alpha`` and ``sigma``, the clean level (1, 0) last."""
 
     time: list[float]
     alpha: list[float]
     sigma: list[float]
-    level: Callable[[Tensor], Level]
-    """Amplitudes at real node numbers i in [0, n - 1], and up to n where the grid ends at the clean level."""
-    smooth_end: bool
-    """Whether it does."""
+    u: list[float]
+    """The nodes as the grid numbers them, evenly spaced; 1 last where the grid ends at the clean level, or nothing."""
+    ratio: Callable[[Tensor], Tensor]
+    """sigma / alpha between the nodes, as a function of u."""
 
 
 class Row(NamedTuple):
@@ -121,11 +121,12 @@ def _table(sampler: Sampler, schedule: Schedule) -> tuple[list[float], list[Row]
 
 def trace(schedule: Schedule, grid: Grid, steps: int) -> Path:
     """The path that ``grid`` takes through ``schedule``."""
-    time, spacing = grid(schedule, steps), grid.spacing(schedule, steps)
-
-    def level(i: Tensor) -> Level:
-        return schedule.level(grid.time(i * spacing, schedule))
-
-    end = schedule.level(grid.time(torch.ones((), dtype=torch.float64), schedule))
+    time, u = grid(schedule, steps), grid.nodes(schedule, steps).tolist()
     alpha, sigma = schedule.level(time)
-    return Path(time.tolist(), [*alpha.tolist(), 1.0], [*sigma.tolist(), 0.0], level, float(end.sigma) == 0)
+    return Path(
+        time=time.tolist(),
+        alpha=[*alpha.tolist(), 1.0],
+        sigma=[*sigma.tolist(), 0.0],
+        u=[*u, 1.0] if grid.clean(schedule, steps) else u,
+        ratio=lambda u: grid.ratio(u, schedule, steps),
+    )

@@ -9,11 +9,10 @@ value there cannot be interpolated and is left out, and a step that starts or en
 
 import math
 
-import numpy as np
+import torch
 
 from .base import Path
-
-_X, _W = np.polynomial.legendre.leggauss(24)
+from .quadrature import gauss_legendre, lagrange
 
 
 def half_log_snr(path: Path) -> list[float]:
@@ -24,24 +23,19 @@ def half_log_snr(path: Path) -> list[float]:
     ]
 
 
-def lagrange(nodes: list[float], at: np.ndarray) -> np.ndarray:
-    """Weights ``(len(nodes), *at.shape)`` of the polynomial through ``nodes``; infinite nodes are left out."""
-    finite = [k for k, node in enumerate(nodes) if math.isfinite(node)]
-    weights = np.zeros((len(nodes), *np.shape(at)))
-    for k in finite:
-        weights[k] = np.prod([(at - nodes[j]) / (nodes[k] - nodes[j]) for j in finite if j != k], axis=0)
-    return weights
-
-
 def mean(nodes: list[float], start: float, end: float, *, midpoint: bool = False) -> list[float]:
     """Weights of <x0> on values at ``nodes`` (newest first): the interpolation's exact mean, or its value at the midpoint."""
     if not math.isfinite(end - start):
         return [1.0] + [0.0] * (len(nodes) - 1)
+    finite = [k for k, node in enumerate(nodes) if math.isfinite(node)]
+    at, density = gauss_legendre(start, end)
     if midpoint:
-        return lagrange(nodes, np.array((start + end) / 2)).tolist()
-    at = (start + end) / 2 + (end - start) / 2 * _X
-    density = _W * np.exp(at - end)
-    return (lagrange(nodes, at) @ (density / density.sum())).tolist()
+        at, density = torch.full_like(at[:1], (start + end) / 2), torch.ones_like(at[:1])
+    else:
+        density = density * (at - end).exp()
+    values = lagrange([nodes[k] for k in finite], at) @ (density / density.sum())
+    weights = dict(zip(finite, values.tolist(), strict=True))
+    return [weights.get(k, 0.0) for k in range(len(nodes))]
 
 
 def step(path: Path, lam: list[float], i: int, k: int, weights: list[float]) -> tuple[float, ...]:
