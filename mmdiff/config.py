@@ -50,7 +50,7 @@ def targets(node: Any) -> Iterator[str]:
         if "_target_" in node:
             yield str(node["_target_"])
         for key in node:
-            if not OmegaConf.is_missing(node, key):
+            if not (isinstance(node, DictConfig) and OmegaConf.is_missing(node, key)):
                 yield from targets(node[key])
     elif isinstance(node, ListConfig | list):
         for item in node:

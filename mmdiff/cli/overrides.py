@@ -30,7 +30,7 @@ def completed(name: str, arguments: Sequence[str]) -> list[str]:
 
     Raises ``ConfigError`` for keys and group options that do not exist.
     """
-    words = [a for a in arguments if not a.startswith("-")]
+    words = [a for a in arguments if "=" in a and not a.startswith("-")]
     overrides = OverridesParser.create().parse_overrides(words)
     if not GlobalHydra.instance().is_initialized():
         with initialize_config_module(CONFIGS, version_base="1.3"):

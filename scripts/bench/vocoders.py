@@ -35,7 +35,6 @@ from mmdiff.adapters.audio.vocoder import GriffinLim
 from mmdiff.core.types import Masked
 
 
-
 class PseudoInverse(GriffinLim):
     """Griffin-Lim with the usual mel inversion, for comparison."""
 

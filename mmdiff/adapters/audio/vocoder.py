@@ -82,7 +82,9 @@ class GriffinLim(Vocoder):
         for _ in range(self.n_iter):
             consistent = self._stft(self._istft(spectrum, weight)[:, mirrored])
             ahead = consistent - self.momentum / (1 + self.momentum) * previous
-            spectrum, previous = magnitude * torch.sgn(ahead), consistent
+            # not torch.sgn: its vector and scalar paths round differently, so an item would depend on its batch
+            length = (ahead.real.square() + ahead.imag.square()).clamp(min=1e-24).sqrt()
+            spectrum, previous = ahead * (magnitude / length), consistent
         return self._istft(spectrum, weight)[:, None, start : start + size]
 
     def invert(self, mel: Tensor) -> Tensor:

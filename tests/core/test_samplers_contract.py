@@ -1,0 +1,227 @@
+"""What every sampler promises whatever its mathematics: calls, times, noise, dtypes, ends."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from mmdiff.core.grids import Karras, LogSNR, Power, Trailing, Uniform
+from mmdiff.core.samplers import (
+    DDIM,
+    DDPM,
+    AdamsPC,
+    Auto,
+    DPMSolverPP2M,
+    DPMSolverPP2MSDE,
+    DPMSolverPP2S,
+    DPMSolverPP3M,
+    Euler,
+    EulerAncestral,
+    Heun,
+    UniPC,
+)
+from mmdiff.core.schedules import Cosine, Linear, Shifted, VarianceExploding, VariancePreserving
+from mmdiff.testing import Gaussian
+
+DETERMINISTIC = [Euler, DDIM, Heun, DPMSolverPP2S, DPMSolverPP2M, DPMSolverPP3M, UniPC, AdamsPC]
+STOCHASTIC = [DDPM, EulerAncestral, DPMSolverPP2MSDE]
+SCHEDULES = [VariancePreserving(), Cosine(), VarianceExploding(), Linear(), Shifted(Linear(), 3.0), Shifted(Cosine(), 0.3)]
+GRIDS = [Uniform(), Trailing(), Karras(), LogSNR(), Power()]
+every_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
+every_grid = pytest.mark.parametrize("grid", GRIDS, ids=lambda g: type(g).__name__)
+every_sampler = pytest.mark.parametrize("kind", DETERMINISTIC + STOCHASTIC)
+DATA = Gaussian(torch.tensor([0.5, -1.0], dtype=torch.float64), torch.tensor([0.8, 0.1], dtype=torch.float64))
+
+
+def noise(i):
+    return torch.full((3, 2), (-1.0) ** i, dtype=torch.float64)
+
+
+def start(schedule, dtype=torch.float64):
+    x = torch.tensor([[0.3, -0.7], [1.1, 0.2], [-1.9, 0.9]], dtype=dtype)
+    return x * float(torch.hypot(*schedule.level(torch.ones((), dtype=torch.float64))))
+
+
+class Recorder:
+    """The exact denoiser; keeps the times it was called at."""
+
+    def __init__(self, schedule):
+        self.denoise, self.times = DATA.denoiser(schedule), []
+
+    def __call__(self, x_t, t):
+        assert t.shape == (len(x_t),)
+        assert t.dtype == x_t.dtype
+        self.times.append(t[0].item())
+        return self.denoise(x_t, t)
+
+
+@every_grid
+@every_schedule
+def test_times_fall_strictly_from_exactly_one_for_1_to_200_nodes(schedule, grid):
+    for n in range(1, 201):
+        t = grid(schedule, n)
+        assert t.dtype == torch.float64
+        assert len(t) == n
+        assert t[0] == 1
+        assert (t.diff() < 0).all()
+        assert t[-1] >= 0
+
+
+@every_grid
+@every_schedule
+@every_sampler
+def test_calls_are_as_promised_and_the_result_is_finite_for_1_to_200_steps(kind, schedule, grid):
+    for steps in (1, 2, 3, 4, 7, 20, 77, 200):
+        recorder, seen = Recorder(schedule), []
+        sampler = kind(steps, grid)
+        x0 = sampler(recorder, start(schedule), schedule, noise, seen.append)
+        assert torch.isfinite(x0).all()
+        assert len(recorder.times) == sampler.calls
+        assert seen == list(range(sampler.calls))
+        assert set(recorder.times) == set(grid(schedule, steps).tolist())
+
+
+@every_sampler
+def test_number_of_calls_without_gaps_from_1_to_200_steps(kind):
+    for steps in range(1, 201):
+        recorder, sampler = Recorder(Linear()), kind(steps)
+        sampler(recorder, start(Linear()), Linear(), noise)
+        assert len(recorder.times) == sampler.calls == (2 * steps - 1 if kind is Heun else steps)
+
+
+@every_schedule
+def test_auto_calls_the_network_steps_times_and_is_accurate_for_1_to_200_steps(schedule):
+    x1 = start(schedule)
+    level = [float(v) for v in schedule.level(torch.ones((), dtype=torch.float64))]
+    exact, errors = DATA.endpoint(x1, *level), []
+    for steps in range(1, 201):
+        recorder = Recorder(schedule)
+        x0 = Auto(steps)(recorder, x1, schedule)
+        assert len(recorder.times) == Auto(steps).calls == steps
+        errors.append((x0 - exact).abs().max().item())
+    assert max(errors[19:]) < 5e-3
+    assert max(errors[99:]) < 2e-4
+
+
+@every_schedule
+@every_sampler
+def test_one_step_gives_the_denoised_start(kind, schedule):
+    x1 = start(schedule)
+    expected = DATA.denoiser(schedule)(x1, torch.ones(3, dtype=torch.float64))
+    torch.testing.assert_close(kind(1)(DATA.denoiser(schedule), x1, schedule, noise), expected, rtol=1e-9, atol=1e-9)
+
+
+@every_grid
+@every_schedule
+@every_sampler
+def test_last_step_is_taken_and_reaches_the_clean_level(kind, schedule, grid):
+    """All data in one point: whatever noise is left at the end shows in full."""
+    point = Gaussian(torch.tensor([0.5, -1.0], dtype=torch.float64), torch.full((2,), 1e-9, dtype=torch.float64))
+    for steps in (1, 2, 5, 50):
+        x0 = kind(steps, grid)(point.denoiser(schedule), start(schedule), schedule, noise)
+        tolerance = 1e-6 if kind is not AdamsPC else 2.0 / steps**2
+        torch.testing.assert_close(x0, point.mean.expand(3, 2), rtol=0, atol=tolerance)
+
+
+@every_schedule
+@every_sampler
+def test_float32_stays_float32_and_close_to_float64(kind, schedule):
+    wide = kind(20)(DATA.denoiser(schedule), start(schedule), schedule, noise)
+    narrow = kind(20)(DATA.denoiser(schedule), start(schedule, torch.float32), schedule, lambda i: noise(i).float())
+    assert narrow.dtype == torch.float32
+    torch.testing.assert_close(narrow.double(), wide, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("kind", STOCHASTIC)
+def test_stochastic_samplers_ask_for_noise_by_number_and_refuse_to_draw_it(kind):
+    asked = []
+
+    def counted(i):
+        asked.append(i)
+        return noise(i)
+
+    kind(5)(DATA.denoiser(Linear()), start(Linear()), Linear(), counted)
+    assert asked == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="pass noise="):
+        kind(5)(DATA.denoiser(Linear()), start(Linear()), Linear())
+
+
+@pytest.mark.parametrize("kind", DETERMINISTIC + [Auto])
+def test_deterministic_samplers_never_ask_for_noise_and_leave_x1_alone(kind):
+    def refuse(i):
+        raise AssertionError
+
+    x1 = start(Cosine())
+    copy = x1.clone()
+    first, second = (kind(9)(DATA.denoiser(Cosine()), x1, Cosine(), refuse) for _ in range(2))
+    assert torch.equal(first, second)
+    assert torch.equal(x1, copy)
+
+
+def test_stochastic_samplers_without_their_noise_are_the_deterministic_ones():
+    def run(sampler):
+        return sampler(DATA.denoiser(Cosine()), start(Cosine()), Cosine())
+
+    torch.testing.assert_close(run(EulerAncestral(9, eta=0.0)), run(Euler(9)))
+    torch.testing.assert_close(run(DDIM(9)), run(Euler(9)))
+    torch.testing.assert_close(run(DPMSolverPP2MSDE(9, eta=0.0)), run(DPMSolverPP2M(9)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_state_is_never_kept_in_low_precision(dtype):
+    with pytest.raises(TypeError, match="float32 or float64"):
+        Euler(3)(DATA.denoiser(Linear()), start(Linear()).to(dtype), Linear())
+
+
+def test_a_network_in_low_precision_does_not_lower_the_state():
+    x0 = Auto(5)(lambda x, t: (0.5 * x).bfloat16(), start(Linear(), torch.float32), Linear())
+    assert x0.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Euler(0),
+        lambda: DDIM(5, eta=1.5),
+        lambda: DPMSolverPP2MSDE(5, eta=-0.1),
+        lambda: UniPC(5, order=0),
+        lambda: AdamsPC(5, order=9),
+        lambda: AdamsPC(5, correct=1),
+        lambda: AdamsPC(5, scale=math.inf),
+        lambda: Karras(0.5),
+        lambda: LogSNR(sigma_min=0.0),
+        lambda: Power(0.5),
+        lambda: Uniform()(Linear(), 0),
+    ],
+)
+def test_impossible_settings_are_refused_with_what_was_given(make):
+    with pytest.raises(ValueError, match="got"):
+        make()
+
+
+def test_uniform_on_variance_exploding_is_the_grid_of_edm():
+    n, ramp = 18, torch.arange(18, dtype=torch.float64) / 17
+    sigma = (80 ** (1 / 7) + ramp * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
+    for grid in (Uniform(), Karras()):
+        torch.testing.assert_close(VarianceExploding().level(grid(VarianceExploding(), n)).sigma, sigma)
+
+
+def test_power_of_one_is_the_uniform_grid_of_flow_matching():
+    torch.testing.assert_close(Power(1.0, scale=1.0)(Linear(), 25), Uniform()(Linear(), 25))
+
+
+def test_trailing_is_the_published_spacing_where_it_divides_the_training_steps():
+    published = [round(1000 * (1 - i / 20)) for i in range(20)]
+    torch.testing.assert_close(Trailing()(Linear(), 20) * 1000, torch.tensor(published, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("grid", "other"), itertools.pairwise(GRIDS))
+def test_tables_of_one_sampler_are_kept_apart(grid, other):
+    """A cached table must never serve another grid or schedule."""
+    for schedule in (Linear(), VarianceExploding()):
+        recorder = Recorder(schedule)
+        for g in (grid, other):
+            recorder.times.clear()
+            Euler(6, g)(recorder, start(schedule), schedule)
+            assert recorder.times == g(schedule, 6).tolist()

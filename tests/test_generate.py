@@ -1,0 +1,159 @@
+"""Generation from a trained run: the same item is the same file, and nothing is half done."""
+
+import json
+import os
+import shutil
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+import mmdiff
+from mmdiff import Request
+from mmdiff.checkpoint import MODEL_FILE, ModelFileError, _digest, load_model
+from tests.conftest import mmdiff as command
+
+
+@pytest.fixture(scope="module")
+def pipeline(run):
+    return mmdiff.load(run, device="cpu")
+
+
+def requests(count, **labels):
+    return [Request(seed=i, labels={"instrument": "blown", "pitch": 60.0, **labels}) for i in range(count)]
+
+
+def test_a_run_directory_and_its_file_alone_give_the_same_sample(run, tmp_path, pipeline):
+    shutil.copy(run / MODEL_FILE, tmp_path / "lonely.safetensors")
+    alone = mmdiff.load(tmp_path / "lonely.safetensors", device="cpu")
+    cond = {"instrument": "struck", "pitch": 55}
+    assert torch.equal(pipeline.sample(2, seed=3, cond=cond)[1], alone.sample(2, seed=3, cond=cond)[1])
+
+
+@pytest.mark.parametrize("sampler", [None, {"_target_": "mmdiff.core.samplers.DDPM", "steps": 5}])
+def test_an_item_is_the_same_in_any_job_at_equal_micro_batch(run, sampler):
+    pipeline = mmdiff.load(run, device="cpu", sampler=sampler)
+    whole = dict(pipeline.run(requests(7), 4, show_progress=False))
+    part = dict(pipeline.run([requests(7)[i] for i in (6, 2, 5)], 4, show_progress=False))
+    for position, i in enumerate((6, 2, 5)):
+        assert torch.equal(part[position], whole[i])
+
+
+def test_an_item_differs_by_rounding_alone_between_micro_batches(pipeline):
+    one, four = (dict(pipeline.run(requests(4), size, show_progress=False)) for size in (1, 4))
+    for i in range(4):
+        torch.testing.assert_close(one[i], four[i], rtol=0, atol=1e-2)        # Griffin-Lim amplifies rounding
+
+
+def test_labels_and_seeds_matter(pipeline):
+    base = pipeline.sample(1, seed=0, cond={"instrument": "blown"})[0]
+    assert not torch.equal(base, pipeline.sample(1, seed=1, cond={"instrument": "blown"})[0])
+    assert not torch.equal(base, pipeline.sample(1, seed=0, cond={"instrument": "struck"})[0])
+    assert torch.equal(base, pipeline.sample(1, seed=0, cond={"instrument": "blown"})[0])
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.25, 0.4])
+def test_the_requested_length_is_honoured_to_one_hop(pipeline, seconds):
+    sample = pipeline.sample(1, seconds=seconds)[0]
+    assert 0 <= sample.shape[-1] / 8000 - seconds < pipeline.model.codec.mel.hop_length / 8000
+
+
+def test_a_job_writes_each_file_with_its_sidecar_and_continues_where_it_stopped(pipeline, tmp_path):
+    paths = pipeline.save(requests(5), tmp_path)
+    first = {p: (p.read_bytes(), os.stat(p).st_mtime_ns) for p in paths}
+    facts = json.loads(paths[2].with_suffix(".json").read_text())
+    assert facts["seed"] == 2 and facts["labels"]["instrument"] == "blown"
+    assert facts["model"] == pipeline.header["sha256"] and facts["sampler"]["_target_"].endswith("Auto")
+    paths[1].unlink()
+    paths[3].with_suffix(".json").unlink()                            # a kill between file and sidecar
+    (tmp_path / ".0004.partial.wav").write_bytes(b"rubbish")
+    again = pipeline.save(requests(5), tmp_path)
+    assert again == paths and all(p.read_bytes() == first[p][0] for p in paths)
+    made_anew = {p.name for p in paths if os.stat(p).st_mtime_ns != first[p][1]}
+    assert made_anew == {paths[1].name, paths[3].name}
+
+
+def test_a_changed_request_is_made_anew(pipeline, tmp_path):
+    path = pipeline.save([Request(seed=0, name="a")], tmp_path)[0]
+    before = path.read_bytes()
+    pipeline.save([Request(seed=1, name="a")], tmp_path)
+    assert path.read_bytes() != before
+
+
+def test_a_mistaken_request_is_refused_before_any_work(pipeline, tmp_path):
+    for labels, text in [({"instrumnt": "blown"}, "did you mean 'instrument'"),
+                         ({"instrument": "blwn"}, "did you mean 'blown'"), ({"pitch": "high"}, "a number between")]:
+        with pytest.raises(ValueError, match=text):
+            pipeline.save([*requests(2), Request(labels=labels)], tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.wav"))
+    with pytest.raises(ValueError, match="same name"):
+        pipeline.save([Request(name="x"), Request(name="x")], tmp_path)
+
+
+def test_one_changed_byte_anywhere_is_an_error_that_names_the_file(run, tmp_path):
+    data = (run / MODEL_FILE).read_bytes()
+    for position in (3, 40, 300, len(data) // 2, len(data) - 1):
+        broken = bytearray(data)
+        broken[position] ^= 1
+        path = tmp_path / f"broken-{position}.safetensors"
+        path.write_bytes(broken)
+        with pytest.raises(ModelFileError, match=path.name):
+            load_model(path)
+    (tmp_path / "short.safetensors").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ModelFileError, match=r"short\.safetensors is damaged"):
+        load_model(tmp_path / "short.safetensors")
+
+
+def rewritten(run, path, change):
+    tensors = load_file(run / MODEL_FILE)
+    with safe_open(run / MODEL_FILE, "pt") as file:
+        header = json.loads(file.metadata()["mmdiff"])
+    change(header)
+    text = json.dumps(header, sort_keys=True)
+    save_file(tensors, path, {"mmdiff": text, "sha256": _digest(text, tensors)})
+    return path
+
+
+@pytest.mark.parametrize("target", ["os.system", "torch.hub.load", "lightning.pytorch.Trainer", "mmdiff.cli.main"])
+def test_a_foreign_class_in_a_model_file_is_refused_by_name(run, tmp_path, target):
+    def change(header):
+        header["config"]["adapter"]["network"]["_target_"] = target
+
+    with pytest.raises(ModelFileError, match=target.replace(".", r"\.")):
+        load_model(rewritten(run, tmp_path / "foreign.safetensors", change))
+
+
+def test_a_file_of_a_later_format_and_a_strange_file_are_refused(run, tmp_path):
+    later = rewritten(run, tmp_path / "later.safetensors", lambda header: header.update(format=99))
+    with pytest.raises(ModelFileError, match="update mmdiff"):
+        load_model(later)
+    save_file({"x": torch.zeros(1)}, tmp_path / "strange.safetensors")
+    with pytest.raises(ModelFileError, match="not written by mmdiff"):
+        load_model(tmp_path / "strange.safetensors")
+    with pytest.raises(ModelFileError, match="no model at"):
+        load_model(tmp_path / "none")
+
+
+def test_the_command_takes_labels_tables_and_changed_settings(run, tmp_path):
+    table = tmp_path / "wishes.csv"
+    table.write_text("name,instrument,pitch,seconds,seed\nlow,plucked,50,0.3,9\nhigh,,70,,\n")
+    output = command("sample", run, f"requests={table}", f"out={tmp_path / 'a'}", "sampler=ddim", "sampler.steps=3",
+                     "guidance.scale=1.5", "device=cpu")
+    assert "2 file(s)" in output
+    facts = json.loads((tmp_path / "a" / "low.json").read_text())
+    assert facts["seed"] == 9 and facts["labels"] == {"instrument": "plucked", "pitch": "50"}
+    assert facts["sampler"]["steps"] == 3 and facts["guidance"]["scale"] == 1.5 and facts["size"]["seconds"] == 0.3
+    assert (tmp_path / "a" / "preview.png").stat().st_size > 1000
+    command("sample", run, "n=2", "cond.instrument=blown", f"out={tmp_path / 'b'}", "suffix=.flac", "device=cpu")
+    assert len(list((tmp_path / "b").glob("*blown*.flac"))) == 2
+
+
+@pytest.mark.parametrize(("arguments", "text"), [
+    (["n=0"], "at least one"), (["sampler.stps=3"], "did you mean 'steps'"), (["samplr=ddim"], "did you mean"),
+    (["cond.instrument=drum"], "no class 'drum'"), (["requests=nowhere.csv"], "cannot read the table"),
+    (["seconds=-1"], "seconds must be positive"),
+])
+def test_a_mistake_on_the_command_line_is_told_without_a_traceback(run, tmp_path, arguments, text):
+    output = command("sample", run, f"out={tmp_path}", "device=cpu", *arguments, code=2)
+    assert text in output and "Traceback" not in output
