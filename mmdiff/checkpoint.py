@@ -1,6 +1,6 @@
 """The model file: one safetensors file with the weights that generate, and in its header all that builds the model.
 
-    header.mmdiff = JSON {format, config, step, ...}         header.sha256 = hash of that JSON and of every tensor
+    header.mmdiff = JSON {format, config, step, ..., sha256},      sha256 = hash of the rest of it and of every tensor
 
 No pickle is involved in writing or reading it. A changed byte, a truncated file or a foreign class is an error that
 names the file and the fault.
@@ -44,14 +44,14 @@ def write_atomic(path: Path, data: bytes) -> None:
 def save_model(model: DiffusionModel, config: dict[str, Any], path: str | Path, **facts: Any) -> str:
     """Write ``model`` with its resolved ``config`` and further ``facts`` (such as ``step``); gives the file's hash."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    header = json.dumps({"format": FORMAT, "config": config, **facts}, sort_keys=True)
-    digest = _digest(header, tensors)
-    write_atomic(Path(path), save(tensors, {"mmdiff": header, "sha256": digest}))
-    return digest
+    header = {"format": FORMAT, "config": config, **facts}
+    header["sha256"] = _digest(header, tensors)
+    write_atomic(Path(path), save(tensors, {"mmdiff": json.dumps(header, sort_keys=True)}))
+    return header["sha256"]
 
 
 def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> tuple[DiffusionModel, dict[str, Any]]:
-    """The model of a run directory or model file, ready to generate, and its header with ``sha256`` added."""
+    """The model of a run directory or model file, ready to generate, and its header."""
     path = Path(path).expanduser()
     path = path / MODEL_FILE if path.is_dir() else path
     if not path.is_file():
@@ -77,16 +77,21 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ModelFileError(f"{path} is damaged or not a safetensors file: {error}") from None
     if "mmdiff" not in metadata:
         raise ModelFileError(f"{path} was not written by mmdiff: its header has no configuration")
-    if _digest(metadata["mmdiff"], tensors) != metadata.get("sha256"):
+    try:
+        header = json.loads(metadata["mmdiff"])
+        intact = header["sha256"] == _digest(header, tensors)
+    except (ValueError, TypeError, KeyError):
+        intact = False
+    if not intact:
         raise ModelFileError(f"{path} is damaged: its contents do not match the hash in its header")
-    header = json.loads(metadata["mmdiff"])
     if header["format"] > FORMAT:
         raise ModelFileError(f"{path} has format {header['format']}, this version reads up to {FORMAT}: update mmdiff")
-    return {**header, "sha256": metadata["sha256"]}, tensors
+    return header, tensors
 
 
-def _digest(header: str, tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256(header.encode())
+def _digest(header: dict[str, Any], tensors: dict[str, Tensor]) -> str:
+    told = {name: value for name, value in header.items() if name != "sha256"}
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     for name in sorted(tensors):
         value = tensors[name]
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())

@@ -16,7 +16,7 @@ from .core.guidance import Guidance, Unguided
 from .core.loss import DiffusionLoss
 from .core.parameterizations import Parameterization
 from .core.rng import Purpose, normal, uniform
-from .core.samplers import Euler as Auto, Sampler
+from .core.samplers import Auto, Sampler
 from .core.schedules import Schedule, Shifted
 from .core.types import Masked
 from .data.batch import Batch

@@ -1,7 +1,6 @@
 """What every sampler promises whatever its mathematics: calls, times, noise, dtypes, ends."""
 
 import itertools
-import math
 
 import pytest
 import torch
@@ -28,6 +27,7 @@ DETERMINISTIC = [Euler, DDIM, Heun, DPMSolverPP2S, DPMSolverPP2M, DPMSolverPP3M,
 STOCHASTIC = [DDPM, EulerAncestral, DPMSolverPP2MSDE]
 SCHEDULES = [VariancePreserving(), Cosine(), VarianceExploding(), Linear(), Shifted(Linear(), 3.0), Shifted(Cosine(), 0.3)]
 GRIDS = [Uniform(), Trailing(), Karras(), LogSNR(), Power()]
+STEPS = [*range(1, 18), 23, 32, 50, 77, 100, 149, 200]
 every_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 every_grid = pytest.mark.parametrize("grid", GRIDS, ids=lambda g: type(g).__name__)
 every_sampler = pytest.mark.parametrize("kind", DETERMINISTIC + STOCHASTIC)
@@ -72,7 +72,7 @@ def test_times_fall_strictly_from_exactly_one_for_1_to_200_nodes(schedule, grid)
 @every_schedule
 @every_sampler
 def test_calls_are_as_promised_and_the_result_is_finite_for_1_to_200_steps(kind, schedule, grid):
-    for steps in (1, 2, 3, 4, 7, 20, 77, 200):
+    for steps in (1, 2, 3, 6, 17):
         recorder, seen = Recorder(schedule), []
         sampler = kind(steps, grid)
         x0 = sampler(recorder, start(schedule), schedule, noise, seen.append)
@@ -83,8 +83,8 @@ def test_calls_are_as_promised_and_the_result_is_finite_for_1_to_200_steps(kind,
 
 
 @every_sampler
-def test_number_of_calls_without_gaps_from_1_to_200_steps(kind):
-    for steps in range(1, 201):
+def test_number_of_calls_from_1_to_200_steps(kind):
+    for steps in STEPS:
         recorder, sampler = Recorder(Linear()), kind(steps)
         sampler(recorder, start(Linear()), Linear(), noise)
         assert len(recorder.times) == sampler.calls == (2 * steps - 1 if kind is Heun else steps)
@@ -95,13 +95,13 @@ def test_auto_calls_the_network_steps_times_and_is_accurate_for_1_to_200_steps(s
     x1 = start(schedule)
     level = [float(v) for v in schedule.level(torch.ones((), dtype=torch.float64))]
     exact, errors = DATA.endpoint(x1, *level), []
-    for steps in range(1, 201):
+    for steps in STEPS:
         recorder = Recorder(schedule)
         x0 = Auto(steps)(recorder, x1, schedule)
         assert len(recorder.times) == Auto(steps).calls == steps
         errors.append((x0 - exact).abs().max().item())
-    assert max(errors[19:]) < 5e-3
-    assert max(errors[99:]) < 2e-4
+    assert max(error for steps, error in zip(STEPS, errors, strict=True) if steps >= 20) < 5e-3
+    assert max(error for steps, error in zip(STEPS, errors, strict=True) if steps >= 100) < 2e-4
 
 
 @every_schedule
@@ -120,8 +120,7 @@ def test_last_step_is_taken_and_reaches_the_clean_level(kind, schedule, grid):
     point = Gaussian(torch.tensor([0.5, -1.0], dtype=torch.float64), torch.full((2,), 1e-9, dtype=torch.float64))
     for steps in (1, 2, 5, 50):
         x0 = kind(steps, grid)(point.denoiser(schedule), start(schedule), schedule, noise)
-        tolerance = 1e-6 if kind is not AdamsPC else 2.0 / steps**2
-        torch.testing.assert_close(x0, point.mean.expand(3, 2), rtol=0, atol=tolerance)
+        torch.testing.assert_close(x0, point.mean.expand(3, 2), rtol=0, atol=1e-6)
 
 
 @every_schedule
@@ -188,7 +187,6 @@ def test_a_network_in_low_precision_does_not_lower_the_state():
         lambda: UniPC(5, order=0),
         lambda: AdamsPC(5, order=9),
         lambda: AdamsPC(5, correct=1),
-        lambda: AdamsPC(5, scale=math.inf),
         lambda: Karras(0.5),
         lambda: LogSNR(sigma_min=0.0),
         lambda: Power(0.5),

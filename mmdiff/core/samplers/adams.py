@@ -1,66 +1,53 @@
 """A multistep predictor-corrector that treats every schedule alike.
 
-On the circle y = x / hypot(scale alpha, sigma), phi = atan2(sigma, scale alpha), the sampling ODE is
+On the straight path of y = x / (alpha + sigma), tau = sigma / (alpha + sigma) in [0, 1], the sampling ODE is
 
-    dy/dphi = -F,     F = (x0 / scale - cos(phi) y) / sin(phi)
+    dy/dtau = v,     v = eps - x0 = (y - x0) / tau
 
-with nothing infinite at either end. F is what EDM's network puts out for data of standard deviation ``scale`` (scale = 1:
-v-prediction). A grid is a smooth map u -> t with evenly spaced nodes, so F is taken as a polynomial in u through the
-last values, and integrated exactly against phi. A polynomial in log-SNR, or in phi, would suit some grids only.
+which is flow matching's, whatever the schedule. Nothing is infinite at either end, and data in one point make v constant.
+A grid is a smooth map u -> t with evenly spaced nodes, so v is taken as a polynomial in u through the last values, and
+integrated exactly against tau. A polynomial in log-SNR, or in tau, would suit some grids only.
 
-    predictor   y_{i+1} = y_i - sum_j F_{i-j} integral of L_j dphi          (Adams-Bashforth)
-    corrector   the same over the last step, with the newest F too          (Adams-Moulton; it costs no call)
-
-Through one value alone x0 and eps are held instead of F, which is the rotation of DDIM.
+    predictor   y_{i+1} = y_i + sum_j v_{i-j} integral of L_j dtau          (Adams-Bashforth; through one value, DDIM)
+    corrector   the same over the last step, with the newest v too          (Adams-Moulton; it costs no call)
 """
-
-import math
-
-import torch
 
 from ..grids import Grid
 from .base import Path, Row, Sampler
-from .quadrature import integrals
+from .quadrature import moments_of_measure, solve
 
 
 class AdamsPC(Sampler):
     """Adams predictor through the last ``order`` values; corrector through ``correct`` values, the newest included.
 
-    Observed order: the larger of the two numbers, on a grid that ends at sigma = 0 (``Power``, and ``Uniform`` where the
-    schedule does). ``correct`` = 0 is the predictor alone; ``scale`` is a typical standard deviation inside the data.
+    Observed order: the larger of the two numbers. ``correct`` = 0 is the predictor alone.
     """
 
-    def __init__(
-        self, steps: int = 20, grid: Grid | None = None, *, order: int = 2, correct: int = 3, scale: float = 0.5
-    ):
+    def __init__(self, steps: int = 20, grid: Grid | None = None, *, order: int = 2, correct: int = 3):
         super().__init__(steps, grid)
         if not 1 <= order <= 5:
             raise ValueError(f"order must be 1 to 5, got {order}")
         if correct != 0 and not 2 <= correct <= 6:
             raise ValueError(f"correct must be 0 (no corrector) or 2 to 6, got {correct}")
-        if not 0 < scale < math.inf:
-            raise ValueError(f"scale must be positive and finite, got {scale}")
-        self.order, self.correct, self.scale = order, correct, scale
+        self.order, self.correct = order, correct
 
     def rows(self, path: Path) -> list[Row]:
-        phi = [math.atan2(sigma, self.scale * alpha) for alpha, sigma in zip(path.alpha, path.sigma, strict=True)]
-        norm = [math.hypot(self.scale * alpha, sigma) for alpha, sigma in zip(path.alpha, path.sigma, strict=True)]
-
-        def angle(u: torch.Tensor) -> torch.Tensor:
-            return torch.atan(path.ratio(u) / self.scale)
+        norm = [alpha + sigma for alpha, sigma in zip(path.alpha, path.sigma, strict=True)]
+        tau = [sigma / n for sigma, n in zip(path.sigma, norm, strict=True)]
 
         def step(i: int, nodes: list[float]) -> tuple[float, ...]:
-            turn, smooth = phi[i] - phi[i + 1], i + 1 < len(path.u)
-            if len(nodes) == 1 or not smooth:
-                keep, weights = math.cos(turn), [-math.sin(turn)]
+            if len(nodes) == 1 or i + 1 == len(path.u):               # one value, or the last step beyond the grid
+                weights = [tau[i + 1] - tau[i]]
             else:
-                keep, weights = 1.0, integrals(nodes, angle, path.u[i], path.u[i + 1])
-            return (keep * norm[i + 1] / norm[i], *(-norm[i + 1] * w for w in weights))
+                start, h = path.u[i], path.u[i + 1] - path.u[i]
+                moments = moments_of_measure(lambda s: 1 / (1 + 1 / path.ratio(start + h * s)), len(nodes))
+                weights = solve([(u - start) / h for u in nodes], moments)
+            return (norm[i + 1] / norm[i], *(norm[i + 1] * w for w in weights))
 
         rows = []
         for i in range(len(path.time)):
-            remember = (-1 / (math.tan(phi[i]) * norm[i]), 1 / (self.scale * math.sin(phi[i])))
             predict = step(i, path.u[max(0, i + 1 - self.order) : i + 1][::-1])
             correct = step(i - 1, path.u[max(0, i + 1 - self.correct) : i + 1][::-1]) if i and self.correct else None
+            remember = (1 / path.sigma[i], -1 / tau[i])
             rows.append(Row(i, correct=correct, step=predict, remember=remember, accept=not self.correct))
         return rows

@@ -1,8 +1,8 @@
 """The sampler to use when nothing is known but the number of network calls: a table, chosen by measurement.
 
 A low order extrapolates little and wins while steps are long; a high order wins once they are short. The grid is the same
-for all: even in (r / (r + 2))^(2/3), r = sigma / alpha, which is near flow matching's uniform grid at high noise (where
-long steps are harmless), denser at low noise (where detail is decided), and ends at sigma = 0 itself, so no call is
+for all, even in (r / (r + 3))^(1/2) with r = sigma / alpha: close to flow matching's uniform grid at high noise, where
+long steps are harmless, denser at low noise, where detail is decided, and down to sigma = 0 itself, so that no call is
 spent just above it. The table was chosen on one set of Gaussian mixtures and is reported on others in docs/samplers.md.
 """
 
@@ -18,7 +18,7 @@ class Auto(Sampler):
     """The most accurate deterministic sampler for ``steps`` network calls, from 1 to some hundreds, on every schedule."""
 
     def __init__(self, steps: int = 20):
-        super().__init__(steps, Power(1.5, scale=2.0))
+        super().__init__(steps, Power(2.0, scale=3.0))
         order, correct = POLICY[max(least for least in POLICY if least <= steps)]
         self.solver = AdamsPC(steps, self.grid, order=order, correct=correct)
 

@@ -12,7 +12,7 @@ import math
 import torch
 
 from .base import Path
-from .quadrature import gauss_legendre, lagrange
+from .quadrature import moments_of_density, solve
 
 
 def half_log_snr(path: Path) -> list[float]:
@@ -24,18 +24,17 @@ def half_log_snr(path: Path) -> list[float]:
 
 
 def mean(nodes: list[float], start: float, end: float, *, midpoint: bool = False) -> list[float]:
-    """Weights of <x0> on values at ``nodes`` (newest first): the interpolation's exact mean, or its value at the midpoint."""
-    if not math.isfinite(end - start):
+    """Weights of <x0> on values at ``nodes`` (newest first): the polynomial's exact mean, or its value at the midpoint."""
+    h = end - start
+    if not math.isfinite(h):
         return [1.0] + [0.0] * (len(nodes) - 1)
-    finite = [k for k, node in enumerate(nodes) if math.isfinite(node)]
-    at, density = gauss_legendre(start, end)
+    finite = [node for node in nodes if math.isfinite(node)]
     if midpoint:
-        at, density = torch.full_like(at[:1], (start + end) / 2), torch.ones_like(at[:1])
+        moments = 0.5 ** torch.arange(len(finite), dtype=torch.float64)
     else:
-        density = density * (at - end).exp()
-    values = lagrange([nodes[k] for k in finite], at) @ (density / density.sum())
-    weights = dict(zip(finite, values.tolist(), strict=True))
-    return [weights.get(k, 0.0) for k in range(len(nodes))]
+        moments = moments_of_density(lambda s: torch.exp((s - 1) * h), len(finite))
+    weights = iter(solve([(node - start) / h for node in finite], moments))
+    return [next(weights) if math.isfinite(node) else 0.0 for node in nodes]
 
 
 def step(path: Path, lam: list[float], i: int, k: int, weights: list[float]) -> tuple[float, ...]:

@@ -1,9 +1,9 @@
-"""Integrals of interpolating polynomials, on the host, in float64.
+"""Weights of integration through scattered values, on the host, in float64.
 
-    integral of P dg = sum_j y_j integral of L_j dg,     P the polynomial through (u_j, y_j), L_j Lagrange's basis
+    sum_j w_j s_j^m = M_m for m = 0 ... k - 1       M_m = integral of s^m dg over the step, s in [0, 1]
 
-By quadrature of 24 points, which is exact to rounding for what samplers need. Closed forms (the phi functions of
-exponential integrators) cancel for short steps, and would differ for every g.
+These k equations make the rule exact for every polynomial of degree below k (the method of undetermined coefficients),
+whatever the measure dg. The moments come from quadrature of 24 points: closed forms cancel for short steps.
 """
 
 from collections.abc import Callable
@@ -15,49 +15,33 @@ from torch import Tensor
 POINTS = 24
 
 
-def integrals(nodes: list[float], g: Callable[[Tensor], Tensor], start: float, end: float) -> list[float]:
-    """The integral of L_j dg from ``start`` to ``end`` for every node.
-
-    By parts, so that no derivative of ``g`` is needed: [L_j g] - integral of L_j' g du, g taken relative to its start.
-    """
-    at, weights = gauss_legendre(start, end)
-    ends = torch.tensor([start, end], dtype=torch.float64)
-    origin, last = g(ends)
-    inner = _slopes(nodes, at) @ (weights * (g(at) - origin))
-    return (lagrange(nodes, ends[1:])[:, 0] * (last - origin) - inner).tolist()
+def solve(nodes: list[float], moments: Tensor) -> list[float]:
+    """The weights on values at ``nodes``, in units of the step: it starts at 0 and ends at 1."""
+    powers = torch.arange(len(nodes), dtype=torch.float64)[:, None]
+    return torch.linalg.solve(torch.tensor(nodes, dtype=torch.float64) ** powers, moments).tolist()
 
 
-def gauss_legendre(start: float, end: float) -> tuple[Tensor, Tensor]:
-    """Points ``(24,)`` between ``start`` and ``end``, and weights that sum to ``end - start``."""
-    points, weights = _legendre()
-    return (start + end) / 2 + (end - start) / 2 * points, (end - start) / 2 * weights
+def moments_of_measure(g: Callable[[Tensor], Tensor], count: int) -> Tensor:
+    """Integrals of s^m dg(s) over [0, 1], by parts, so that no derivative of ``g`` is needed: [s^m g] - m int s^(m-1) g ds."""
+    s, weights = gauss_legendre()
+    values = g(torch.cat([s, s.new_tensor([0.0, 1.0])]))
+    inner, start, end = values[:-2] - values[-2], values[-2], values[-1]
+    m = torch.arange(1, count, dtype=torch.float64)[:, None]
+    later = (end - start) - (m * s ** (m - 1)) @ (weights * inner)
+    return torch.cat([(end - start)[None], later])
 
 
-def lagrange(nodes: list[float], at: Tensor) -> Tensor:
-    """The basis polynomials of ``nodes`` at ``at`` ``(P,)``: ``(len(nodes), P)``."""
-    basis = torch.ones(len(nodes), len(at), dtype=torch.float64)
-    for k, node in enumerate(nodes):
-        for j, other in enumerate(nodes):
-            if j != k:
-                basis[k] *= (at - other) / (node - other)
-    return basis
-
-
-def _slopes(nodes: list[float], at: Tensor) -> Tensor:
-    """Derivatives of ``lagrange``: L_k' = sum_{m != k} (L_k without its factor m) / (u_k - u_m)."""
-    slopes = torch.zeros(len(nodes), len(at), dtype=torch.float64)
-    for k, node in enumerate(nodes):
-        for m, other in enumerate(nodes):
-            if m != k:
-                without = [n for j, n in enumerate(nodes) if j != m]
-                slopes[k] += lagrange(without, at)[k - (m < k)] / (node - other)
-    return slopes
+def moments_of_density(density: Callable[[Tensor], Tensor], count: int) -> Tensor:
+    """Means of s^m over [0, 1] under a density that need not be normalised."""
+    s, weights = gauss_legendre()
+    mass = weights * density(s)
+    return s ** torch.arange(count, dtype=torch.float64)[:, None] @ (mass / mass.sum())
 
 
 @cache
-def _legendre() -> tuple[Tensor, Tensor]:
-    """Points and weights on [-1, 1], from the eigenvectors of the Jacobi matrix (Golub & Welsch 1969)."""
+def gauss_legendre() -> tuple[Tensor, Tensor]:
+    """Points and weights on [0, 1], from the eigenvectors of the Jacobi matrix (Golub & Welsch 1969)."""
     k = torch.arange(1, POINTS, dtype=torch.float64)
     off = k / (4 * k**2 - 1).sqrt()
     points, vectors = torch.linalg.eigh(torch.diag(off, 1) + torch.diag(off, -1))
-    return points, 2 * vectors[0] ** 2
+    return (points + 1) / 2, vectors[0] ** 2

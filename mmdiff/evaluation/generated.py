@@ -1,0 +1,44 @@
+"""A folder of generated files, each with the sidecar that says what was asked for.
+
+    name.wav    name.json = {"labels": {"digit": "7", "speaker": "jackson"}, "seed": 3, ...}
+"""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Generated(NamedTuple):
+    """One file and its sidecar."""
+
+    path: Path
+    facts: dict[str, Any]
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """What was asked for."""
+        return self.facts["labels"]
+
+
+def generated(folder: Path, *, suffix: str, fields: tuple[str, ...]) -> list[Generated]:
+    """The files of a folder, sorted by name, each labelled with all of ``fields``.
+
+    ``ValueError`` names the folder without files, or the file without a sidecar or a label.
+    """
+    paths = sorted(folder.glob(f"[!.]*{suffix}"))
+    if not paths:
+        raise ValueError(f"no *{suffix} in {folder}: name the folder that mmdiff sample wrote to")
+    return [Generated(path, _facts(path, fields)) for path in paths]
+
+
+def _facts(path: Path, fields: tuple[str, ...]) -> dict[str, Any]:
+    sidecar = path.with_suffix(".json")
+    try:
+        facts = json.loads(sidecar.read_text())
+    except FileNotFoundError:
+        raise ValueError(f"{path} has no sidecar {sidecar.name}: repeat its mmdiff sample to finish the job") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"the sidecar {sidecar} is not JSON: {error}") from None
+    if missing := [name for name in fields if facts.get("labels", {}).get(name) is None]:
+        raise ValueError(f"{sidecar} does not say which {' and '.join(missing)} was asked for, so it cannot be judged")
+    return facts

@@ -1,0 +1,53 @@
+"""Folders of generated files, and tables."""
+
+import json
+
+import pytest
+
+from mmdiff.evaluation.bootstrap import Interval
+from mmdiff.evaluation.generated import generated
+from mmdiff.evaluation.report import markdown, plain
+
+
+def write(folder, name, facts):
+    (folder / f"{name}.wav").write_bytes(b"sound")
+    (folder / f"{name}.json").write_text(json.dumps(facts))
+
+
+def test_files_come_with_the_labels_that_were_asked_for(tmp_path):
+    write(tmp_path, "b", {"labels": {"digit": "7"}, "seed": 3})
+    write(tmp_path, "a", {"labels": {"digit": 5}})
+    (tmp_path / "preview.png").write_bytes(b"")
+    (tmp_path / "report.json").write_text("{}")
+    (tmp_path / ".c.123.partial.wav").write_bytes(b"half")
+    files = generated(tmp_path, suffix=".wav", fields=("digit",))
+    assert [file.path.name for file in files] == ["a.wav", "b.wav"]
+    assert [file.labels["digit"] for file in files] == [5, "7"]
+    assert files[1].facts["seed"] == 3
+
+
+def test_what_cannot_be_judged_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"no \*\.wav in"):
+        generated(tmp_path, suffix=".wav", fields=())
+    write(tmp_path, "a", {"labels": {"digit": None}})
+    with pytest.raises(ValueError, match=r"a\.json does not say which digit"):
+        generated(tmp_path, suffix=".wav", fields=("digit",))
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(ValueError, match="is not JSON"):
+        generated(tmp_path, suffix=".wav", fields=("digit",))
+    (tmp_path / "a.json").unlink()
+    with pytest.raises(ValueError, match=r"a\.wav has no sidecar a\.json"):
+        generated(tmp_path, suffix=".wav", fields=("digit",))
+
+
+def test_rows_become_a_table_with_all_columns_in_order():
+    rows = [{"row": "real", "n": 300, "FD": 0.14449}, {"row": "made", "n": 12, "digit": Interval(0.99, 0.985, 1.0)}]
+    assert markdown(rows).splitlines() == [
+        "| row | n | FD | digit |", "| --- | --- | --- | --- |", "| real | 300 | 0.144 |  |",
+        "| made | 12 |  | 0.99 [0.985, 1] |",
+    ]
+
+
+def test_rows_become_json_that_keeps_every_digit():
+    row = {"n": 3, "digit": Interval(0.123456789, 0.1, 0.2)}
+    assert json.loads(json.dumps(plain(row))) == {"n": 3, "digit": {"value": 0.123456789, "low": 0.1, "high": 0.2}}
