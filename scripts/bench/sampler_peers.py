@@ -85,7 +85,9 @@ def diffusers(kind: str) -> dict[str, Solver]:
                 x0 = field(x, alpha, noise)
                 if i == len(levels) - 1:
                     break
-                output = (x - x0) / sigma if flow else x0
+                predicts = scheduler.config.get("prediction_type", "flow_prediction")
+                eps = (x - alpha * x0) / noise
+                output = {"sample": x0, "epsilon": eps, "flow_prediction": eps - x0}[predicts]
                 x = scheduler.step(output, scheduler.timesteps[min(i, len(scheduler.timesteps) - 1)], x).prev_sample
             return x0
 
@@ -95,6 +97,8 @@ def diffusers(kind: str) -> dict[str, Solver]:
     for order in (2, 3):
         for algorithm in ("dpmsolver++", "dpmsolver"):
             options = {**common, "solver_order": order, "algorithm_type": algorithm, "final_sigmas_type": "sigma_min"}
+            if algorithm == "dpmsolver":                              # eps-form: it knows no flow_prediction
+                options["prediction_type"] = "epsilon"
             found[f"{algorithm} {order}M"] = solver(DPMSolverMultistepScheduler, **options)
             if algorithm == "dpmsolver++" or order == 2:
                 found[f"{algorithm} {order}S"] = solver(DPMSolverSinglestepScheduler, **options)
@@ -141,7 +145,7 @@ def k_diffusion(kind: str) -> dict[str, Solver]:
 
 
 def azula(kind: str) -> dict[str, Solver]:
-    """Its samplers, on a schedule that holds the grid's levels; those that can also step to 0 itself do both."""
+    """Its samplers, on a schedule that holds the grid's levels; those that can step to 0 itself do."""
     from azula import sample
     from azula.denoise import DiracPosterior
 
@@ -171,10 +175,10 @@ def azula(kind: str) -> dict[str, Solver]:
 
     found = {"Euler": solver(sample.EulerSampler), "Heun": solver(sample.HeunSampler, two_calls=True)}
     for order in (2, 3):
-        for name in ("zAB", "vAB", "zEAB", "xEAB", "REAB"):
+        for name in ("zEAB", "xEAB", "REAB"):
             found[f"{name}{order}"] = solver(getattr(sample, f"{name}Sampler"), order=order)
         for name in ("zAB", "vAB"):
-            found[f"{name}{order} to 0"] = solver(getattr(sample, f"{name}Sampler"), order=order, to_zero=True)
+            found[f"{name}{order}"] = solver(getattr(sample, f"{name}Sampler"), order=order, to_zero=True)
     return found
 
 

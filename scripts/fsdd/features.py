@@ -1,6 +1,6 @@
 """What scores spoken digits: the recordings, and a classifier whose features are compared.
 
-    waveform 0.768 s, peak 1  ->  log-mel 40 x 77  ->  4 convolutions  ->  mean over both axes (128)  ->  classes
+    waveform 0.768 s, peak 1  ->  log-mel 40 x 77  ->  4 convolutions over time  ->  mean (128)  ->  classes
 
 The front end (25 ms windows every 10 ms, 40 bands) is on purpose not one that a generator is trained on. Levels are
 normalised, so loudness is not judged. FSDD's official split: test = recordings 0 to 4, train = 5 to 49.
@@ -8,7 +8,6 @@ normalised, so loudness is not judged. FSDD's official split: test = recordings 
 
 import hashlib
 import json
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +29,7 @@ CLASSES = {
 }
 TEST_INDICES = range(5)
 FRONT_END = MelSpec(
-    sample_rate=RATE, n_fft=256, win_length=200, hop_length=80, n_mels=40, f_max=4000, floor=1e-2, centre="start"
+    sample_rate=RATE, n_fft=256, win_length=200, hop_length=80, n_mels=40, f_max=4000, floor=1e-3, centre="start"
 )
 
 
@@ -77,17 +76,20 @@ def recordings(data: Path, split: str) -> Clips:
 
 
 class Classifier(nn.Module):
-    """Convolutions over bands and frames; its features are the 128 means under the last linear layer."""
+    """Convolutions over time; its features are the 128 means over time under the last linear layer.
 
-    def __init__(self, classes: int, *, widths: tuple[int, ...] = (32, 64, 96, 128)):
+    Bands are channels. With convolutions over bands too, it hears the vocoder: the Fréchet distance of vocoded copies
+    was four times that of the recordings themselves, where here both are alike.
+    """
+
+    def __init__(self, classes: int, *, width: int = 128):
         super().__init__()
         self.front_end = LogMel(FRONT_END)
         layers = []
-        for i, (before, after) in enumerate(pairwise((1, *widths))):
-            stride = 2 if i < 3 else 1
-            layers += [nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        for before, kernel, stride in ((FRONT_END.n_mels, 5, 1), (width, 3, 2), (width, 3, 2), (width, 3, 1)):
+            layers += [nn.Conv1d(before, width, kernel, stride, kernel // 2), nn.BatchNorm1d(width), nn.ReLU()]
         self.body = nn.Sequential(*layers)
-        self.head = nn.Linear(widths[-1], classes)
+        self.head = nn.Linear(width, classes)
 
     def log_mel(self, waves: Tensor) -> Tensor:
         """``(B, SIZE)`` -> ``(B, 40, 77)``, roughly in [-1, 1]."""
@@ -96,7 +98,7 @@ class Classifier(nn.Module):
 
     def features(self, log_mel: Tensor) -> Tensor:
         """``(B, 40, T)`` -> ``(B, 128)``."""
-        return self.body(log_mel[:, None]).mean((-2, -1))
+        return self.body(log_mel).mean(-1)
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """``(B, 40, T)`` -> logits ``(B, classes)``."""

@@ -20,7 +20,8 @@ from .quadrature import moments_of_measure, solve
 class AdamsPC(Sampler):
     """Adams predictor through the last ``order`` values; corrector through ``correct`` values, the newest included.
 
-    Observed order: the larger of the two numbers. ``correct`` = 0 is the predictor alone.
+    Order: the larger of the two numbers, but at most 3, as the first step has one value (two, corrected) to go by; more
+    pay before that limit is reached. ``correct`` = 0 is the predictor alone.
     """
 
     def __init__(self, steps: int = 20, grid: Grid | None = None, *, order: int = 2, correct: int = 3):
@@ -35,19 +36,20 @@ class AdamsPC(Sampler):
         norm = [alpha + sigma for alpha, sigma in zip(path.alpha, path.sigma, strict=True)]
         tau = [sigma / n for sigma, n in zip(path.sigma, norm, strict=True)]
 
-        def step(i: int, nodes: list[float]) -> tuple[float, ...]:
+        def weights(i: int, values: int, newest: int) -> list[float]:
+            """Of ``values`` of f = x0 - y = -tau v, from number ``newest`` backwards, in the step from node ``i``."""
+            nodes = list(range(newest, max(newest - values, -1), -1))
             if len(nodes) == 1 or i + 1 == len(path.u):               # one value, or the last step beyond the grid
-                weights = [tau[i + 1] - tau[i]]
-            else:
-                start, h = path.u[i], path.u[i + 1] - path.u[i]
-                moments = moments_of_measure(lambda s: 1 / (1 + 1 / path.ratio(start + h * s)), len(nodes))
-                weights = solve([(u - start) / h for u in nodes], moments)
-            return (norm[i + 1] / norm[i], *(norm[i + 1] * w for w in weights))
+                return [1 - tau[i + 1] / tau[i]]
+            start, h = path.u[i], path.u[i + 1] - path.u[i]
+            moments = moments_of_measure(lambda s: 1 / (1 + 1 / path.ratio(start + h * s)), len(nodes))
+            solved = solve([(path.u[k] - start) / h for k in nodes], moments)
+            return [-w / tau[k] for w, k in zip(solved, nodes, strict=True)]
 
         rows = []
         for i in range(len(path.time)):
-            predict = step(i, path.u[max(0, i + 1 - self.order) : i + 1][::-1])
-            correct = step(i - 1, path.u[max(0, i + 1 - self.correct) : i + 1][::-1]) if i and self.correct else None
-            remember = (1 / path.sigma[i], -1 / tau[i])
-            rows.append(Row(i, correct=correct, step=predict, remember=remember, accept=not self.correct))
+            base = norm[0] if self.correct else norm[i]               # what the base is in units of y
+            predict = (norm[i + 1] / base, *(norm[i + 1] * w for w in weights(i, self.order, i)))
+            correct = (1.0, *(base * w for w in weights(i - 1, self.correct, i))) if i and self.correct else None
+            rows.append(Row(i, correct=correct, step=predict, remember=-1 / norm[i], accept=not self.correct))
         return rows

@@ -1,8 +1,8 @@
 """One loop for every sampler: all of them are tables of numbers.
 
-    f_k = p x_k + q x0(x_k, t_k)                       what is remembered of the k-th network call
+    f_k = x0(x_k, t_k) + p x_k                         what is remembered of the k-th network call
     z   = a' z + b'_0 f_k + b'_1 f_{k-1} + ...         correct the base (where the solver has a corrector)
-    x   = a z + b_0 f_k + b_1 f_{k-1} + ... + c noise  the next point; x0 itself after the last call
+    x   = a z + b_0 f_k + b_1 f_{k-1} + ... + c noise  the next point; the result after the last call
 
 The table depends on the schedule, the grid and the number of steps alone. It is made once, on the host, in float64,
 so a step costs a few element-wise operations, and never waits for the device.
@@ -43,8 +43,8 @@ class Row(NamedTuple):
     accept: bool = True
     """Whether the new point becomes the base."""
     correct: tuple[float, ...] | None = None
-    remember: tuple[float, float] | None = None
-    """(p, q); None remembers x0 itself."""
+    remember: float = 0.0
+    """p, the share of x in what is remembered."""
 
 
 class Sampler(ABC):
@@ -85,12 +85,12 @@ class Sampler(ABC):
                 f"{type(self).__name__} is stochastic: pass noise=, a function i -> standard normal of the shape of x1 "
                 "(or choose a deterministic sampler, or eta=0)"
             )
-        times = torch.tensor([time[row.node] for row in rows], dtype=x1.dtype, device=x1.device)
+        times = torch.tensor([time[row.node] for row in rows], dtype=x1.dtype, device=x1.device).unbind()
         depth = max(max(len(row.step), len(row.correct or ())) for row in rows) - 1
         x, base, memory, drawn = x1, x1, [], 0
         for k, row in enumerate(rows):
             x0 = denoise(x, times[k].expand(len(x))).to(x.dtype)
-            field = x0 if row.remember is None else combine(row.remember, x, [x0])
+            field = torch.add(x0, x, alpha=row.remember) if row.remember else x0
             memory = [field, *memory[: depth - 1]]
             if row.correct is not None:
                 base = combine(row.correct, base, memory)
@@ -107,8 +107,9 @@ class Sampler(ABC):
 
 def combine(factors: tuple[float, ...], base: Tensor, fields: list[Tensor]) -> Tensor:
     """``factors[0] base + factors[1] fields[0] + ...``, a new tensor."""
-    x = base * factors[0]
-    for factor, field in zip(factors[1:], fields, strict=False):
+    scale, first, *others = factors
+    x = torch.add(base if scale == 1 else base * scale, fields[0], alpha=first)
+    for factor, field in zip(others, fields[1:], strict=False):
         x.add_(field, alpha=factor)
     return x
 

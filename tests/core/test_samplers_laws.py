@@ -1,0 +1,342 @@
+"""Order, invariance and propagation of moments, in float64, against closed form."""
+
+import itertools
+import math
+from functools import cache
+
+import pytest
+import torch
+from torch import nn
+
+from mmdiff.core.denoiser import Denoiser
+from mmdiff.core.grids import Grid, Karras, LogSNR, Power, Uniform, ends
+from mmdiff.core.parameterizations import Data, Karras as KarrasOutput, Noise, V, Velocity
+from mmdiff.core.samplers import (
+    DDIM,
+    DDPM,
+    AdamsPC,
+    Auto,
+    DPMSolverPP2M,
+    DPMSolverPP2MSDE,
+    DPMSolverPP2S,
+    DPMSolverPP3M,
+    Euler,
+    EulerAncestral,
+    Heun,
+    UniPC,
+)
+from mmdiff.core.samplers.base import trace
+from mmdiff.core.schedules import Cosine, Linear, Schedule, Shifted, VarianceExploding, VariancePreserving
+from mmdiff.core.types import Level
+from mmdiff.testing import Gaussian, Mixture, denoiser, endpoint, guided
+
+F64 = torch.float64
+SCHEDULES = [VariancePreserving(), Cosine(), VarianceExploding(1e-4), Linear()]
+every_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
+
+
+def make_mixture():
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.rand(4, generator=generator, dtype=F64) + 0.2
+    means = 0.7 * torch.randn(4, 6, generator=generator, dtype=F64)
+    stds = 0.15 * (0.8 / 0.15) ** torch.rand(4, 6, generator=generator, dtype=F64)
+    return Mixture(weights, means, stds)
+
+
+MIXTURE = make_mixture()
+NOISE = torch.randn(48, 6, generator=torch.Generator().manual_seed(1), dtype=F64)
+GAUSSIAN = Gaussian(torch.tensor([0.4, -1.2, 0.0], dtype=F64), torch.tensor([0.9, 0.2, 1.5], dtype=F64))
+
+
+def top(schedule):
+    return [float(v) for v in schedule.level(torch.ones((), dtype=F64))]
+
+
+def start(schedule, noise=NOISE):
+    return noise * math.hypot(*top(schedule))
+
+
+@cache
+def endpoint_of_mixture(schedule, scale):
+    return endpoint(field_of_mixture(scale), start(schedule), *top(schedule), steps=400)
+
+
+def field_of_mixture(scale):
+    """The conditional here is half of the components."""
+    return guided(MIXTURE.subset(2).posterior_mean, MIXTURE.posterior_mean, scale)
+
+
+def slope(sampler, schedule, grid, steps, scale=0.0):
+    """Least-squares slope of log error against log steps, median over the trajectories; ``scale`` of guidance."""
+    exact, errors = endpoint_of_mixture(schedule, scale), []
+    for n in steps:
+        x0 = sampler(n, grid)(denoiser(field_of_mixture(scale), schedule), start(schedule), schedule)
+        errors.append((x0 - exact).square().mean(1).sqrt().median().log())
+    x = torch.tensor(steps, dtype=F64).log()
+    y = torch.stack(errors)
+    return -float(((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum())
+
+
+def test_the_reference_of_these_tests_is_converged():
+    for schedule in (VarianceExploding(1e-4), Linear()):
+        finer = endpoint(field_of_mixture(4.0), start(schedule), *top(schedule), steps=600)
+        torch.testing.assert_close(endpoint_of_mixture(schedule, 4.0), finer, rtol=0, atol=1e-6)
+
+
+def test_the_reference_agrees_with_the_closed_form():
+    for schedule in SCHEDULES:
+        x1 = start(schedule, NOISE[:, :3])
+        exact = GAUSSIAN.endpoint(x1, *top(schedule))
+        found = endpoint(GAUSSIAN.posterior_mean, x1, *top(schedule), steps=200)
+        torch.testing.assert_close(found, exact, rtol=0, atol=1e-6)
+
+
+FINE = LogSNR(sigma_min=1e-4)             # what the last step leaves out, sigma_min^2, is below every error measured here
+
+
+@every_schedule
+@pytest.mark.parametrize(
+    ("sampler", "nominal", "steps"),
+    [
+        (Euler, 1, (40, 80, 160)),
+        (DDIM, 1, (40, 80, 160)),
+        (Heun, 2, (40, 80, 160)),
+        (DPMSolverPP2S, 2, (81, 161, 321)),
+        (DPMSolverPP2M, 2, (80, 160, 320)),
+        (DPMSolverPP3M, 3, (160, 240, 320)),
+        (UniPC, 3, (80, 160, 240)),
+        (lambda n, grid: DPMSolverPP2MSDE(n, grid, eta=0.0), 2, (80, 160, 320)),
+        (lambda n, grid: AdamsPC(n, grid, order=1, correct=0), 1, (40, 80, 160)),
+        (lambda n, grid: AdamsPC(n, grid, order=2, correct=0), 2, (80, 160, 320)),
+        (lambda n, grid: AdamsPC(n, grid, order=1, correct=2), 2, (80, 160, 320)),
+        (lambda n, grid: AdamsPC(n, grid, order=2, correct=3), 3, (80, 160, 320)),
+    ],
+    ids=["euler", "ddim", "heun", "2s", "2m", "3m", "unipc", "2m_sde", "adams1", "adams2", "adams1_2", "adams2_3"],
+)
+def test_observed_order_is_nominal(sampler, nominal, steps, schedule):
+    assert slope(sampler, schedule, FINE, steps) == pytest.approx(nominal, abs=0.2)
+
+
+@every_schedule
+def test_auto_is_of_third_order_at_least_and_on_guided_fields_too(schedule):
+    for scale in (0.0, 4.0):
+        assert slope(lambda n, _: Auto(n), schedule, None, (20, 30, 40, 60), scale) > 2.8
+
+
+def test_errors_never_grow_up_to_1000_steps():
+    """Closed-form weights of high order cancel when steps get short; these must not."""
+    for make in (DPMSolverPP3M, lambda n, grid: UniPC(n, grid, order=3), lambda n, grid: Auto(n)):
+        errors = [error_on_gaussian(make(n, FINE), Linear()) for n in (50, 200, 1000)]
+        assert errors[0] > errors[1] > errors[2] or errors[2] < 1e-7
+
+
+def error_on_gaussian(sampler, schedule):
+    x1 = start(schedule, NOISE[:, :3])
+    x0 = sampler(GAUSSIAN.denoiser(schedule), x1, schedule)
+    return float((x0 - GAUSSIAN.endpoint(x1, *top(schedule))).abs().max())
+
+
+class Renormed(Schedule):
+    """Another schedule on the same sigma / alpha, as a (level, 1 / norm) of a given one: the spherical or the straight."""
+
+    def __init__(self, schedule, norm):
+        self.schedule, self.norm_of = schedule, norm
+
+    def level(self, t):
+        alpha, sigma = self.schedule.level(t)
+        n = self.norm_of(alpha, sigma)
+        return Level(alpha / n, sigma / n)
+
+    def slope(self, t):
+        raise AssertionError("samplers have no use for slopes")
+
+    norm = slope
+
+    def time(self, log_snr):
+        return self.schedule.time(log_snr)
+
+
+INVARIANT = {
+    "euler": Euler, "2s": DPMSolverPP2S, "2m": DPMSolverPP2M, "3m": DPMSolverPP3M, "unipc": UniPC, "adams": AdamsPC,
+    "ddpm": DDPM, "2m_sde": DPMSolverPP2MSDE, "ancestral": EulerAncestral, "auto": lambda n, grid: Auto(n),
+}
+
+
+def injected(i):
+    """The i-th noise, the same for every schedule."""
+    return torch.randn(NOISE.shape, generator=torch.Generator().manual_seed(100 + i), dtype=F64)
+
+
+@pytest.mark.parametrize("sampler", INVARIANT.values(), ids=INVARIANT)
+def test_an_equivalent_schedule_changes_nothing(sampler):
+    exploding = VarianceExploding()
+    schedules = [exploding, Renormed(exploding, torch.hypot), Renormed(exploding, torch.add)]
+    results = []
+    for schedule in schedules:
+        x1 = NOISE * top(schedule)[1]
+        results.append(sampler(12, Uniform())(MIXTURE.denoiser(schedule), x1, schedule, injected))
+    for other in results[1:]:
+        torch.testing.assert_close(other, results[0], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("sampler", INVARIANT.values(), ids=INVARIANT)
+def test_schedules_without_signal_at_the_start_are_equivalent_on_a_common_grid(sampler):
+    results = []
+    for schedule in (Linear(), Cosine(), Shifted(Linear(), 3.0)):
+        results.append(sampler(12, Karras())(MIXTURE.denoiser(schedule), NOISE, schedule, injected))
+    for other in results[1:]:
+        torch.testing.assert_close(other, results[0], rtol=0, atol=1e-9)
+
+
+def test_heun_is_that_of_edm_in_sigma():
+    sigmas = [*VarianceExploding().level(Uniform()(VarianceExploding(), 9)).sigma.tolist(), 0.0]
+    x = x1 = start(VarianceExploding())
+    for sigma, following in itertools.pairwise(sigmas):
+        first = (x - MIXTURE.posterior_mean(x, 1.0, sigma)) / sigma
+        euler = x + (following - sigma) * first
+        if following > 0:
+            second = (euler - MIXTURE.posterior_mean(euler, 1.0, following)) / following
+            euler = x + (following - sigma) * (first + second) / 2
+        x = euler
+    ours = Heun(9)(MIXTURE.denoiser(VarianceExploding()), x1, VarianceExploding())
+    torch.testing.assert_close(ours, x, rtol=0, atol=1e-9)
+
+
+def test_heun_and_euler_are_those_of_flow_matching_in_t():
+    def velocity(x, t):
+        return (x - MIXTURE.posterior_mean(x, 1 - t, t)) / t
+
+    heun = euler = NOISE
+    for t, s in itertools.pairwise([i / 8 for i in range(8, -1, -1)]):
+        euler = euler + (s - t) * velocity(euler, t)
+        first = velocity(heun, t)
+        second = velocity(heun + (s - t) * first, s) if s else first
+        heun = heun + (s - t) * (first + second) / 2
+    for sampler, expected in ((Euler(8), euler), (Heun(8), heun)):
+        torch.testing.assert_close(sampler(MIXTURE.denoiser(Linear()), NOISE, Linear()), expected, rtol=0, atol=1e-9)
+
+
+class ExactNetwork(nn.Module):
+    """A network that puts out what its parameterization calls for, from the exact x0."""
+
+    def __init__(self, schedule, parameterization):
+        super().__init__()
+        self.schedule, self.parameterization = schedule, parameterization
+
+    def forward(self, x, level, cond, mask):
+        angle = math.pi / 2 * level[:, None]                          # x comes in at hypot(alpha, sigma) = 1
+        t = self.schedule.time(2 * (torch.cos(angle) / torch.sin(angle)).log())
+        alpha, sigma = self.schedule.level(t)
+        x_t = x * torch.hypot(alpha, sigma)
+        x0 = MIXTURE.posterior_mean(x_t, float(alpha[0]), float(sigma[0]))
+        eps = (x_t - alpha * x0) / sigma
+        return self.parameterization.target(x0, eps, Level(alpha, sigma), self.schedule.slope(t))
+
+
+@every_schedule
+@pytest.mark.parametrize("sampler", INVARIANT.values(), ids=INVARIANT)
+def test_all_parameterizations_of_one_denoiser_give_one_trajectory(sampler, schedule):
+    kinds = [Data(), V(), Velocity(), KarrasOutput()] + ([Noise()] if top(schedule)[0] > 1e-6 else [])
+    results = []
+    for kind in kinds:
+        network = ExactNetwork(schedule, kind)
+        results.append(sampler(10, Uniform())(Denoiser(network, schedule, kind).bind(), start(schedule), schedule, injected))
+    for other in results[1:]:
+        torch.testing.assert_close(other, results[0], rtol=0, atol=1e-10)
+
+
+def propagated(sampler, schedule, data):
+    """Exact mean and variance of the samples, as every step is affine: a constant, the start, and every injected noise."""
+    steps, size = sampler.steps, len(data.mean)
+    x1 = torch.zeros(steps + 2, size, dtype=F64)
+    x1[1] = 1.0
+
+    def unit(i):
+        noise = torch.zeros_like(x1)
+        noise[2 + i] = 1.0
+        return noise
+
+    rows = sampler(data.denoiser(schedule), x1, schedule, unit)
+    gains = rows[1:] - rows[:1]
+    alpha, sigma = top(schedule)
+    variance = gains[0] ** 2 * (alpha**2 * data.std**2 + sigma**2) + gains[1:].square().sum(0)
+    return rows[0] + gains[0] * alpha * data.mean, variance
+
+
+STOCHASTIC = {
+    "ddpm": DDPM,
+    "ddim_half": lambda n, grid: DDIM(n, grid, eta=0.5),
+    "ancestral": EulerAncestral,
+    "2m_sde": DPMSolverPP2MSDE,
+    "2m_sde_half": lambda n, grid: DPMSolverPP2MSDE(n, grid, eta=0.5),
+}
+
+
+@every_schedule
+@pytest.mark.parametrize("sampler", STOCHASTIC.values(), ids=STOCHASTIC)
+def test_stochastic_samplers_reach_the_mean_and_the_variance_of_the_data(sampler, schedule):
+    errors = []
+    for steps in (50, 200):
+        mean, variance = propagated(sampler(steps, FINE), schedule, GAUSSIAN)
+        errors.append(float(torch.stack([(mean - GAUSSIAN.mean).abs(), (variance.sqrt() / GAUSSIAN.std - 1).abs()]).max()))
+    assert errors[1] < 0.05
+    assert errors[1] < errors[0] / 2.5
+
+
+@every_schedule
+def test_deterministic_samplers_carry_mean_and_variance_to_those_of_the_closed_form(schedule):
+    for sampler in (Heun(150, FINE), DPMSolverPP2M(300, FINE), UniPC(150, FINE), Auto(50)):
+        mean, variance = propagated(sampler, schedule, GAUSSIAN)
+        torch.testing.assert_close(mean, GAUSSIAN.mean, rtol=0, atol=2e-3)
+        torch.testing.assert_close(variance.sqrt(), GAUSSIAN.std, rtol=5e-3, atol=0)
+
+
+@every_schedule
+def test_ddpm_is_the_chain_of_posteriors_of_ho_et_al(schedule):
+    """Moments by the recursion of the paper: q(x_s | x_t, x0) in terms of alpha_t / alpha_s, here for any two levels."""
+    path = trace(schedule, FINE, 25)
+    alpha, sigma = path.alpha, path.sigma
+    mean, variance = alpha[0] * GAUSSIAN.mean, alpha[0] ** 2 * GAUSSIAN.std**2 + sigma[0] ** 2
+    for t in range(25):
+        s = t + 1
+        a_ts = alpha[t] / alpha[s]
+        beta = sigma[t] ** 2 - a_ts**2 * sigma[s] ** 2
+        on_x, on_x0 = a_ts * sigma[s] ** 2 / sigma[t] ** 2, alpha[s] * beta / sigma[t] ** 2
+        gain = alpha[t] * GAUSSIAN.std**2 / (alpha[t] ** 2 * GAUSSIAN.std**2 + sigma[t] ** 2)
+        on_x, offset = on_x + on_x0 * gain, on_x0 * (1 - gain * alpha[t]) * GAUSSIAN.mean
+        mean, variance = on_x * mean + offset, on_x**2 * variance + beta * sigma[s] ** 2 / sigma[t] ** 2
+    found = propagated(DDPM(25, FINE), schedule, GAUSSIAN)
+    torch.testing.assert_close(found[0], mean, rtol=0, atol=1e-9)
+    torch.testing.assert_close(found[1], variance, rtol=1e-9, atol=0)
+
+
+@every_schedule
+@pytest.mark.parametrize("sampler", STOCHASTIC.values(), ids=STOCHASTIC)
+def test_noise_level_is_kept_exactly_whatever_the_share_of_fresh_noise(sampler, schedule):
+    """For data in one point, every intermediate x must be N(alpha x0, sigma^2): turned and fresh noise add up."""
+    path = trace(schedule, FINE, 12)
+    for row in sampler(12, FINE).rows(path):
+        sigma, following = path.sigma[row.node], path.sigma[row.node + 1]
+        assert (row.step[0] * sigma) ** 2 + row.noise**2 == pytest.approx(following**2, rel=1e-9, abs=1e-18)
+        kept = row.step[0] * path.alpha[row.node] + sum(row.step[1:])
+        assert kept == pytest.approx(path.alpha[row.node + 1], rel=1e-9)
+
+
+def test_third_order_of_dpm_solver_uses_the_whole_second_difference():
+    """A quadratic in lambda is carried exactly; the rule known as 3M elsewhere keeps half of it."""
+    path = trace(VariancePreserving(), FINE, 6)
+    lam = [math.log(a / s) for a, s in zip(path.alpha[:-1], path.sigma[:-1], strict=True)]
+    row = DPMSolverPP3M(6, FINE).rows(path)[3]
+    at = torch.linspace(lam[3], lam[4], 20001, dtype=F64)
+    integral = torch.trapezoid(torch.exp(at) * at**2, at) * path.sigma[4]
+    weights = row.step[1:]
+    assert sum(w * lam[3 - k] ** 2 for k, w in enumerate(weights)) == pytest.approx(float(integral), rel=1e-6)
+
+
+def test_power_grid_spreads_down_to_the_end_of_a_schedule_that_has_one():
+    schedule = VarianceExploding()
+    few, many = (schedule.level(Power(2.0)(schedule, n)).sigma for n in (10, 100))
+    assert few[-1] > 0.005
+    assert many[-1].item() == pytest.approx(0.002)
+    assert ends(schedule) == pytest.approx((80.0, 0.002))
+    assert isinstance(Power(), Grid)

@@ -1,0 +1,172 @@
+"""No key is silently ignored: every leaf of every shipped config is changed, and something that is built must change."""
+
+import inspect
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch
+import numpy as np
+import pytest
+import soundfile
+import torch
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from mmdiff.cli.list import options
+from mmdiff.cli.overrides import composed
+from mmdiff.config import ConfigError, build, build_adapter
+from mmdiff.training import run as training
+
+GROUPS = [
+    "adapter", "data", "diffusion", "diffusion/schedule", "diffusion/parameterization", "diffusion/time",
+    "diffusion/weight", "sampler", "guidance", "optim", "trainer", "logger", "experiment", "debug",
+]
+NEEDS = {                                                             # what an option cannot do without
+    "data=folder": ["data.root=sounds"], "experiment=audio/fsdd": ["data.root=sounds"],
+    "guidance=autoguidance": ["guidance.weak=weak"],
+    "diffusion/parameterization=noise": ["diffusion/schedule=vp"], "adapter=audio_small": ["data.n=3"],
+    "adapter=audio_base": ["data.n=3"],
+}
+STRINGS = {
+    "auto": "ddp", "cpu": "gpu", "gpu": "cpu", "ddp": "auto", "silence": "mask", "mask": "silence", "sounds": "others",
+    "speech_8k": "speech_8k_48", "speech_8k_48": "speech_8k", "hifigan_22k": "speech_8k", "weak": "weaker",
+}
+
+
+class Recorder:
+    """Stands for the Lightning trainer, whose accelerators this machine may not have."""
+
+    def __init__(self, **settings):
+        unknown = set(settings) - set(inspect.signature(REAL_TRAINER).parameters)
+        assert not unknown, unknown
+        self.settings = settings
+
+
+REAL_TRAINER = lightning.pytorch.Trainer
+
+
+@pytest.fixture(autouse=True)
+def light(tmp_path, monkeypatch):
+    """Models without memory, a trainer that only records, two folders of sounds."""
+    def without_memory(*args, **kwargs):
+        with torch.device("meta"):
+            return build_adapter(*args, **kwargs)
+
+    monkeypatch.setattr(training, "build_adapter", without_memory)
+    monkeypatch.setattr(lightning.pytorch, "Trainer", Recorder)
+    monkeypatch.setattr(training, "TensorBoardLogger", lambda *args, **kwargs: ("tensorboard", args, kwargs))
+    monkeypatch.chdir(tmp_path)
+    for folder in ("sounds", "others"):
+        (tmp_path / folder).mkdir()
+        for digit, speaker, index in [(0, "ann", 0), (1, "bob", 1), (1, "ann", 4), (0, "bob", 7)]:
+            wave = np.sin(np.arange(8000 + 100 * index) / 9)
+            soundfile.write(tmp_path / folder / f"{digit}_{speaker}_{index}.wav", wave, 8000)
+
+
+def everything(config: DictConfig) -> dict[str, Any]:
+    """All that a configuration builds, described."""
+    config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    run = Path(config.run)
+    run.mkdir(exist_ok=True)
+    parts = training.assemble(config, run)
+    trainer = training.build_trainer(config, run, parts)
+    return describe({
+        "parts": parts, "trainer": trainer, "sampler": build(config.sampler), "guidance": build(config.guidance),
+    })
+
+
+def describe(value: Any, seen: frozenset[int] = frozenset()) -> Any:
+    """A value by its contents, so that two builds can be compared."""
+    if isinstance(value, torch.Tensor):
+        return (tuple(value.shape), str(value.dtype))
+    if value is None or isinstance(value, bool | int | float | str | Path):
+        return "nan" if isinstance(value, float) and math.isnan(value) else value
+    if id(value) in seen:
+        return "..."
+    seen = seen | {id(value)}
+    if isinstance(value, dict):
+        return {str(k): describe(v, seen) for k, v in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [describe(v, seen) for v in value]
+    if inspect.isclass(value) or inspect.isroutine(value) or not hasattr(value, "__dict__"):
+        return getattr(value, "__qualname__", type(value).__qualname__)
+    return type(value).__qualname__, describe(vars(value), seen)
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key in node:
+        path = f"{prefix}{key}"
+        value = None if OmegaConf.is_missing(node, key) else node[key]
+        if isinstance(value, DictConfig):
+            yield from leaves(value, path + ".")
+        elif key not in {"_target_", "defaults"} and not path.startswith("hydra"):
+            yield path, value
+
+
+def others(value: Any) -> list[Any]:
+    """Values to try in place of one."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int):
+        return [value + 1, 2 * value, value // 2]
+    if isinstance(value, float):
+        return [0.9 * value + 0.01, value + 1]
+    if isinstance(value, ListConfig):
+        return [list(value)[:-1]]
+    return [STRINGS.get(value, f"{value}x")]
+
+
+def cases() -> list[tuple[str, str]]:
+    return [("", "")] + [(group, name) for group in GROUPS for name in options(group)]
+
+
+@pytest.mark.parametrize(("group", "name"), cases(), ids=lambda v: v.replace("/", "-"))
+def test_every_leaf_changes_something_that_is_built(group, name):
+    choice = [f"{group}={name}"] if group else []
+    overrides = ["run=run", "data.n=6", *choice, *NEEDS.get(f"{group}={name}", [])]
+    if "folder" in name or "fsdd" in name:
+        overrides.remove("data.n=6")
+    file = Path(__file__).parents[1] / "configs" / (f"{group}/{name}.yaml" if group else "train.yaml")
+    stated = OmegaConf.load(file)
+    config = composed("train", overrides)
+    prefix = "" if group in {"", "experiment", "debug"} else group.replace("/", ".") + "."
+    before = everything(config)
+    for key, _ in leaves(stated, prefix):
+        if key == "data.limit":
+            continue                                                  # of data=folder, which has a test of its own
+        assert changes(config, key, before), f"{file.name}: nothing that is built depends on {key}"
+
+
+def changes(config: DictConfig, key: str, before: dict[str, Any]) -> bool:
+    refused = 0
+    candidates = others(OmegaConf.select(config, key))
+    for value in candidates:
+        changed = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+        OmegaConf.update(changed, key, value)
+        try:
+            if everything(changed) != before:
+                return True
+        except (ConfigError, ValueError):
+            refused += 1                                              # a value that is refused was read
+    return refused == len(candidates)
+
+
+def test_the_comparison_sees_no_change_where_there_is_none():
+    config = composed("train", ["run=run", "data.n=6"])
+    assert everything(config) == everything(config)
+
+
+@pytest.mark.parametrize(("group", "name"), cases(), ids=lambda v: v.replace("/", "-"))
+def test_every_leaf_has_a_comment(group, name):
+    file = Path(__file__).parents[1] / "configs" / (f"{group}/{name}.yaml" if group else "train.yaml")
+    lines = file.read_text().splitlines()
+    assert lines[0].startswith("#")
+    in_defaults = False
+    for line in lines:
+        if line and not line.startswith((" ", "-")):
+            in_defaults = line.startswith(("defaults:", "hydra:"))
+        text = line.strip()
+        if in_defaults or not text or text.startswith(("#", "_target_", "- ")) or text.endswith(":"):
+            continue
+        assert "#" in line or line.startswith("  ") and "{" in line, f"{file.name}: {line}"
