@@ -9,7 +9,6 @@ One Gaussian has a closed endpoint too: x0 = m + s (x - alpha m) / sqrt(v).
 import math
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from .core.schedules import Schedule

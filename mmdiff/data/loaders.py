@@ -54,7 +54,7 @@ def train_loader(dataset: Dataset, order: Stream, *, workers: int = 0, pin_memor
     """Endless training batches in the order of a stream."""
     return DataLoader(
         _Draws(dataset, order.seed, random=True), batch_sampler=order, collate_fn=_Collate(dataset.fields),
-        num_workers=workers, pin_memory=pin_memory,
+        num_workers=workers, pin_memory=pin_memory, generator=torch.Generator(),
     )
 
 
@@ -66,7 +66,7 @@ def eval_loader(
     batches = [[(i, i) for i in range(k, min(k + batch_size, count))] for k in range(0, count, batch_size)]
     return DataLoader(
         _Draws(dataset, 0, random=False), batch_sampler=batches[rank::world], collate_fn=_Collate(dataset.fields),
-        num_workers=workers,
+        num_workers=workers, generator=torch.Generator(),
     )
 
 

@@ -1,6 +1,6 @@
 """Samplers against other libraries: accuracy per network call, and time per step outside the network.
 
-    python scripts/bench/samplers.py accuracy [--quick] [--development] [--out FILE]
+    python scripts/bench/samplers.py accuracy [--quick] [--development] [--seeds N] [--out FILE]
     python scripts/bench/samplers.py overhead [--quick] [--out FILE]
 
 Accuracy: Gaussian mixtures, whose denoiser and guided denoiser are exact; error of x0 to the exact endpoint of the ODE
@@ -10,10 +10,11 @@ each cell, found on the mixtures of the table itself; ``Auto`` is as shipped, an
 """
 
 import argparse
+import itertools
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import sampler_peers
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from mmdiff.core.grids import Power
 from mmdiff.core.samplers import AdamsPC, Auto, DPMSolverPP2M, Euler
-from mmdiff.core.schedules import Linear, VarianceExploding
+from mmdiff.core.schedules import Linear, Schedule, VarianceExploding
 from mmdiff.testing import Mixture, denoiser, endpoint, guided
 
 CALLS = (5, 10, 20, 50)
@@ -37,6 +38,8 @@ FAMILIES = {  # components, dimensions, spread of means, smallest and largest st
 }
 Score = tuple[float, float]
 """Median and root mean square over trajectories."""
+Rows = dict[str, dict[int, list[tuple[str, list[Score]]]]]
+"""Row of a table -> calls -> every setting tried, with its score on every mixture."""
 
 
 def mixture(family: str, seed: int) -> Mixture:
@@ -74,14 +77,18 @@ class Problem:
         return float(error.median()), float(error.square().mean().sqrt())
 
 
-def attempt(solve: Callable[[], Tensor], problem: Problem) -> Score:
+def attempt(solve: sampler_peers.Solver, problem: Problem, grid: sampler_peers.Grid, calls: int) -> Score:
     """A solver that raises at this number of calls has failed, and is not the best."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return problem.score(solve())
+            return problem.score(solve(problem.field, problem.x1, grid, calls))
         except (ValueError, IndexError, UnboundLocalError, AssertionError, torch.linalg.LinAlgError):
             return math.inf, math.inf
+
+
+def auto(problem: Problem, schedule: Schedule, calls: int) -> Score:
+    return problem.score(Auto(calls)(denoiser(problem.field, schedule), problem.x1, schedule))
 
 
 def geometric(values: list[float]) -> float:
@@ -95,43 +102,33 @@ def ours_on(kind: str) -> Callable[[int], list[float]]:
     return lambda n: schedule.level(Auto(n).grid(schedule, n)).sigma.tolist()
 
 
-def accuracy(quick: bool, development: bool) -> list[str]:
-    """The tables of accuracy, as Markdown lines."""
-    seeds = ([0] if development else [100]) if quick else ([0, 1] if development else [100, 101])
+def accuracy(quick: bool, development: bool, seeds: int) -> Iterator[str]:
+    """The tables of accuracy, as Markdown lines, each when it is ready."""
+    first = 0 if development else 100
     families = ["survey", "wide"] if quick else list(FAMILIES)
-    lines = [
-        f"{len(families)} families ({', '.join(families)}) x seeds {seeds}, 48 trajectories each. Cells: geometric mean over "
-        "the mixtures of the median [RMS] over trajectories. `ratio`: Auto over the best peer by the same measure "
-        "(below 1 = Auto is better). `lost`: on how many single mixtures some peer, at whatever setting suits that "
-        "mixture best, has the smaller median, and by which factor at worst. `best peer on our grid` is no setting that a "
-        "peer offers; it shows how much of the gain is the grid's.",
-    ]
-    for kind in SCHEDULES:
+    yield (
+        f"{len(families)} families of mixtures ({', '.join(families)}), {seeds} of each from seed {first}, 48 trajectories. "
+        "Cells: geometric mean over the mixtures of the median [RMS] over trajectories. `ratio`: Auto over the best peer by "
+        "the same measure (below 1: Auto is better). `lost`: on how many single mixtures some peer, at the setting that "
+        "suits this mixture best, has the smaller median, and the worst factor. `our grid`: the peers on the grid of Auto, "
+        "which none of them offers; it tells what the grid gives from what the solver gives."
+    )
+    for kind, schedule in SCHEDULES.items():
         solvers, missing = sampler_peers.installed(kind)
-        grids = sampler_peers.grids(kind)
+        grids = {**sampler_peers.grids(kind), "our grid": ours_on(kind)}
         for scale in (1, 4):
-            problems = [Problem(family, seed, kind, scale, 48) for family in families for seed in seeds]
-            rows: dict[str, dict[int, tuple[str, list[Score], list[Score]]]] = {}
-            for calls in CALLS:
-                for library, found in solvers.items():
-                    for name, solve in found.items():
-                        for grid_name, grid in {**grids, "ours": ours_on(kind)}.items():
-                            scores = [
-                                attempt(lambda p=p, s=solve, g=grid: s(p.field, p.x1, g, calls), p) for p in problems
-                            ]
-                            row = library if grid_name != "ours" else "best peer on our grid"
-                            label = f"{name}, {grid_name}" if grid_name != "ours" else f"{library} {name}"
-                            rows.setdefault(row, {}).setdefault(calls, []).append((label, scores))
-                schedule = SCHEDULES[kind]
-                scores = [
-                    attempt(lambda p=p: Auto(calls)(denoiser(p.field, schedule), p.x1, schedule), p) for p in problems
-                ]
-                rows.setdefault("**mmdiff Auto**", {})[calls] = [("", scores)]
-            lines += table(f"{kind}, guidance {scale}", rows, missing, [p.name for p in problems])
-    return lines
+            problems = [Problem(f, first + i, kind, scale, 48) for f in families for i in range(seeds)]
+            rows: Rows = {}
+            for calls, (library, found) in itertools.product(CALLS, solvers.items()):
+                for (name, solve), (grid_name, grid) in itertools.product(found.items(), grids.items()):
+                    scores = [attempt(solve, problem, grid, calls) for problem in problems]
+                    row, label = (library, f"{name}, {grid_name}") if grid_name != "our grid" else (grid_name, name)
+                    rows.setdefault(row, {}).setdefault(calls, []).append((label, scores))
+            rows["**Auto**"] = {calls: [("", [auto(p, schedule, calls) for p in problems])] for calls in CALLS}
+            yield from table(f"{kind}, guidance {scale}", rows, missing, [p.name for p in problems])
 
 
-def table(title: str, rows: dict, missing: dict[str, str], names: list[str]) -> list[str]:
+def table(title: str, rows: Rows, missing: dict[str, str], names: list[str]) -> list[str]:
     """One schedule and guidance."""
     lines = ["", f"### {title}", "", "| | " + " | ".join(f"{n} calls" for n in CALLS) + " |", "|---" * 5 + "|"]
     for row, cells in rows.items():
@@ -146,7 +143,7 @@ def table(title: str, rows: dict, missing: dict[str, str], names: list[str]) -> 
         return lines
     ratios, lost = [], []
     for calls in CALLS:
-        ours = rows["**mmdiff Auto**"][calls][0][1]
+        ours = rows["**Auto**"][calls][0][1]
         theirs = [scores for row in peers for _, scores in rows[row][calls]]
         median, rms = (
             geometric([s[k] for s in ours]) / min(geometric([s[k] for s in scores]) for scores in theirs) for k in (0, 1)
@@ -215,14 +212,19 @@ def overhead(quick: bool) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["accuracy", "overhead"])
-    parser.add_argument("--quick", action="store_true", help="two mixtures; fewer repetitions")
+    parser.add_argument("--quick", action="store_true", help="two families of mixtures; fewer repetitions")
     parser.add_argument("--development", action="store_true", help="the mixtures on which Auto was chosen")
+    parser.add_argument("--seeds", type=int, default=1, help="mixtures of each family")
     parser.add_argument("--out", type=Path, help="write the table to this file as well")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    lines = []
     with torch.no_grad():
-        lines = overhead(arguments.quick) if arguments.what == "overhead" else accuracy(arguments.quick, arguments.development)
-    print("\n".join(lines))
+        quick = arguments.quick
+        tables = overhead(quick) if arguments.what == "overhead" else accuracy(quick, arguments.development, arguments.seeds)
+        for line in tables:
+            print(line, flush=True)
+            lines.append(line)
     if arguments.out:
         arguments.out.write_text("\n".join(lines) + "\n")
 

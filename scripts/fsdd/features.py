@@ -8,6 +8,7 @@ normalised, so loudness is not judged. FSDD's official split: test = recordings 
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -120,15 +121,15 @@ def digest(tensors: dict[str, Tensor]) -> str:
 
 
 def save(model: Classifier, path: Path, facts: dict) -> str:
-    """Write weights with ``facts`` and their hash in the header; gives the hash."""
+    """Write weights with ``facts``, the front end and their hash in the header; gives the hash."""
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
     sha256 = digest(weights)
-    save_file(weights, path, {"facts": json.dumps({**facts, "sha256": sha256})})
+    save_file(weights, path, {"facts": json.dumps({**facts, "front_end": asdict(FRONT_END), "sha256": sha256})})
     return sha256
 
 
 def load(folder: Path, field: str) -> tuple[Classifier, dict]:
-    """The classifier of ``field`` and the facts written with it; ``ValueError`` if its weights were changed."""
+    """The classifier of ``field`` and the facts written with it; ``ValueError`` if it is not what was trained."""
     path = folder / f"{field}.safetensors"
     if not path.is_file():
         raise ValueError(f"{path} does not exist: train it first with scripts/fsdd/classifiers.py --out {folder}")
@@ -137,6 +138,8 @@ def load(folder: Path, field: str) -> tuple[Classifier, dict]:
     weights = load_file(path)
     if digest(weights) != facts["sha256"]:
         raise ValueError(f"{path} is damaged: its weights do not match the hash in its header; train it again")
+    if difference := MelSpec(**facts["front_end"]).difference(FRONT_END):
+        raise ValueError(f"{path} was trained with another front end ({difference}): train it again")
     model = Classifier(len(CLASSES[field]))
     model.load_state_dict(weights)
     return model.eval(), facts

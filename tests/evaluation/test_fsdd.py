@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 
@@ -53,14 +54,18 @@ def test_clips_have_one_length_and_peak():
     assert not features.fitted(torch.zeros(10)).any()
 
 
-def test_a_damaged_or_missing_classifier_is_refused(tmp_path):
+def test_a_damaged_foreign_or_missing_classifier_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="train it first"):
         features.load(tmp_path, "digit")
     path = tmp_path / "digit.safetensors"
     sha256 = features.save(features.Classifier(10), path, {"seed": 0})
     model, facts = features.load(tmp_path, "digit")
-    assert facts == {"seed": 0, "sha256": sha256}
+    assert facts == {"seed": 0, "front_end": asdict(features.FRONT_END), "sha256": sha256}
     assert features.digest(model.state_dict()) == sha256
+    with monkeypatch.context() as other:
+        other.setattr(features, "FRONT_END", replace(features.FRONT_END, floor=0.5))
+        with pytest.raises(ValueError, match=r"another front end \(floor 0.001 != 0.5\)"):
+            features.load(tmp_path, "digit")
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)

@@ -1,0 +1,57 @@
+import math
+
+import pytest
+import torch
+
+from mmdiff.adapters.conditioners import Labels
+from mmdiff.data.labels import encode_labels
+
+FIELDS = {"digit": ["0", "7"], "speaker": ["ann", "bob", "cid"], "pitch": (40.0, 80.0)}
+
+
+@pytest.fixture()
+def labels():
+    torch.manual_seed(0)
+    return Labels(FIELDS, dim=16, drop=0.3, drop_each=0.2)
+
+
+def encode(*rows):
+    return encode_labels(FIELDS, rows)
+
+
+def test_labels_become_numbers_and_absence_has_a_value():
+    encoded = encode({"digit": 7, "pitch": "60"}, {"speaker": "cid"})
+    assert encoded["digit"].tolist() == [1, -1] and encoded["speaker"].tolist() == [-1, 2]
+    assert encoded["pitch"][0] == 60 and math.isnan(encoded["pitch"][1])
+
+
+def test_each_field_and_its_absence_change_the_condition(labels):
+    rows = [{"digit": "0", "speaker": "ann", "pitch": 50.0}]
+    for change in ({"digit": "7"}, {"speaker": "bob"}, {"pitch": 51.0}, {"digit": None}, {"pitch": None}):
+        rows.append({**rows[0], **change})
+    vectors = labels(encode(*rows)).vector
+    distance = torch.cdist(vectors, vectors) + 10 * torch.eye(len(rows))
+    assert distance.min() > 1e-3 and vectors.isfinite().all()
+
+
+def test_null_is_the_condition_of_which_nothing_is_told(labels):
+    torch.testing.assert_close(labels.null(2).vector, labels(encode({}, {})).vector)
+
+
+def test_labels_are_hidden_as_often_as_asked_together_and_each(labels):
+    batch = encode(*[{"digit": "0", "speaker": "ann", "pitch": 50.0}] * 20_000)
+    hidden = labels.hide(batch, torch.rand(20_000, 4))
+    gone = torch.stack([hidden["digit"] < 0, hidden["speaker"] < 0, hidden["pitch"].isnan()], 1).float()
+    assert gone.mean(0).tolist() == pytest.approx([0.3 + 0.7 * 0.2] * 3, abs=0.02)
+    assert gone.prod(1).mean() == pytest.approx(0.3 + 0.7 * 0.2**3, abs=0.02)
+
+
+def test_without_fields_there_is_no_condition():
+    empty = Labels({})
+    assert empty.dim == 0 and empty({}).vector is None and empty.null(3).vector is None
+    assert empty.hide({}, torch.rand(3, 1)) == {}
+
+
+def test_gradients_are_finite_where_a_scalar_is_not_told(labels):
+    labels(encode({"pitch": None}, {"pitch": 45.0})).vector.sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in labels.parameters())
