@@ -1,7 +1,8 @@
 """Problems whose answer is known: data for which the denoiser, and so the sampling ODE, is exact.
 
     x0 ~ sum_k w_k N(m_k, s_k^2)        v_k = alpha^2 s_k^2 + sigma^2,   gain_k = alpha s_k^2 / v_k
-    x0(x, alpha, sigma) = sum_k p_k [m_k + gain_k (x - alpha m_k)],   p = softmax(log w - sum_d [(x - alpha m)^2 / v + log v] / 2)
+    x0(x, alpha, sigma) = sum_k p_k [m_k + gain_k (x - alpha m_k)]
+    p = softmax(log w - sum_d [(x - alpha m)^2 / v + log v] / 2)
 
 One Gaussian has a closed endpoint too: x0 = m + s (x - alpha m) / sqrt(v).
 """

@@ -29,6 +29,6 @@ def options(group: str) -> dict[str, str]:
     for path in sorted(root.rglob("*.yaml")):
         if group == "diffusion" and path.parent != root:
             continue
-        first = path.read_text().splitlines()[0]
-        found[str(path.relative_to(root).with_suffix(""))] = first.removeprefix("#").strip()
+        comments = [line[1:].strip() for line in path.read_text().splitlines() if line.startswith("#")]
+        found[str(path.relative_to(root).with_suffix(""))] = next(c for c in comments if not c.startswith("@"))
     return found

@@ -15,7 +15,7 @@ def main(arguments: list[str]) -> int:
     """Compose with Hydra (sweeps and ``--cfg`` included) and train; an existing run is continued."""
     os.environ["HYDRA_FULL_ERROR"] = "1"                              # errors come to us, not to the screen
     sys.argv[1:] = completed("train", arguments)
-    code = 0
+    code, failed = 0, []
 
     @hydra.main(version_base="1.3", config_path="pkg://mmdiff.configs", config_name="train")
     def job(config: DictConfig) -> None:
@@ -34,6 +34,10 @@ def main(arguments: list[str]) -> int:
         except Interrupted as stop:
             say(stop)
             code = 130
+        except Exception as error:                                    # Hydra would print it in its own way
+            failed.append(error)
 
     job()
+    if failed:
+        raise failed[0]
     return code

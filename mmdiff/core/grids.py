@@ -8,8 +8,8 @@ A grid is a smooth map u in [0, 1] -> t, and r = sigma / alpha, that falls from 
     LogSNR     log r, down to sigma_min (Karras with rho -> infinity)
     Power      (r / (r + scale))^(1/power), down to sigma = 0
 
-Nodes are u = i / n where the map ends at the clean level (sigma = 0). Where it ends above, they are u = i / (n - 1),
-and the last step of a sampler, from the last node to the clean level, lies beyond the map. Times are exact, never rounded.
+Nodes are u = i / n where the map ends at the clean level (sigma = 0). Where it ends above, u = i / (n - 1), and a
+sampler's last step, from the last node to the clean level, lies beyond the map. Times are exact, never rounded.
 """
 
 import math
@@ -51,8 +51,8 @@ class Grid(ABC):
         t[0] = 1.0
         if (t.diff() >= 0).any() or t[-1] < 0:
             raise ValueError(
-                f"{type(self).__name__} gives {type(schedule).__name__} {n} times that do not all fall: fewer steps, or "
-                "another grid"
+                f"{type(self).__name__} gives {type(schedule).__name__} {n} times that do not all fall: "
+                "take fewer steps, or another grid"
             )
         return t
 
@@ -78,8 +78,8 @@ class Uniform(_InTime):
 class Trailing(_InTime):
     """1, 1 - 1/n, ..., 1/n on every schedule (Lin et al. 2024, table 2).
 
-    That is the published ``round(1000 (1 - i / n))`` of discrete steps without the rounding. It differs from ``Uniform``
-    only where the schedule ends above sigma = 0: the last step then jumps from t = 1/n to the clean level.
+    That is the published ``round(1000 (1 - i / n))`` of discrete steps without the rounding. It differs from
+    ``Uniform`` only where the schedule ends above sigma = 0: the last step then jumps from t = 1/n to the clean level.
     """
 
     def time(self, u: Tensor, schedule: Schedule, n: int) -> Tensor:
@@ -97,7 +97,7 @@ class _Ramp(_InRatio):
 
     def __init__(self, sigma_min: float):
         if sigma_min <= 0:
-            raise ValueError(f"sigma_min must be positive, got {sigma_min}; for a grid that ends at 0 take Power or Uniform")
+            raise ValueError(f"sigma_min must be positive, got {sigma_min}; Power and Uniform end at 0 itself")
         self.sigma_min = sigma_min
 
     @abstractmethod
@@ -137,11 +137,10 @@ class LogSNR(_Ramp):
 
 
 class Power(_InRatio):
-    """Even in (r / (r + scale))^(1/power): flow matching's own uniform grid at ``scale`` = ``power`` = 1, on every schedule.
+    """Even in (r / (r + scale))^(1/power): with both at 1, flow matching's uniform grid carried to every schedule.
 
-    ``power`` above 1 spends more nodes on low noise; ``scale`` is the ratio around which half of them lie when ``power``
-    is 1. It ends at sigma = 0, but for schedules that end above and more nodes than fit over that end: those are
-    spread down to it instead.
+    ``power`` above 1 spends more nodes on low noise; with ``power`` 1, half of them lie above the ratio ``scale``. The
+    grid ends at sigma = 0, unless a schedule ends above and some node would lie below: then it ends with the schedule.
     """
 
     def __init__(self, power: float = 1.5, *, scale: float = 1.0):

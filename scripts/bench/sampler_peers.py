@@ -1,8 +1,8 @@
 """Solvers of other libraries behind one call: (posterior mean, x1, grid, calls) -> x0, for sampler benchmarks.
 
 A problem is either of Karras's kind (alpha = 1, levels are sigma) or flow matching's (alpha = 1 - sigma). A grid gives
-n falling levels that end above 0, and the last network call denoises to 0, as these libraries do at their best. Where one
-needs log(alpha) at the start, the first level is 1 - 1e-6 in place of 1. Levels are set directly, so none is rounded.
+n falling levels that end above 0, and the last network call denoises to 0, as these libraries do at their best. Where
+one needs log(alpha) at the start, the first level is 1 - 1e-6 in place of 1. Levels are set directly and not rounded.
 """
 
 import contextlib

@@ -107,11 +107,11 @@ def accuracy(quick: bool, development: bool, seeds: int) -> Iterator[str]:
     first = 0 if development else 100
     families = ["survey", "wide"] if quick else list(FAMILIES)
     yield (
-        f"{len(families)} families of mixtures ({', '.join(families)}), {seeds} of each from seed {first}, 48 trajectories. "
-        "Cells: geometric mean over the mixtures of the median [RMS] over trajectories. `ratio`: Auto over the best peer by "
-        "the same measure (below 1: Auto is better). `lost`: on how many single mixtures some peer, at the setting that "
-        "suits this mixture best, has the smaller median, and the worst factor. `our grid`: the peers on the grid of Auto, "
-        "which none of them offers; it tells what the grid gives from what the solver gives."
+        f"{len(families)} families of mixtures ({', '.join(families)}), {seeds} of each from seed {first}, 48 "
+        "trajectories. Cells: geometric mean over the mixtures of the median [RMS] over trajectories. `ratio`: Auto "
+        "over the best peer by the same measure (below 1: Auto is better). `lost`: on how many single mixtures some "
+        "peer, at the setting that suits this mixture best, has the smaller median, and the worst factor. `our grid`: the "
+        "peers on the grid of Auto, which none of them offers; it tells what the grid gives from what the solver gives."
     )
     for kind, schedule in SCHEDULES.items():
         solvers, missing = sampler_peers.installed(kind)
@@ -146,7 +146,8 @@ def table(title: str, rows: Rows, missing: dict[str, str], names: list[str]) -> 
         ours = rows["**Auto**"][calls][0][1]
         theirs = [scores for row in peers for _, scores in rows[row][calls]]
         median, rms = (
-            geometric([s[k] for s in ours]) / min(geometric([s[k] for s in scores]) for scores in theirs) for k in (0, 1)
+            geometric([s[k] for s in ours]) / min(geometric([s[k] for s in scores]) for scores in theirs)
+            for k in (0, 1)
         )
         ratios.append(f"{median:.2f} [{rms:.2f}]")
         single = [ours[i][0] / min(scores[i][0] for scores in theirs) for i in range(len(ours))]
@@ -220,9 +221,9 @@ def main() -> None:
     torch.set_num_threads(1)
     lines = []
     with torch.no_grad():
-        quick = arguments.quick
-        tables = overhead(quick) if arguments.what == "overhead" else accuracy(quick, arguments.development, arguments.seeds)
-        for line in tables:
+        timing = arguments.what == "overhead"
+        quick, development, seeds = arguments.quick, arguments.development, arguments.seeds
+        for line in overhead(quick) if timing else accuracy(quick, development, seeds):
             print(line, flush=True)
             lines.append(line)
     if arguments.out:

@@ -32,7 +32,7 @@ def test_denoised_inverts_target_at_every_level(kind, schedule):
 @every_schedule
 @every_parameterization
 def test_gain_is_the_derivative_of_the_output_in_x0(kind, schedule):
-    x0, eps, x_t, level, slope = problem(schedule, [0.1, 0.5, 0.9])
+    x0, _, x_t, level, slope = problem(schedule, [0.1, 0.5, 0.9])
 
     def output(x0):
         return kind.target(x0, (x_t - level.alpha * x0) / level.sigma, level, slope)

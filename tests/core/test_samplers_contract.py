@@ -25,7 +25,8 @@ from mmdiff.testing import Gaussian
 
 DETERMINISTIC = [Euler, DDIM, Heun, DPMSolverPP2S, DPMSolverPP2M, DPMSolverPP3M, UniPC, AdamsPC]
 STOCHASTIC = [DDPM, EulerAncestral, DPMSolverPP2MSDE]
-SCHEDULES = [VariancePreserving(), Cosine(), VarianceExploding(), Linear(), Shifted(Linear(), 3.0), Shifted(Cosine(), 0.3)]
+SHIFTED = [Shifted(Linear(), 3.0), Shifted(Cosine(), 0.3)]
+SCHEDULES = [VariancePreserving(), Cosine(), VarianceExploding(), Linear(), *SHIFTED]
 GRIDS = [Uniform(), Trailing(), Karras(), LogSNR(), Power()]
 STEPS = [*range(1, 18), 23, 32, 50, 77, 100, 149, 200]
 every_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
@@ -146,7 +147,7 @@ def test_stochastic_samplers_ask_for_noise_by_number_and_refuse_to_draw_it(kind)
         kind(5)(DATA.denoiser(Linear()), start(Linear()), Linear())
 
 
-@pytest.mark.parametrize("kind", DETERMINISTIC + [Auto])
+@pytest.mark.parametrize("kind", [*DETERMINISTIC, Auto])
 def test_deterministic_samplers_never_ask_for_noise_and_leave_x1_alone(kind):
     def refuse(i):
         raise AssertionError
@@ -223,3 +224,10 @@ def test_tables_of_one_sampler_are_kept_apart(grid, other):
             recorder.times.clear()
             Euler(6, g)(recorder, start(schedule), schedule)
             assert recorder.times == g(schedule, 6).tolist()
+
+
+def test_power_grid_spreads_down_to_the_end_of_a_schedule_that_has_one():
+    schedule = VarianceExploding()
+    few, many = (schedule.level(Power(2.0)(schedule, n)).sigma for n in (10, 100))
+    assert few[-1] > 0.005
+    assert many[-1].item() == pytest.approx(0.002)

@@ -4,9 +4,9 @@ On the straight path of y = x / (alpha + sigma), tau = sigma / (alpha + sigma) i
 
     dy/dtau = v,     v = eps - x0 = (y - x0) / tau
 
-which is flow matching's, whatever the schedule. Nothing is infinite at either end, and data in one point make v constant.
-A grid is a smooth map u -> t with evenly spaced nodes, so v is taken as a polynomial in u through the last values, and
-integrated exactly against tau. A polynomial in log-SNR, or in tau, would suit some grids only.
+which is flow matching's, whatever the schedule. Nothing is infinite at either end, and v is constant for data in one
+point. A grid is a smooth map u -> t with evenly spaced nodes, so v is taken as a polynomial in u through the last
+values, and integrated exactly against tau. A polynomial in log-SNR, or in tau, would suit some grids only.
 
     predictor   y_{i+1} = y_i + sum_j v_{i-j} integral of L_j dtau          (Adams-Bashforth; through one value, DDIM)
     corrector   the same over the last step, with the newest v too          (Adams-Moulton; it costs no call)

@@ -46,7 +46,7 @@ class DDPM(_Ancestral):
 
 
 class Euler(_Ancestral):
-    """Euler's rule in sigma / alpha: EDM's in sigma on ``VarianceExploding``, flow matching's in t on ``Linear``. Order 1."""
+    """Euler's rule: EDM's in sigma on ``VarianceExploding``, flow matching's in t on ``Linear``. Order 1."""
 
     def __init__(self, steps: int = 50, grid: Grid | None = None):
         super().__init__(steps, grid, eta=0.0)

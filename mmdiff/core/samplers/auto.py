@@ -1,6 +1,6 @@
 """The sampler to use when nothing is known but the number of network calls: a table, chosen by measurement.
 
-A low order extrapolates little and wins while steps are long; a high order wins once they are short. The grid is the same
+A low order extrapolates little and wins while steps are long; a high order wins once they are short. The grid is one
 for all, even in (r / (r + 3))^(1/2) with r = sigma / alpha: close to flow matching's uniform grid at high noise, where
 long steps are harmless, denser at low noise, where detail is decided, and down to sigma = 0 itself, so that no call is
 spent just above it. The table was chosen on one set of Gaussian mixtures and is reported on others in docs/samplers.md.
@@ -15,7 +15,7 @@ POLICY = {0: (1, 2), 8: (2, 3), 16: (3, 4)}
 
 
 class Auto(Sampler):
-    """The most accurate deterministic sampler for ``steps`` network calls, from 1 to some hundreds, on every schedule."""
+    """The most accurate deterministic sampler known here for ``steps`` network calls, on every schedule."""
 
     def __init__(self, steps: int = 20):
         super().__init__(steps, Power(2.0, scale=3.0))

@@ -78,7 +78,7 @@ class Sampler(ABC):
         ``progress(k)`` is called after the k-th network call, from 0.
         """
         if x1.dtype not in (torch.float32, torch.float64):
-            raise TypeError(f"the state of a sampler is float32 or float64, got {x1.dtype}: only the network runs lower")
+            raise TypeError(f"x1 must be float32 or float64, got {x1.dtype}: only the network may run in less")
         time, rows = _table(self, schedule)
         if noise is None and any(row.noise for row in rows):
             raise ValueError(

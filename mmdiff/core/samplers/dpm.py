@@ -2,7 +2,7 @@
 
     2S, 2M     <x0> = the line through the last two x0, at the midpoint of the step
     3M         <x0> = the parabola through the last three, integrated exactly
-    2M-SDE     x_s = (sigma_s / sigma_t) e^(-eta h) x_t + alpha_s (1 - e^(-(1 + eta) h)) <x0> + sigma_s sqrt(1 - e^(-2 eta h)) noise
+    2M-SDE     x_s = k (sigma_s / sigma_t) x_t + alpha_s (1 - k e^-h) <x0> + sigma_s sqrt(1 - k^2) noise, k = e^(-eta h)
 
 The first step, and the last (to sigma = 0, where lambda is infinite), are of order 1.
 """
@@ -37,7 +37,7 @@ class DPMSolverPP2M(_Multistep):
 class DPMSolverPP3M(_Multistep):
     """DPM-Solver++(3M). Order 3.
 
-    The rule known as 3M elsewhere keeps half of the second difference, which leaves it at order 2; this is the whole one.
+    The rule known as 3M elsewhere keeps half of the second difference, which leaves it at order 2; here it is whole.
     """
 
     order, midpoint = 3, False

@@ -4,7 +4,7 @@
     <x0> = mean of x0(lambda) over [lambda_t, lambda_s] under the density ~ e^lambda
 
 Solvers differ in how they estimate <x0> from a few values. At the ends lambda is infinite (sigma = 0 or alpha = 0): a
-value there cannot be interpolated and is left out, and a step that starts or ends there takes the newest value as it is.
+value there cannot be interpolated and is left out, and a step that starts or ends there takes the newest value alone.
 """
 
 import math
@@ -24,7 +24,7 @@ def half_log_snr(path: Path) -> list[float]:
 
 
 def mean(nodes: list[float], start: float, end: float, *, midpoint: bool = False) -> list[float]:
-    """Weights of <x0> on values at ``nodes`` (newest first): the polynomial's exact mean, or its value at the midpoint."""
+    """Weights of <x0> on values at ``nodes``, newest first: the polynomial's mean, or its value at the midpoint."""
     h = end - start
     if not math.isfinite(h):
         return [1.0] + [0.0] * (len(nodes) - 1)

@@ -3,8 +3,8 @@
     dx = x0 d alpha + eps d sigma
     x_s = x_t + (alpha_s - alpha_t) (x0_t + x0_s) / 2 + (sigma_s - sigma_t) (eps_t + eps_s) / 2
 
-with x0_s, eps_s found at the point of one Euler step. On ``VarianceExploding`` it is algorithm 1 of EDM (the variable is
-sigma), on ``Linear`` Heun's rule of flow matching (the variable is t).
+with x0_s, eps_s found at the point of one Euler step. On ``VarianceExploding`` it is algorithm 1 of EDM (the variable
+is sigma), on ``Linear`` Heun's rule of flow matching (the variable is t).
 """
 
 from .base import Path, Row, Sampler

@@ -22,7 +22,7 @@ def solve(nodes: list[float], moments: Tensor) -> list[float]:
 
 
 def moments_of_measure(g: Callable[[Tensor], Tensor], count: int) -> Tensor:
-    """Integrals of s^m dg(s) over [0, 1], by parts, so that no derivative of ``g`` is needed: [s^m g] - m int s^(m-1) g ds."""
+    """Integrals of s^m dg(s) over [0, 1], by parts to need no derivative of g: [s^m g] - m integral of s^(m-1) g ds."""
     s, weights = gauss_legendre()
     values = g(torch.cat([s, s.new_tensor([0.0, 1.0])]))
     inner, start, end = values[:-2] - values[-2], values[-2], values[-1]

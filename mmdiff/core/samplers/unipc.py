@@ -3,8 +3,8 @@
     predictor   <x0> from the last p values, in half log-SNR
     corrector   the same with the newest value as well, one order higher; it costs no call
 
-With B(h) = e^h - 1 (the paper's B2, x0-prediction) the unknowns of two values are 1/2, which is the line at the midpoint;
-from three on B cancels, and the paper's linear system says that the interpolation is integrated exactly.
+With B(h) = e^h - 1 (the paper's B2, x0-prediction) the unknown of two values is 1/2, which is the line at the midpoint;
+from three on B cancels, and the paper's linear system says that the polynomial is integrated exactly.
 """
 
 from ..grids import Grid
