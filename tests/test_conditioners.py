@@ -9,7 +9,7 @@ from mmdiff.data.labels import encode_labels
 FIELDS = {"digit": ["0", "7"], "speaker": ["ann", "bob", "cid"], "pitch": (40.0, 80.0)}
 
 
-@pytest.fixture()
+@pytest.fixture
 def labels():
     torch.manual_seed(0)
     return Labels(FIELDS, dim=16, drop=0.3, drop_each=0.2)

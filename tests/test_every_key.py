@@ -1,4 +1,4 @@
-"""No key is silently ignored: every leaf of every shipped config is changed, and something that is built must change."""
+"""No key is silently ignored: change any leaf of any shipped config, and something that is built changes."""
 
 import inspect
 import math
@@ -169,4 +169,4 @@ def test_every_leaf_has_a_comment(group, name):
         text = line.strip()
         if in_defaults or not text or text.startswith(("#", "_target_", "- ")) or text.endswith(":"):
             continue
-        assert "#" in line or line.startswith("  ") and "{" in line, f"{file.name}: {line}"
+        assert "#" in line, f"{file.name}: {line}"

@@ -40,10 +40,10 @@ def _run(command: str, arguments: list[str]) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        from .errors import message
+        from .errors import explained
 
-        text = message(error)
-        if text is None:
+        if (known := explained(error)) is None:
             raise
+        text, code = known
         print(f"mmdiff {command}: {text}", file=sys.stderr)
-        return 2
+        return code

@@ -1,4 +1,4 @@
-"""Which exceptions are a user's to mend, and what they are told; anything else is ours, and shows its traceback."""
+"""Which exceptions are told in a line, and their exit codes; anything else is our fault and shows its traceback."""
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -6,11 +6,12 @@ from omegaconf.errors import OmegaConfBaseException
 from ..checkpoint import ModelFileError
 from ..config import ConfigError
 
+MISTAKES = (ConfigError, ModelFileError, HydraException, OmegaConfBaseException, ValueError)
+FAILURES = (FloatingPointError, OSError, ImportError)
 
-def message(error: Exception) -> str | None:
-    """The text for the user, or None where the error is a fault of the program."""
-    if isinstance(error, ConfigError | ModelFileError | HydraException | OmegaConfBaseException):
-        return str(error).strip()
-    if isinstance(error, ValueError | FloatingPointError | OSError | ImportError):
-        return f"{error}"
-    return None
+
+def explained(error: Exception) -> tuple[str, int] | None:
+    """The text for the user and the exit code: 2 for a mistake, 1 for a failure; None for a fault of the program."""
+    if isinstance(error, MISTAKES):
+        return str(error).strip(), 2
+    return (str(error).strip(), 1) if isinstance(error, FAILURES) else None

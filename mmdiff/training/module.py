@@ -59,6 +59,11 @@ class TrainingModule(L.LightningModule):
         for track in self.ema.values():
             track.update(self.model.trainable, seen=seen, batch=batch)
 
+    def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *args, **kwargs) -> None:
+        if self.optim.clip:
+            nn.utils.clip_grad_norm_(self.model.trainable.parameters(), self.optim.clip)
+
     def configure_optimizers(self) -> dict:
-        optimizer, schedule = self.optim(self.model, steps=self.max_steps)
+        fused = getattr(self.trainer.precision_plugin, "scaler", None) is None    # fp16 unscales before it clips
+        optimizer, schedule = self.optim(self.model, steps=self.max_steps, fused=fused)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

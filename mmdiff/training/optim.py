@@ -36,14 +36,16 @@ class AdamW:
         self.lr, self.betas, self.weight_decay = lr, tuple(betas), weight_decay
         self.warmup, self.decay, self.hold, self.clip = warmup, decay, hold, clip
 
-    def __call__(self, module: nn.Module, *, steps: int) -> tuple[torch.optim.Optimizer, LambdaLR]:
+    def __call__(
+        self, module: nn.Module, *, steps: int, fused: bool = True
+    ) -> tuple[torch.optim.Optimizer, LambdaLR]:
         """Optimizer over the parameters that require gradients, and the schedule over ``steps`` optimizer steps."""
         parameters = [p for p in module.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": self.weight_decay},
             {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, fused=True)
+        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, fused=fused)
         return optimizer, LambdaLR(optimizer, lambda step: self.factor(step, steps))
 
     def factor(self, step: int, steps: int) -> float:

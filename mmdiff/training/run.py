@@ -100,6 +100,8 @@ def assemble(config: DictConfig, run: Path) -> Assembly:
         model, train_set, optim=build(config.optim), loading=loading, ema=OmegaConf.to_container(config.ema),
         seed=config.seed, max_steps=config.trainer.max_steps,
     )
+    if config.compile:
+        model.denoiser.network.compile()                              # in place: names of weights stay
     saving = Checkpoints(config.checkpoint.every, run, stored, keep=config.checkpoint.keep)
     shown = val_set if len(val_set) else train_set
     preview = PreviewMaker(stored, shown, n=config.preview.n, seed=config.seed)
@@ -120,9 +122,8 @@ def build_trainer(config: DictConfig, run: Path, parts: Assembly, *, start: int 
         loggers.append(TensorBoardLogger(run, name="tensorboard", version="", purge_step=start + 1))
     return build(
         config.trainer, callbacks=parts.callbacks, logger=loggers, plugins=[AtomicCheckpointIO()],
-        gradient_clip_val=parts.module.optim.clip or None, default_root_dir=str(run), enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
-        num_sanity_val_steps=0, limit_val_batches=0,
+        default_root_dir=str(run), enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        use_distributed_sampler=False, num_sanity_val_steps=0, limit_val_batches=0,
     )
 
 

@@ -110,8 +110,9 @@ def accuracy(quick: bool, development: bool, seeds: int) -> Iterator[str]:
         f"{len(families)} families of mixtures ({', '.join(families)}), {seeds} of each from seed {first}, 48 "
         "trajectories. Cells: geometric mean over the mixtures of the median [RMS] over trajectories. `ratio`: Auto "
         "over the best peer by the same measure (below 1: Auto is better). `lost`: on how many single mixtures some "
-        "peer, at the setting that suits this mixture best, has the smaller median, and the worst factor. `our grid`: the "
-        "peers on the grid of Auto, which none of them offers; it tells what the grid gives from what the solver gives."
+        "peer, at the setting that suits this mixture best, has the smaller median, and the worst factor. "
+        "`our grid`: the peers on the grid of Auto, which none of them offers; it tells what the grid gives from what "
+        "the solver gives."
     )
     for kind, schedule in SCHEDULES.items():
         solvers, missing = sampler_peers.installed(kind)

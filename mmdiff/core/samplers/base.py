@@ -43,6 +43,7 @@ class Row(NamedTuple):
     accept: bool = True
     """Whether the new point becomes the base."""
     correct: tuple[float, ...] | None = None
+    """Comes first, and goes with ``accept=False``, as the base is then corrected in place."""
     remember: float = 0.0
     """p, the share of x in what is remembered."""
 
@@ -93,7 +94,7 @@ class Sampler(ABC):
             field = torch.add(x0, x, alpha=row.remember) if row.remember else x0
             memory = [field, *memory[: depth - 1]]
             if row.correct is not None:
-                base = combine(row.correct, base, memory)
+                base = combine(row.correct, base, memory, out=None if base is x1 else base)
             x = combine(row.step, base, memory)
             if row.noise:
                 x.add_(noise(drawn), alpha=row.noise)
@@ -105,11 +106,10 @@ class Sampler(ABC):
         return x
 
 
-def combine(factors: tuple[float, ...], base: Tensor, fields: list[Tensor]) -> Tensor:
-    """``factors[0] base + factors[1] fields[0] + ...``, a new tensor."""
-    scale, first, *others = factors
-    x = torch.add(base if scale == 1 else base * scale, fields[0], alpha=first)
-    for factor, field in zip(others, fields[1:], strict=False):
+def combine(factors: tuple[float, ...], base: Tensor, fields: list[Tensor], *, out: Tensor | None = None) -> Tensor:
+    """``factors[0] base + factors[1] fields[0] + ...``, in a new tensor or in ``out``, which may be ``base`` itself."""
+    x = base if out is base and factors[0] == 1 else torch.mul(base, factors[0], out=out)
+    for factor, field in zip(factors[1:], fields, strict=False):
         x.add_(field, alpha=factor)
     return x
 

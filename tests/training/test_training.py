@@ -1,0 +1,80 @@
+"""What a run leaves behind, and how it fails."""
+
+import csv
+import json
+import sys
+from subprocess import PIPE, STDOUT
+from subprocess import run as execute
+
+import pytest
+
+from tests.conftest import TINY, mmdiff
+
+
+def rows(run):
+    with (run / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_directory_holds_all_that_was_promised(run):
+    found = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    assert {"config.yaml", "data.json", "metrics.csv", "model.safetensors"} <= found
+    assert {"checkpoints/step-000000004.ckpt", "checkpoints/step-000000008.ckpt"} <= found
+    assert {f"previews/step-000000008/{name}" for name in ("00.wav", "01.wav", "preview.png")} <= found
+    assert not [name for name in found if "partial" in name]
+    table = rows(run)
+    assert [row["step"] for row in table] == [str(i) for i in range(1, 9)]
+    assert [bool(row["val/loss"]) for row in table] == [i % 4 == 0 for i in range(1, 9)]
+    assert json.loads((run / "data.json").read_text())["skipped"] == []
+
+
+def test_only_the_last_two_checkpoints_are_kept(tmp_path):
+    mmdiff("train", f"run={tmp_path / 'run'}", *TINY, "checkpoint.every=2", "trainer.max_steps=9")
+    assert sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir()) == [
+        "step-000000008.ckpt", "step-000000009.ckpt"
+    ]
+
+
+def test_low_precision_trains(tmp_path):
+    mmdiff("train", f"run={tmp_path / 'run'}", *TINY, "trainer.precision=bf16-mixed", "trainer.max_steps=3")
+    assert all(0 < float(row["loss"]) < 10 for row in rows(tmp_path / "run"))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(tmp_path):
+    output = mmdiff("train", f"run={tmp_path / 'run'}", *TINY, "optim.lr=1e30", "optim.warmup=0", code=1)
+    assert "the loss is not finite at step" in output and "note-" in output and "Traceback" not in output
+
+
+@pytest.mark.parametrize(("override", "text"), [
+    ("trainer.max_stepz=3", "did you mean 'trainer.max_steps'"), ("data=folder", "data.root"),
+    ("loader.batch_size=0", "batch_size >= 1"), ("adapter.codec.mel=speech", "no mel settings named"),
+    ("diffusion/parameterization=noise", "Use V, Velocity"), ("loader.val=2.0", "share in"),
+])
+def test_a_mistake_is_told_before_the_first_step_without_a_traceback(tmp_path, override, text):
+    output = mmdiff("train", f"run={tmp_path / 'run'}", *TINY, override, code=2)
+    assert text in output and "Traceback" not in output
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_a_sweep_makes_a_run_for_each_value(tmp_path):
+    mmdiff("train", "-m", f"run={tmp_path}", *TINY, "trainer.max_steps=1", "seed=1,2")
+    runs = [next(tmp_path.glob(f"*{name}*")) for name in ("seed=1", "seed=2")]
+    assert [[row["step"] for row in rows(run)] for run in runs] == [["1"], ["1"]]
+
+
+def test_the_configuration_can_be_shown_without_training(tmp_path):
+    assert "max_steps: 77" in mmdiff("train", "--cfg", "job", "trainer.max_steps=77", cwd=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_torchrun_starts_the_same_run(tmp_path):
+    settings = [*TINY, "trainer.max_steps=3"]
+    mmdiff("train", f"run={tmp_path / 'one'}", *settings)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "-m", "mmdiff"]
+    result = execute(
+        [*launch, "train", f"run={tmp_path / 'two'}", *settings, "trainer=ddp_cpu"], stdout=PIPE, stderr=STDOUT,
+        text=True, timeout=300, check=False,
+    )
+    assert result.returncode == 0, result.stdout
+    one, two = ([float(row["loss"]) for row in rows(tmp_path / name)] for name in ("one", "two"))
+    assert two == pytest.approx(one, rel=1e-5)
