@@ -43,6 +43,12 @@ def completed(name: str, arguments: Sequence[str]) -> list[str]:
     return [plus.get(a, a) for a in arguments]
 
 
+def swept_keys(arguments: Sequence[str]) -> list[str]:
+    """The keys that are given several values (``seed=1,2``)."""
+    overrides = OverridesParser.create().parse_overrides([a for a in arguments if "=" in a and not a.startswith("-")])
+    return [o.key_or_group for o in overrides if o.is_sweep_override()]
+
+
 def _plus(config: DictConfig, override: Override) -> str:
     line, key = override.input_line, override.key_or_group
     if override.is_add() or override.is_delete() or override.is_force_add() or key.startswith("hydra"):

@@ -8,13 +8,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
-from .overrides import completed
+from .overrides import completed, swept_keys
 
 
 def main(arguments: list[str]) -> int:
     """Compose with Hydra (sweeps and ``--cfg`` included) and train; an existing run is continued."""
     os.environ["HYDRA_FULL_ERROR"] = "1"                              # errors come to us, not to the screen
     sys.argv[1:] = completed("train", arguments)
+    swept = tuple(f"{key}=" for key in swept_keys(arguments))
     code, failed = 0, []
 
     @hydra.main(version_base="1.3", config_path="pkg://mmdiff.configs", config_name="train")
@@ -24,8 +25,9 @@ def main(arguments: list[str]) -> int:
 
         settings = HydraConfig.get()
         if settings.mode == RunMode.MULTIRUN:
+            values = [o.lstrip("+") for o in settings.overrides.task if o.lstrip("+").startswith(swept)]
             with open_dict(config):
-                config.run = f"{config.run}/{settings.job.override_dirname.replace('/', '-') or settings.job.num}"
+                config.run = f"{config.run}/{','.join(values).replace('/', '-') or settings.job.num}"
         own = [o for o in settings.overrides.task if not o.startswith("run=")]
         sys.argv[1:] = ["train", *own, f"run={config.run}"]           # what Lightning starts the other ranks with
         try:

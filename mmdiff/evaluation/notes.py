@@ -145,6 +145,7 @@ def report(folder: Path) -> dict[str, Row]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """The command: print the table of a folder of generated notes."""
     parser = argparse.ArgumentParser(prog="python -m mmdiff.evaluation.notes", description=__doc__.split("\n")[0])
     parser.add_argument("samples", type=Path, help="folder of WAV files with sidecars, as mmdiff sample writes it")
     parser.add_argument("--out", type=Path, help="also write the rows as JSON")

@@ -46,7 +46,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(tmp_path)
 
 
 @pytest.mark.parametrize(("override", "text"), [
-    ("trainer.max_stepz=3", "did you mean 'trainer.max_steps'"), ("data=folder", "data.root"),
+    ("trainer.max_stepz=3", "did you mean 'trainer.max_steps'"),
     ("loader.batch_size=0", "batch_size >= 1"), ("adapter.codec.mel=speech", "no mel settings named"),
     ("diffusion/parameterization=noise", "Use V, Velocity"), ("loader.val=2.0", "share in"),
 ])
@@ -56,10 +56,13 @@ def test_a_mistake_is_told_before_the_first_step_without_a_traceback(tmp_path, o
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
+def test_a_folder_must_be_named(tmp_path):
+    assert "data.root" in mmdiff("train", f"run={tmp_path / 'run'}", "data=folder", code=2)
+
+
 def test_a_sweep_makes_a_run_for_each_value(tmp_path):
     mmdiff("train", "-m", f"run={tmp_path}", *TINY, "trainer.max_steps=1", "seed=1,2")
-    runs = [next(tmp_path.glob(f"*{name}*")) for name in ("seed=1", "seed=2")]
-    assert [[row["step"] for row in rows(run)] for run in runs] == [["1"], ["1"]]
+    assert [[row["step"] for row in rows(tmp_path / name)] for name in ("seed=1", "seed=2")] == [["1"], ["1"]]
 
 
 def test_the_configuration_can_be_shown_without_training(tmp_path):
