@@ -33,7 +33,7 @@ class FolderDataset(Dataset):
 
     def __init__(
         self, reader: Reader, root: str | Path, *, pattern: str | None = None, table: str | Path | None = None,
-        labels: Sequence[str] | None = None, scalars: Sequence[str] = (), limit: int | None = None,
+        labels: Sequence[str] | None = None, scalars: Sequence[str] = (),
     ):
         self.reader, self.root = reader, Path(root).expanduser()
         if not self.root.is_dir():
@@ -42,7 +42,7 @@ class FolderDataset(Dataset):
             raise ValueError("give data.pattern or data.table, not both")
         self.skipped: list[tuple[str, str]] = []
         rows = self._table(Path(table).expanduser()) if table else self._files(pattern)
-        self.rows = self._readable(list(rows)[:limit])
+        self.rows = self._readable(list(rows))
         if not self.rows:
             reasons = "".join(f"\n  {name}: {reason}" for name, reason in self.skipped[:5])
             raise ValueError(

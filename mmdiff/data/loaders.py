@@ -15,17 +15,23 @@ from .stream import Key, Stream
 
 
 class Loading:
-    """How data are loaded: ``batch_size`` of one optimizer step over all devices, ``workers`` processes a device,
-    ``val``: the part held out (see ``data.dataset.split``), ``val_samples``: how many of it are scored at most."""
+    """How data are loaded: ``batch_size`` of one optimizer step over all devices, ``workers`` processes a device.
+
+    ``val`` is the part held out (see ``data.dataset.split``), of which ``val_samples`` are scored; ``limit`` trains on
+    that many samples only.
+    """
 
     def __init__(
-        self, *, batch_size: int = 64, workers: int = 0, val: float | dict = 0.05, val_samples: int = 256
+        self, *, batch_size: int = 64, workers: int = 0, val: float | dict = 0.05, val_samples: int = 256,
+        limit: int | None = None,
     ):
-        if batch_size < 1 or workers < 0 or val_samples < 0:
+        if batch_size < 1 or workers < 0 or val_samples < 0 or (limit is not None and limit < 1):
             raise ValueError(
-                f"need batch_size >= 1, workers >= 0 and val_samples >= 0, got {batch_size}, {workers}, {val_samples}"
+                "need batch_size >= 1, workers >= 0, val_samples >= 0 and limit >= 1 or null, got "
+                f"{batch_size}, {workers}, {val_samples} and {limit}"
             )
         self.batch_size, self.workers, self.val, self.val_samples = batch_size, workers, val, val_samples
+        self.limit = limit
 
 
 class _Draws(TorchDataset):

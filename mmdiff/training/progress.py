@@ -20,7 +20,8 @@ class TrainingLog(Every):
             self._parts = []
 
     def act(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
-        loss = trainer.strategy.reduce(torch.stack(self._parts).mean(), reduce_op="mean")
+        # Lightning has divided each part by the number of accumulated batches
+        loss = trainer.strategy.reduce(torch.stack(self._parts).sum(), reduce_op="mean")
         lr = trainer.optimizers[0].param_groups[0]["lr"]
         for logger in trainer.loggers:
             logger.log_metrics({"loss": loss.item(), "lr": lr}, step=step)
@@ -46,7 +47,7 @@ class Progress(L.Callback):
         new = trainer.global_step - self.bar.n
         if not new or not self.bar.update(new):
             return
-        loss = outputs["loss"].item()
+        loss = outputs["loss"].item() * trainer.accumulate_grad_batches
         self.loss = loss if self.loss is None else 0.9 * self.loss + 0.1 * loss
         rate = (self.bar.format_dict["rate"] or 0) * self.batch_size
         left = self.preview_every - trainer.global_step % self.preview_every if self.preview_every else None

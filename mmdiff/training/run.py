@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..adapters.base import Codec
 from ..config import ConfigError, build, build_adapter, build_codec, build_model, load_yaml
-from ..data.dataset import Dataset, split
+from ..data.dataset import Dataset, Subset, split
 from ..data.loaders import Loading, samples
 from .callbacks import Checkpoints, Previews, Records, Validation
 from .checkpoints import AtomicCheckpointIO, latest
@@ -92,6 +92,8 @@ def assemble(config: DictConfig, run: Path) -> Assembly:
     dataset = build(config.data, reader=reader)
     loading: Loading = build(config.loader)
     train_set, val_set = split(dataset, loading.val)
+    if loading.limit is not None:
+        train_set = Subset(train_set, range(min(loading.limit, len(train_set))))
     model = build_model(build_adapter(config.adapter, codec, reader, fields=dataset.fields), config.diffusion)
     stored = {name: OmegaConf.to_container(config[name]) for name in PARTS}
     stored["adapter"]["conditioner"]["fields"] = {name: list(field) for name, field in dataset.fields.items()}

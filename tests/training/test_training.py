@@ -73,7 +73,7 @@ def test_the_configuration_can_be_shown_without_training(tmp_path):
 def test_torchrun_starts_the_same_run(tmp_path):
     settings = [*TINY, "trainer.max_steps=3"]
     mmdiff("train", f"run={tmp_path / 'one'}", *settings)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "-m", "mmdiff"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "mmdiff"]
     result = execute(
         [*launch, "train", f"run={tmp_path / 'two'}", *settings, "trainer=ddp_cpu"], stdout=PIPE, stderr=STDOUT,
         text=True, timeout=300, check=False,
