@@ -157,3 +157,14 @@ def test_the_command_takes_labels_tables_and_changed_settings(run, tmp_path):
 def test_a_mistake_on_the_command_line_is_told_without_a_traceback(run, tmp_path, arguments, text):
     output = command("sample", run, f"out={tmp_path}", "device=cpu", *arguments, code=2)
     assert text in output and "Traceback" not in output
+
+
+def test_guidance_by_the_same_model_changes_nothing(run):
+    def made(target, **settings):
+        pipeline = mmdiff.load(run, device="cpu", guidance={"_target_": target, **settings})
+        return pipeline.sample(2, cond={"instrument": "blown", "pitch": 60.0})
+
+    plain = made("mmdiff.core.guidance.Unguided")
+    guided = made("mmdiff.autoguidance.RunAutoguidance", weak=str(run), scale=3.0)
+    for a, b in zip(plain, guided, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-2)
