@@ -63,7 +63,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> Path:
     run = Path(config.run).expanduser()
     resuming = (run / CONFIG_FILE).exists()
     if resuming:
-        config = _continued(run, overrides)
+        config = _continued(run, config, overrides)
     OmegaConf.resolve(config)
     parts = assemble(config, run)
     module, checkpoint = parts.module, latest(run / "checkpoints")
@@ -129,15 +129,24 @@ def build_trainer(config: DictConfig, run: Path, parts: Assembly, *, start: int 
     )
 
 
-def _continued(run: Path, overrides: Sequence[str]) -> DictConfig:
-    config = load_yaml(run / CONFIG_FILE)
+def _continued(run: Path, asked: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """The configuration of an existing run with values changed; a group may be named again, but not changed."""
+    config, groups = load_yaml(run / CONFIG_FILE), []
     for override in overrides:
         key, _, value = override.lstrip("+").partition("=")
-        if key == "run":
-            continue
         if isinstance(OmegaConf.select(config, key), DictConfig) or "/" in key or key in {"experiment", "debug"}:
-            raise ConfigError(f"{run} exists and keeps its {key}; start a new run to change it")
-        OmegaConf.update(config, key, OmegaConf.from_dotlist([f"value={value}"]).value, force_add=True)
+            groups.append(key)
+        elif key != "run":
+            OmegaConf.update(config, key, OmegaConf.from_dotlist([f"value={value}"]).value, force_add=True)
+    before, now = OmegaConf.to_container(config), OmegaConf.to_container(asked, resolve=True)
+    for group in groups:
+        part = group.split("/")[0]
+        parts = [part] if part in now and part not in {"experiment", "debug"} else [p for p in now if p != "run"]
+        if changed := [p for p in parts if now[p] != before.get(p)]:
+            raise ConfigError(
+                f"{run} exists and keeps its {', '.join(changed)}, which {group}=... would change. To go on with it as "
+                f"it is: mmdiff train run={run}"
+            )
     return config
 
 

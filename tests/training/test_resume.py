@@ -76,6 +76,14 @@ def test_an_existing_run_keeps_its_choices(run):
     assert "keeps its diffusion" in output and "Traceback" not in output
 
 
+def test_the_same_command_again_continues_the_run(tmp_path):
+    again = [*TINY, "experiment=audio/demo", "trainer.max_steps=2"]
+    train(tmp_path / "run", *again)
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    assert "continuing from step 2" in train(tmp_path / "run", *again)
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+
+
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
     folder = tmp_path / "checkpoints"
     folder.mkdir()
