@@ -94,7 +94,8 @@ def build_adapter(
     told = {} if fields is None else {"fields": {name: list(field) for name, field in fields.items()}}
     conditioner = build(node["conditioner"], allowed=allowed, **told)
     network = build(node["network"], allowed=allowed, channels=codec.channels, cond_dim=conditioner.dim)
-    return Adapter(reader, codec, conditioner, network)
+    given = build(node["given"], allowed=allowed) if node.get("given") else None
+    return Adapter(reader, codec, conditioner, network, given)
 
 
 def build_model(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .adapters.base import Adapter
 from .core.denoiser import Denoiser
+from .core.editing import Inpaint, Windowed
 from .core.guidance import Guidance, Unguided
 from .core.loss import DiffusionLoss
 from .core.parameterizations import Parameterization
@@ -32,6 +33,7 @@ class DiffusionModel(nn.Module):
     ):
         super().__init__()
         self.reader, self.codec, self.conditioner = adapter.reader, adapter.codec, adapter.conditioner
+        self.given = adapter.given
         schedule = schedule if shift == 1 else Shifted(schedule, shift)
         self.denoiser = Denoiser(adapter.network, schedule, parameterization)
         self.diffusion_loss = loss or DiffusionLoss()
@@ -65,6 +67,8 @@ class DiffusionModel(nn.Module):
         u = uniform(seed, batch.draws, Purpose.TIME)[:, 0]
         schedule = self.denoiser.schedule
         t = self.diffusion_loss.time.draw(u, schedule, index=batch.draws.cpu() % count, count=count)
+        if self.given is not None:
+            t = torch.where(self._given(x0, seed, batch.draws), 0, t[:, None])
         eps = normal(seed, batch.draws, Purpose.NOISE, x0)
         labels = self.conditioner.hide(labels, uniform(seed, batch.draws, Purpose.DROP, 1 + len(labels)))
         return self._loss(x0, labels, eps, t)
@@ -83,6 +87,14 @@ class DiffusionModel(nn.Module):
         with torch.no_grad():
             return self.codec.encode(batch.samples), batch.labels
 
+    def _given(self, x0: Masked, seed: int, draws: Tensor) -> Tensor:
+        """``(B, T)``: which positions of the first axis are given clean."""
+        size = x0.x.shape[2]
+        lengths = torch.full((len(draws),), size)
+        if x0.mask is not None:
+            lengths = x0.mask[:, 0].flatten(2).any(2).sum(1).cpu() if x0.mask.ndim > 3 else x0.mask[:, 0].sum(1).cpu()
+        return self.given.draw(uniform(seed, draws, Purpose.GIVEN, 2 + size), lengths, size)
+
     def _loss(self, x0: Masked, labels: dict[str, Tensor], eps: Tensor, t: Tensor) -> Tensor:
         t = t.to(device=x0.x.device, dtype=torch.float32)
         cond = self.conditioner(labels)
@@ -91,12 +103,14 @@ class DiffusionModel(nn.Module):
     @torch.no_grad()
     def generate(
         self, labels: Sequence[dict[str, Label]], seeds: Sequence[int], *, size: dict[str, float],
-        sampler: Sampler | None = None, guidance: Guidance | None = None,
-        progress: Callable[[int], None] | None = None,
+        sampler: Sampler | None = None, guidance: Guidance | None = None, known: Masked | None = None,
+        window: int | None = None, overlap: int = 0, progress: Callable[[int], None] | None = None,
     ) -> list[Tensor]:
         """Samples ``(C, *S)`` on the CPU, one for each row of labels, all of one size (such as ``{"seconds": 1.0}``).
 
-        All that is random in sample i is fixed by ``seeds[i]``.
+        All that is random in sample i is fixed by ``seeds[i]``. ``known`` ``(B, C, *S)`` holds latents to keep, its
+        mask True where they are given. ``window`` (positions of the first axis of the latent) makes longer samples
+        from windows of that size that share ``overlap`` positions.
         """
         sampler, guidance = sampler or Auto(), guidance or Unguided()
         encoded = {k: v.to(self.device) for k, v in encode_labels(self.conditioner.fields, labels).items()}
@@ -108,6 +122,10 @@ class DiffusionModel(nn.Module):
 
         cond, null = self.conditioner(encoded), self.conditioner.null(len(labels))
         denoise = guidance.told(encoded)(self.denoiser, cond, null=null)
+        if window is not None:
+            denoise = Windowed(denoise, size=window, overlap=overlap)
+        if known is not None:
+            denoise = Inpaint(denoise, known.x, known.mask, clean=self.given is not None)
         end = self.denoiser.schedule.level(torch.ones((), dtype=torch.float64))
         x1 = float(torch.hypot(*end)) * noise(0, Purpose.START)
         x0 = sampler(denoise, x1, self.denoiser.schedule, noise, progress)

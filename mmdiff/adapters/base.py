@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from ..core.given import Given
 from ..core.types import Condition, Masked
 from ..data.reader import Reader
 
@@ -80,3 +81,5 @@ class Adapter(NamedTuple):
     conditioner: Conditioner
     network: nn.Module
     """``network(x (B, C, *S), level (B,), cond, mask) -> (B, C, *S)``, zero at initialisation."""
+    given: Given | None = None
+    """Which positions training gives clean; needs a network that takes a level ``(B, T)`` for each position."""

@@ -152,9 +152,11 @@ class CFGZeroStar(_Contrast):
 
         def combine(x_t, t, x0_c, x0_u):
             level, slope = denoiser.levels(t, x_t)
+            noisy, sigma = level.sigma > 0, level.sigma.clamp(min=torch.finfo(x_t.dtype).tiny)
             v_c, v_u = (
-                velocity.target(x0, (x_t - level.alpha * x0) / level.sigma, level, slope) for x0 in (x0_c, x0_u)
-            )
+                torch.where(noisy, velocity.target(x0, (x_t - level.alpha * x0) / sigma, level, slope), 0)
+                for x0 in (x0_c, x0_u)
+            )                                                         # a position given clean has no velocity
             v_u = _dot(v_c, v_u) / _dot(v_u, v_u).clamp(min=1e-8) * v_u
             v = v_u + self.scale * (v_c - v_u)
             if self.zero:

@@ -29,20 +29,15 @@ class DiffusionLoss:
 
         Where ``t`` is 0 (a given, clean frame) there is no loss.
         """
-        mask = _real(x0, t)
-        x, eps = torch.where(mask, x0.x, 0), torch.where(mask, eps, 0)
+        real = torch.ones_like(x0.x[:, :1], dtype=torch.bool) if x0.mask is None else x0.mask
+        x, eps = torch.where(real, x0.x, 0), torch.where(real, eps, 0)
         level, slope = denoiser.levels(t, x)
         x_t = (level.alpha * x + level.sigma * eps).to(x.dtype)
         target = denoiser.parameterization.target(x, eps, level, slope)
         output = denoiser.output(x_t, t, cond, x0.mask)
         weight = self.weight.output(denoiser.parameterization, level, slope)
-        error = torch.where(mask, weight * (output - target) ** 2, 0)
-        return error.flatten(1).sum(1) / mask.expand_as(error).flatten(1).sum(1).clamp(min=1)
-
-
-def _real(x0: Masked, t: Tensor) -> Tensor:
-    """``(B, 1, *S)``: the positions that count."""
-    mask = torch.ones_like(x0.x[:, :1], dtype=torch.bool) if x0.mask is None else x0.mask
-    return mask & expand(t > 0, x0.x) if t.ndim == 2 else mask
+        counts = real & expand(t > 0, x) if t.ndim == 2 else real
+        error = torch.where(counts, weight * (output - target) ** 2, 0)
+        return error.flatten(1).sum(1) / counts.expand_as(error).flatten(1).sum(1).clamp(min=1)
 
 

@@ -28,6 +28,7 @@ class Purpose(IntEnum):
     START = 6          # the noise that generation starts from
     INJECT = 7         # the noise that stochastic samplers add; part = index of the injection
     DATA = 8           # built-in data made by code
+    GIVEN = 9          # which positions a training sample is given clean
 
 
 def stream(seed: int, draw: int, purpose: Purpose, part: int = 0) -> np.random.Generator:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 class LevelFeatures(nn.Module):
-    """``(B,)`` noise level in [0, 1] -> ``(B, dim)``, frequencies from half a turn to ``max_frequency`` half turns."""
+    """Noise level ``(...)`` in [0, 1] -> ``(..., dim)``, from half a turn to ``max_frequency`` half turns."""
 
     def __init__(self, dim: int, *, max_frequency: float = 256.0):
         super().__init__()
@@ -27,30 +27,38 @@ class LevelFeatures(nn.Module):
 
     def forward(self, level: Tensor) -> Tensor:
         wide = torch.promote_types(level.dtype, torch.float32)        # a phase of 256 pi has no digits left in bfloat16
-        phase = level.to(wide)[:, None] * self.frequencies.to(wide)
+        phase = level.to(wide)[..., None] * self.frequencies.to(wide)
         return torch.cat([phase.cos(), phase.sin()], dim=-1).to(level.dtype)
 
 
 class Embedding(nn.Module):
-    """Noise level ``(B,)`` and condition vector ``(B, cond_dim)`` or None -> ``(B, dim)``, ready for a projection."""
+    """Noise level ``(B,)`` and condition vector ``(B, cond_dim)`` or None -> ``(B, dim)``, ready for a projection.
 
-    def __init__(self, dim: int, cond_dim: int, *, features: int = 64):
+    With ``levels``, the number of frames that share a token, levels are ``(B, T', levels)`` and give ``(B, T', dim)``.
+    """
+
+    def __init__(self, dim: int, cond_dim: int, *, features: int = 64, levels: int | None = None):
         super().__init__()
-        self.level = nn.Sequential(LevelFeatures(features), nn.Linear(features, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.levels, self.cond_dim = levels, cond_dim
+        flat = [] if levels is None else [nn.Flatten(2)]
+        self.level = nn.Sequential(
+            LevelFeatures(features), *flat, nn.Linear(features * (levels or 1), dim), nn.SiLU(), nn.Linear(dim, dim)
+        )
         self.vector = nn.Linear(cond_dim, dim, bias=False) if cond_dim else None
-        self.cond_dim = cond_dim
 
     def forward(self, level: Tensor, vector: Tensor | None = None) -> Tensor:
-        if level.ndim != 1:
-            raise ValueError(f"expected one noise level a sample, (B,), got {tuple(level.shape)}")
-        embedding = self.level(level)                                 # (B, D)
+        if level.ndim != (1 if self.levels is None else 3):
+            wanted = "one noise level a sample, (B,)" if self.levels is None else f"levels (B, T', {self.levels})"
+            raise ValueError(f"expected {wanted}, got {tuple(level.shape)}")
+        embedding = self.level(level)
         if vector is not None:
             if vector.shape != (len(level), self.cond_dim):
                 raise ValueError(
                     f"expected cond.vector of shape {(len(level), self.cond_dim)}, got {tuple(vector.shape)}: "
                     "build the network with cond_dim = conditioner.dim"
                 )
-            embedding = embedding + self.vector(vector)
+            told = self.vector(vector)
+            embedding = embedding + (told if self.levels is None else told[:, None])
         return F.silu(embedding)
 
 

@@ -98,3 +98,27 @@ def test_noise_prediction_is_refused_at_zero_terminal_snr():
     for schedule in (Linear(), Cosine()):
         with pytest.raises(ValueError, match="Use V, Velocity"):
             Denoiser(Affine(), schedule, Noise())
+
+
+@pytest.mark.parametrize("parameterization", [Data(), V(), Velocity(), Karras()])
+@pytest.mark.parametrize("weight", [None, MinSNR(5.0), Sigmoid(0.0)])
+def test_given_frames_are_shown_as_they_are_and_have_no_loss(parameterization, weight):
+    x0, eps = torch.randn(2, 3, 6, 2), torch.randn(2, 3, 6, 2)
+    t = torch.full((2, 6), 0.6)
+    t[:, :2] = 0
+    seen = []
+
+    class Watch(Affine):
+        def forward(self, x, level, cond, mask):
+            seen.append((x, level))
+            return super().forward(x, level, cond, mask).float()
+
+    denoiser = Denoiser(Watch(0.3, 0.1), Linear(), parameterization)
+    loss = DiffusionLoss(weight=weight)(denoiser, Masked(x0), eps=eps, t=t)
+    x, level = seen[0]
+    torch.testing.assert_close(x[:, :, :2], x0[:, :, :2])
+    assert (level[:, :2] == 0).all() and (level[:, 2:] > 0).all()
+    alone = DiffusionLoss(weight=weight)(denoiser, Masked(x0[:, :, 2:]), eps=eps[:, :, 2:], t=t[:, 2:])
+    torch.testing.assert_close(loss, alone)
+    loss.sum().backward()
+    assert denoiser.network.a.grad.isfinite()

@@ -1,0 +1,144 @@
+"""A spatio-temporal diffusion transformer: boxes of (frames x height x width) are the tokens.
+
+    z = W patches(x) + waves(position)
+    z = z + g1 Attend(m1(z));   z = z + Cross(z, tokens);   z = z + g2 MLP(m2(z)),     m(z) = (1 + scale) LN(z) + shift
+    (shift, scale, g)_1,2 = E(level, vector) + table_l        one E for all blocks (adaLN-single, Chen et al. 2024)
+    out = W' m(z),   W' = 0 at initialisation
+
+(Peebles & Xie 2023; Ma et al. 2024, Latte.) The level may differ from frame to frame: E is then one row a frame, so
+that one model generates, continues and fills in. Positions are given both as axial RoPE and as waves added at the
+start; RoPE alone is what extrapolates to other sizes.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, reduce
+from torch import Tensor, nn
+
+from .attention import check_backend
+from .blocks import Attention, hide, modulate, zero
+from .embeddings import Embedding
+from .grid import Full, GridAttention, Grouping, Space, Time, Window, axial_angles, axial_waves
+from .inputs import Given, Inputs, Intake
+
+PATTERNS = ("full", "divided", "window")
+
+
+class VideoBlock(nn.Module):
+    """An adaLN-single block ``(B, T', H', W', dim)``; with ``context_dim`` it also attends to the tokens."""
+
+    def __init__(
+        self, dim: int, heads: int, *, grouping: Grouping, mlp_ratio: float, context_dim: int | None, backend: str
+    ):
+        super().__init__()
+        hidden = int(dim * mlp_ratio)
+        self.attention = GridAttention(dim, heads, grouping=grouping, backend=backend)
+        self.cross = Attention(dim, heads, context_dim=context_dim, backend=backend) if context_dim else None
+        self.cross_norm = nn.LayerNorm(dim) if context_dim else None
+        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, dim))
+        self.table = nn.Parameter(torch.zeros(6 * dim))
+        if self.cross is not None:
+            zero(self.cross.out)
+
+    def forward(
+        self, z: Tensor, modulation: Tensor, inputs: Inputs, *, mask: Tensor | None, angles: Tensor
+    ) -> Tensor:
+        """``modulation`` ``(B, T' or 1, 1, 1, 6 dim)``."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = (modulation + self.table).chunk(6, dim=-1)
+        z = z + gate1 * self.attention(modulate(z, shift1, scale1), mask=mask, angles=angles)
+        if self.cross is not None and inputs.tokens is not None:
+            flat = self.cross(self.cross_norm(z.flatten(1, 3)), inputs.tokens, mask=inputs.tokens_mask)
+            z = z + flat.unflatten(1, z.shape[1:4])
+        return z + gate2 * self.mlp(modulate(z, shift2, scale2))
+
+
+class VideoDiT(nn.Module):
+    """``(x (B, channels, T, H, W), level (B,) or (B, T), cond, mask (B, 1, T, H, W)) -> (B, channels, T, H, W)``.
+
+    Any T, H, W; zero at initialisation. ``patch`` is (frames, height, width) of a token; the last of each axis is
+    filled with zeros, and is real where any of it is. ``pattern``: ``"full"`` attention; ``"divided"``, blocks in turn
+    within a frame and along time; ``"window"``, boxes of ``window`` tokens, every second block's shifted. ``waves``
+    adds absolute positions. ``tokens`` adds cross-attention to ``cond.tokens`` in every block, ``concat_channels``
+    joins as many channels of ``cond.concat`` to x. ``blocks`` is the unit for sharding and activation checkpointing.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        cond_dim: int,
+        *,
+        dim: int = 192,
+        depth: int = 6,
+        heads: int = 6,
+        mlp_ratio: float = 4.0,
+        patch: Sequence[int] = (2, 8, 8),
+        pattern: Literal["full", "divided", "window"] = "full",
+        window: Sequence[int] = (2, 8, 8),
+        waves: bool = True,
+        base: float = 100.0,
+        tokens: bool = False,
+        concat_channels: int = 0,
+        backend: str = "auto",
+    ):
+        super().__init__()
+        if len(patch) != 3 or min(patch) < 1 or depth < 1:
+            raise ValueError(
+                f"patch is (frames, height, width), each at least 1, and depth at least 1; got {tuple(patch)}, {depth}"
+            )
+        if pattern not in PATTERNS:
+            raise ValueError(f"pattern is one of {', '.join(PATTERNS)}, got {pattern!r}")
+        if dim // heads < 8:
+            raise ValueError(f"three axes of RoPE need heads of at least 8 features, got dim={dim} and heads={heads}")
+        self.intake = Intake(channels, cond_dim, concat_channels=concat_channels, tokens=tokens)
+        self.patch, self.head_dim, self.waves, self.base = tuple(patch), dim // heads, waves, base
+        size = patch[0] * patch[1] * patch[2]
+        groupings = {
+            "full": (Full(), Full()), "divided": (Space(), Time()),
+            "window": (Window(window), Window(window, shifted=True)),
+        }[pattern]
+        self.embedding = Embedding(dim, cond_dim, levels=patch[0])
+        self.modulation = nn.Linear(dim, 6 * dim)
+        self.stem = nn.Linear(self.intake.width * size, dim)
+        self.blocks = nn.ModuleList(
+            VideoBlock(
+                dim, heads, grouping=groupings[i % 2], mlp_ratio=mlp_ratio,
+                context_dim=cond_dim if tokens else None, backend=check_backend(backend),
+            )
+            for i in range(depth)
+        )
+        self.final = nn.Linear(dim, 2 * dim)
+        self.out = nn.Linear(dim, channels * size)
+        for layer in (self.modulation, self.final, self.out):
+            zero(layer)
+
+    def forward(self, x: Tensor, level: Tensor, cond: Given | None = None, mask: Tensor | None = None) -> Tensor:
+        inputs, size = self.intake(x, cond, mask), x.shape[2:]
+        z = self.stem(self._patches(inputs.x, "b c (t p) (h q) (w r) -> b t h w (p q r c)"))
+        real = None if mask is None else self._any(mask)
+        grid = z.shape[1:4]
+        level = level[:, None].expand(-1, size[0]) if level.ndim == 1 else level
+        level = F.pad(level[:, None], (0, -size[0] % self.patch[0]), mode="replicate")[:, 0]
+        embedding = self.embedding(rearrange(level, "b (t p) -> b t p", p=self.patch[0]), inputs.vector)
+        embedding = embedding[:, :, None, None]                                   # (B, T', 1, 1, D)
+        if self.waves:
+            z = z + axial_waves(grid, z.shape[-1], base=self.base, like=z)
+        turns, modulation = axial_angles(grid, self.head_dim, base=self.base, like=x), self.modulation(embedding)
+        for block in self.blocks:
+            z = block(z, modulation, inputs, mask=real, angles=turns)
+        shift, scale = self.final(embedding).chunk(2, dim=-1)
+        p, q, r = self.patch
+        out = rearrange(
+            self.out(modulate(z, shift, scale)), "b t h w (p q r c) -> b c (t p) (h q) (w r)", p=p, q=q, r=r
+        )
+        return hide(out[:, :, : size[0], : size[1], : size[2]], mask)
+
+    def _patches(self, x: Tensor, pattern: str) -> Tensor:
+        p, q, r = self.patch
+        fill = [n for axis, step in zip(x.shape[:1:-1], (r, q, p), strict=True) for n in (0, -axis % step)]
+        return rearrange(F.pad(x, fill), pattern, p=p, q=q, r=r)
+
+    def _any(self, mask: Tensor) -> Tensor:
+        return reduce(self._patches(mask, "b 1 (t p) (h q) (w r) -> b t h w (p q r)"), "b t h w n -> b t h w", "any")
