@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from .checkpoint import load_model, write_atomic
 from .config import MODEL_PACKAGES, build
 from .core.guidance import Guidance
 from .core.samplers import Sampler
+from .core.types import Masked
 from .data.labels import Label, encode_labels
+from .editing import Edit, carry_out
 from .model import DiffusionModel
 
 BATCH = 16
@@ -30,12 +33,13 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Request:
-    """One item: its labels, its seed, and its size where it differs from the model's own."""
+    """One item: its labels, its seed, its size where it differs from the model's own, and what it starts from."""
 
     seed: int = 0
     labels: dict[str, Label] = field(default_factory=dict)
     size: dict[str, float] = field(default_factory=dict)
     name: str | None = None
+    edit: Edit | None = None
 
     @property
     def title(self) -> str:
@@ -64,14 +68,15 @@ class Pipeline:
         return dict(self.header["config"]["size"])
 
     def sample(
-        self, n: int = 1, seed: int = 0, *, cond: dict[str, Label] | None = None, batch_size: int | None = None,
-        **size: float,
+        self, n: int = 1, seed: int = 0, *, cond: dict[str, Label] | None = None, edit: Edit | None = None,
+        batch_size: int | None = None, **size: float,
     ) -> list[Tensor]:
         """``n`` samples ``(C, *S)`` with the seeds ``seed .. seed + n - 1``; ``size`` such as ``seconds=1.5``.
 
-        ``batch_size`` (default: ``n``, at most 16) fixes the arithmetic to the last bit, besides the seeds.
+        ``edit`` starts from a file. ``batch_size`` (default: ``n``, at most 16) fixes the arithmetic to the last bit,
+        besides the seeds.
         """
-        requests = [Request(seed=seed + i, labels=cond or {}, size=size) for i in range(n)]
+        requests = [Request(seed=seed + i, labels=cond or {}, size=size, edit=edit) for i in range(n)]
         made = dict(self.run(requests, batch_size or min(n, BATCH)))
         return [made[i] for i in range(n)]
 
@@ -93,19 +98,19 @@ class Pipeline:
         for k, sample in self.run([requests[i] for i in todo], batch_size):
             path, fact = paths[todo[k]], facts[todo[k]]
             _sidecar(path).unlink(missing_ok=True)
-            partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+            unfinished = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
             try:
-                self.model.codec.save(sample, partial)
-                os.replace(partial, path)
+                self.model.codec.save(sample, unfinished)
+                os.replace(unfinished, path)
             finally:
-                partial.unlink(missing_ok=True)
+                unfinished.unlink(missing_ok=True)
             write_atomic(_sidecar(path), json.dumps(fact, indent=1).encode())
         return paths
 
     def picture(self, requests: Sequence[Request], paths: Sequence[Path], out: Path) -> Path:
         """One PNG that shows the first samples of a job."""
         shown = list(zip(requests, paths, strict=True))[:BATCH]
-        samples = [self.model.reader.read(path) for _, path in shown]
+        samples = [self.model.codec.load(path, **self._size(request)) for request, path in shown]
         return self.model.codec.preview(samples, [request.title for request, _ in shown], out)
 
     def run(
@@ -115,29 +120,45 @@ class Pipeline:
         encode_labels(self.model.conditioner.fields, [r.labels for r in requests])     # refuse before any work
         groups: dict[tuple, list[int]] = {}
         for i, request in enumerate(requests):
-            groups.setdefault(tuple(sorted({**self.size, **request.size}.items())), []).append(i)
-        for size in groups:
+            groups.setdefault((tuple(sorted(self._size(request).items())), request.edit), []).append(i)
+        for size, _ in groups:
             self.model.codec.latent_shape(**dict(size))
+        placed = {
+            (size, edit): edit and edit.place(self.model.codec, dict(size), device=self.model.device)
+            for size, edit in groups
+        }
         with tqdm(total=len(requests), unit="item", disable=not requests or not show_progress) as bar:
-            for size, members in groups.items():
+            for (size, edit), members in groups.items():
                 for k in range(0, len(members), batch_size):
                     part = members[k : k + batch_size]
-                    yield from self._batch([requests[i] for i in part], part, dict(size), batch_size, bar)
+                    rows = [requests[part[i % len(part)]] for i in range(batch_size)]
+                    samples = self._batch(rows, dict(size), edit, placed[size, edit], bar)
+                    for position, sample in zip(part, samples, strict=False):
+                        if not torch.isfinite(sample).all():
+                            seed = requests[position].seed
+                            raise FloatingPointError(f"the sample with seed {seed} holds NaN: is the model trained?")
+                        yield position, sample
+                    bar.update(len(part))
 
-    def _batch(self, requests: list[Request], positions: list[int], size: dict, batch_size: int, bar: tqdm):
+    def _batch(
+        self, rows: list[Request], size: dict[str, float], edit: Edit | None, placed: Masked | None, bar: tqdm
+    ) -> list[Tensor]:
         def progress(call: int) -> None:
             bar.set_postfix_str(f"network call {call + 1}/{self.sampler.calls}")
 
-        rows = [requests[i % len(requests)] for i in range(batch_size)]
-        samples = self.model.generate(
-            [r.labels for r in rows], [r.seed for r in rows], size=size, sampler=self.sampler,
+        codec, make = self.model.codec, partial(
+            self.model.latents, [r.labels for r in rows], [r.seed for r in rows], sampler=self.sampler,
             guidance=self.guidance, progress=progress,
         )
-        for position, sample in zip(positions, samples, strict=False):
-            if not torch.isfinite(sample).all():
-                raise FloatingPointError(f"the sample with seed {requests[0].seed} holds NaN: is the model trained?")
-            yield position, sample
-        bar.update(len(positions))
+        if edit is None:
+            return self.model.decoded(make(codec.latent_shape(**size)))
+        known = Masked(*(part[None].expand(len(rows), *part.shape) for part in placed))
+        window = codec.latent_shape(**self.size)[0]
+        return self.model.decoded(carry_out(make, known, mode=edit.mode, window=window, overlap=edit.overlap))
+    def _size(self, request: Request) -> dict[str, float]:
+        """The whole size of a request: a length in seconds replaces the model's own in frames."""
+        own = {k: v for k, v in self.size.items() if not (k == "frames" and "seconds" in request.size)}
+        return {**own, **request.size}
 
     def _name(self, index: int, request: Request) -> str:
         labels = "_".join(f"{k}-{v}" for k, v in request.labels.items() if v is not None)
@@ -146,9 +167,10 @@ class Pipeline:
 
     def _facts(self, request: Request, path: Path, batch_size: int) -> dict[str, Any]:
         return {
-            "file": path.name, "labels": request.labels, "seed": request.seed, "size": {**self.size, **request.size},
-            **self.settings, "batch_size": batch_size, "model": self.header["sha256"], "step": self.header.get("step"),
-            "mmdiff": __version__, "torch": torch.__version__,
+            "file": path.name, "labels": request.labels, "seed": request.seed, "size": self._size(request),
+            **({"edit": request.edit.facts} if request.edit else {}), **self.settings, "batch_size": batch_size,
+            "model": self.header["sha256"], "step": self.header.get("step"), "mmdiff": __version__,
+            "torch": torch.__version__,
         }
 
 

@@ -108,14 +108,32 @@ class DiffusionModel(nn.Module):
     ) -> list[Tensor]:
         """Samples ``(C, *S)`` on the CPU, one for each row of labels, all of one size (such as ``{"seconds": 1.0}``).
 
-        All that is random in sample i is fixed by ``seeds[i]``. ``known`` ``(B, C, *S)`` holds latents to keep, its
-        mask True where they are given. ``window`` (positions of the first axis of the latent) makes longer samples
-        from windows of that size that share ``overlap`` positions.
+        All that is random in sample i is fixed by ``seeds[i]``. ``known`` ``(B, C, *S)`` are latents of that size with
+        a mask that is True where they are to be kept. More than ``window`` positions of the first axis are made from
+        windows that share ``overlap`` of them.
         """
+        shape = self.codec.latent_shape(**size)
+        latents = self.latents(
+            labels, seeds, shape, sampler=sampler, guidance=guidance, known=known, window=window, overlap=overlap,
+            progress=progress,
+        )
+        return self.decoded(latents)
+
+    def decoded(self, latents: Tensor) -> list[Tensor]:
+        """Samples ``(C, *S)`` on the CPU."""
+        return list(self.codec.decode(Masked(latents)).x.float().cpu())
+
+    @torch.no_grad()
+    def latents(
+        self, labels: Sequence[dict[str, Label]], seeds: Sequence[int], shape: Sequence[int], *,
+        sampler: Sampler | None = None, guidance: Guidance | None = None, known: Masked | None = None,
+        window: int | None = None, overlap: int = 0, draw: int = 0, progress: Callable[[int], None] | None = None,
+    ) -> Tensor:
+        """Latents ``(B, C, *shape)``, as ``generate``; ``draw`` numbers several for one seed."""
         sampler, guidance = sampler or Auto(), guidance or Unguided()
         encoded = {k: v.to(self.device) for k, v in encode_labels(self.conditioner.fields, labels).items()}
-        shape = (len(labels), self.codec.channels, *self.codec.latent_shape(**size))
-        like, draws = Masked(torch.empty(shape, device=self.device)), torch.zeros(len(labels), dtype=torch.int64)
+        like = Masked(torch.empty(len(labels), self.codec.channels, *shape, device=self.device))
+        draws = torch.full((len(labels),), draw)
 
         def noise(part: int, purpose: Purpose = Purpose.INJECT) -> Tensor:
             return normal(list(seeds), draws, purpose, like, part)
@@ -124,9 +142,8 @@ class DiffusionModel(nn.Module):
         denoise = guidance.told(encoded)(self.denoiser, cond, null=null)
         if window is not None:
             denoise = Windowed(denoise, size=window, overlap=overlap)
-        if known is not None:
+        if known is not None and known.mask is not None:
             denoise = Inpaint(denoise, known.x, known.mask, clean=self.given is not None)
         end = self.denoiser.schedule.level(torch.ones((), dtype=torch.float64))
         x1 = float(torch.hypot(*end)) * noise(0, Purpose.START)
-        x0 = sampler(denoise, x1, self.denoiser.schedule, noise, progress)
-        return list(self.codec.decode(Masked(x0)).x.float().cpu())
+        return sampler(denoise, x1, self.denoiser.schedule, noise, progress)

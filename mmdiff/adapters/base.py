@@ -50,6 +50,10 @@ class Codec(nn.Module, ABC):
         """Write one decoded sample ``(C_sample, *S_sample)`` to a file whose ending picks the format."""
 
     @abstractmethod
+    def load(self, path: Path, **size: float) -> Tensor:
+        """A whole file as a sample ``(C_sample, *S_sample)``; of ``size`` counts what a file does not fix itself."""
+
+    @abstractmethod
     def preview(self, samples: list[Tensor], titles: list[str], path: Path) -> Path:
         """Write one PNG that shows several samples side by side."""
 

@@ -1,6 +1,7 @@
 """``mmdiff sample RUN [n=16 seed=0 cond.FIELD=VALUE requests=TABLE out=DIR sampler=... guidance=... key=value]``.
 
-RUN is a run directory or a model file. Sampler and guidance are those that the model was trained with, unless named
+RUN is a run directory or a model file. ``mode=extend input=clip.mp4 seconds=8`` starts from a file (also interpolate,
+inpaint and complete). Sampler and guidance are those that the model was trained with, unless named
 (``sampler=ddim``) or changed (``sampler.steps=20``).
 """
 
@@ -64,18 +65,32 @@ def _requests(config: DictConfig, cond: dict[str, Any]) -> list:
     from ..data.folders import read_table
     from ..generate import Request
 
-    size = {name: float(config[name]) for name in SIZES if config[name] is not None}
+    size = {name: config[name] for name in SIZES if config[name] is not None}
+    edit = _edit(config)
     if config.requests is None:
         if config.n < 1:
             raise ConfigError(f"n={config.n}: ask for at least one sample")
-        return [Request(seed=config.seed + i, labels=cond, size=size) for i in range(config.n)]
+        return [Request(seed=config.seed + i, labels=cond, size=size, edit=edit) for i in range(config.n)]
     rows = [{k: v for k, v in row.items() if v is not None} for row in read_table(config.requests)]
     if not rows:
         raise ConfigError(f"{config.requests} holds no request")
     return [
         Request(
             seed=int(row.pop("seed", config.seed + i)), name=row.pop("name", None),
-            size={**size, **{k: float(row.pop(k)) for k in SIZES if k in row}}, labels={**cond, **row},
+            size={**size, **{k: float(row.pop(k)) for k in SIZES if k in row}}, labels={**cond, **row}, edit=edit,
         )
         for i, row in enumerate(rows)
     ]
+
+
+def _edit(config: DictConfig):
+    from ..editing import Edit
+
+    told = {name: config[name] for name in ("keep", "overlap", "hole") if config[name] is not None}
+    if config.mode is None and config.input is None and not told:
+        return None
+    if config.mode is None or config.input is None:
+        raise ConfigError("to start from a file give both mode= and input= (keep=, overlap= and hole= go with them)")
+    if "hole" in told:
+        told["hole"] = tuple(float(s) for s in told["hole"])
+    return Edit(config.mode, Path(config.input).expanduser(), **told)

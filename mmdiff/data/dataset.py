@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from .labels import Fields, Label, suggest
+from .stream import Shape
 
 
 class Dataset(ABC):
@@ -27,6 +28,10 @@ class Dataset(ABC):
     @abstractmethod
     def name(self, index: int) -> str:
         """A stable name, such as the path below the root."""
+
+    def shape(self, index: int) -> Shape:
+        """The extent ``*S`` of a sample without reading it, by which batches are formed; None = all go together."""
+        return None
 
     def column(self, index: int) -> dict[str, Label]:
         """All that is known of a sample without reading it; a split may use what no condition does."""
@@ -51,6 +56,9 @@ class Subset(Dataset):
 
     def name(self, index: int) -> str:
         return self.dataset.name(self.indices[index])
+
+    def shape(self, index: int) -> Shape:
+        return self.dataset.shape(self.indices[index])
 
     def column(self, index: int) -> dict[str, Label]:
         return self.dataset.column(self.indices[index])

@@ -108,6 +108,9 @@ class FolderDataset(Dataset):
     def name(self, index: int) -> str:
         return str(self.rows[index][0].relative_to(self.root))
 
+    def shape(self, index: int) -> tuple[int, ...] | None:
+        return self.reader.shape(self.rows[index][0])
+
     def column(self, index: int) -> dict[str, Label]:
         return self.rows[index][1]
 

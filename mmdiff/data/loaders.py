@@ -1,6 +1,6 @@
 """Data sets to batches: training draws and validation passes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch.utils.data import DataLoader
@@ -11,27 +11,38 @@ from ..core.types import Masked
 from .batch import Batch, Item, pad
 from .dataset import Dataset
 from .labels import Fields, encode_labels
-from .stream import Key, Stream
+from .stream import Key, Shape, Stream, batch_sizes
 
 
 class Loading:
     """How data are loaded: ``batch_size`` of one optimizer step over all devices, ``workers`` processes a device.
 
-    ``val`` is the part held out (see ``data.dataset.split``), of which ``val_samples`` are scored; ``limit`` trains on
-    that many samples only.
+    Where samples come in several shapes, ``budget`` sizes the step by positions (frames x height x width) instead: a
+    step then holds samples of one shape, a multiple of ``multiple`` of them. ``val`` is the part held out (see
+    ``data.dataset.split``), of which ``val_samples`` are scored; ``limit`` trains on that many samples only.
     """
 
     def __init__(
         self, *, batch_size: int = 64, workers: int = 0, val: float | dict = 0.05, val_samples: int = 256,
-        limit: int | None = None,
+        limit: int | None = None, budget: int | None = None, multiple: int = 4,
     ):
         if batch_size < 1 or workers < 0 or val_samples < 0 or (limit is not None and limit < 1):
             raise ValueError(
                 "need batch_size >= 1, workers >= 0, val_samples >= 0 and limit >= 1 or null, got "
                 f"{batch_size}, {workers}, {val_samples} and {limit}"
             )
+        if multiple < 1 or (budget is not None and budget < 1):
+            raise ValueError(f"need budget >= 1 (positions) or null, and multiple >= 1; got {budget} and {multiple}")
+        self.budget, self.multiple = budget, multiple
         self.batch_size, self.workers, self.val, self.val_samples = batch_size, workers, val, val_samples
         self.limit = limit
+
+    def order(self, dataset: Dataset, **options: int) -> Stream:
+        """The training stream of a data set; ``options`` go to ``Stream``."""
+        shapes = [dataset.shape(i) for i in range(len(dataset))]
+        if self.budget is None:
+            return Stream(shapes, self.batch_size, **options)
+        return Stream(shapes, batch_sizes(shapes, budget=self.budget, multiple=self.multiple), **options)
 
 
 class _Draws(TorchDataset):
@@ -69,7 +80,7 @@ def eval_loader(
 ) -> DataLoader:
     """One pass in order without random choices; rank r of W gets every W-th batch. The draw is the index."""
     count = len(dataset) if limit is None else min(limit, len(dataset))
-    batches = [[(i, i) for i in range(k, min(k + batch_size, count))] for k in range(0, count, batch_size)]
+    batches = [[(i, i) for i in batch] for batch in alike(dataset, range(count), batch_size)]
     return DataLoader(
         _Draws(dataset, 0, random=False), batch_sampler=batches[rank::world], collate_fn=_Collate(dataset.fields),
         num_workers=workers, generator=torch.Generator(),
@@ -80,5 +91,13 @@ def samples(dataset: Dataset, batch_size: int = 32, *, limit: int | None = 2048)
     """Batches of samples alone, spread evenly over the data set: what a codec measures its whitening on."""
     count = len(dataset) if limit is None else min(limit, len(dataset))
     chosen = [i * len(dataset) // count for i in range(count)]
-    for k in range(0, count, batch_size):
-        yield pad([dataset.read(i)[0] for i in chosen[k : k + batch_size]])
+    for batch in alike(dataset, chosen, batch_size):
+        yield pad([dataset.read(i)[0] for i in batch])
+
+
+def alike(dataset: Dataset, indices: Iterable[int], batch_size: int) -> list[list[int]]:
+    """``indices`` in batches of samples of one shape, those of each shape in order."""
+    groups: dict[Shape, list[int]] = {}
+    for i in indices:
+        groups.setdefault(dataset.shape(i), []).append(i)
+    return [members[k : k + batch_size] for members in groups.values() for k in range(0, len(members), batch_size)]

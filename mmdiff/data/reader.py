@@ -20,3 +20,7 @@ class Reader(ABC):
         ``rng`` makes the random choices (crop, augmentation); None means the one fixed choice used for validation.
         Raises ``ValueError`` with a reason for a file that is corrupt, empty or holds NaN.
         """
+
+    def shape(self, path: Path) -> tuple[int, ...] | None:
+        """The extent ``*S`` of what ``read`` gives for a file, where readings differ by bucket; None = all alike."""
+        return None

@@ -1,13 +1,17 @@
 """The training stream: an endless, seekable sequence of draws.
 
-    draw p  ->  sample  perm(seed, p // N)[p mod N]          N samples, a fresh permutation each epoch
-    step s  ->  draws   s B .. (s + 1) B - 1                 B = global batch
+    bucket k holds n_k samples of one shape, and a step that takes from it takes B_k of them
+    step s  ->  the bucket that is least far through its samples (least drawn_k / n_k, then least k)
+    p-th draw from bucket k  ->  its sample  perm(seed, k, p // n_k)[p mod n_k]        a fresh permutation each epoch
 
-Rank r of W takes the r-th W-th of each step. What a step sees depends on (seed, s, B) alone: not on the number of
-ranks or workers, nor on whether the run was interrupted, and every sample is seen exactly once an epoch.
+With one bucket that is: draw p is sample perm(p // N)[p mod N], and step s has the draws s B .. (s + 1) B - 1. Rank r
+of W takes the r-th W-th of each step. What a step sees depends on (seed, s, B) alone: not on the number of ranks or
+workers, nor on whether the run was interrupted, and every sample is seen exactly once an epoch of its bucket.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,43 +19,102 @@ from ..core.rng import Purpose, stream
 
 Key = tuple[int, int]
 """(draw, index of the sample)."""
+Shape = tuple[int, ...] | None
+"""The extent of a sample; None where a data set does not say."""
+
+
+class Step(NamedTuple):
+    """What an optimizer step takes: ``size`` draws from ``bucket``, the first of them number ``draw`` of the run and
+    number ``position`` of the bucket."""
+
+    bucket: int
+    size: int
+    draw: int
+    position: int
 
 
 class Stream:
-    """A batch sampler: yields this rank's micro-batches of ``(draw, index)``, from ``start`` (optimizer steps) on."""
+    """A batch sampler: yields this rank's micro-batches of ``(draw, index)``, from ``start`` (optimizer steps) on.
+
+    ``shapes`` has one entry a sample, or is their number where all are alike; ``batch_size`` is the size of a step, or
+    that of each shape.
+    """
 
     def __init__(
-        self, length: int, batch_size: int, *, seed: int, steps: int, start: int = 0, rank: int = 0, world: int = 1,
-        accumulate: int = 1,
+        self, shapes: int | Sequence[Shape], batch_size: int | Mapping[Shape, int], *, seed: int, steps: int,
+        start: int = 0, rank: int = 0, world: int = 1, accumulate: int = 1,
     ):
-        if length < 1:
+        shapes = [None] * shapes if isinstance(shapes, int) else list(shapes)
+        if not shapes:
             raise ValueError("the training set is empty")
-        if batch_size % (world * accumulate):
-            raise ValueError(
-                f"data.batch_size={batch_size} is the batch of one optimizer step over all devices; it must be a "
-                f"multiple of {world} device(s) x {accumulate} accumulated batch(es)"
-            )
-        self.length, self.batch_size, self.seed = length, batch_size, seed
+        kinds = sorted(set(shapes), key=lambda shape: shape or ())
+        self.members = [[i for i, shape in enumerate(shapes) if shape == kind] for kind in kinds]
+        self.sizes = [batch_size if isinstance(batch_size, int) else batch_size[kind] for kind in kinds]
+        for size in self.sizes:
+            if size < 1 or size % (world * accumulate):
+                raise ValueError(
+                    f"loader.batch_size={size} is the batch of one optimizer step over all devices; it must be a "
+                    f"multiple of {world} device(s) x {accumulate} accumulated batch(es)"
+                )
+        self.seed = seed
         self.start, self.steps, self.rank, self.world, self.accumulate = start, steps, rank, world, accumulate
+        self._orders: dict[int, tuple[int, np.ndarray]] = {}
 
     def __len__(self) -> int:
         """Micro-batches of the whole run, those before ``start`` included: Lightning counts them so."""
         return self.steps * self.accumulate
 
     def __iter__(self) -> Iterator[list[Key]]:
-        micro = self.batch_size // (self.world * self.accumulate)
-        for step in range(self.start, self.steps):
+        for step in islice(self.plan(), self.start, self.steps):
+            micro = step.size // (self.world * self.accumulate)
             for part in range(self.accumulate):
-                first = step * self.batch_size + (part * self.world + self.rank) * micro
-                yield [(draw, self.index(draw)) for draw in range(first, first + micro)]
+                first = (part * self.world + self.rank) * micro
+                yield [
+                    (step.draw + i, self._sample(step.bucket, step.position + i)) for i in range(first, first + micro)
+                ]
+
+    def plan(self) -> Iterator[Step]:
+        """All steps, without end."""
+        drawn, draw = [0] * len(self.members), 0
+        while True:
+            bucket = min(range(len(drawn)), key=lambda k: (drawn[k] / len(self.members[k]), k))
+            yield Step(bucket, self.sizes[bucket], draw, drawn[bucket])
+            drawn[bucket] += self.sizes[bucket]
+            draw += self.sizes[bucket]
+
+    def step(self, number: int) -> Step:
+        """The ``number``-th step."""
+        if len(self.sizes) == 1:
+            return Step(0, self.sizes[0], number * self.sizes[0], number * self.sizes[0])
+        cached = getattr(self, "_plan", None)
+        if cached is None or cached[0] > number:
+            self._plan = cached = [-1, self.plan(), None]
+        while cached[0] < number:
+            cached[0], cached[2] = cached[0] + 1, next(cached[1])
+        return cached[2]
 
     def index(self, draw: int) -> int:
         """The sample of a draw."""
-        epoch, position = divmod(draw, self.length)
-        return int(self._permutation(epoch)[position])
+        step = next(s for s in self.plan() if draw < s.draw + s.size)
+        return self._sample(step.bucket, step.position + draw - step.draw)
 
-    def _permutation(self, epoch: int) -> np.ndarray:
-        cached = getattr(self, "_cached", None)
+    def _sample(self, bucket: int, position: int) -> int:
+        members = self.members[bucket]
+        epoch, place = divmod(position, len(members))
+        cached = self._orders.get(bucket)
         if cached is None or cached[0] != epoch:
-            self._cached = cached = (epoch, stream(self.seed, epoch, Purpose.ORDER).permutation(self.length))
-        return cached[1]
+            order = stream(self.seed, epoch, Purpose.ORDER, bucket).permutation(len(members))
+            self._orders[bucket] = cached = (epoch, order)
+        return members[int(cached[1][place])]
+
+
+def batch_sizes(shapes: Sequence[Shape], *, budget: int, multiple: int) -> dict[Shape, int]:
+    """Samples a step for each shape: the most multiples of ``multiple`` within a ``budget`` of positions, or one.
+
+    Raises ``ValueError`` where the data set does not tell the shapes of its samples.
+    """
+    if None in shapes:
+        raise ValueError(
+            "loader.budget needs a data set whose reader tells the shapes of its samples; use loader.batch_size instead"
+        )
+    return {shape: multiple * max(1, budget // (int(np.prod(shape)) * multiple)) for shape in set(shapes)}

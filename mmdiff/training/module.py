@@ -8,7 +8,6 @@ from torch.utils.data import DataLoader
 from ..data.batch import Batch
 from ..data.dataset import Dataset
 from ..data.loaders import Loading, train_loader
-from ..data.stream import Stream
 from ..model import DiffusionModel
 from .ema import Ema
 from .optim import AdamW
@@ -34,30 +33,27 @@ class TrainingModule(L.LightningModule):
         return self.model.replaced(next(iter(self.ema.values())).average)
 
     def train_dataloader(self) -> DataLoader:
-        order = Stream(
-            len(self.dataset), self.loading.batch_size, seed=self.seed, steps=self.max_steps,
-            start=self.global_step, rank=self.global_rank, world=self.trainer.world_size,
-            accumulate=self.trainer.accumulate_grad_batches,
+        self.order = self.loading.order(
+            self.dataset, seed=self.seed, steps=self.max_steps, start=self.global_step, rank=self.global_rank,
+            world=self.trainer.world_size, accumulate=self.trainer.accumulate_grad_batches,
         )
         return train_loader(
-            self.dataset, order, workers=self.loading.workers, pin_memory=self.device.type == "cuda"
+            self.dataset, self.order, workers=self.loading.workers, pin_memory=self.device.type == "cuda"
         )
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        losses = self.model.loss(batch, self.seed, batch_size=self.loading.batch_size)
+        losses = self.model.loss(batch, self.seed, batch_size=self.order.step(self.global_step).size)
         if not torch.isfinite(losses).all():
-            order = self.trainer.train_dataloader.batch_sampler
             bad = batch.draws[~torch.isfinite(losses)].tolist()
-            names = [self.dataset.name(order.index(draw)) for draw in bad[:5]]
+            names = [self.dataset.name(self.order.index(draw)) for draw in bad[:5]]
             raise FloatingPointError(f"the loss is not finite at step {self.global_step}, for {', '.join(names)}")
         return losses.mean()
 
     def optimizer_step(self, *args, **kwargs) -> None:
         super().optimizer_step(*args, **kwargs)
-        batch = self.loading.batch_size
-        seen = (self.global_step + 1) * batch                         # Lightning counts the step after this hook
+        step = self.order.step(self.global_step)                      # Lightning counts the step after this hook
         for track in self.ema.values():
-            track.update(self.model.trainable, seen=seen, batch=batch)
+            track.update(self.model.trainable, seen=step.draw + step.size, batch=step.size)
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *args, **kwargs) -> None:
         if self.optim.clip:

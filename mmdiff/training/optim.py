@@ -41,12 +41,15 @@ class AdamW:
     ) -> tuple[torch.optim.Optimizer, LambdaLR]:
         """Optimizer over the parameters that require gradients, and the schedule over ``steps`` optimizer steps."""
         parameters = [p for p in module.parameters() if p.requires_grad]
-        groups = [
+        optimizer = torch.optim.AdamW(self.groups(parameters), lr=self.lr, betas=self.betas, fused=fused)
+        return optimizer, LambdaLR(optimizer, lambda step: self.factor(step, steps))
+
+    def groups(self, parameters: list[nn.Parameter]) -> list[dict]:
+        """Parameter groups: what is decayed, and what is not."""
+        return [
             {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": self.weight_decay},
             {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, fused=fused)
-        return optimizer, LambdaLR(optimizer, lambda step: self.factor(step, steps))
 
     def factor(self, step: int, steps: int) -> float:
         """lr(step) / lr."""

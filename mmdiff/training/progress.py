@@ -30,8 +30,8 @@ class TrainingLog(Every):
 class Progress(L.Callback):
     """One line: step, loss, samples/s, time left, and the step of the next preview."""
 
-    def __init__(self, batch_size: int, preview_every: int):
-        self.batch_size, self.preview_every = batch_size, preview_every
+    def __init__(self, preview_every: int):
+        self.preview_every = preview_every
         self.loss: float | None = None
 
     def on_train_start(self, trainer: L.Trainer, module: TrainingModule) -> None:
@@ -49,7 +49,7 @@ class Progress(L.Callback):
             return
         loss = outputs["loss"].item() * trainer.accumulate_grad_batches
         self.loss = loss if self.loss is None else 0.9 * self.loss + 0.1 * loss
-        rate = (self.bar.format_dict["rate"] or 0) * self.batch_size
+        rate = (self.bar.format_dict["rate"] or 0) * module.order.step(trainer.global_step - 1).size
         left = self.preview_every - trainer.global_step % self.preview_every if self.preview_every else None
         preview = f", next preview in {left} steps" if left is not None else ""
         self.bar.set_description_str(f"loss {self.loss:.4f} ", refresh=False)

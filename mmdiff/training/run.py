@@ -108,7 +108,7 @@ def assemble(config: DictConfig, run: Path) -> Assembly:
     shown = val_set if len(val_set) else train_set
     preview = PreviewMaker(stored, shown, n=config.preview.n, seed=config.seed)
     callbacks = [
-        Progress(loading.batch_size, config.preview.every if config.preview.n else 0),
+        Progress(config.preview.every if config.preview.n else 0),
         TrainingLog(config.log.every),
         Validation(config.validation.every if len(val_set) else 0, val_set, loading),
         Previews(config.preview.every if config.preview.n else 0, run / "previews", preview),

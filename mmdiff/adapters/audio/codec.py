@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...core.types import Masked
 from ..base import Codec
-from .io import write_audio
+from .io import AudioReader, write_audio
 from .mel import LogMel, MelSpec
 from .sheet import contact_sheet
 from .vocoder import GriffinLim, Vocoder
@@ -100,6 +100,9 @@ class MelCodec(Codec):
     def save(self, sample: Tensor, path: Path) -> Path:
         write_audio(sample, path, self.sample_rate)
         return Path(path)
+
+    def load(self, path: Path, **size: float) -> Tensor:
+        return AudioReader(self.sample_rate).read(path)
 
     @torch.no_grad()
     def preview(self, samples: list[Tensor], titles: list[str], path: Path) -> Path:
