@@ -26,7 +26,8 @@ NEEDS = {                                                             # what an 
     "data=folder": ["data.root=sounds"], "experiment=audio/fsdd": ["data.root=sounds"],
     "guidance=autoguidance": ["guidance.weak=weak"],
     "diffusion/parameterization=noise": ["diffusion/schedule=vp"], "adapter=audio_small": ["data.n=3"],
-    "adapter=audio_base": ["data.n=3"],
+    "adapter=audio_base": ["data.n=3"], "data=moving_digits": ["data.root=digits", "adapter=video"],
+    "data=shapes": ["adapter=video"], "experiment=video/moving_digits": ["data.root=digits"],
 }
 STRINGS = {
     "auto": "ddp", "cpu": "gpu", "gpu": "cpu", "ddp": "auto", "silence": "mask", "mask": "silence", "sounds": "others",
@@ -62,6 +63,13 @@ def light(tmp_path, monkeypatch):
         for digit, speaker, index in [(0, "ann", 0), (1, "bob", 1), (1, "ann", 4), (0, "bob", 7)]:
             wave = np.sin(np.arange(8000 + 100 * index) / 9)
             soundfile.write(tmp_path / folder / f"{digit}_{speaker}_{index}.wav", wave, 8000)
+    for folder, n in (("digits", 6), ("digitsx", 7)):
+        (tmp_path / folder).mkdir()
+        arrays = {
+            f"{axis}_{split}": np.resize(np.arange(200, dtype=np.uint8), (n, 28, 28) if axis == "x" else n)
+            for axis in "xy" for split in ("train", "test")
+        }
+        np.savez(tmp_path / folder / "mnist.npz", **arrays)
 
 
 def everything(config: DictConfig) -> dict[str, Any]:
@@ -125,7 +133,7 @@ def cases() -> list[tuple[str, str]]:
 def test_every_leaf_changes_something_that_is_built(group, name):
     choice = [f"{group}={name}"] if group else []
     overrides = ["run=run", "data.n=6", *choice, *NEEDS.get(f"{group}={name}", [])]
-    if "folder" in name or "fsdd" in name:
+    if any(part in name for part in ("folder", "fsdd", "digits")):
         overrides.remove("data.n=6")
     file = Path(__file__).parents[1] / "configs" / (f"{group}/{name}.yaml" if group else "train.yaml")
     stated = OmegaConf.load(file)

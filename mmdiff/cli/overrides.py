@@ -5,6 +5,7 @@ that neither the YAML nor a signature knows is an error that says what was proba
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
@@ -16,6 +17,8 @@ from ..config import ConfigError, signature
 from ..data.labels import suggest
 
 CONFIGS = "mmdiff.configs"
+BUILT_IN = {"audio": "notes", "video": "shapes", "points": "solids"}
+"""The data that a modality's presets are tried with where none is named."""
 DERIVED = {"channels", "cond_dim", "fields", "reader", "sample_rate", "self"}
 
 
@@ -30,6 +33,7 @@ def completed(name: str, arguments: Sequence[str]) -> list[str]:
 
     Raises ``ConfigError`` for keys and group options that do not exist.
     """
+    arguments = [*_data(arguments), *arguments]
     words = [a for a in arguments if "=" in a and not a.startswith("-")]
     overrides = OverridesParser.create().parse_overrides(words)
     if not GlobalHydra.instance().is_initialized():
@@ -41,6 +45,17 @@ def completed(name: str, arguments: Sequence[str]) -> list[str]:
     config = compose(name, overrides=[_first(o) for o in groups])
     plus = {o.input_line: _plus(config, o) for o in overrides if o not in groups}
     return [plus.get(a, a) for a in arguments]
+
+
+def _data(arguments: Sequence[str]) -> list[str]:
+    """The data that is meant where only an adapter or a folder is named: ``adapter=video data.root=clips``."""
+    given = dict(a.partition("=")[::2] for a in arguments)
+    if {"data", "experiment"} & set(given) or (Path(given.get("run", "")) / "config.yaml").is_file():
+        return []
+    if "data.root" in given:
+        return ["data=folder"]
+    built_in = BUILT_IN.get(given.get("adapter", "audio").partition("_")[0], "folder")
+    return [f"data={built_in}"] if "adapter" in given else []
 
 
 def swept_keys(arguments: Sequence[str]) -> list[str]:

@@ -1,0 +1,96 @@
+"""Exact frames of a file, by their number in the order they are shown.
+
+    seek to the last key frame at or before the wanted one, decode forward, drop what comes before;
+    where that does not lead to it, decode from the start
+
+One thread a decoder and one scaler a thread: a scaler that is made anew for each frame costs three times the decoding.
+"""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from .index import VideoIndex, open_video, video_stream
+
+_local = threading.local()
+
+
+def frames_at(
+    path: str | Path, index: VideoIndex, positions: Sequence[int], *, height: int, width: int, channels: int = 3
+) -> np.ndarray:
+    """Frames ``(len(positions), height, width, channels)`` uint8, upright and scaled to that size.
+
+    ``positions`` ascend and may repeat. Raises ``ValueError`` naming how many of them decode.
+    """
+    out = np.empty((len(positions), height, width, channels), np.uint8)
+    positions, done, reason = np.asarray(positions), 0, "it is damaged or cut off"
+    for pick in (_from_start,) if index.ordered else (_sought, _from_start):
+        try:
+            with open_video(Path(path)) as container:
+                stream = video_stream(container, index.stream)
+                for slots, frame in pick(container, stream, index, positions[done:]):
+                    out[done : done + slots] = _pixels(frame, index.rotation, height, width, channels)
+                    done += slots
+        except av.FFmpegError as error:
+            reason = error.strerror or str(error)
+        if done == len(positions):
+            return out
+    raise ValueError(
+        f"{path} decodes to {done} of {len(positions)} frames asked for of its {len(index.pts)}: {reason}"
+    )
+
+
+def _sought(container, stream, index: VideoIndex, positions: np.ndarray):
+    """(how many of the positions it fills, frame), by key frames."""
+    wanted, at = index.pts[positions], 0
+    while at < len(wanted):
+        container.seek(int(index.keys[_key_before(index, wanted[at])]), stream=stream, backward=True, any_frame=False)
+        before = at
+        for frame in container.decode(stream):
+            if frame.pts is None or frame.pts < wanted[at]:
+                continue
+            if frame.pts > wanted[at]:
+                return                                                # passed by: some formats seek too far
+            slots = int(np.searchsorted(wanted, wanted[at], "right")) - at
+            yield slots, frame
+            at += slots
+            if at == len(wanted):
+                return
+            if _key_before(index, wanted[at]) > _key_before(index, frame.pts) + 1:
+                break                                                 # nearer by seeking than by decoding on
+        if at == before:
+            return
+
+
+def _from_start(container, stream, index: VideoIndex, positions: np.ndarray):
+    """(how many of the positions it fills, frame), decoding all that comes before."""
+    at = 0
+    for number, frame in enumerate(container.decode(stream)):
+        if at == len(positions):
+            return
+        if number == positions[at] if index.ordered else frame.pts == index.pts[positions[at]]:
+            slots = int(np.searchsorted(positions, positions[at], "right")) - at
+            yield slots, frame
+            at += slots
+
+
+def _key_before(index: VideoIndex, pts: int) -> int:
+    return max(0, int(np.searchsorted(index.keys, pts, "right")) - 1)
+
+
+def _pixels(frame: av.VideoFrame, rotation: int, height: int, width: int, channels: int) -> np.ndarray:
+    if not hasattr(_local, "scaler"):
+        _local.scaler = VideoReformatter()
+    stored = (width, height) if rotation % 180 else (height, width)
+    smaller = stored[0] <= frame.height and stored[1] <= frame.width
+    scaled = _local.scaler.reformat(
+        frame, width=stored[1], height=stored[0], format="rgb24" if channels == 3 else "gray",
+        interpolation="AREA" if smaller else "BICUBIC", src_color_range=frame.color_range, dst_color_range="JPEG",
+        threads=1,
+    )
+    pixels = np.rot90(scaled.to_ndarray(), rotation // 90)
+    return pixels if channels == 3 else pixels[..., None]

@@ -1,0 +1,156 @@
+"""What a file holds, found once by reading its packets: the display time of every frame, and which are key frames.
+
+    frame shown at time s  =  the last with pts <= s          times count from the first frame
+
+Headers are not asked: frame counts and durations there are often missing or wrong, and frame rates vary.
+"""
+
+import hashlib
+import json
+import os
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+
+
+class VideoIndex(NamedTuple):
+    """``pts`` ``(N,)`` int64 of all frames as shown, ``keys`` those of key frames, in units of ``time_base`` seconds.
+
+    ``width`` and ``height`` are as stored, to be turned by ``rotation`` (degrees counter-clockwise, a multiple of 90).
+    ``ordered`` tells that packets carry no times: frames are then counted from the start.
+    """
+
+    pts: np.ndarray
+    keys: np.ndarray
+    time_base: Fraction
+    width: int
+    height: int
+    rotation: int
+    stream: int
+    ordered: bool
+    digest: str
+
+    @property
+    def shown(self) -> tuple[int, int]:
+        """(height, width) after rotation."""
+        return (self.width, self.height) if self.rotation % 180 else (self.height, self.width)
+
+    @property
+    def times(self) -> np.ndarray:
+        """Seconds ``(N,)`` from the first frame."""
+        return (self.pts - self.pts[0]) * float(self.time_base)
+
+    @property
+    def seconds(self) -> float:
+        """How long the file is shown: the last frame stays for the median interval."""
+        times = self.times
+        return float(times[-1] + np.median(np.diff(times))) if len(times) > 1 else 0.0
+
+    @staticmethod
+    def of(path: str | Path, folder: str | Path | None = None) -> "VideoIndex":
+        """The index of a file, kept in ``folder`` (default: $MMDIFF_CACHE, or ~/.cache/mmdiff) until the file changes.
+
+        Raises ``ValueError`` for what is no video, or holds no frame.
+        """
+        path = Path(path).absolute()
+        if not path.is_file():
+            raise ValueError(f"{path} does not exist or is no file")
+        stat = path.stat()
+        if not stat.st_size:
+            raise ValueError(f"{path} is empty (0 bytes)")
+        key = hashlib.sha256(f"{path} {stat.st_size} {stat.st_mtime_ns} 1".encode()).hexdigest()[:32]
+        stored = cache_folder(folder) / "index" / f"{key}.json"
+        try:
+            return _unpacked(json.loads(stored.read_text()))
+        except (OSError, ValueError, KeyError):
+            index = _scan(path)
+        _store(stored, index)
+        return index
+
+
+def cache_folder(folder: str | Path | None = None) -> Path:
+    """Where what is worked out of files is kept."""
+    default = os.environ.get("MMDIFF_CACHE") or Path.home() / ".cache" / "mmdiff"
+    return Path(default if folder is None else folder).expanduser()
+
+
+def open_video(path: Path) -> av.container.InputContainer:
+    """An open container. Raises ``ValueError`` with FFmpeg's reason."""
+    try:
+        return av.open(str(path), metadata_errors="ignore")
+    except (av.FFmpegError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as video: {error.strerror or error}") from None
+
+
+def video_stream(container: av.container.InputContainer, index: int | None = None) -> av.VideoStream:
+    """The stream of that index, or the one that players choose; pictures attached to sound are none."""
+    if index is not None:
+        stream = container.streams[index]
+    else:
+        known = [s for s in container.streams.video if s.codec_context is not None and not _attached(s)]
+        best = container.streams.best("video")
+        stream = best if best in known else (known or [None])[0]
+    if stream is None:
+        raise ValueError("it has no video stream of a known codec")
+    stream.thread_type, stream.codec_context.thread_count = "SLICE", 1        # data workers are parallel already
+    return stream
+
+
+def _attached(stream: av.VideoStream) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _scan(path: Path) -> VideoIndex:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    try:
+        with open_video(path) as container:
+            stream = video_stream(container)
+            number = stream.index                                     # of a closed container nothing may be asked
+            packets = [
+                (p.pts, p.is_keyframe) for p in container.demux(stream) if p.size and not p.is_discard
+            ]
+        with open_video(path) as container:
+            stream = video_stream(container, number)
+            first = next(iter(container.decode(stream)), None)
+            if first is None:
+                raise ValueError("no frame of it decodes")
+            rotation, width, height = round(first.rotation / 90) * 90 % 360, first.width, first.height
+            ordered = any(pts is None for pts, _ in packets) or len({pts for pts, _ in packets}) < len(packets)
+            count = 1 + sum(1 for _ in container.decode(stream)) if ordered else 0
+            rate = stream.guessed_rate or stream.average_rate or Fraction(25)
+            base = Fraction(1) / rate if ordered else stream.time_base
+    except av.FFmpegError as error:
+        raise ValueError(f"{path} cannot be read as video: {error.strerror or error}") from None
+    except ValueError as error:
+        text = str(error)
+        raise ValueError(text if str(path) in text else f"{path} cannot be read as video: {text}") from None
+    pts = np.arange(count) if ordered else np.array(sorted(pts for pts, _ in packets))
+    keys = pts[:1] if ordered else np.array(sorted(pts for pts, key in packets if key))
+    keys = keys if len(keys) else pts[:1]
+    return VideoIndex(
+        pts.astype(np.int64), keys.astype(np.int64), base, width, height, rotation, number, ordered,
+        digest.hexdigest(),
+    )
+
+
+def _store(path: Path, index: VideoIndex) -> None:
+    packed = {**index._asdict(), "pts": index.pts.tolist(), "keys": index.keys.tolist()}
+    packed["time_base"] = [index.time_base.numerator, index.time_base.denominator]
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.{id(index)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(packed))
+        os.replace(partial, path)
+    except OSError:                                                   # it is only quicker with it
+        partial.unlink(missing_ok=True)
+
+
+def _unpacked(packed: dict) -> VideoIndex:
+    arrays = {name: np.array(packed[name], dtype=np.int64) for name in ("pts", "keys")}
+    return VideoIndex(**{**packed, **arrays, "time_base": Fraction(*packed["time_base"])})

@@ -1,0 +1,129 @@
+"""Video files to clips.
+
+    frame k of a clip  =  the frame shown at  (start + k) / fps          by time, so any frame rate becomes the model's
+    picture            =  scaled to cover height x width, then cropped
+
+Pictures and animations are read too: a picture is a clip of one frame.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..base import Reader
+from .cache import ClipCache
+from .decode import frames_at
+from .index import VideoIndex
+
+SUFFIXES = (
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".flv",
+    ".ogv", ".3gp", ".mxf", ".vob", ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff",
+)
+Bucket = tuple[int, int, int]
+
+
+class VideoReader(Reader):
+    """Files to clips ``(channels, T, H, W)`` float32 in [-1, 1], at ``fps`` frames per second.
+
+    T, H and W are ``frames``, ``height`` and ``width``, or with ``buckets`` those of the (frames, height, width) that
+    fits a file best: of those that it is long enough for, the nearest aspect ratio, then the most frames, then the
+    largest that is not larger than the file's picture. Longer files are cropped in time (at random with an ``rng``,
+    else from the start), shorter ones refused. ``crop`` places the picture's window. ``cache`` is a folder for decoded
+    frames: disk instead of decoding time.
+    """
+
+    suffixes = SUFFIXES
+
+    def __init__(
+        self, channels: int = 3, *, fps: float, frames: int = 16, height: int = 64, width: int = 64,
+        buckets: Sequence[Bucket] = (), crop: Literal["centre", "random"] = "centre",
+        cache: str | Path | None = None,
+    ):
+        self.buckets = [tuple(int(n) for n in b) for b in buckets] or [(int(frames), int(height), int(width))]
+        if any(len(b) != 3 or min(b) < 1 for b in self.buckets):
+            raise ValueError(f"a bucket is (frames, height, width), each at least 1; got {self.buckets}")
+        if crop not in ("centre", "random"):
+            raise ValueError(f"crop is 'centre' or 'random', got {crop!r}")
+        self.channels, self.fps, self.crop = channels, float(fps), crop
+        self.cache = None if cache is None else ClipCache(cache)
+
+    def shape(self, path: Path) -> Bucket:
+        """The bucket (frames, height, width) that a file is read in. Raises ``ValueError`` if it is too short for all.
+        """
+        index = VideoIndex.of(path)
+        length = count(index, self.fps)
+        fitting = [b for b in self.buckets if b[0] <= length]
+        if not fitting:
+            raise ValueError(
+                f"{path} has {length} frames at {self.fps:g} frames/s, shorter than a clip of "
+                f"{min(b[0] for b in self.buckets)}"
+            )
+        height, width = index.shown
+
+        def fitness(bucket: Bucket) -> tuple:
+            frames, h, w = bucket
+            fits = h <= height and w <= width
+            return (round(abs(np.log(w * height / (h * width))), 3), -frames, not fits, -h * w if fits else h * w)
+
+        return min(fitting, key=fitness)
+
+    def read(self, path: Path, rng: np.random.Generator | None = None) -> Tensor:
+        """One clip ``(C, T, H, W)``. Raises ``ValueError`` for a file that is corrupt, cut off or too short."""
+        frames, height, width = self.shape(path)
+        index = VideoIndex.of(path)
+        spare = count(index, self.fps) - frames
+        start = 0 if rng is None else int(rng.integers(spare + 1))
+        size = cover(index.shown, (height, width))
+        options = {"height": size[0], "width": size[1], "channels": self.channels}
+        if self.cache is None:
+            clip = frames_at(path, index, shown_at(index, self.fps, start, frames), **options)
+        else:
+            whole = self.cache.get(
+                {"file": index.digest, "fps": self.fps, **options},
+                lambda: frames_at(path, index, shown_at(index, self.fps, 0, count(index, self.fps)), **options),
+            )
+            clip = whole[start : start + frames]
+        places = [(have - want) // 2 for have, want in zip(size, (height, width), strict=True)]
+        if self.crop == "random" and rng is not None:
+            places = [int(rng.integers(have - want + 1)) for have, want in zip(size, (height, width), strict=True)]
+        y, x = places
+        return sample(clip[:, y : y + height, x : x + width])
+
+
+def read_clip(
+    path: str | Path, *, height: int, width: int, channels: int = 3, fps: float | None = None
+) -> Tensor:
+    """A whole file ``(channels, T, height, width)`` in [-1, 1]; ``fps`` None takes its frames as they are."""
+    index = VideoIndex.of(path)
+    size = cover(index.shown, (height, width))
+    positions = range(len(index.pts)) if fps is None else shown_at(index, fps, 0, count(index, fps))
+    clip = frames_at(path, index, positions, height=size[0], width=size[1], channels=channels)
+    y, x = ((have - want) // 2 for have, want in zip(size, (height, width), strict=True))
+    return sample(clip[:, y : y + height, x : x + width])
+
+
+def sample(clip: np.ndarray) -> Tensor:
+    """``(T, H, W, C)`` uint8 -> ``(C, T, H, W)`` in [-1, 1]."""
+    return torch.from_numpy(clip.transpose(3, 0, 1, 2).astype(np.float32) / 127.5 - 1)
+
+
+def count(index: VideoIndex, fps: float) -> int:
+    """How many frames a file gives at a frame rate; a picture gives one."""
+    return max(1, int(index.seconds * fps + 0.01))
+
+
+def shown_at(index: VideoIndex, fps: float, start: int, frames: int) -> np.ndarray:
+    """Positions of the frames shown at ``(start + k) / fps`` seconds, k below ``frames``."""
+    seconds = (start + np.arange(frames)) / fps
+    tick = 1e-6 + (0 if index.ordered else float(index.time_base) / 2)        # times are rounded to the file's clock
+    return np.maximum(np.searchsorted(index.times, seconds + tick, "right") - 1, 0)
+
+
+def cover(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:
+    """The smallest (height, width) of the aspect ratio of ``size`` that covers ``wanted``."""
+    scale = max(w / s for w, s in zip(wanted, size, strict=True))
+    return tuple(max(w, round(s * scale)) for w, s in zip(wanted, size, strict=True))

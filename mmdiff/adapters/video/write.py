@@ -1,0 +1,184 @@
+"""Clips to files that people can play.
+
+    .mp4   H.264, yuv420p (lossless: RGB), sound as AAC, header first        .webm  VP9, sound as Opus
+    .mkv   FFV1, always lossless, sound as AAC    .gif  256 colours of its own    .png   all frames in rows
+
+Chroma is stored at half the resolution but where lossless: measure on tensors or lossless files. Sizes that a format
+needs even are padded by repeating the edge.
+"""
+
+import math
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from torch import Tensor
+
+Sound = tuple[Tensor, int]
+"""Samples ``(channels, L)`` in [-1, 1] and their rate in Hz."""
+SUFFIXES = (".mp4", ".webm", ".mkv", ".gif", ".png")
+AUDIO = {".mp4": ("aac", "fltp"), ".mkv": ("aac", "fltp"), ".webm": ("libopus", "flt")}
+OPUS_RATE = 48_000
+
+
+def write_video(
+    sample: Tensor, path: str | Path, fps: float, *, sound: Sound | None = None, lossless: bool = False,
+    upscale: int = 1,
+) -> Path:
+    """Write ``(C, T, H, W)``, limited to [-1, 1], at ``fps`` frames per second; the ending picks the format.
+
+    ``sound`` is cut, or followed by silence, to the length of the pictures. ``upscale`` repeats pixels, for clips too
+    small to look at. The file appears under its name only when complete. Raises ``ValueError`` for NaN, a sound that
+    the format cannot hold, or an unknown ending.
+    """
+    path, suffix = Path(path), Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(f"cannot write {suffix!r}; there are {' '.join(SUFFIXES)}")
+    if sound is not None and suffix not in AUDIO:
+        raise ValueError(f"{suffix} holds no sound: write {' or '.join(AUDIO)}")
+    if sample.ndim != 4 or sample.shape[0] not in (1, 3) or not sample.numel():
+        raise ValueError(f"a clip to write is (1 or 3, T, H, W), got {tuple(sample.shape)}")
+    if not torch.isfinite(sample).all():
+        raise ValueError(f"{path} is not written: the clip holds NaN or infinite values")
+    if upscale < 1 or not fps > 0:
+        raise ValueError(f"need upscale >= 1 and fps > 0, got {upscale} and {fps}")
+    frames = pixels(sample).repeat(upscale, 1).repeat(upscale, 2)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.writing{path.suffix}")
+    try:
+        if suffix == ".png":
+            _png(_grid(frames), partial)
+        elif suffix == ".gif":
+            _gif(frames, partial, fps)
+        else:
+            _film(frames, partial, fps, suffix, sound, lossless)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def frames_to_folder(sample: Tensor, folder: str | Path) -> list[Path]:
+    """Write the frames of ``(C, T, H, W)`` as ``000000.png``, ``000001.png`` ..."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{i:06d}.png" for i in range(sample.shape[1])]
+    for frame, path in zip(pixels(sample), paths, strict=True):
+        _png(frame, path)
+    return paths
+
+
+def pixels(sample: Tensor) -> np.ndarray:
+    """``(C, T, H, W)`` in [-1, 1] -> ``(T, H, W, 3)`` uint8."""
+    x = ((sample.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return x.permute(1, 2, 3, 0).expand(-1, -1, -1, 3).contiguous().numpy()
+
+
+def _film(
+    frames: np.ndarray, path: Path, fps: float, suffix: str, sound: Sound | None, lossless: bool
+) -> None:
+    codec, form, options = _codec(suffix, lossless)
+    if form == "yuv420p":
+        frames = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
+    rate = Fraction(fps).limit_denominator(1001)
+    container_options = {"movflags": "+faststart"} if suffix == ".mp4" else {}
+    with av.open(str(path), "w", options=container_options) as container:
+        stream = container.add_stream(codec, rate=rate, options=options)
+        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], form
+        stream.codec_context.time_base = 1 / rate
+        voice = None if sound is None else _voice(container, suffix, sound)
+        for i, array in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(array, format="rgb24")
+            frame.pts, frame.time_base = i, 1 / rate
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        if voice is not None:
+            for frame in _chunks(sound, len(frames) / float(rate), suffix):
+                container.mux(voice.encode(frame))
+            container.mux(voice.encode(None))
+
+
+def _codec(suffix: str, lossless: bool) -> tuple[str, str, dict[str, str]]:
+    """Encoder, pixel format and options."""
+    if suffix == ".mkv":
+        return "ffv1", "bgr0", {}
+    if suffix == ".webm":
+        speed = {"cpu-used": "4", "row-mt": "1"}
+        quality = {"lossless": "1"} if lossless else {"crf": "24", "b": "0"}
+        return "libvpx-vp9", "gbrp" if lossless else "yuv420p", {**speed, **quality}
+    if lossless:
+        return "libx264rgb", "rgb24", {"crf": "0", "preset": "medium"}
+    return "libx264", "yuv420p", {"crf": "18", "preset": "medium"}
+
+
+def _voice(container: av.container.OutputContainer, suffix: str, sound: Sound) -> av.AudioStream:
+    samples, rate = sound
+    if samples.ndim != 2 or len(samples) not in (1, 2) or not torch.isfinite(samples).all():
+        raise ValueError(f"a sound is finite samples (1 or 2, L), got {tuple(samples.shape)}")
+    layout = "mono" if len(samples) == 1 else "stereo"
+    return container.add_stream(
+        AUDIO[suffix][0], rate=OPUS_RATE if suffix == ".webm" else rate, layout=layout, bit_rate=128_000
+    )
+
+
+def _chunks(sound: Sound, seconds: float, suffix: str) -> Iterator[av.AudioFrame]:
+    """The sound at the length of the pictures, in frames that the encoder takes."""
+    samples, rate = sound
+    length = math.ceil(seconds * rate)
+    x = torch.zeros(len(samples), length)
+    x[:, : samples.shape[1]] = samples[:, :length].float().cpu().clamp(-1, 1)
+    layout = "mono" if len(x) == 1 else "stereo"
+    out = OPUS_RATE if suffix == ".webm" else rate
+    convert = av.AudioResampler(format=AUDIO[suffix][1], layout=layout, rate=out, frame_size=1024)
+    whole = av.AudioFrame.from_ndarray(np.ascontiguousarray(x.numpy()), format="fltp", layout=layout)
+    whole.sample_rate, whole.pts, whole.time_base = rate, 0, Fraction(1, rate)
+    yield from convert.resample(whole)
+    yield from convert.resample(None)
+
+
+def _gif(frames: np.ndarray, path: Path, fps: float) -> None:
+    rate = Fraction(fps).limit_denominator(1001)
+    with av.open(str(path), "w", options={"loop": "0"}) as container:
+        stream = container.add_stream("gif", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "pal8"
+        stream.codec_context.time_base = 1 / rate
+        graph = av.filter.Graph()
+        source = graph.add_buffer(width=frames.shape[2], height=frames.shape[1], format="rgb24", time_base=1 / rate)
+        parts = graph.add("split"), graph.add("palettegen", "stats_mode=full"), graph.add("paletteuse", "dither=none")
+        sink = graph.add("buffersink")
+        source.link_to(parts[0])
+        parts[0].link_to(parts[1], 0, 0)
+        parts[0].link_to(parts[2], 1, 0)
+        parts[1].link_to(parts[2], 0, 1)
+        parts[2].link_to(sink)
+        graph.configure()
+        for i, array in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(array, format="rgb24")
+            frame.pts, frame.time_base = i, 1 / rate
+            graph.push(frame)
+        graph.push(None)
+        for i in range(len(frames)):
+            frame = graph.pull()
+            frame.pts, frame.time_base = i, 1 / rate
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def _png(picture: np.ndarray, path: Path) -> None:
+    encoder = av.CodecContext.create("png", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = picture.shape[1], picture.shape[0], "rgb24"
+    encoder.time_base = Fraction(1, 25)
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+    path.write_bytes(b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)]))
+
+
+def _grid(frames: np.ndarray) -> np.ndarray:
+    """Frames row by row in one picture about as wide as high."""
+    columns = math.ceil(math.sqrt(len(frames) * frames.shape[1] / frames.shape[2]))
+    rows = math.ceil(len(frames) / columns)
+    blank = np.zeros((rows * columns - len(frames), *frames.shape[1:]), np.uint8)
+    cells = np.concatenate([frames, blank]).reshape(rows, columns, *frames.shape[1:])
+    return cells.transpose(0, 2, 1, 3, 4).reshape(rows * frames.shape[1], columns * frames.shape[2], 3)
