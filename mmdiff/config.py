@@ -94,8 +94,10 @@ def build_adapter(
     told = {} if fields is None else {"fields": {name: list(field) for name, field in fields.items()}}
     conditioner = build(node["conditioner"], allowed=allowed, **told)
     network = build(node["network"], allowed=allowed, channels=codec.channels, cond_dim=conditioner.dim)
-    given = build(node["given"], allowed=allowed) if node.get("given") else None
-    return Adapter(reader, codec, conditioner, network, given)
+    optional = {
+        name: build(node[name], allowed=allowed) for name in ("given", "coupling") if node.get(name) is not None
+    }
+    return Adapter(reader, codec, conditioner, network, **optional)
 
 
 def build_model(

@@ -33,7 +33,7 @@ class DiffusionModel(nn.Module):
     ):
         super().__init__()
         self.reader, self.codec, self.conditioner = adapter.reader, adapter.codec, adapter.conditioner
-        self.given = adapter.given
+        self.given, self.coupling = adapter.given, adapter.coupling
         schedule = schedule if shift == 1 else Shifted(schedule, shift)
         self.denoiser = Denoiser(adapter.network, schedule, parameterization)
         self.diffusion_loss = loss or DiffusionLoss()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..core.given import Given
 from ..core.types import Condition, Masked
+from ..data.coupling import Assignment
 from ..data.reader import Reader
 
 
@@ -87,3 +88,5 @@ class Adapter(NamedTuple):
     """``network(x (B, C, *S), level (B,), cond, mask) -> (B, C, *S)``, zero at initialisation."""
     given: Given | None = None
     """Which positions training gives clean; needs a network that takes a level ``(B, T)`` for each position."""
+    coupling: Assignment | None = None
+    """How training pairs the points of a set with those of its noise; None = as they come."""

@@ -6,9 +6,10 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from ..core.rng import Purpose, stream
+from ..core.rng import Purpose, normal, stream
 from ..core.types import Masked
 from .batch import Batch, Item, pad
+from .coupling import Assignment
 from .dataset import Dataset
 from .labels import Fields, encode_labels
 from .stream import Key, Shape, Stream, batch_sizes
@@ -46,15 +47,18 @@ class Loading:
 
 
 class _Draws(TorchDataset):
-    """Items keyed by (draw, index); draw None is a validation read."""
+    """Items keyed by (draw, index), read without random choices for validation."""
 
-    def __init__(self, dataset: Dataset, seed: int, random: bool):
-        self.dataset, self.seed, self.random = dataset, seed, random
+    def __init__(self, dataset: Dataset, seed: int, random: bool, coupling: Assignment | None = None):
+        self.dataset, self.seed, self.random, self.coupling = dataset, seed, random, coupling
 
     def __getitem__(self, key: Key) -> Item:
         draw, index = key
         rng = stream(self.seed, draw, Purpose.AUGMENT) if self.random else None
         sample, labels = self.dataset.read(index, rng)
+        if self.coupling is not None:
+            eps = normal(self.seed, torch.tensor([draw]), Purpose.NOISE, Masked(sample[None]))
+            sample = self.coupling(sample, eps[0])
         return Item(sample, labels, draw)
 
 
@@ -67,11 +71,14 @@ class _Collate:
         return Batch(pad([item.sample for item in items]), labels, torch.tensor([item.draw for item in items]))
 
 
-def train_loader(dataset: Dataset, order: Stream, *, workers: int = 0, pin_memory: bool = False) -> DataLoader:
-    """Endless training batches in the order of a stream."""
+def train_loader(
+    dataset: Dataset, order: Stream, *, workers: int = 0, pin_memory: bool = False,
+    coupling: Assignment | None = None,
+) -> DataLoader:
+    """Endless training batches in the order of a stream; ``coupling`` pairs sets with the noise they will get."""
     return DataLoader(
-        _Draws(dataset, order.seed, random=True), batch_sampler=order, collate_fn=_Collate(dataset.fields),
-        num_workers=workers, pin_memory=pin_memory, generator=torch.Generator(),
+        _Draws(dataset, order.seed, random=True, coupling=coupling), batch_sampler=order,
+        collate_fn=_Collate(dataset.fields), num_workers=workers, pin_memory=pin_memory, generator=torch.Generator(),
     )
 
 

@@ -38,7 +38,8 @@ class TrainingModule(L.LightningModule):
             world=self.trainer.world_size, accumulate=self.trainer.accumulate_grad_batches,
         )
         return train_loader(
-            self.dataset, self.order, workers=self.loading.workers, pin_memory=self.device.type == "cuda"
+            self.dataset, self.order, workers=self.loading.workers, pin_memory=self.device.type == "cuda",
+            coupling=self.model.coupling,
         )
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
