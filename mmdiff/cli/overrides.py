@@ -5,7 +5,6 @@ that neither the YAML nor a signature knows is an error that says what was proba
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
@@ -50,7 +49,7 @@ def completed(name: str, arguments: Sequence[str]) -> list[str]:
 def _data(arguments: Sequence[str]) -> list[str]:
     """The data that is meant where only an adapter or a folder is named: ``adapter=video data.root=clips``."""
     given = dict(a.partition("=")[::2] for a in arguments)
-    if {"data", "experiment"} & set(given) or (Path(given.get("run", "")) / "config.yaml").is_file():
+    if {"data", "experiment"} & set(given):
         return []
     if "data.root" in given:
         return ["data=folder"]

@@ -42,3 +42,16 @@ def test_experiments_set_several_groups_and_can_be_overridden():
     config = composed("train", ["experiment=audio/fsdd", "data.root=/x", "trainer.max_steps=3"])
     assert config.data.labels == ["digit", "speaker"] and config.trainer.max_steps == 3
     assert composed("train", ["debug=limit"]).checkpoint.every == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "target"),
+    [
+        (["adapter=video"], "Shapes"), (["adapter=audio_dit"], "Notes"), ([], "Notes"),
+        (["adapter=video", "data.root=clips"], "FolderDataset"), (["data.root=sounds"], "FolderDataset"),
+        (["adapter=video", "data=moving_digits", "data.root=x"], "MovingDigits"),
+        (["experiment=video/moving_digits", "data.root=x"], "MovingDigits"),
+    ],
+)
+def test_an_adapter_or_a_folder_alone_says_which_data_are_meant(arguments, target):
+    assert composed("train", arguments).data._target_.endswith(f".{target}")

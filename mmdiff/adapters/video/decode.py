@@ -92,5 +92,6 @@ def _pixels(frame: av.VideoFrame, rotation: int, height: int, width: int, channe
         interpolation="AREA" if smaller else "BICUBIC", src_color_range=frame.color_range, dst_color_range="JPEG",
         threads=1,
     )
-    pixels = np.rot90(scaled.to_ndarray(), rotation // 90)
-    return pixels if channels == 3 else pixels[..., None]
+    plane = scaled.planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: stored[0], : stored[1] * channels]
+    return np.rot90(rows.reshape(stored[0], stored[1], channels), rotation // 90)
