@@ -29,13 +29,13 @@ from .generated import generated
 from .motion import acceleration, centres, consistency, speed
 from .report import Row, markdown, plain
 
-SIDE, REAL, LEAST = 32, 96, 0.25
-"""Pixels that clips are looked at in; how many real clips are measured; differences from the background that count."""
+REAL, LEAST = 96, 0.25
+"""How many real clips are measured; differences from the background that count."""
 RADII = np.linspace(*RADIUS, 5)
 
 
 class Clip(NamedTuple):
-    """A clip ``(3, T, SIDE, SIDE)``, the labels asked for, and the frame rate."""
+    """A clip ``(3, T, size, size)``, the labels asked for, and the frame rate."""
 
     sample: Tensor
     labels: dict
@@ -77,7 +77,7 @@ def _nearest(frame: np.ndarray, centre: np.ndarray, kinds: Sequence[tuple[str, s
     if not np.isfinite(centre).all():
         return -1
     errors = [
-        min(np.square(frame - render(shape, colour, centre, radius, SIDE)).mean() for radius in RADII)
+        min(np.square(frame - render(shape, colour, centre, radius, len(frame[0]))).mean() for radius in RADII)
         for shape, colour in kinds
     ]
     return int(np.argmin(errors))
@@ -103,23 +103,24 @@ def from_folder(folder: Path) -> list[Clip]:
     files = generated(folder, suffix=".mp4", fields=("shape", "colour", "speed"))
     clips = []
     for file in files:
-        sample = read_clip(file.path, height=SIDE, width=SIDE)
+        side = int(file.facts["size"]["height"])
+        sample = read_clip(file.path, height=side, width=side)
         fps = sample.shape[1] / VideoIndex.of(file.path).seconds
         clips.append(Clip(sample, {**file.labels, "speed": float(file.labels["speed"])}, fps))
     return clips
 
 
-def real(frames: int, fps: float) -> list[Clip]:
+def real(frames: int, size: int, fps: float) -> list[Clip]:
     """Clips made by code that training did not see."""
-    data = Shapes(n=REAL, frames=frames, size=SIDE, fps=fps, seed=2**40)
+    data = Shapes(n=REAL, frames=frames, size=size, fps=fps, seed=2**40)
     return [Clip(*data.read(i), fps) for i in range(REAL)]
 
 
 def report(folder: Path) -> dict[str, Row]:
     """Rows by name: clips made by code, and the generated ones."""
     clips = from_folder(folder)
-    frames, fps = clips[0].sample.shape[1], clips[0].fps
-    return {"real": summary(look(real(frames, fps))), "generated": summary(look(clips))}
+    (frames, size), fps = clips[0].sample.shape[1:3], clips[0].fps
+    return {"real": summary(look(real(frames, size, fps))), "generated": summary(look(clips))}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
