@@ -24,6 +24,7 @@ from ..data.dataset import Dataset, Subset, split
 from ..data.loaders import Loading, samples
 from .callbacks import Checkpoints, Previews, Records, Validation
 from .checkpoints import AtomicCheckpointIO, latest
+from .lock import locked
 from .metrics import MetricsCsv
 from .module import TrainingModule
 from .previews import PreviewMaker
@@ -77,9 +78,9 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> Path:
         parts.callbacks.insert(0, Records(run, {
             "data.json": json.dumps(parts.report, indent=1), CONFIG_FILE: OmegaConf.to_yaml(config),
         }))
-    run.mkdir(parents=True, exist_ok=True)
-    trainer = build_trainer(config, run, parts, start=checkpoint[1] if checkpoint else 0)
-    trainer.fit(module, ckpt_path=checkpoint[0] if checkpoint else None, weights_only=True)
+    with locked(run):
+        trainer = build_trainer(config, run, parts, start=checkpoint[1] if checkpoint else 0)
+        trainer.fit(module, ckpt_path=checkpoint[0] if checkpoint else None, weights_only=True)
     if parts.saving.signal is not None:
         raise Interrupted(f"saved at step {trainer.global_step}; go on with: mmdiff train run={run}")
     return run

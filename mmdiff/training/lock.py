@@ -1,0 +1,38 @@
+"""One process trains a run at a time: a second would write over the first's checkpoints.
+
+The lock is the operating system's, on the file ``.lock`` of the run directory: it ends with the process, however that
+ends, so a run that was killed is free at once.
+"""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+from ..config import ConfigError
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Hold the run directory. Raises ``ConfigError`` naming the process that already does."""
+    if getattr(rank_zero_only, "rank", 0) != 0:
+        yield
+        return
+    run.mkdir(parents=True, exist_ok=True)
+    with (run / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise ConfigError(
+                f"{run} is being trained by {file.read().strip() or 'another process'}: wait for it, stop it, or name "
+                "another run="
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
