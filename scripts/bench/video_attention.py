@@ -3,14 +3,11 @@
     python scripts/bench/video_attention.py [--out docs/img/video_attention.png]
 
 One step is a forward and a backward pass of one clip; the patterns take turns, and medians are shown. Memory is what
-a step adds to the process (on a GPU: the allocator's peak), each measured in a process of its own.
+the forward pass keeps for the backward pass.
 """
 
 import argparse
-import json
-import resource
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -43,18 +40,19 @@ def step(net: VideoDiT, x: torch.Tensor) -> float:
     return time.perf_counter() - start
 
 
-def memory(pattern: str, tokens: int, device: str) -> float:
-    """MiB that a step adds."""
-    net, x = network(pattern, device), torch.randn(1, CHANNELS, *GRIDS[tokens], device=device)
-    step(net, torch.randn(1, CHANNELS, 1, 1, 1, device=device))
-    if device == "cuda":
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        step(net, x)
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step(net, x)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+def memory(net: VideoDiT, x: torch.Tensor) -> float:
+    """MiB that one forward pass keeps for the backward pass, weights not counted."""
+    weights, kept = {p.untyped_storage().data_ptr() for p in net.parameters()}, {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = (storage.nbytes(), tensor)     # held, so that no address is used twice
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        net(x, torch.full((len(x),), 0.5, device=x.device))
+    return sum(size for size, _ in kept.values()) / 2**20
 
 
 def main() -> None:
@@ -62,13 +60,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="also draw the table")
-    parser.add_argument("--memory", nargs=2, metavar=("PATTERN", "TOKENS"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    if args.memory:
-        print(json.dumps(memory(args.memory[0], int(args.memory[1]), device)))
-        return
     rows = []
     for tokens, grid in GRIDS.items():
         nets, x = {p: network(p, device) for p in PATTERNS}, torch.randn(1, CHANNELS, *grid, device=device)
@@ -78,9 +72,7 @@ def main() -> None:
                 times[pattern].append(step(net, x))
         row = {"tokens": tokens, "grid": " x ".join(map(str, grid))}
         row |= {f"{p}, ms": 1000 * statistics.median(times[p][1:]) for p in PATTERNS}
-        for pattern in PATTERNS:
-            command = [sys.executable, __file__, "--memory", pattern, str(tokens), "--threads", str(args.threads)]
-            row[f"{pattern}, MiB"] = json.loads(subprocess.check_output(command))
+        row |= {f"{p}, MiB": memory(nets[p], x) for p in PATTERNS}
         rows.append(row)
         print(f"{tokens} tokens done", file=sys.stderr)
     print(f"{device}, {args.threads} thread(s), dim {DIM}, {DEPTH} blocks, windows of 4 x 4 x 4, one clip, float32\n")

@@ -2,7 +2,9 @@
 
     frame shown at time s  =  the last with pts <= s          times count from the first frame
 
-Headers are not asked: frame counts and durations there are often missing or wrong, and frame rates vary.
+Headers are not asked: frame counts and durations there are often missing or wrong, and frame rates vary. Frames at
+either end that packets announce but no decoder gives (a file cut off, a recording that starts between key frames) are
+left out, so that a start drawn at random finds frames.
 """
 
 import hashlib
@@ -19,7 +21,8 @@ import numpy as np
 class VideoIndex(NamedTuple):
     """``pts`` ``(N,)`` int64 of all frames as shown, ``keys`` those of key frames, in units of ``time_base`` seconds.
 
-    ``width`` and ``height`` are as stored, to be turned by ``rotation`` (degrees counter-clockwise, a multiple of 90).
+    ``width`` and ``height`` are those of square pixels, to be turned by ``rotation`` (degrees counter-clockwise, a
+    multiple of 90).
     ``ordered`` tells that packets carry no times: frames are then counted from the start.
     """
 
@@ -61,11 +64,11 @@ class VideoIndex(NamedTuple):
         stat = path.stat()
         if not stat.st_size:
             raise ValueError(f"{path} is empty (0 bytes)")
-        key = hashlib.sha256(f"{path} {stat.st_size} {stat.st_mtime_ns} 1".encode()).hexdigest()[:32]
+        key = hashlib.sha256(f"{path} {stat.st_size} {stat.st_mtime_ns} 2".encode()).hexdigest()[:32]
         stored = cache_folder(folder) / "index" / f"{key}.json"
         try:
             return _unpacked(json.loads(stored.read_text()))
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError):
             index = _scan(path)
         _store(stored, index)
         return index
@@ -80,7 +83,7 @@ def cache_folder(folder: str | Path | None = None) -> Path:
 def open_video(path: Path) -> av.container.InputContainer:
     """An open container. Raises ``ValueError`` with FFmpeg's reason."""
     try:
-        return av.open(str(path), metadata_errors="ignore")
+        return av.open(str(path.absolute()), metadata_errors="ignore")        # "12:30.mp4" alone would be a protocol
     except (av.FFmpegError, OSError) as error:
         raise ValueError(f"{path} cannot be read as video: {error.strerror or error}") from None
 
@@ -120,23 +123,51 @@ def _scan(path: Path) -> VideoIndex:
             first = next(iter(container.decode(stream)), None)
             if first is None:
                 raise ValueError("no frame of it decodes")
-            rotation, width, height = round(first.rotation / 90) * 90 % 360, first.width, first.height
+            rotation, width = round(first.rotation / 90) * 90 % 360, _square(first.width, stream)
             ordered = any(pts is None for pts, _ in packets) or len({pts for pts, _ in packets}) < len(packets)
             count = 1 + sum(1 for _ in container.decode(stream)) if ordered else 0
             rate = stream.guessed_rate or stream.average_rate or Fraction(25)
             base = Fraction(1) / rate if ordered else stream.time_base
+            times = np.arange(count) if ordered else _decoded(container, stream, packets, first.pts)
     except av.FFmpegError as error:
         raise ValueError(f"{path} cannot be read as video: {error.strerror or error}") from None
     except ValueError as error:
         text = str(error)
         raise ValueError(text if str(path) in text else f"{path} cannot be read as video: {text}") from None
-    pts = np.arange(count) if ordered else np.array(sorted(pts for pts, _ in packets))
-    keys = pts[:1] if ordered else np.array(sorted(pts for pts, key in packets if key))
-    keys = keys if len(keys) else pts[:1]
+    keys = np.array([] if ordered else sorted(pts for pts, key in packets if key))
+    keys = keys if len(keys) else times[:1]
     return VideoIndex(
-        pts.astype(np.int64), keys.astype(np.int64), base, width, height, rotation, number, ordered,
+        times.astype(np.int64), keys.astype(np.int64), base, width, first.height, rotation, number, ordered,
         digest.hexdigest(),
     )
+
+
+def _square(width: int, stream: av.VideoStream) -> int:
+    """A width in square pixels; a pixel aspect that no camera has is taken for an error of the header."""
+    aspect = stream.sample_aspect_ratio
+    return round(width * aspect) if aspect and 0.25 <= aspect <= 4 else width
+
+
+def _decoded(
+    container: av.container.InputContainer, stream: av.VideoStream, packets: list[tuple[int, bool]], first: int | None
+) -> np.ndarray:
+    """The times of packets, ascending, without those before the first frame and from the first that fails at the end.
+    """
+    times = np.array(sorted(pts for pts, _ in packets))
+    if first is not None:
+        times = times[np.searchsorted(times, first) :]
+    keys = sorted(pts for pts, key in packets if key)[-2:]            # two: frames shown before a key may need it
+    seen = set()
+    try:
+        container.seek(int(keys[0] if keys else times[0]), stream=stream, backward=True)
+        seen.update(frame.pts for frame in container.decode(stream))
+    except av.FFmpegError:
+        pass                                                          # what came before it counts
+    seen.discard(None)
+    if not seen or (keys and min(seen) > keys[0]):
+        return times                                                  # it does not seek: nothing is known of its end
+    missing = [i for i in range(np.searchsorted(times, min(seen)), len(times)) if times[i] not in seen]
+    return times[: missing[0]] if missing else times
 
 
 def _store(path: Path, index: VideoIndex) -> None:

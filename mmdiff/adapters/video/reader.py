@@ -119,7 +119,8 @@ def count(index: VideoIndex, fps: float) -> int:
 def shown_at(index: VideoIndex, fps: float, start: int, frames: int) -> np.ndarray:
     """Positions of the frames shown at ``(start + k) / fps`` seconds, k below ``frames``."""
     seconds = (start + np.arange(frames)) / fps
-    tick = 1e-6 + (0 if index.ordered else float(index.time_base) / 2)        # times are rounded to the file's clock
+    steady = not np.ptp(np.diff(index.pts)) if len(index.pts) > 1 else True
+    tick = 1e-6 + (0 if steady else float(index.time_base) / 2)       # uneven times may be rounded to the file's clock
     return np.maximum(np.searchsorted(index.times, seconds + tick, "right") - 1, 0)
 
 

@@ -9,6 +9,7 @@ needs even are padded by repeating the edge.
 
 import math
 import os
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -16,12 +17,14 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
+from av.video.reformatter import ColorRange, Colorspace
 from torch import Tensor
 
 Sound = tuple[Tensor, int]
 """Samples ``(channels, L)`` in [-1, 1] and their rate in Hz."""
 SUFFIXES = (".mp4", ".webm", ".mkv", ".gif", ".png")
 AUDIO = {".mp4": ("aac", "fltp"), ".mkv": ("aac", "fltp"), ".webm": ("libopus", "flt")}
+AAC_RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350)
 OPUS_RATE = 48_000
 
 
@@ -89,15 +92,18 @@ def _film(
         stream = container.add_stream(codec, rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], form
         stream.codec_context.time_base = 1 / rate
+        if form == "yuv420p":                                         # else players guess by the size of the picture
+            stream.codec_context.colorspace, stream.codec_context.color_range = Colorspace.ITU601, ColorRange.MPEG
         voice = None if sound is None else _voice(container, suffix, sound)
+        chunks = deque() if sound is None else deque(_chunks(sound, len(frames) / float(rate), suffix))
         for i, array in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(array, format="rgb24")
             frame.pts, frame.time_base = i, 1 / rate
             container.mux(stream.encode(frame))
+            while chunks and (chunks[0].time <= i / rate or i == len(frames) - 1):    # side by side, as players read
+                container.mux(voice.encode(chunks.popleft()))
         container.mux(stream.encode(None))
         if voice is not None:
-            for frame in _chunks(sound, len(frames) / float(rate), suffix):
-                container.mux(voice.encode(frame))
             container.mux(voice.encode(None))
 
 
@@ -120,8 +126,13 @@ def _voice(container: av.container.OutputContainer, suffix: str, sound: Sound) -
         raise ValueError(f"a sound is finite samples (1 or 2, L), got {tuple(samples.shape)}")
     layout = "mono" if len(samples) == 1 else "stereo"
     return container.add_stream(
-        AUDIO[suffix][0], rate=OPUS_RATE if suffix == ".webm" else rate, layout=layout, bit_rate=128_000
+        AUDIO[suffix][0], rate=_rate(suffix, rate), layout=layout, bit_rate=128_000
     )
+
+
+def _rate(suffix: str, rate: int) -> int:
+    """Hz that the sound is stored with."""
+    return rate if suffix != ".webm" and rate in AAC_RATES else OPUS_RATE
 
 
 def _chunks(sound: Sound, seconds: float, suffix: str) -> Iterator[av.AudioFrame]:
@@ -131,8 +142,9 @@ def _chunks(sound: Sound, seconds: float, suffix: str) -> Iterator[av.AudioFrame
     x = torch.zeros(len(samples), length)
     x[:, : samples.shape[1]] = samples[:, :length].float().cpu().clamp(-1, 1)
     layout = "mono" if len(x) == 1 else "stereo"
-    out = OPUS_RATE if suffix == ".webm" else rate
-    convert = av.AudioResampler(format=AUDIO[suffix][1], layout=layout, rate=out, frame_size=1024)
+    convert = av.AudioResampler(
+        format=AUDIO[suffix][1], layout=layout, rate=_rate(suffix, rate), frame_size=1024
+    )
     whole = av.AudioFrame.from_ndarray(np.ascontiguousarray(x.numpy()), format="fltp", layout=layout)
     whole.sample_rate, whole.pts, whole.time_base = rate, 0, Fraction(1, rate)
     yield from convert.resample(whole)
