@@ -14,10 +14,13 @@ ALLOWED = {
     # package: the mmdiff packages it may import, and the libraries besides torch and the standard ones
     "core": ({"core"}, {"numpy"}),
     "nn": ({"nn", "core"}, {"einops", "xformers"}),
-    "adapters": ({"adapters", "core", "nn", "data"}, {"numpy", "scipy", "torchaudio", "soundfile", "av", "matplotlib",
-                                              "safetensors"}),
-    "data": ({"data", "core"}, {"numpy", "tqdm"}),
-    "evaluation": ({"evaluation", "core", "adapters", "data"}, {"numpy", "scipy", "matplotlib"}),
+    "adapters": (
+        {"adapters", "core", "nn", "data"},
+        {"numpy", "scipy", "torchaudio", "soundfile", "av", "trimesh", "PIL", "matplotlib", "safetensors",
+         "open3d"},
+    ),
+    "data": ({"data", "core"}, {"numpy", "scipy", "tqdm"}),
+    "evaluation": ({"evaluation", "core", "adapters", "data"}, {"numpy", "scipy", "einops", "matplotlib", "tqdm"}),
 }
 
 

@@ -1,8 +1,11 @@
 """Data sets to batches: training draws and validation passes."""
 
+import warnings
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
@@ -11,8 +14,11 @@ from ..core.types import Masked
 from .batch import Batch, Item, pad
 from .coupling import Assignment
 from .dataset import Dataset
-from .labels import Fields, encode_labels
+from .labels import Fields, Label, encode_labels
 from .stream import Key, Shape, Stream, batch_sizes
+
+TRIES = 10
+"""Samples that are tried in place of one whose file cannot be read any more."""
 
 
 class Loading:
@@ -55,11 +61,23 @@ class _Draws(TorchDataset):
     def __getitem__(self, key: Key) -> Item:
         draw, index = key
         rng = stream(self.seed, draw, Purpose.AUGMENT) if self.random else None
-        sample, labels = self.dataset.read(index, rng)
+        sample, labels = self._read(index, rng)
         if self.coupling is not None:
             eps = normal(self.seed, torch.tensor([draw]), Purpose.NOISE, Masked(sample[None]))
             sample = self.coupling(sample, eps[0])
         return Item(sample, labels, draw)
+
+    def _read(self, index: int, rng: np.random.Generator | None) -> tuple[Tensor, dict[str, Label]]:
+        """A sample; where its file has become unreadable its fixed choice, or else the next sample, with a warning."""
+        for step in range(TRIES if self.random else 1):
+            other = (index + step) % len(self.dataset)
+            for chance in (rng, None) if self.random else (None,):
+                try:
+                    return self.dataset.read(other, chance)
+                except (ValueError, OSError) as error:
+                    reason = error
+                    warnings.warn(f"{self.dataset.name(other)} cannot be read: {error}", stacklevel=2)
+        raise reason
 
 
 class _Collate:

@@ -143,9 +143,10 @@ def _scan(path: Path) -> VideoIndex:
 
 
 def _square(width: int, stream: av.VideoStream) -> int:
-    """A width in square pixels; a pixel aspect that no camera has is taken for an error of the header."""
+    """A width in square pixels. Aspects within 3 % of 1 are left by resizing to whole pixels, those beyond 4 by errors.
+    """
     aspect = stream.sample_aspect_ratio
-    return round(width * aspect) if aspect and 0.25 <= aspect <= 4 else width
+    return round(width * aspect) if aspect and 0.25 <= aspect <= 4 and abs(aspect - 1) > 0.03 else width
 
 
 def _decoded(

@@ -1,0 +1,132 @@
+"""Clouds to whitened coordinates and back.
+
+    y = (x - c) / r                  place and size of each shape, lost on purpose; "global" keeps both: c = 0, r = 1
+    latent = (y - mean) / std        over all real points of the training set: a mean a channel, a std a group
+
+Groups are x y z, the normal, the colour, the other features: one std each, so that lengths keep their directions.
+
+    "cube"     r = max |x - c| over axes and points: the longest half side of the box
+    "sphere"   r = max ||x - c||_2 over points
+"""
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ...core.types import Masked
+from ..base import Codec
+from .files import load_shape
+from .reader import PointReader
+from .render import sheet
+from .write import write_points
+
+SCALES = ("cube", "sphere", "global")
+CENTERS = ("bbox", "mass", "none")
+
+
+class PointCodec(Codec):
+    """Samples ``(B, C, N)`` <-> latents of the same shape; a mask may hold any of the points.
+
+    ``normalize`` is what becomes of each shape's size: it fills the cube or ball of half side 1, or is kept (global).
+    ``center`` is what goes to the origin: the middle of its box, the mean of its points, or nothing; left out, the box,
+    and with global nothing. Decoded shapes are in normalised coordinates; global with center none inverts exactly.
+    """
+
+    suffix = ".ply"
+
+    def __init__(
+        self, *, normals: bool = False, colors: bool = False, extra: int = 0,
+        normalize: Literal["cube", "sphere", "global"] = "cube",
+        center: Literal["bbox", "mass", "none"] | None = None,
+    ):
+        super().__init__()
+        if normalize not in SCALES:
+            raise ValueError(f"normalize is one of {', '.join(SCALES)}, got {normalize!r}")
+        if center is not None and center not in CENTERS:
+            raise ValueError(f"center is one of {', '.join(CENTERS)}, or left out; got {center!r}")
+        self.normals, self.colors, self.extra, self.normalize = normals, colors, extra, normalize
+        self.center = center or ("none" if normalize == "global" else "bbox")
+        self.groups = {"points": 3, "normals": 3 * normals, "colors": 3 * colors, "extra": extra}
+        self.channels = sum(self.groups.values())
+        self.register_buffer("mean", torch.zeros(self.channels))
+        self.register_buffer("std", torch.ones(self.channels))
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        return {"normals": self.normals, "colors": self.colors, "extra": self.extra}
+
+    def encode(self, samples: Masked) -> Masked:
+        x = (self.normalized(samples) - self.mean[:, None]) / self.std[:, None]
+        return Masked(x if samples.mask is None else torch.where(samples.mask, x, 0), samples.mask)
+
+    def decode(self, latents: Masked) -> Masked:
+        x = latents.x.float() * self.std[:, None] + self.mean[:, None]
+        return Masked(x if latents.mask is None else torch.where(latents.mask, x, 0), latents.mask)
+
+    def normalized(self, samples: Masked) -> Tensor:
+        """``(B, C, N)`` with place and size of each shape normalised; padding does not count."""
+        x, mask = samples
+        places, features = x[:, :3].float(), x[:, 3:].float()
+        real = torch.ones_like(places[:, :1], dtype=torch.bool) if mask is None else mask
+        places = places - self._center(places, real)
+        if self.normalize != "global":
+            size = places.abs() if self.normalize == "cube" else places.norm(dim=1, keepdim=True)
+            radius = torch.where(real, size, 0).amax((1, 2), keepdim=True)
+            places = places / torch.where(radius > 0, radius, 1)
+        return torch.cat([places, features], 1)
+
+    def _center(self, places: Tensor, real: Tensor) -> Tensor:
+        """``(B, 3, 1)``."""
+        if self.center == "none":
+            return places.new_zeros(len(places), 3, 1)
+        if self.center == "mass":
+            return torch.where(real, places, 0).sum(-1, keepdim=True) / real.sum(-1, keepdim=True).clamp(min=1)
+        low = torch.where(real, places, math.inf).amin(-1, keepdim=True)
+        high = torch.where(real, places, -math.inf).amax(-1, keepdim=True)
+        return torch.where(real.any(-1, keepdim=True), (low + high) / 2, 0)
+
+    def latent_shape(self, *, points: float) -> tuple[int]:
+        """``(N,)``."""
+        if points < 1 or points != int(points):
+            raise ValueError(f"points must be whole and at least 1, got {points}")
+        return (int(points),)
+
+    def size(self, sample: Tensor) -> dict[str, float]:
+        return {"points": sample.shape[-1]}
+
+    @torch.no_grad()
+    def fit(self, samples: Iterable[Masked]) -> None:
+        """Measure mean and std. Raises ``ValueError`` where there is nothing, or a group that never varies."""
+        count, first, second = 0, *torch.zeros(2, self.channels, dtype=torch.float64)
+        for batch in samples:
+            x = self.normalized(batch).double().cpu()
+            if batch.mask is not None:
+                x = torch.where(batch.mask.cpu(), x, 0)
+            count += x.shape[0] * x.shape[2] if batch.mask is None else int(batch.mask.sum())
+            first += x.sum((0, 2))
+            second += x.square().sum((0, 2))
+        mean = first / max(count, 1)
+        variance = (second / max(count, 1) - mean**2).split(list(self.groups.values()))
+        for group, part in zip(self.groups, variance, strict=True):
+            if len(part) and part.mean() < 1e-12:
+                raise ValueError(f"whitening needs shapes: the {group} of the training set are none, or all alike")
+        self.mean.copy_(mean)
+        self.std.copy_(torch.cat([part.mean().sqrt().expand(len(part)) for part in variance if len(part)]))
+
+    def save(self, sample: Tensor, path: Path) -> Path:
+        return write_points(sample, path, normals=self.normals, colors=self.colors)
+
+    def load(self, path: Path, *, points: float = 2048) -> Tensor:
+        """All points of a cloud, or so many of a mesh."""
+        shape, name = load_shape(path, textures=self.colors), Path(path).name
+        reader = PointReader(points=int(points), **self.reading)
+        return reader.channels(shape, name=name) if shape.faces is None else reader.sample(shape, name=name)
+
+    def preview(self, samples: list[Tensor], titles: list[str], path: Path) -> Path:
+        first = 3 + self.groups["normals"]
+        colors = [sample[first : first + 3] if self.colors else None for sample in samples]
+        return sheet([sample[:3] for sample in samples], titles, path, colors=colors)

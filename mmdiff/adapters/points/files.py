@@ -1,0 +1,197 @@
+"""Files of meshes and of points as one record.
+
+    mesh    ply obj stl off glb gltf    every part of a scene at its place, polygons as triangles
+    points  ply pcd xyz npz npy, obj and glb without faces
+
+What a file leads to is data and nothing else: no array is unpickled, nothing is fetched. One that cannot be used is a
+``ValueError`` with the reason.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import trimesh
+
+from .tables import Columns, pcd_columns, ply_columns, stated_columns, xyz_columns
+
+SUFFIXES = (".ply", ".obj", ".stl", ".off", ".glb", ".gltf", ".xyz", ".npz", ".npy", ".pcd")
+NORMALS = (("nx", "ny", "nz"), ("normal_x", "normal_y", "normal_z"))
+COLORS = (("red", "green", "blue"), ("r", "g", "b"))
+IGNORED = ("x", "y", "z", "alpha", "a", "_")
+DISTINCT = 4
+"""Points that span a solid; a cloud of fewer is no shape."""
+
+
+class Shape(NamedTuple):
+    """``points`` ``(n, 3)`` float64 in the file's unit; ``faces`` ``(m, 3)`` int64, None for a cloud.
+
+    Of each point, if known: ``normals`` ``(n, 3)`` of length 1, ``colors`` ``(n, 3)`` in [-1, 1], ``extra`` ``(n, k)``.
+    A mesh has its normals from its faces.
+    """
+
+    points: np.ndarray
+    faces: np.ndarray | None = None
+    normals: np.ndarray | None = None
+    colors: np.ndarray | None = None
+    extra: np.ndarray | None = None
+
+    def rows(self, index: np.ndarray) -> "Shape":
+        """The points of a cloud at ``index``, as a cloud."""
+        kept = (None if part is None else part[index] for part in (self.normals, self.colors, self.extra))
+        return Shape(self.points[index], None, *kept)
+
+
+def load_shape(path: str | Path, *, textures: bool = False) -> Shape:
+    """A whole file; ``textures`` turns a mesh's materials and pictures into colours of its vertices.
+
+    Raises ``ValueError`` for a file that is missing, empty, corrupt or of an unknown ending, that holds NaN, infinite
+    or no points, a cloud of fewer than 4 distinct ones, or a mesh without area.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist or is no file")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty (0 bytes)")
+    try:
+        shape = parse(path, textures=textures)
+        _check(shape)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return shape
+
+
+def parse(path: Path, *, textures: bool = False) -> Shape:
+    """What a file holds, usable or not. Raises ``ValueError`` for bytes that are not of its format."""
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(f"the ending {suffix!r} is unknown; there are {' '.join(SUFFIXES)}")
+    try:
+        if suffix == ".xyz":
+            return _cloud(xyz_columns(path))
+        if suffix == ".pcd":
+            return _cloud(pcd_columns(path))
+        if suffix in (".npz", ".npy"):
+            return _arrays(path)
+        if suffix == ".ply" and (columns := ply_columns(path)) is not None:
+            return _cloud(columns)
+        return _scene(path, textures)
+    except Exception as error:  # the parsers behind this fail in any way on bytes that are not theirs
+        raise ValueError(f"cannot be read as {suffix}: {str(error) or type(error).__name__}") from error
+
+
+def _check(shape: Shape) -> None:
+    points, faces = shape.points, shape.faces
+    if len(points) == 0:
+        raise ValueError("it holds no points")
+    for name, part in zip(Shape._fields, shape, strict=True):
+        if part is not None and not np.isfinite(part).all():
+            raise ValueError(f"its {name} hold NaN or infinite values")
+    if faces is None:
+        if len(np.unique(points[:1000], axis=0)) < DISTINCT > len(np.unique(points, axis=0)):
+            raise ValueError(f"it holds fewer than {DISTINCT} distinct points")
+    elif faces.min() < 0 or faces.max() >= len(points):
+        raise ValueError(f"a face names point {faces.max()} of {len(points)}")
+    elif not triangle_areas(points, faces).any():
+        raise ValueError("its faces have no area")
+
+
+def triangle_areas(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """``(m,)``: half the cross product of two sides."""
+    a, b, c = points[faces].swapaxes(0, 1)
+    return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+
+
+def _cloud(columns: Columns) -> Shape:
+    """Columns by name as a cloud; those of no known meaning are ``extra``, in their order."""
+    if missing := [name for name in "xyz" if name not in columns]:
+        raise ValueError(f"it has no column {' '.join(missing)}; there are {' '.join(columns) or 'none'}")
+    normals = next((names for names in NORMALS if set(names) <= columns.keys()), ())
+    colors = next((names for names in COLORS if set(names) <= columns.keys()), ())
+    extra = [name for name in columns if name not in (*IGNORED, *normals, *colors)]
+
+    def together(names: Sequence[str]) -> np.ndarray | None:
+        return np.stack([columns[name] for name in names], 1) if names else None
+
+    return _made(together("xyz"), together(normals), together(colors), together(extra))
+
+
+def _made(
+    points: np.ndarray, normals: np.ndarray | None, colors: np.ndarray | None, extra: np.ndarray | None
+) -> Shape:
+    if normals is not None:
+        length = np.linalg.norm(normals, axis=1, keepdims=True)
+        normals = normals / np.where(length > 0, length, 1)
+    extra = None if extra is None else extra.astype(np.float64)
+    return Shape(points.astype(np.float64), None, normals, None if colors is None else _signed(colors), extra)
+
+
+def _signed(colors: np.ndarray) -> np.ndarray:
+    """Colours to [-1, 1]: whole numbers span their type, real ones are 0 to 1, or 0 to 255 if any is above 1."""
+    if np.issubdtype(colors.dtype, np.unsignedinteger):
+        top = np.iinfo(colors.dtype).max
+    else:
+        top = 1.0 if len(colors) == 0 or colors.max() <= 1 else 255.0
+    signed = colors.astype(np.float64) * (2 / top) - 1
+    if (np.abs(signed) > 1 + 1e-6).any():
+        raise ValueError(f"its colours reach from {colors.min():g} to {colors.max():g}: not within 0 to 1 or 0 to 255")
+    return signed.clip(-1, 1)
+
+
+def _arrays(path: Path) -> Shape:
+    loaded = np.load(path, allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+        return _cloud(stated_columns(loaded))
+    with loaded:
+        data = {name: loaded[name] for name in loaded.files}
+    if "points" not in data:
+        raise ValueError(f"it has no array 'points'; there are {', '.join(data) or 'none'}")
+    widths = {"points": 3, "normals": 3, "colors": 3, "extra": None}
+    parts = [data.get(name) for name in widths]
+    for (name, width), part in zip(widths.items(), parts, strict=True):
+        if part is not None and (part.ndim != 2 or len(part) != len(parts[0]) or width not in (None, part.shape[1])):
+            raise ValueError(
+                f"{name} is (n, {width or 'k'}) for one cloud, got {part.shape}; many clouds in one file are read by "
+                "data=clouds"
+            )
+    return _made(*parts)
+
+
+def _scene(path: Path, textures: bool) -> Shape:
+    scene = trimesh.load_scene(path, process=False, skip_materials=not textures)
+    parts = scene.dump()
+    meshes = [_mesh(part, textures) for part in parts if isinstance(part, trimesh.Trimesh) and len(part.faces)]
+    return _joined(meshes or [_bare(part) for part in parts if isinstance(part, trimesh.PointCloud)])
+
+
+def _mesh(mesh: trimesh.Trimesh, textures: bool) -> Shape:
+    points, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
+    visual = mesh.visual.to_color() if textures and mesh.visual.kind == "texture" else mesh.visual
+    if visual.kind == "vertex":
+        colors = np.atleast_2d(visual.vertex_colors)[:, :3]           # one row alone: a material's colour
+        return Shape(points, faces, colors=_signed(np.broadcast_to(colors, points.shape)))
+    if visual.kind == "face":                                         # each face gets corners of its own
+        colors = _signed(visual.face_colors[:, :3]).repeat(3, axis=0)
+        return Shape(points[faces].reshape(-1, 3), np.arange(faces.size).reshape(-1, 3), colors=colors)
+    return Shape(points, faces)
+
+
+def _bare(cloud: trimesh.PointCloud) -> Shape:
+    points, colors = np.asarray(cloud.vertices, np.float64), np.asarray(cloud.colors)
+    return Shape(points, colors=_signed(colors[:, :3]) if len(colors) == len(points) else None)
+
+
+def _joined(parts: Sequence[Shape]) -> Shape:
+    """Parts of a scene as one; where only some have colours, the others are grey."""
+    if not parts:
+        raise ValueError("it holds no points")
+    points = np.concatenate([part.points for part in parts])
+    starts = np.cumsum([0, *(len(part.points) for part in parts)])
+    faces = None
+    if parts[0].faces is not None:
+        faces = np.concatenate([part.faces + start for part, start in zip(parts, starts[:-1], strict=True)])
+    colors = None
+    if any(part.colors is not None for part in parts):
+        colors = np.concatenate([np.zeros_like(p.points) if p.colors is None else p.colors for p in parts])
+    return Shape(points, faces, colors=colors)

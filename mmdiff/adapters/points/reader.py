@@ -1,0 +1,101 @@
+"""Shapes of any file to clouds of one size.
+
+    mesh    ``points`` samples, even over its area
+    cloud   ``points`` of its points, none twice
+
+With an ``rng`` they are new for each read and augmented; without, they are fixed by the file's name.
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...core.rng import Purpose, stream
+from ..base import Reader
+from .augment import Augmentation, Turn
+from .cache import RecentShapes
+from .files import SUFFIXES, Shape, load_shape
+from .sampling import sample_surface, visible
+
+POOL = 4
+"""Points of a mesh that are tried for visibility, for each that is read."""
+FARTHEST = 1e4
+"""Of a shape from the origin, in its own half sides: beyond, float32 moves points by more than 1e-3 of a half side."""
+
+
+class PointReader(Reader):
+    """Files to ``(C, points)`` float32: x y z, then normals, colours in [-1, 1], ``extra`` columns, as asked for.
+
+    ``visible_only`` leaves out what cannot be seen from outside, such as the inside of a car; its hidden-point removal
+    is done once a file, and reads draw from what it left. ``rotate``, ``scale``, ``jitter`` and ``mirror`` augment
+    (``Augmentation``). ``cache`` bounds the points and faces kept in memory by each worker.
+    """
+
+    suffixes = SUFFIXES
+
+    def __init__(
+        self, *, points: int = 2048, normals: bool = False, colors: bool = False, extra: int = 0,
+        visible_only: bool = False, rotate: Turn = "none", scale: tuple[float, float] = (1.0, 1.0),
+        jitter: float = 0.0, mirror: str = "none", cache: int = 5_000_000,
+    ):
+        if points < 1 or extra < 0 or cache < 0:
+            raise ValueError(f"need points >= 1, extra >= 0 and cache >= 0, got {points}, {extra} and {cache}")
+        self.points, self.normals, self.colors, self.extra = points, normals, colors, extra
+        self.visible_only = visible_only
+        self.augmentation = Augmentation(rotate=rotate, scale=scale, jitter=jitter, mirror=mirror)
+        self._recent = RecentShapes(cache)
+
+    def read(self, path: Path, rng: np.random.Generator | None = None) -> Tensor:
+        """One cloud ``(C, points)``. Raises ``ValueError`` for a file that is unusable or holds too few points."""
+        path = Path(path)
+        return self.sample(self._recent.get(path, self._open), rng, name=path.name)
+
+    def sample(self, shape: Shape, rng: np.random.Generator | None = None, *, name: str) -> Tensor:
+        """``(C, points)`` of a shape at hand; without ``rng``, ``name`` fixes the choice."""
+        chance = fixed(name) if rng is None else rng
+        if shape.faces is not None:
+            cloud = sample_surface(shape, self.points, chance)
+        elif len(shape.points) >= self.points:
+            cloud = shape.rows(chance.permutation(len(shape.points))[: self.points])
+        else:
+            seen = " that can be seen" if self.visible_only else ""
+            raise ValueError(
+                f"{name} holds {len(shape.points)} points{seen}, fewer than the {self.points} of adapter.reader.points"
+            )
+        return self.channels(cloud if rng is None else self.augmentation(cloud, rng), name=name)
+
+    def channels(self, cloud: Shape, *, name: str) -> Tensor:
+        """All points of a cloud as ``(C, N)``. Raises ``ValueError`` for a channel that it lacks."""
+        center = (cloud.points.min(0) + cloud.points.max(0)) / 2
+        half = np.ptp(cloud.points, 0).max() / 2
+        if np.abs(center).max() > FARTHEST * half:
+            raise ValueError(
+                f"{name} is {np.abs(center).max():.3g} from the origin but only {2 * half:.3g} wide, which float32 "
+                "cannot resolve: move it near the origin first"
+            )
+        parts = [cloud.points]
+        for wanted, part, key in ((self.normals, cloud.normals, "normals"), (self.colors, cloud.colors, "colors")):
+            if wanted and part is None:
+                raise ValueError(f"{name} has no {key}: leave out such files, or set adapter.codec.{key}=false")
+            parts += [part] if wanted else []
+        if self.extra:
+            width = 0 if cloud.extra is None else cloud.extra.shape[1]
+            if width < self.extra:
+                raise ValueError(f"{name} has {width} columns beside those known, adapter.codec.extra={self.extra}")
+            parts.append(cloud.extra[:, : self.extra])
+        return torch.from_numpy(np.concatenate(parts, 1, dtype=np.float32).T.copy())
+
+    def _open(self, path: Path) -> Shape:
+        shape = load_shape(path, textures=self.colors)
+        if not self.visible_only:
+            return shape
+        pool = shape if shape.faces is None else sample_surface(shape, POOL * self.points, fixed(path.name))
+        return pool.rows(np.flatnonzero(visible(pool.points)))
+
+
+def fixed(name: str) -> np.random.Generator:
+    """The generator that a name stands for."""
+    return stream(0, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]), Purpose.DATA)

@@ -1,0 +1,42 @@
+"""Many clouds in one file: their columns, their split, their points."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from mmdiff.adapters.points.arrays import CloudArrays
+from mmdiff.adapters.points.reader import PointReader
+from tests.conftest import shared_data
+
+
+def test_arrays_give_clouds_columns_and_a_split(tmp_path):
+    points = (np.random.default_rng(0).standard_normal((6, 64, 3)) / 10 * 32767).astype(np.int16)
+    np.savez(tmp_path / "x.npz", points=points, label=np.arange(6) % 2, classes=np.array(["a", "b"]),
+             test=np.arange(6) > 3)
+    records = [{"id": f"n{i}", "cls": "cd"[i // 3], "size": i} for i in range(6)]
+    (tmp_path / "x_index.json").write_text(json.dumps(records))
+    data = CloudArrays(PointReader(points=64), tmp_path, scalars=["size"])
+    assert data.fields == {"class": ["a", "b"], "size": (0.0, 5.0)}
+    assert data.column(5) == {"id": "n5", "cls": "d", "size": 5, "class": "b", "split": "test"}
+    sample, labels = data.read(3)
+    assert labels == {"class": "b", "size": 3} and data.name(3) == "n3"
+    assert np.allclose(np.sort(sample.numpy().T, 0), np.sort(points[3] / 32767, 0), atol=1e-6)
+    assert len(CloudArrays(PointReader(points=64), tmp_path / "x.npz", only={"split": ["train"], "cls": ["c"]})) == 3
+    with pytest.raises(ValueError, match="no column 'kind'"):
+        CloudArrays(PointReader(), tmp_path, labels=["kind"])
+    with pytest.raises(ValueError, match="none has"):
+        CloudArrays(PointReader(), tmp_path, only={"cls": ["z"]})
+
+
+def test_the_real_arrays_are_read():
+    ldraw = CloudArrays(PointReader(points=2048), shared_data("3d", "ldraw6"))
+    assert len(ldraw) == 1291 and len(ldraw.fields["class"]) == 6
+    columns = [ldraw.column(i) for i in range(len(ldraw))]
+    assert all(c["class"] == c["cls6"] for c in columns) and sum(c["split"] == "test" for c in columns) == 259
+    reader = PointReader(points=4096, normals=True)
+    only = {"cls": ["chair", "table"]}
+    furniture = CloudArrays(reader, shared_data("3d", "sh3d_furniture"), labels=["cls"], only=only)
+    sample, _ = furniture.read(0)
+    assert sample.shape == (6, 4096) and torch.allclose(sample[3:].norm(dim=0), torch.ones(4096), atol=0.02)
