@@ -31,7 +31,8 @@ def scores(mesh: trimesh.Trimesh, original: np.ndarray) -> tuple[float, float]:
 def main(folder: str) -> None:
     """Print the table over the first models of a folder."""
     paths = sorted(p for p in Path(folder).rglob("*") if p.suffix in SUFFIXES)[:MODELS]
-    print(f"{len(paths)} models\n\n| method | points | CD, 1e-3 | F | watertight | faces | seconds |\n|---|---|---|---|---|---|---|")
+    print(f"{len(paths)} models\n\n| method | points | CD, 1e-3 | F | watertight | faces | seconds |")
+    print("|---|---|---|---|---|---|---|")
     for method in METHODS:
         for count in (2048, 4096):
             rows = []
@@ -50,7 +51,7 @@ def main(folder: str) -> None:
                 rows.append((*scores(mesh, original), mesh.is_watertight, len(mesh.faces), time.perf_counter() - start))
             if rows:
                 cd, f, closed, faces, seconds = np.mean(rows, 0)
-                print(f"| `{method}` | {count} | {1e3 * cd:.2f} | {f:.2f} | {closed:.0%} | {faces:.0f} | {seconds:.1f} |")
+                print(f"| {method} | {count} | {1e3 * cd:.2f} | {f:.2f} | {closed:.0%} | {faces:.0f} | {seconds:.1f} |")
 
 
 if __name__ == "__main__":

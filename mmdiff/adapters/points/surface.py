@@ -85,16 +85,16 @@ def _sheets(points: np.ndarray, faces: np.ndarray, alpha: float) -> np.ndarray:
 
 
 def circumsphere(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Center ``(m, 3)`` and radius ``(m,)`` of triangles ``(m, 3, 3)`` or tetrahedra ``(m, 4, 3)``; flat ones: infinite.
+    """Center ``(m, 3)`` and radius ``(m,)`` of triangles ``(m, 3, 3)`` or tetrahedra ``(m, 4, 3)``.
 
-    The center c of simplex (0, e_1 .. e_k) solves 2 e_i . c = |e_i|^2 within the span of the e_i.
+    The center c of simplex (0, e_1 .. e_k) solves 2 e_i . c = |e_i|^2 within the span of the e_i. A flat one is infinite.
     """
     edges = corners[:, 1:] - corners[:, :1]
     gram = edges @ edges.swapaxes(1, 2)
     square = np.diagonal(gram, axis1=1, axis2=2)
     flat = np.linalg.det(gram) <= 1e-12 * square.prod(1)
-    weights = np.linalg.solve(np.where(flat[:, None, None], np.eye(edges.shape[1]), gram), square[..., None] / 2)[..., 0]
-    center = np.einsum("mk,mkc->mc", weights, edges)
+    gram = np.where(flat[:, None, None], np.eye(edges.shape[1]), gram)
+    center = np.einsum("mk,mkc->mc", np.linalg.solve(gram, square[..., None] / 2)[..., 0], edges)
     return corners[:, 0] + center, np.where(flat, np.inf, np.linalg.norm(center, axis=1))
 
 
