@@ -87,7 +87,7 @@ def _sheets(points: np.ndarray, faces: np.ndarray, alpha: float) -> np.ndarray:
 def circumsphere(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Center ``(m, 3)`` and radius ``(m,)`` of triangles ``(m, 3, 3)`` or tetrahedra ``(m, 4, 3)``.
 
-    The center c of simplex (0, e_1 .. e_k) solves 2 e_i . c = |e_i|^2 within the span of the e_i. A flat one is infinite.
+    The center c of simplex (0, e_1 .. e_k) solves 2 e_i . c = |e_i|^2 within the span of the e_i. Flat: infinite.
     """
     edges = corners[:, 1:] - corners[:, :1]
     gram = edges @ edges.swapaxes(1, 2)
