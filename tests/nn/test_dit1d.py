@@ -1,7 +1,7 @@
 import pytest
-from network_contract import CHANNELS, COND_DIM, NetworkContract
 
 from mmdiff.nn.dit1d import DiT1d
+from tests.nn.network_contract import CHANNELS, COND_DIM, NetworkContract
 
 
 class TestDiT1d(NetworkContract):

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from network_contract import CHANNELS, COND_DIM, NetworkContract, first
 
 from mmdiff.core.types import Condition
 from mmdiff.nn.blocks import GroupNorm
 from mmdiff.nn.unet1d import UNet1d
+from tests.nn.network_contract import CHANNELS, COND_DIM, NetworkContract, first
 
 
 class TestUNet1d(NetworkContract):
