@@ -61,8 +61,12 @@ class Edit:
     def place(self, codec: Codec, size: dict[str, float], *, device: torch.device) -> Masked:
         """What is given, ``(C, *S)`` and mask ``(1, *S)``, as latents of the size asked for."""
         sample = codec.load(self.input, **size)
-        latent = codec.encode(Masked(sample[None].to(device))).x[0]
-        if self.keep is not None:
+        encode = codec.encode_part if self.mode == "complete" else codec.encode
+        latent = encode(Masked(sample[None].to(device))).x[0]
+        if self.keep is not None and self.mode == "complete":         # a set has no first positions
+            order = torch.randperm(latent.shape[1], generator=torch.Generator().manual_seed(0))
+            latent = latent[:, order[: self.keep]]
+        elif self.keep is not None:
             latent = latent[:, -self.keep :] if self.mode == "extend" else latent[:, : self.keep]
         shape = codec.latent_shape(**size)
         if latent.shape[2:] != shape[1:]:

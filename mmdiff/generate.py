@@ -5,6 +5,7 @@ is the same file whatever else the job holds. A file appears under its name only
 it; a job that was interrupted makes what is missing, and nothing twice.
 """
 
+import inspect
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -81,9 +82,16 @@ class Pipeline:
         return [made[i] for i in range(n)]
 
     def save(
-        self, requests: Sequence[Request], out: str | Path, *, batch_size: int | None = None, suffix: str | None = None
+        self, requests: Sequence[Request], out: str | Path, *, batch_size: int | None = None,
+        suffix: str | None = None, **options: Any,
     ) -> list[Path]:
-        """Write one file and one JSON sidecar a request into the folder ``out``; what is there already is kept."""
+        """Write one file and one JSON sidecar a request into the folder ``out``; what is there already is kept.
+
+        ``options`` go to the codec's ``save``, such as ``mesh="alpha"`` for point clouds.
+        """
+        known = list(inspect.signature(self.model.codec.save).parameters)[2:]
+        if unknown := [name for name in options if name not in known]:
+            raise ValueError(f"{unknown[0]}= does not go with this model's {self.model.codec.suffix} files")
         out, batch_size = Path(out).expanduser(), batch_size or min(len(requests), BATCH)
         out.mkdir(parents=True, exist_ok=True)
         suffix = suffix or self.model.codec.suffix
@@ -91,7 +99,7 @@ class Pipeline:
         if len(set(names)) < len(names):
             raise ValueError("two requests have the same name")
         paths = [out / (name + suffix) for name in names]
-        facts = [self._facts(r, p, batch_size) for r, p in zip(requests, paths, strict=True)]
+        facts = [{**self._facts(r, p, batch_size), **options} for r, p in zip(requests, paths, strict=True)]
         todo = [i for i, (path, fact) in enumerate(zip(paths, facts, strict=True)) if not _done(path, fact)]
         if len(todo) < len(requests):
             print(f"{len(requests) - len(todo)} of {len(requests)} are there already")
@@ -100,18 +108,18 @@ class Pipeline:
             _sidecar(path).unlink(missing_ok=True)
             unfinished = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
             try:
-                self.model.codec.save(sample, unfinished)
+                self.model.codec.save(sample, unfinished, **options)
                 os.replace(unfinished, path)
             finally:
                 unfinished.unlink(missing_ok=True)
             write_atomic(_sidecar(path), json.dumps(fact, indent=1).encode())
         return paths
 
-    def picture(self, requests: Sequence[Request], paths: Sequence[Path], out: Path) -> Path:
-        """One PNG that shows the first samples of a job."""
+    def pictures(self, requests: Sequence[Request], paths: Sequence[Path], folder: Path) -> list[Path]:
+        """What shows the first samples of a job, ``preview.png`` first."""
         shown = list(zip(requests, paths, strict=True))[:BATCH]
         samples = [self.model.codec.load(path, **self._size(request)) for request, path in shown]
-        return self.model.codec.preview(samples, [request.title for request, _ in shown], out)
+        return self.model.codec.pictures(samples, [request.title for request, _ in shown], folder)
 
     def run(
         self, requests: Sequence[Request], batch_size: int, *, show_progress: bool = True
@@ -155,6 +163,7 @@ class Pipeline:
         known = Masked(*(part[None].expand(len(rows), *part.shape) for part in placed))
         window = codec.latent_shape(**self.size)[0]
         return self.model.decoded(carry_out(make, known, mode=edit.mode, window=window, overlap=edit.overlap))
+
     def _size(self, request: Request) -> dict[str, float]:
         """The whole size of a request: a length in seconds replaces the model's own in frames."""
         own = {k: v for k, v in self.size.items() if not (k == "frames" and "seconds" in request.size)}

@@ -33,7 +33,10 @@ class DiffusionModel(nn.Module):
     ):
         super().__init__()
         self.reader, self.codec, self.conditioner = adapter.reader, adapter.codec, adapter.conditioner
-        self.given, self.coupling = adapter.given, adapter.coupling
+        self.given = None if adapter.given is None or adapter.given.shares[0] == 1 else adapter.given
+        self.coupling = adapter.coupling
+        if self.given is not None and self.coupling is not None and self.coupling.kind != "independent":
+            raise ValueError("adapter.given gives the first points of a set, adapter.coupling reorders it: use one")
         schedule = schedule if shift == 1 else Shifted(schedule, shift)
         self.denoiser = Denoiser(adapter.network, schedule, parameterization)
         self.diffusion_loss = loss or DiffusionLoss()

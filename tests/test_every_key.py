@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import trimesh
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from mmdiff.adapters.video.write import write_video
@@ -30,11 +31,14 @@ NEEDS = {                                                             # what an 
     "adapter=audio_base": ["data.n=3"], "data=moving_digits": ["data.root=digits", "adapter=video"],
     "data=shapes": ["adapter=video"], "data=solids": ["adapter=points"],
     "data=clouds": ["data.root=clouds", "adapter=points"], "experiment=video/scene": ["data.root=films"],
-    "experiment=video/moving_digits": ["data.root=digits"],
+    "experiment=video/moving_digits": ["data.root=digits"], "experiment=points/ldraw6": ["data.root=clouds"],
+    "experiment=points/furniture": ["data.root=meshes"], "adapter=points": ["data=solids"],
+    "adapter=points_small": ["data=solids"], "adapter=points_base": ["data=solids"],
 }
 STRINGS = {
     "auto": "ddp", "cpu": "gpu", "gpu": "cpu", "ddp": "auto", "silence": "mask", "mask": "silence", "sounds": "others",
     "speech_8k": "speech_8k_48", "speech_8k_48": "speech_8k", "hifigan_22k": "speech_8k", "weak": "weaker",
+    "independent": "blocks",
 }
 
 
@@ -77,7 +81,11 @@ def light(tmp_path, monkeypatch):
     for folder, n in (("clouds", 4), ("cloudsx", 5)):
         (tmp_path / folder).mkdir()
         points = np.random.default_rng(0).standard_normal((n, 600, 3)).astype(np.float32)
-        np.savez(tmp_path / folder / "a.npz", points=points, label=np.arange(n) % 2, classes=np.array(["a", "b"]))
+        np.savez(tmp_path / folder / "a.npz", points=points, label=np.arange(n) % 2, classes=np.array(["a", "b"]),
+                 test=np.arange(n) == 0)
+        (tmp_path / f"meshes{folder[6:]}").mkdir()
+        for name in ("chair_1", "chair_2", "lamp_3", "lamp_4")[:n]:
+            trimesh.creation.box().export(tmp_path / f"meshes{folder[6:]}" / f"{name}.ply")
     for folder in ("films", "filmsx"):
         (tmp_path / folder).mkdir()
         write_video(torch.zeros(1, 12, 64, 64), tmp_path / folder / f"{folder}.mkv", 15)
@@ -144,7 +152,7 @@ def cases() -> list[tuple[str, str]]:
 def test_every_leaf_changes_something_that_is_built(group, name):
     choice = [f"{group}={name}"] if group else []
     overrides = ["run=run", "data.n=6", *choice, *NEEDS.get(f"{group}={name}", [])]
-    if any(part in name for part in ("folder", "fsdd", "digits", "scene", "clouds")):
+    if any(part in name for part in ("folder", "fsdd", "digits", "scene", "clouds", "ldraw", "furniture")):
         overrides.remove("data.n=6")
     file = Path(__file__).parents[1] / "configs" / (f"{group}/{name}.yaml" if group else "train.yaml")
     stated = OmegaConf.load(file)

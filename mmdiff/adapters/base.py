@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..core.given import Given
 from ..core.types import Condition, Masked
-from ..data.coupling import Assignment
+from ..data.coupling import Coupling
 from ..data.reader import Reader
 
 
@@ -33,6 +33,10 @@ class Codec(nn.Module, ABC):
     @abstractmethod
     def encode(self, samples: Masked) -> Masked:
         """``(B, C_sample, *S_sample)`` -> whitened latent ``(B, channels, *S)`` with its mask."""
+
+    def encode_part(self, samples: Masked) -> Masked:
+        """As ``encode``, of a part of each sample, on which nothing of the whole can be measured."""
+        return self.encode(samples)
 
     @abstractmethod
     def decode(self, latents: Masked) -> Masked:
@@ -57,6 +61,10 @@ class Codec(nn.Module, ABC):
     @abstractmethod
     def preview(self, samples: list[Tensor], titles: list[str], path: Path) -> Path:
         """Write one PNG that shows several samples side by side."""
+
+    def pictures(self, samples: list[Tensor], titles: list[str], folder: Path) -> list[Path]:
+        """Write what shows the samples of a job into ``folder``, ``preview.png`` first."""
+        return [self.preview(samples, titles, folder / "preview.png")]
 
     @abstractmethod
     def fit(self, samples: Iterable[Masked]) -> None:
@@ -88,5 +96,5 @@ class Adapter(NamedTuple):
     """``network(x (B, C, *S), level (B,), cond, mask) -> (B, C, *S)``, zero at initialisation."""
     given: Given | None = None
     """Which positions training gives clean; needs a network that takes a level ``(B, T)`` for each position."""
-    coupling: Assignment | None = None
+    coupling: Coupling | None = None
     """How training pairs the points of a set with those of its noise; None = as they come."""

@@ -15,6 +15,7 @@ from ..data.labels import suggest
 from .overrides import composed
 
 LATE = ("cond", "sampler", "guidance")
+OPTIONS = ("mesh",)
 SIZES = ("seconds", "frames", "height", "width", "points")
 
 
@@ -41,9 +42,10 @@ def main(arguments: list[str]) -> int:
     pipeline = Pipeline(pipeline.model, pipeline.header, **settings)
     requests = _requests(config, OmegaConf.to_container(changes.get("cond", OmegaConf.create())))
     out = Path(config.out or _beside(Path(config.run))).expanduser()
-    paths = pipeline.save(requests, out, batch_size=config.batch_size, suffix=config.suffix)
-    picture = pipeline.picture(requests, paths, out / "preview.png")
-    print(f"{len(paths)} file(s) in {out}, a picture of them in {picture.name}")
+    options = {name: config[name] for name in OPTIONS if config[name] is not None}
+    paths = pipeline.save(requests, out, batch_size=config.batch_size, suffix=config.suffix, **options)
+    pictures = pipeline.pictures(requests, paths, out)
+    print(f"{len(paths)} file(s) in {out}, to look at in {', '.join(path.name for path in pictures)}")
     return 0
 
 

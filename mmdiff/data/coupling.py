@@ -7,25 +7,35 @@ and normal, so sampling needs no change; paths from noise to data get straighter
 Hui et al. 2025). Neither scale nor shift of the data change the minimum, so no codec is asked.
 """
 
+from typing import Literal
+
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+KINDS = ("independent", "assignment", "blocks")
+BLOCK = 256
+"""Points of a block."""
 
-class Assignment:
-    """Exact assignment on the first three channels, within blocks of at most ``block`` points: O(block^2 N)."""
 
-    def __init__(self, *, block: int = 256):
-        if block < 2:
-            raise ValueError(f"block is a number of points, at least 2; got {block}")
-        self.block = block
+class Coupling:
+    """``"independent"``: as they come; ``"assignment"``: the minimum over the first three channels, O(N^3);
+    ``"blocks"``: the minimum within each 256 points, O(N)."""
+
+    def __init__(self, *, kind: Literal["independent", "assignment", "blocks"] = "independent"):
+        if kind not in KINDS:
+            raise ValueError(f"coupling.kind is one of {', '.join(KINDS)}, got {kind!r}")
+        self.kind = kind
 
     def __call__(self, sample: Tensor, eps: Tensor) -> Tensor:
         """``sample`` ``(C, N)`` with its points reordered to lie near those of ``eps`` ``(C, N)``."""
+        if self.kind == "independent":
+            return sample
         x, e, order = sample[:3].numpy(), eps[:3].numpy(), np.arange(sample.shape[1])
-        for start in range(0, len(order), self.block):
-            part = slice(start, start + self.block)
+        block = BLOCK if self.kind == "blocks" else len(order)
+        for start in range(0, len(order), block):
+            part = slice(start, start + block)
             _, columns = linear_sum_assignment(-(e[:, part].T @ x[:, part]))
             order[part] = start + columns
         return sample[:, torch.from_numpy(order)]

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset as TorchDataset
 from ..core.rng import Purpose, normal, stream
 from ..core.types import Masked
 from .batch import Batch, Item, pad
-from .coupling import Assignment
+from .coupling import Coupling
 from .dataset import Dataset
 from .labels import Fields, Label, encode_labels
 from .stream import Key, Shape, Stream, batch_sizes
@@ -55,14 +55,14 @@ class Loading:
 class _Draws(TorchDataset):
     """Items keyed by (draw, index), read without random choices for validation."""
 
-    def __init__(self, dataset: Dataset, seed: int, random: bool, coupling: Assignment | None = None):
+    def __init__(self, dataset: Dataset, seed: int, random: bool, coupling: Coupling | None = None):
         self.dataset, self.seed, self.random, self.coupling = dataset, seed, random, coupling
 
     def __getitem__(self, key: Key) -> Item:
         draw, index = key
         rng = stream(self.seed, draw, Purpose.AUGMENT) if self.random else None
         sample, labels = self._read(index, rng)
-        if self.coupling is not None:
+        if self.coupling is not None and self.coupling.kind != "independent":
             eps = normal(self.seed, torch.tensor([draw]), Purpose.NOISE, Masked(sample[None]))
             sample = self.coupling(sample, eps[0])
         return Item(sample, labels, draw)
@@ -91,7 +91,7 @@ class _Collate:
 
 def train_loader(
     dataset: Dataset, order: Stream, *, workers: int = 0, pin_memory: bool = False,
-    coupling: Assignment | None = None,
+    coupling: Coupling | None = None,
 ) -> DataLoader:
     """Endless training batches in the order of a stream; ``coupling`` pairs sets with the noise they will get."""
     return DataLoader(

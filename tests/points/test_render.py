@@ -1,6 +1,7 @@
 """Pictures: seen, shaded, turned as told; animations and pages that stand alone."""
 
 import base64
+import json
 import re
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 
 from mmdiff.adapters.points.reader import PointReader
-from mmdiff.adapters.points.render import camera, picture, sheet
+from mmdiff.adapters.points.render import Shown, camera, picture, sheet
 from mmdiff.adapters.points.solids import Solids
 from mmdiff.adapters.points.turntable import turntable
 from mmdiff.adapters.points.viewer import viewer
@@ -70,19 +71,19 @@ def test_what_is_near_hides_what_is_far():
 
 
 def test_a_sheet_holds_every_shape_at_its_size(tmp_path):
-    samples, titles = solids()
-    image = np.asarray(Image.open(sheet(samples, titles, tmp_path / "s.png", columns=4, size=100)).convert("RGB"))
+    shown = [Shown(sample, title) for sample, title in zip(*solids(), strict=True)]
+    image = np.asarray(Image.open(sheet(shown, tmp_path / "s.png", columns=4, size=100)).convert("RGB"))
     assert image.shape == (2 * 118, 400, 3)
     for i in range(7):
         row, column = divmod(i, 4)
         assert covered(image[row * 118 + 18 : (row + 1) * 118, column * 100 : (column + 1) * 100]).mean() > 0.02
     assert not covered(image[136:, 300:]).any()
-    with pytest.raises(ValueError, match="titles"):
-        sheet(samples, titles[:-1], tmp_path / "s.png")
+    with pytest.raises(ValueError, match="at least one"):
+        sheet([], tmp_path / "s.png")
 
 
 def test_turntables_hold_all_views_that_differ(tmp_path):
-    x = solids()[0][6]
+    x = [Shown(solids()[0][6])]
     with Image.open(turntable(x, tmp_path / "t.gif", views=6, size=64)) as gif:
         assert gif.n_frames == 6 and gif.info["loop"] == 0
         frames = []
@@ -90,7 +91,8 @@ def test_turntables_hold_all_views_that_differ(tmp_path):
             gif.seek(i)
             frames.append(np.asarray(gif.convert("RGB")).astype(int))
     assert all(np.abs(frames[i] - frames[i - 1]).mean() > 1 for i in range(6))
-    assert Image.open(turntable(x, tmp_path / "t.png", views=5, size=64)).size == (192, 128)
+    assert Image.open(turntable(3 * x, tmp_path / "t.png", views=5, size=64)).size == (320, 192)
+    assert Image.open(turntable(3 * x, tmp_path / "t.gif", views=2, size=64)).size == (128, 128)
     assert turntable(x, tmp_path / "t.mp4", views=5, size=64).read_bytes()[4:8] == b"ftyp"
     assert len(list(tmp_path.iterdir())) == 3
     with pytest.raises(ValueError, match=".gif .mp4 .png"):
@@ -98,17 +100,21 @@ def test_turntables_hold_all_views_that_differ(tmp_path):
 
 
 def test_a_page_stands_alone_and_holds_the_points(tmp_path):
-    x = solids()[0][2]
-    text = viewer(x, tmp_path / "v.html", title="a <b> $points").read_text()
-    assert "http" not in text and "src=" not in text and "a &lt;b&gt; $points" in text
-    data, paint = (base64.b64decode(t) for t in re.findall(r'bytes\("([^"]+)"\)', text))
+    x, other = solids()[0][2], solids()[0][0]
+    text = viewer([Shown(x, "</script>"), Shown(other)], tmp_path / "v.html", title="a <b> $points").read_text()
+    assert "http" not in text and "src=" not in text and "a &lt;b&gt; $points" in text and text.count("</script>") == 1
+    first, second = json.loads(re.search(r"const shapes = (\[.*?\])\.map", text)[1])
+    assert first["title"] == "</script>" and second["points"] != first["points"]
+    data, paint = base64.b64decode(first["points"]), base64.b64decode(first["colors"])
     points = np.frombuffer(data, "<f4").reshape(-1, 3)
     assert points.shape == (1000, 3) and len(paint) == 3000
     assert np.isclose(np.linalg.norm(points, axis=1).max(), 1, atol=1e-6)
     centred = x - (x.amax(1) + x.amin(1))[:, None] / 2
     assert np.allclose(points.T, centred / centred.norm(dim=0).max(), atol=1e-5)
     with pytest.raises(ValueError, match=".html"):
-        viewer(x, tmp_path / "v.txt")
+        viewer([Shown(x)], tmp_path / "v.txt")
+    with pytest.raises(ValueError, match="at least one"):
+        viewer([], tmp_path / "v.html")
 
 
 def test_points_that_cannot_be_seen_are_refused():

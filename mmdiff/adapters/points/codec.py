@@ -21,11 +21,16 @@ from ...core.types import Masked
 from ..base import Codec
 from .files import load_shape
 from .reader import PointReader
-from .render import sheet
-from .write import write_points
+from .render import Shown, sheet
+from .surface import surface
+from .turntable import turntable
+from .viewer import viewer
+from .write import write_mesh, write_points
 
 SCALES = ("cube", "sphere", "global")
 CENTERS = ("bbox", "mass", "none")
+SLACK = 0.05
+"""How far a part may stick out of the cube or ball of the whole: generated shapes do, a little."""
 
 
 class PointCodec(Codec):
@@ -60,7 +65,21 @@ class PointCodec(Codec):
         return {"normals": self.normals, "colors": self.colors, "extra": self.extra}
 
     def encode(self, samples: Masked) -> Masked:
-        x = (self.normalized(samples) - self.mean[:, None]) / self.std[:, None]
+        return self._whitened(Masked(self.normalized(samples), samples.mask))
+
+    def encode_part(self, samples: Masked) -> Masked:
+        """A part of a shape that is where it belongs in the normalised whole: ``ValueError`` where it sticks out."""
+        places = samples.x[:, :3] if samples.mask is None else torch.where(samples.mask, samples.x[:, :3], 0)
+        reach = float((places.norm(dim=1) if self.normalize == "sphere" else places).abs().max())
+        if self.normalize != "global" and reach > 1 + SLACK:
+            raise ValueError(
+                f"a part of a shape is given in the {self.normalize} of half side 1 that the whole would fill, but it "
+                f"reaches out to {reach:.3g}: scale and move it, or train with adapter.codec.normalize=global"
+            )
+        return self._whitened(samples)
+
+    def _whitened(self, samples: Masked) -> Masked:
+        x = (samples.x.float() - self.mean[:, None]) / self.std[:, None]
         return Masked(x if samples.mask is None else torch.where(samples.mask, x, 0), samples.mask)
 
     def decode(self, latents: Masked) -> Masked:
@@ -117,7 +136,12 @@ class PointCodec(Codec):
         self.mean.copy_(mean)
         self.std.copy_(torch.cat([part.mean().sqrt().expand(len(part)) for part in variance if len(part)]))
 
-    def save(self, sample: Tensor, path: Path) -> Path:
+    def save(
+        self, sample: Tensor, path: Path, *, mesh: Literal["alpha", "density", "ball_pivot"] | None = None
+    ) -> Path:
+        """Write the points, or with ``mesh`` a surface through them (``surface``)."""
+        if mesh is not None:
+            return write_mesh(surface(sample[:3], method=mesh), path)
         return write_points(sample, path, normals=self.normals, colors=self.colors)
 
     def load(self, path: Path, *, points: float = 2048) -> Tensor:
@@ -127,6 +151,19 @@ class PointCodec(Codec):
         return reader.channels(shape, name=name) if shape.faces is None else reader.sample(shape, name=name)
 
     def preview(self, samples: list[Tensor], titles: list[str], path: Path) -> Path:
-        first = 3 + self.groups["normals"]
-        colors = [sample[first : first + 3] if self.colors else None for sample in samples]
-        return sheet([sample[:3] for sample in samples], titles, path, colors=colors)
+        return sheet(self._shown(samples, titles), path)
+
+    def pictures(self, samples: list[Tensor], titles: list[str], folder: Path) -> list[Path]:
+        """The sheet, the same turning, and a page to turn each by hand."""
+        shown = self._shown(samples, titles)
+        return [
+            self.preview(samples, titles, folder / "preview.png"), turntable(shown, folder / "turntable.gif"),
+            viewer(shown, folder / "viewer.html"),
+        ]
+
+    def _shown(self, samples: list[Tensor], titles: list[str]) -> list[Shown]:
+        at = 3 + self.groups["normals"]
+        return [
+            Shown(sample[:3], title, sample[at : at + 3] if self.colors else None)
+            for sample, title in zip(samples, titles, strict=True)
+        ]

@@ -18,7 +18,7 @@ from ..base import Reader
 from .augment import Augmentation, Turn
 from .cache import RecentShapes
 from .files import SUFFIXES, Shape, load_shape
-from .sampling import sample_surface, visible
+from .sampling import sample_surface, seen_first, visible
 
 POOL = 4
 """Points of a mesh that are tried for visibility, for each that is read."""
@@ -31,7 +31,9 @@ class PointReader(Reader):
 
     ``visible_only`` leaves out what cannot be seen from outside, such as the inside of a car; its hidden-point removal
     is done once a file, and reads draw from what it left. ``rotate``, ``scale``, ``jitter`` and ``mirror`` augment
-    (``Augmentation``). ``cache`` bounds the points and faces kept in memory by each worker.
+    (``Augmentation``). ``scan`` puts first the points that a scanner at a random side sees: where training gives the
+    first ones (``Given``), it learns to complete scans. ``cache`` bounds the points and faces kept in memory by each
+    worker.
     """
 
     suffixes = SUFFIXES
@@ -39,12 +41,12 @@ class PointReader(Reader):
     def __init__(
         self, *, points: int = 2048, normals: bool = False, colors: bool = False, extra: int = 0,
         visible_only: bool = False, rotate: Turn = "none", scale: tuple[float, float] = (1.0, 1.0),
-        jitter: float = 0.0, mirror: str = "none", cache: int = 5_000_000,
+        jitter: float = 0.0, mirror: str = "none", scan: bool = False, cache: int = 5_000_000,
     ):
         if points < 1 or extra < 0 or cache < 0:
             raise ValueError(f"need points >= 1, extra >= 0 and cache >= 0, got {points}, {extra} and {cache}")
         self.points, self.normals, self.colors, self.extra = points, normals, colors, extra
-        self.visible_only = visible_only
+        self.visible_only, self.scan = visible_only, scan
         self.augmentation = Augmentation(rotate=rotate, scale=scale, jitter=jitter, mirror=mirror)
         self._recent = RecentShapes(cache)
 
@@ -65,7 +67,11 @@ class PointReader(Reader):
             raise ValueError(
                 f"{name} holds {len(shape.points)} points{seen}, fewer than the {self.points} of adapter.reader.points"
             )
-        return self.channels(cloud if rng is None else self.augmentation(cloud, rng), name=name)
+        if rng is not None:
+            cloud = self.augmentation(cloud, rng)
+        if self.scan:
+            cloud = cloud.rows(seen_first(cloud.points, chance))
+        return self.channels(cloud, name=name)
 
     def channels(self, cloud: Shape, *, name: str) -> Tensor:
         """All points of a cloud as ``(C, N)``. Raises ``ValueError`` for a channel that it lacks."""

@@ -8,6 +8,7 @@ The view is orthographic, and scaled by the farthest point from the box's centre
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
@@ -20,6 +21,14 @@ FINER = 2
 """Pixels drawn for each that is shown, along each axis."""
 HAZE = 0.35
 """How much of the colour the farthest point loses."""
+
+
+class Shown(NamedTuple):
+    """A cloud to look at: ``points`` ``(3, N)``, ``colors`` ``(3, N)`` in [-1, 1], by height where None."""
+
+    points: Tensor
+    title: str = ""
+    colors: Tensor | None = None
 
 
 def picture(
@@ -88,22 +97,21 @@ def _balls(seen: np.ndarray, paint: np.ndarray, radius: float, size: int) -> np.
 
 
 def sheet(
-    samples: Sequence[Tensor], titles: Sequence[str], path: str | Path, *,
-    colors: Sequence[Tensor | None] | None = None, columns: int = 6, size: int = 220, up: str = "y",
+    shapes: Sequence[Shown], path: str | Path, *, columns: int = 6, size: int = 220, up: str = "y"
 ) -> Path:
-    """Write one PNG of clouds ``(3, N)``, each in its own scale with its title above."""
-    if not len(samples) == len(titles) > 0:
-        raise ValueError(f"need as many titles as clouds, at least one; got {len(titles)} and {len(samples)}")
-    colors = [None] * len(samples) if colors is None else colors
-    columns = min(columns, len(samples))
-    rows, width, height = math.ceil(len(samples) / columns), size, size + 18
+    """Write one PNG of clouds, each in its own scale with its title above."""
+    if not shapes:
+        raise ValueError("a picture needs at least one cloud")
+    columns = min(columns, len(shapes))
+    rows, width, height = math.ceil(len(shapes) / columns), size, size + 18
     figure = Figure(figsize=(columns * width / 100, rows * height / 100), dpi=100)
     FigureCanvasAgg(figure)
-    for i, (sample, title, paint) in enumerate(zip(samples, titles, colors, strict=True)):
+    for i, shape in enumerate(shapes):
         row, column = divmod(i, columns)
         axis = figure.add_axes((column / columns, 1 - (row + 1) / rows, 1 / columns, size / (rows * height)))
-        axis.imshow(picture(sample, colors=paint, size=size, up=up), interpolation="nearest", aspect="auto")
+        image = picture(shape.points, colors=shape.colors, size=size, up=up)
+        axis.imshow(image, interpolation="nearest", aspect="auto")
         axis.set_axis_off()
-        axis.set_title(title, fontsize=8, pad=3)
+        axis.set_title(shape.title, fontsize=8, pad=3)
     figure.savefig(path, format="png")
     return Path(path)

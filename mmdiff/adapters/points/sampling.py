@@ -63,6 +63,13 @@ def one_sided(points: np.ndarray, direction: np.ndarray) -> np.ndarray:
     return seen[:-1]
 
 
+def seen_first(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """An order of ``(n, 3)``: those that a scanner at a random side sees come first, else at random."""
+    order = rng.permutation(len(points))
+    seen = one_sided(points, rng.standard_normal(3))[order]
+    return np.concatenate([order[seen], order[~seen]])
+
+
 def visible(points: np.ndarray, views: np.ndarray | int = VIEWS) -> np.ndarray:
     """Which of ``(n, 3)`` are seen from any of ``views`` ``(v, 3)``, or from so many all around: ``(n,)`` bool."""
     views = directions(views) if isinstance(views, int) else views

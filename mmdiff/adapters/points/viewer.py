@@ -1,19 +1,20 @@
-"""A page to look at a shape from all sides: one HTML file with points and code inside, nothing fetched.
+"""A page to look at shapes from all sides: one HTML file with points and code inside, nothing fetched.
 
 Points are float32 and colours bytes, in base64; WebGL 1 draws them as lit balls. Drag turns, the wheel zooms, a double
-click starts over.
+click starts over, the arrow keys and buttons go to the next shape.
 """
 
 import base64
 import html
+import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
 import numpy as np
-from torch import Tensor
 
-from .render import in_unit_ball, painted
+from .render import Shown, in_unit_ball, painted
 
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -23,18 +24,21 @@ PAGE = Template("""<!DOCTYPE html>
 <style>
 html, body { margin: 0; height: 100%; overflow: hidden; background: #fff; font: 13px sans-serif; color: #555 }
 canvas { width: 100%; height: 100%; display: block; touch-action: none; cursor: grab }
-p { position: absolute; left: 12px; bottom: 4px; pointer-events: none }
+p { position: absolute; left: 12px; bottom: 4px }
 </style>
 </head>
 <body>
 <canvas></canvas>
-<p>$title &middot; $count points &middot; drag to turn, wheel to zoom, double click to start over</p>
+<p><button>&#9664;</button> <button>&#9654;</button> <span></span> &middot;
+drag to turn, wheel to zoom, double click to start over</p>
 <script>
 "use strict";
 const bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
-const points = new Float32Array(bytes("$points").buffer), colors = bytes("$colors");
+const shapes = $shapes.map(s => ({
+  title: s.title, points: new Float32Array(bytes(s.points).buffer), colors: bytes(s.colors)
+}));
 const canvas = document.querySelector("canvas"), gl = canvas.getContext("webgl");
-if (!gl) document.querySelector("p").textContent = "This page needs WebGL, which the browser has switched off.";
+if (!gl) document.querySelector("span").textContent = "This page needs WebGL, which the browser has switched off.";
 
 const program = gl.createProgram();
 for (const [type, source] of [
@@ -69,12 +73,22 @@ for (const [type, source] of [
 }
 gl.linkProgram(program);
 gl.useProgram(program);
-for (const [name, data, type] of [["place", points, gl.FLOAT], ["paint", colors, gl.UNSIGNED_BYTE]]) {
-  const where = gl.getAttribLocation(program, name);
-  gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
-  gl.bufferData(gl.ARRAY_BUFFER, data, gl.STATIC_DRAW);
-  gl.enableVertexAttribArray(where);
-  gl.vertexAttribPointer(where, 3, type, type === gl.UNSIGNED_BYTE, 0, 0);
+const buffers = {place: gl.createBuffer(), paint: gl.createBuffer()};
+let current = 0, count = 0;
+function show(index) {
+  current = (index + shapes.length) % shapes.length;
+  const {title, points, colors} = shapes[current];
+  count = points.length / 3;
+  for (const [name, data, type] of [["place", points, gl.FLOAT], ["paint", colors, gl.UNSIGNED_BYTE]]) {
+    const where = gl.getAttribLocation(program, name);
+    gl.bindBuffer(gl.ARRAY_BUFFER, buffers[name]);
+    gl.bufferData(gl.ARRAY_BUFFER, data, gl.STATIC_DRAW);
+    gl.enableVertexAttribArray(where);
+    gl.vertexAttribPointer(where, 3, type, type === gl.UNSIGNED_BYTE, 0, 0);
+  }
+  document.querySelector("span").textContent =
+    `$${current + 1} of $${shapes.length}: $${title} \u00b7 $${count.toLocaleString()} points`;
+  draw();
 }
 gl.enable(gl.DEPTH_TEST);
 gl.clearColor(1, 1, 1, 1);
@@ -91,8 +105,8 @@ function draw() {
   gl.uniformMatrix3fv(uniform("turn"), false, [ca, -sa * se, sa * ce, 0, ce, se, -sa, -ca * se, ca * ce]);
   gl.uniform2f(uniform("aspect"), side / width, side / height);
   gl.uniform1f(uniform("zoom"), zoom);
-  gl.uniform1f(uniform("size"), Math.max(2, 1.1 * side / Math.sqrt(points.length / 3)));
-  gl.drawArrays(gl.POINTS, 0, points.length / 3);
+  gl.uniform1f(uniform("size"), Math.max(2, 1.1 * side / Math.sqrt(count)));
+  gl.drawArrays(gl.POINTS, 0, count);
 }
 function reset() { azimuth = 0.61; elevation = 0.35; zoom = 1; draw(); }
 canvas.onpointerdown = event => canvas.setPointerCapture(event.pointerId);
@@ -109,25 +123,31 @@ canvas.onwheel = event => {
 };
 canvas.ondblclick = reset;
 window.onresize = draw;
-reset();
+const [previous, next] = document.querySelectorAll("button");
+previous.onclick = () => show(current - 1);
+next.onclick = () => show(current + 1);
+window.onkeydown = event => {
+  if (event.key === "ArrowLeft") previous.onclick();
+  if (event.key === "ArrowRight") next.onclick();
+};
+if (shapes.length === 1) previous.hidden = next.hidden = true;
+azimuth = 0.61; elevation = 0.35; zoom = 1;
+show(0);
 </script>
 </body>
 </html>
 """)
 
 
-def viewer(
-    points: Tensor, path: str | Path, *, colors: Tensor | None = None, title: str = "mmdiff", up: str = "y"
-) -> Path:
-    """Write the page of points ``(3, N)``; ``colors`` ``(3, N)`` in [-1, 1], by height where left out."""
+def viewer(shapes: Sequence[Shown], path: str | Path, *, title: str = "mmdiff", up: str = "y") -> Path:
+    """Write the page of ``shapes``, at least one. Raises ``ValueError`` for an ending that is not a page's, or NaN."""
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"a viewer is a page, .html; got {path.name}")
-    x = in_unit_ball(points, up)
-    paint = (255 * painted(x[1], colors)).round().astype(np.uint8)
-    page = PAGE.substitute(
-        title=html.escape(title), count=f"{x.shape[1]:,}", points=_text(x.T.astype("<f4")), colors=_text(paint)
-    )
+    if not shapes:
+        raise ValueError("a page needs at least one cloud")
+    records = json.dumps([_record(shape, up) for shape in shapes]).replace("<", "\\u003c")
+    page = PAGE.substitute(title=html.escape(title), shapes=records)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.writing{path.suffix}")
     try:
         partial.write_text(page, encoding="utf-8")
@@ -135,6 +155,12 @@ def viewer(
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+def _record(shape: Shown, up: str) -> dict[str, str]:
+    x = in_unit_ball(shape.points, up)
+    paint = (255 * painted(x[1], shape.colors)).round().astype(np.uint8)
+    return {"title": shape.title, "points": _text(x.T.astype("<f4")), "colors": _text(paint)}
 
 
 def _text(array: np.ndarray) -> str:
