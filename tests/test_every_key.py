@@ -33,6 +33,7 @@ NEEDS = {                                                             # what an 
     "data=clouds": ["data.root=clouds", "adapter=points"], "experiment=video/scene": ["data.root=films"],
     "experiment=video/moving_digits": ["data.root=digits"], "experiment=points/ldraw6": ["data.root=clouds"],
     "experiment=points/furniture": ["data.root=meshes"], "adapter=points": ["data=solids"],
+    "adapter=molecules": ["data=folder", "data.root=molecules"], "experiment=points/molecules": ["data.root=molecules"],
     "adapter=points_small": ["data=solids"], "adapter=points_base": ["data=solids"],
 }
 STRINGS = {
@@ -86,6 +87,10 @@ def light(tmp_path, monkeypatch):
         (tmp_path / f"meshes{folder[6:]}").mkdir()
         for name in ("chair_1", "chair_2", "lamp_3", "lamp_4")[:n]:
             trimesh.creation.box().export(tmp_path / f"meshes{folder[6:]}" / f"{name}.ply")
+    for folder, n in (("molecules", 4), ("moleculesx", 5)):
+        (tmp_path / folder).mkdir()
+        for i in range(n):
+            (tmp_path / folder / f"{i}.xyz").write_text(f"2\n\nC 0 0 0\n{'HNOF'[i % 4]} 0 0 1\n")
     for folder in ("films", "filmsx"):
         (tmp_path / folder).mkdir()
         write_video(torch.zeros(1, 12, 64, 64), tmp_path / folder / f"{folder}.mkv", 15)
@@ -152,7 +157,7 @@ def cases() -> list[tuple[str, str]]:
 def test_every_leaf_changes_something_that_is_built(group, name):
     choice = [f"{group}={name}"] if group else []
     overrides = ["run=run", "data.n=6", *choice, *NEEDS.get(f"{group}={name}", [])]
-    if any(part in name for part in ("folder", "fsdd", "digits", "scene", "clouds", "ldraw", "furniture")):
+    if any(part in name for part in ("folder", "fsdd", "digits", "scene", "clouds", "ldraw", "furniture", "molecules")):
         overrides.remove("data.n=6")
     file = Path(__file__).parents[1] / "configs" / (f"{group}/{name}.yaml" if group else "train.yaml")
     stated = OmegaConf.load(file)

@@ -16,7 +16,7 @@ ALLOWED = {
     "nn": ({"nn", "core"}, {"einops", "xformers"}),
     "adapters": (
         {"adapters", "core", "nn", "data"},
-        {"numpy", "scipy", "torchaudio", "soundfile", "av", "trimesh", "PIL", "matplotlib", "safetensors",
+        {"numpy", "scipy", "torchaudio", "soundfile", "av", "trimesh", "PIL", "matplotlib", "safetensors", "einops",
          "open3d"},
     ),
     "data": ({"data", "core"}, {"numpy", "scipy", "tqdm"}),

@@ -1,0 +1,140 @@
+"""Molecules: sets of atoms, each at a place in Angstrom and of an element.
+
+    .xyz      a count, a comment, then  SYMBOL x y z  a line; more columns and lines are left alone
+    .csv      columns element, x, y, z          .npz  arrays elements (N,) of symbols and points (N, 3)
+    sample    (3 + K, N): places, then a one-hot vector over K elements
+    latent    (x - mean_i x_i) / std,   weight * one-hot, whitened;          decoded: the likeliest element
+
+Elements weigh less than places (weight below 1), so that they are settled last, as in EDM (Hoogeboom et al. 2022). The
+network is not equivariant to rotations: training turns molecules at random instead, as AlphaFold 3 does (2024).
+"""
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...core.types import Masked
+from ..base import Reader
+from .augment import TURNS, Turn, rotation
+from .codec import PointCodec
+from .render import Shown
+
+COLORS = {
+    "H": "#e8e8e8", "C": "#555555", "N": "#3050f8", "O": "#ff2010", "F": "#60c030", "S": "#e0c020", "P": "#ff8000",
+    "Cl": "#1ff01f", "Br": "#a62929",
+}
+OTHER = "#d070c0"
+"""Of an element without a colour of its own."""
+
+
+class MoleculeReader(Reader):
+    """Files to ``(3 + K, N)`` float32, N their own; ``rotate`` turns them at random when training, about the origin."""
+
+    suffixes = (".xyz", ".csv", ".npz")
+
+    def __init__(self, *, elements: Sequence[str], rotate: Turn = "so3"):
+        if rotate not in TURNS:
+            raise ValueError(f"rotate is one of {', '.join(TURNS)}, got {rotate!r}")
+        self.elements, self.rotate = list(elements), rotate
+
+    def read(self, path: Path, rng: np.random.Generator | None = None) -> Tensor:
+        symbols, places = read_molecule(path)
+        if unknown := sorted(set(symbols) - set(self.elements)):
+            raise ValueError(f"{Path(path).name} holds {', '.join(unknown)}: add it to adapter.codec.elements")
+        if rng is not None:
+            places = (places - places.mean(0)) @ rotation(self.rotate, rng).T
+        kinds = np.array([self.elements.index(symbol) for symbol in symbols])
+        return torch.from_numpy(np.concatenate([places.T, np.eye(len(self.elements))[kinds].T]).astype(np.float32))
+
+
+class MoleculeCodec(PointCodec):
+    """Samples ``(B, 3 + K, N)`` <-> latents; ``elements`` are K symbols, ``weight`` their standard deviation."""
+
+    suffix = ".xyz"
+
+    def __init__(self, *, elements: Sequence[str] = ("H", "C", "N", "O", "F"), weight: float = 0.25):
+        if len(set(elements)) != len(elements) or len(elements) < 2 or not weight > 0:
+            raise ValueError(f"need two or more different elements and weight > 0, got {list(elements)} and {weight}")
+        super().__init__(extra=len(elements), normalize="global", center="mass")
+        self.elements, self.weight = list(elements), weight
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        return {"elements": self.elements}
+
+    @torch.no_grad()
+    def fit(self, samples: Iterable[Masked]) -> None:
+        super().fit(samples)
+        self.std[3:] /= self.weight
+
+    def decode(self, latents: Masked) -> Masked:
+        x, mask = super().decode(latents)
+        kinds = torch.nn.functional.one_hot(x[:, 3:].argmax(1), len(self.elements)).mT.to(x)
+        x = torch.cat([x[:, :3], kinds], 1)
+        return Masked(x if mask is None else torch.where(mask, x, 0), mask)
+
+    def save(self, sample: Tensor, path: Path) -> Path:
+        """Write an .xyz file. Raises ``ValueError`` for another ending, or NaN."""
+        if Path(path).suffix.lower() != ".xyz":
+            raise ValueError(f"molecules are written as .xyz, not {Path(path).suffix!r}")
+        if not torch.isfinite(sample).all():
+            raise ValueError(f"{path} is not written: the molecule holds NaN or infinite values")
+        symbols = [self.elements[i] for i in sample[3:].argmax(0)]
+        rows = [f"{s} {x:.5f} {y:.5f} {z:.5f}" for s, (x, y, z) in zip(symbols, sample[:3].T.tolist(), strict=True)]
+        Path(path).write_text("\n".join([str(len(rows)), "", *rows]) + "\n")
+        return Path(path)
+
+    def load(self, path: Path, **size: float) -> Tensor:
+        return MoleculeReader(**self.reading).read(path)
+
+    def _shown(self, samples: list[Tensor], titles: list[str]) -> list[Shown]:
+        paint = torch.stack([_rgb(COLORS.get(symbol, OTHER)) for symbol in self.elements])
+        return [
+            Shown(sample[:3], title, paint[sample[3:].argmax(0)].T)
+            for sample, title in zip(samples, titles, strict=True)
+        ]
+
+
+def read_molecule(path: str | Path) -> tuple[list[str], np.ndarray]:
+    """Symbols and places ``(N, 3)`` float64 in Angstrom. ``ValueError`` with the reason for a file that is not one."""
+    path = Path(path)
+    parse, form = {
+        ".xyz": (_xyz, "a count, a comment, then SYMBOL x y z a line"), ".csv": (_csv, "columns element, x, y, z"),
+        ".npz": (_npz, "arrays elements (N,) and points (N, 3)"),
+    }[path.suffix.lower()]
+    try:
+        symbols, places = parse(path)
+        places = np.array(places, np.float64).reshape(len(symbols), 3)
+    except (IndexError, KeyError, TypeError, ValueError, OSError, BadZipFile) as error:
+        raise ValueError(f"{path.name} is no molecule ({form}): {error}") from None
+    if not symbols or not np.isfinite(places).all():
+        raise ValueError(f"{path.name} holds no atoms, or NaN or infinite places")
+    return [symbol.strip().capitalize() for symbol in symbols], places
+
+
+def _xyz(path: Path) -> tuple[list[str], list]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows = [lines[2 + i].replace("*^", "e").split() for i in range(int(lines[0]))]
+    return [row[0] for row in rows], [row[1:4] for row in rows]
+
+
+def _csv(path: Path) -> tuple[list[str], list]:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [row["element"] for row in rows], [[row[axis] for axis in "xyz"] for row in rows]
+
+
+def _npz(path: Path) -> tuple[list[str], np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return file["elements"].tolist(), file["points"]
+
+
+def _rgb(color: str) -> Tensor:
+    """``"#rrggbb"`` to ``(3,)`` in [-1, 1]."""
+    return torch.tensor([int(color[i : i + 2], 16) / 127.5 - 1 for i in (1, 3, 5)])

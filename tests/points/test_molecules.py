@@ -1,0 +1,95 @@
+"""Molecules: files, elements as channels, and the whole way through the commands."""
+
+import numpy as np
+import pytest
+import torch
+
+from mmdiff.adapters.points.molecules import MoleculeCodec, MoleculeReader, read_molecule
+from mmdiff.core.types import Masked
+from mmdiff.data.batch import pad
+from tests.conftest import mmdiff
+
+ELEMENTS = ["H", "C", "O"]
+WATER = np.array([[0.0, 0.0, 0.12], [0.0, 0.76, -0.47], [0.0, -0.76, -0.47]])
+METHANE = 0.63 * np.array([[0, 0, 0], [1, 1, 1], [-1, -1, 1], [-1, 1, -1], [1, -1, -1.0]])
+
+
+def write(folder, name, symbols, places):
+    rows = [f"{s} {x:.4f} {y:.4f} {z:.4f}" for s, (x, y, z) in zip(symbols, places, strict=True)]
+    (folder / name).write_text("\n".join([str(len(rows)), "made", *rows, "more that does not matter"]))
+    return folder / name
+
+
+def test_three_formats_hold_the_same_molecule(tmp_path):
+    write(tmp_path, "a.xyz", "OHH", WATER)
+    rows = "".join(f"{s},{x},{y},{z}\n" for s, (x, y, z) in zip("ohh", WATER, strict=True))
+    (tmp_path / "a.csv").write_text("element,x,y,z\n" + rows)
+    np.savez(tmp_path / "a.npz", elements=np.array(list("OHH")), points=WATER)
+    for suffix in (".xyz", ".csv", ".npz"):
+        symbols, places = read_molecule(tmp_path / f"a{suffix}")
+        assert symbols == ["O", "H", "H"] and np.allclose(places, WATER)
+
+
+@pytest.mark.parametrize(("name", "content"), [
+    ("a.xyz", b""), ("b.xyz", b"3\n\nO 0 0 0\nH 0 0 1"), ("c.xyz", b"1\n\nO 0 0\n"), ("d.xyz", b"1\n\nO 0 0 nan\n"),
+    ("e.csv", b"symbol,x,y,z\nO,0,0,0\n"), ("f.npz", b"no zip"), ("g.csv", b"element,x,y,z\n"), ("h.xyz", b"0\n\n"),
+])
+def test_what_is_no_molecule_is_refused_by_name(name, content, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=name):
+        MoleculeReader(elements=ELEMENTS).read(tmp_path / name)
+
+
+def test_elements_that_were_not_named_are_refused_with_the_remedy(tmp_path):
+    with pytest.raises(ValueError, match="Cl: add it to adapter.codec.elements"):
+        MoleculeReader(elements=ELEMENTS).read(write(tmp_path, "a.xyz", ["H", "CL"], np.eye(3)[:2]))
+
+
+def test_turning_keeps_distances_and_elements(tmp_path):
+    path = write(tmp_path, "a.xyz", "CHHHH", METHANE)
+    reader = MoleculeReader(elements=ELEMENTS)
+    fixed, turned = reader.read(path), reader.read(path, np.random.default_rng(0))
+    assert torch.allclose(torch.cdist(fixed[:3].T, fixed[:3].T), torch.cdist(turned[:3].T, turned[:3].T), atol=1e-4)
+    assert torch.equal(fixed[3:], turned[3:]) and not torch.allclose(fixed[:3], turned[:3], atol=0.1)
+    assert torch.equal(MoleculeReader(elements=ELEMENTS, rotate="none").read(path, np.random.default_rng(0)), fixed)
+
+
+def test_latents_are_centred_elements_weigh_as_told_and_decoding_inverts(tmp_path):
+    reader = MoleculeReader(elements=ELEMENTS)
+    samples = [reader.read(write(tmp_path, f"{i}.xyz", *m)) for i, m in enumerate([("OHH", WATER), ("CHHHH", METHANE)])]
+    batch = pad([samples[0] + torch.tensor([5.0, 0, 0, 0, 0, 0])[:, None], samples[1]])
+    codec = MoleculeCodec(elements=ELEMENTS, weight=0.25)
+    codec.fit([batch])
+    latents = codec.encode(batch)
+    real = latents.x.movedim(1, -1)[batch.mask[:, 0]]
+    assert torch.allclose(latents.x[:, :3].sum(-1), torch.zeros(2, 3), atol=1e-4)
+    assert real[:, :3].square().mean().sqrt().item() == pytest.approx(1, abs=1e-4)
+    assert real[:, 3:].square().mean().sqrt().item() == pytest.approx(0.25, abs=1e-4)
+    back = codec.decode(Masked(latents.x + 0.02 * torch.randn_like(latents.x), latents.mask)).x
+    assert torch.equal(back[:, 3:], batch.x[:, 3:])
+    assert torch.cdist(back[1, :3].T, back[1, :3].T).allclose(torch.cdist(samples[1][:3].T, samples[1][:3].T), atol=0.2)
+
+
+def test_written_molecules_read_back(tmp_path):
+    sample = MoleculeReader(elements=ELEMENTS).read(write(tmp_path, "a.xyz", "OHH", WATER))
+    codec = MoleculeCodec(elements=ELEMENTS)
+    assert torch.allclose(codec.load(codec.save(sample, tmp_path / "b.xyz")), sample, atol=1e-4)
+    with pytest.raises(ValueError, match=".xyz"):
+        codec.save(sample, tmp_path / "b.ply")
+
+
+def test_the_recipe_trains_and_generates_molecules_of_the_sizes_asked_for(tmp_path):
+    for i in range(6):
+        symbols, places = (("OHH", WATER), ("CHHHH", METHANE))[i % 2]
+        write(tmp_path, f"{i}.xyz", symbols, places)
+    write(tmp_path, "salt.xyz", ["Na", "Cl"], np.eye(3)[:2])
+    mmdiff(
+        "train", f"run={tmp_path / 'run'}", "experiment=points/molecules", f"data.root={tmp_path}",
+        "adapter.codec.elements=[H,C,O]", "adapter.network.dim=16", "adapter.network.depth=1", "loader.batch_size=4",
+        "trainer.max_steps=3", "trainer=cpu", "logger=csv", "preview.n=2", "preview.every=3", "sampler.steps=2",
+    )
+    assert "add it to adapter.codec.elements" in (tmp_path / "run" / "data.json").read_text()
+    (tmp_path / "requests.csv").write_text("name,points,seed\na,3,0\nb,7,1\n")
+    mmdiff("sample", tmp_path / "run", f"requests={tmp_path / 'requests.csv'}", f"out={tmp_path / 'out'}")
+    assert [len(read_molecule(tmp_path / "out" / f"{name}.xyz")[0]) for name in "ab"] == [3, 7]
+    assert (tmp_path / "out" / "turntable.gif").exists()
