@@ -3,11 +3,12 @@
     attention(q, k, v) = softmax(q k^T / sqrt(D) + bias) v,      bias = 0 where mask is True, -inf where it is False
 
 Vaswani et al. 2017, eq. 1. PyTorch's ``scaled_dot_product_attention`` (SDPA) picks its own kernel and runs everywhere;
-xformers' memory-efficient attention runs on CUDA, if it is installed and works with this build of torch. This is the
-only file that knows of either.
+xformers' memory-efficient attention runs on CUDA, if it is installed and works with this build of torch; it packs the
+real keys of a padded batch into one sequence. This is the only file that knows of either.
 """
 
 import importlib.util
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -34,11 +35,11 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, ba
     if mask is None:
         return _xformers(q, k, v) if backend == "xformers" else F.scaled_dot_product_attention(q, k, v)
     told = mask.any(-1, keepdim=True)                                 # (B, 1)
-    seen = (mask | ~told)[:, None, None]                              # a softmax over nothing would be NaN
+    seen = mask | ~told                                               # a softmax over nothing would be NaN
     if backend == "xformers":
         out = _xformers(q, k, v, seen)
     else:
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None, None])
     return out * told[:, None, None]
 
 
@@ -55,23 +56,32 @@ def check_backend(backend: str) -> str:
 
 
 def _xformers(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None = None) -> Tensor:
-    from xformers.ops import memory_efficient_attention
-
     if not q.is_cuda:
         raise ValueError(f"attention backend 'xformers' needs CUDA tensors, got {q.device}: choose 'auto' or 'sdpa'")
-    bias = None
-    if seen is not None:
-        batch, heads, n, m = *q.shape[:3], k.shape[2]
-        bias = q.new_zeros(batch, 1, 1, -(-m // 8) * 8)[..., :m]      # kernels want rows aligned to 8 numbers
-        bias = bias.masked_fill_(~seen, float("-inf")).expand(batch, heads, n, m)
+    from xformers.ops import memory_efficient_attention
+
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))                  # (B, N, H, D)
-    return memory_efficient_attention(q, k, v, attn_bias=bias).transpose(1, 2)
+    out = memory_efficient_attention(q, k, v) if seen is None else packed(memory_efficient_attention, q, k, v, seen)
+    return out.transpose(1, 2)
+
+
+def packed(kernel: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
+    """All items as one sequence of real keys, each query bound to the block of its item: nothing is spent on padding.
+
+    ``q`` ``(B, N, H, D)``, ``k`` and ``v`` ``(B, M, H, D)``, ``seen`` ``(B, M)`` with one True at least in each row.
+    """
+    from xformers.ops.fmha.attn_bias import BlockDiagonalMask
+
+    batch, n = q.shape[:2]
+    bias = BlockDiagonalMask.from_seqlens([n] * batch, seen.sum(1).tolist(), device=q.device)
+    out = kernel(q.flatten(0, 1)[None], k[seen][None], v[seen][None], attn_bias=bias)      # (1, B N, H, D)
+    return out.unflatten(1, (batch, n))[0]
 
 
 def _xformers_works() -> bool:
     if not torch.cuda.is_available() or importlib.util.find_spec("xformers") is None:
         return False
-    x, seen = torch.zeros(1, 1, 9, 16, device="cuda", dtype=torch.float16), torch.ones(1, 1, 1, 9, device="cuda").bool()
+    x, seen = torch.zeros(1, 1, 9, 16, device="cuda", dtype=torch.float16), torch.ones(1, 9, device="cuda").bool()
     try:
         _xformers(x, x, x, seen)
     except (ImportError, NotImplementedError, OSError, RuntimeError, AttributeError):

@@ -1,7 +1,9 @@
+import importlib.util
+
 import pytest
 import torch
 
-from mmdiff.nn.attention import BACKENDS, attention, available_backends
+from mmdiff.nn.attention import BACKENDS, attention, available_backends, packed
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 MASK = torch.tensor([[True] * 7, [True] * 3 + [False] * 4, [False] * 7])
@@ -41,6 +43,26 @@ def test_keys_at_padding_change_nothing(backend):
     hidden = ~mask[:, None, :, None]
     out = attention(q, k, v, mask, backend=backend)
     torch.testing.assert_close(out, attention(q, k + 9 * hidden, v - 99 * hidden, mask, backend=backend))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("xformers") is None, reason="xformers is not installed")
+def test_packing_keeps_items_apart_and_is_the_masked_attention():
+    inputs, seen = draw(), MASK.to(DEVICE) | torch.tensor([[False], [False], [True]], device=DEVICE)
+    lengths = []
+
+    def kernel(q, k, v, attn_bias):
+        lengths.append(k.shape[1])
+        bias = attn_bias.materialize((1, 1, q.shape[1], k.shape[1]), device=q.device)
+        heads = (x.transpose(1, 2) for x in (q, k, v))
+        return torch.nn.functional.scaled_dot_product_attention(*heads, attn_mask=bias).transpose(1, 2)
+
+    out = packed(kernel, *(x.transpose(1, 2) for x in inputs), seen).transpose(1, 2)
+    expected = by_hand(*inputs, seen)
+    torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-4)
+    assert lengths == [int(seen.sum())]
+    got = torch.autograd.grad(out.square().sum(), inputs)
+    for a, b in zip(got, torch.autograd.grad(expected.square().sum(), inputs), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
 def test_an_item_without_keys_gives_zero_and_finite_gradients():
