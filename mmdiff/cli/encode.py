@@ -8,9 +8,10 @@ finish writes the index. ``mmdiff train data=latents data.root=DIR`` trains from
 import os
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from ..config import ConfigError
+from ..encode import Share, encode
 from .overrides import composed
 
 
@@ -26,9 +27,7 @@ def main(arguments: list[str]) -> int:
     if OmegaConf.is_missing(config, "out"):
         raise ConfigError("say where the latents go: mmdiff encode out=DIR, a folder or a URL")
 
-    from ..encode import encode
-
-    share, out = _share(config), str(config.out)
+    share, out = share_of(config.shard), str(config.out)
     done = encode(
         config, out, dtype=config.dtype, copies=config.copies, share=share, shard_mb=config.shard_mb,
         device=config.device or ("cuda" if torch.cuda.is_available() else "cpu"),
@@ -44,12 +43,11 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _share(config: DictConfig):
-    from ..encode import Share
-
-    if config.shard is None:
+def share_of(shard: str | None) -> Share:
+    """The share that ``k/n`` names; else this process's among those of torchrun."""
+    if shard is None:
         return Share(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
-    index, _, count = str(config.shard).partition("/")
+    index, _, count = str(shard).partition("/")
     if not (index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
-        raise ConfigError(f"shard is k/n, the k-th part of n, such as 2/8; got {config.shard!r}")
+        raise ConfigError(f"shard is k/n, the k-th part of n, such as 2/8; got {shard!r}")
     return Share(int(index) - 1, int(count))
