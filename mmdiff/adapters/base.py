@@ -8,7 +8,7 @@ set its latents have zero mean and unit variance, so the core knows one scale.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 from torch import Tensor, nn
 
@@ -80,6 +80,7 @@ class Codec(nn.Module, ABC):
         """Write what shows the samples of a job into ``folder``, ``preview.png`` first."""
         return [self.preview(samples, titles, folder / "preview.png")]
 
+    @final
     def fit(self, samples: Iterable[Masked]) -> None:
         """Measure the whitening on batches of the training set."""
         self.measure(self.features(batch) for batch in samples)

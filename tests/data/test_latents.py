@@ -62,6 +62,14 @@ def configured(words):
     return config
 
 
+def molecules(root):
+    root.mkdir()
+    for i in range(5):
+        atoms = [f"{'CHO'[k % 3]} {k} {i * k} {k % 2}\n" for k in range(3 + i)]
+        (root / f"{i}.xyz").write_text(f"{3 + i}\n\n" + "".join(atoms))
+    return ["adapter=molecules", f"data.root={root}"]
+
+
 def job(words, out, **options):
     return encode(configured(words), str(out), progress=False, **options)
 
@@ -81,10 +89,10 @@ def batches(dataset, training):
     return list(eval_loader(dataset, 3))
 
 
-@pytest.mark.parametrize(("make", "training"), [(sounds, True), (films, False), (clouds, False)])
+@pytest.mark.parametrize(("make", "training"), [(sounds, True), (films, False), (clouds, False), (molecules, False)])
 def test_latents_are_those_of_the_folder(tmp_path, make, training):
     words = make(tmp_path / "files")
-    done = job(words, tmp_path / "out", shard_mb=0.02)
+    done = job(words, tmp_path / "out", shard_mb=1e-4)
     assert done.made == done.items and done.skipped == [] and done.waiting == 0
     assert len(list((tmp_path / "out").glob("*.latents"))) > 1
     (codec, folder, _), (other, cached, _) = both(words, tmp_path / "out")
