@@ -64,6 +64,15 @@ def signature(name: str, allowed: tuple[str, ...] = TRAINING_PACKAGES) -> dict[s
     return {k: p for k, p in parameters.items() if p.kind not in kinds}
 
 
+def complete(node: Any) -> dict[str, Any]:
+    """A node as plain values, with the default of every parameter that it leaves to a signature."""
+    node = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
+    if "_target_" in node:
+        parameters = signature(node["_target_"])
+        node = {k: p.default for k, p in parameters.items() if p.default is not inspect.Parameter.empty} | node
+    return {key: complete(value) if isinstance(value, dict) else value for key, value in node.items()}
+
+
 def _class(name: str, allowed: tuple[str, ...]) -> type:
     if not any(name.startswith(package + ".") for package in allowed):
         raise ConfigError(f"_target_ {name!r} is refused: only classes of {', '.join(allowed)} may be built")

@@ -88,7 +88,8 @@ class DiffusionModel(nn.Module):
 
     def _encode(self, batch: Batch) -> tuple[Masked, dict[str, Tensor]]:
         with torch.no_grad():
-            return self.codec.encode(batch.samples), batch.labels
+            encode = self.codec.whiten if batch.encoded else self.codec.encode
+            return encode(batch.samples), batch.labels
 
     def _given(self, x0: Masked, seed: int, draws: Tensor) -> Tensor:
         """``(B, T)``: which positions of the first axis are given clean."""

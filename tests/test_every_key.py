@@ -18,6 +18,7 @@ from mmdiff.adapters.video.write import write_video
 from mmdiff.cli.list import options
 from mmdiff.cli.overrides import composed
 from mmdiff.config import ConfigError, build, build_adapter
+from mmdiff.encode import encode
 from mmdiff.training import run as training
 
 GROUPS = [
@@ -29,7 +30,7 @@ NEEDS = {                                                             # what an 
     "guidance=autoguidance": ["guidance.weak=weak"],
     "diffusion/parameterization=noise": ["diffusion/schedule=vp"], "adapter=audio_small": ["data.n=3"],
     "adapter=audio_base": ["data.n=3"], "data=moving_digits": ["data.root=digits", "adapter=video"],
-    "data=shapes": ["adapter=video"], "data=solids": ["adapter=points"],
+    "data=latents": ["data.root=latents"], "data=shapes": ["adapter=video"], "data=solids": ["adapter=points"],
     "data=clouds": ["data.root=clouds", "adapter=points"], "experiment=video/scene": ["data.root=films"],
     "experiment=video/moving_digits": ["data.root=digits"], "experiment=points/ldraw6": ["data.root=clouds"],
     "experiment=points/furniture": ["data.root=meshes"], "adapter=points": ["data=solids"],
@@ -56,7 +57,7 @@ REAL_TRAINER = lightning.pytorch.Trainer
 
 
 @pytest.fixture(autouse=True)
-def light(tmp_path, monkeypatch):
+def light(request, tmp_path, monkeypatch):
     """Models without memory, a trainer that only records, two folders of sounds."""
     def without_memory(*args, **kwargs):
         with torch.device("meta"):
@@ -91,6 +92,9 @@ def light(tmp_path, monkeypatch):
         (tmp_path / folder).mkdir()
         for i in range(n):
             (tmp_path / folder / f"{i}.xyz").write_text(f"2\n\nC 0 0 0\n{'HNOF'[i % 4]} 0 0 1\n")
+    if "latents" in request.node.name:
+        for folder, n in (("latents", 4), ("latentsx", 5)):
+            encode(composed("encode", [f"data.n={n}"]), folder, progress=False)
     for folder in ("films", "filmsx"):
         (tmp_path / folder).mkdir()
         write_video(torch.zeros(1, 12, 64, 64), tmp_path / folder / f"{folder}.mkv", 15)
@@ -157,7 +161,8 @@ def cases() -> list[tuple[str, str]]:
 def test_every_leaf_changes_something_that_is_built(group, name):
     choice = [f"{group}={name}"] if group else []
     overrides = ["run=run", "data.n=6", *choice, *NEEDS.get(f"{group}={name}", [])]
-    if any(part in name for part in ("folder", "fsdd", "digits", "scene", "clouds", "ldraw", "furniture", "molecules")):
+    sources = ("folder", "fsdd", "digits", "scene", "clouds", "ldraw", "furniture", "molecules", "latents")
+    if any(part in name for part in sources):
         overrides.remove("data.n=6")
     file = Path(__file__).parents[1] / "configs" / (f"{group}/{name}.yaml" if group else "train.yaml")
     stated = OmegaConf.load(file)

@@ -19,7 +19,7 @@ ALLOWED = {
         {"numpy", "scipy", "torchaudio", "soundfile", "av", "trimesh", "PIL", "matplotlib", "safetensors", "einops",
          "open3d"},
     ),
-    "data": ({"data", "core"}, {"numpy", "scipy", "tqdm"}),
+    "data": ({"data", "core"}, {"numpy", "scipy", "tqdm", "fsspec"}),
     "evaluation": ({"evaluation", "core", "adapters", "data"}, {"numpy", "scipy", "einops", "matplotlib", "tqdm"}),
 }
 

@@ -8,7 +8,7 @@ set its latents have zero mean and unit variance, so the core knows one scale.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 from torch import Tensor, nn
 
@@ -30,9 +30,23 @@ class Codec(nn.Module, ABC):
     reading: dict[str, Any]
     """What the codec asks of its reader, as keyword arguments (``{"sample_rate": 8000}``)."""
 
-    @abstractmethod
+    incidental: tuple[str, ...] = ()
+    """Arguments of the constructor (and modules of that name) that change no feature, such as a vocoder."""
+
     def encode(self, samples: Masked) -> Masked:
         """``(B, C_sample, *S_sample)`` -> whitened latent ``(B, channels, *S)`` with its mask."""
+        return self.whiten(self.features(samples))
+
+    def features(self, samples: Masked) -> Masked:
+        """The latent before it is whitened: what a cache may hold, as it does not depend on the training set.
+
+        Those of a sample are the same in any batch. Without a learned or fixed transform: the samples themselves.
+        """
+        return samples
+
+    @abstractmethod
+    def whiten(self, features: Masked) -> Masked:
+        """Features ``(B, channels, *S)`` to latents of the same shape, zero outside the mask."""
 
     def encode_part(self, samples: Masked) -> Masked:
         """As ``encode``, of a part of each sample, on which nothing of the whole can be measured."""
@@ -66,9 +80,14 @@ class Codec(nn.Module, ABC):
         """Write what shows the samples of a job into ``folder``, ``preview.png`` first."""
         return [self.preview(samples, titles, folder / "preview.png")]
 
-    @abstractmethod
+    @final
     def fit(self, samples: Iterable[Masked]) -> None:
         """Measure the whitening on batches of the training set."""
+        self.measure(self.features(batch) for batch in samples)
+
+    @abstractmethod
+    def measure(self, features: Iterable[Masked]) -> None:
+        """Measure the whitening on the features of the training set."""
 
 
 class Conditioner(nn.Module, ABC):

@@ -17,11 +17,15 @@ class Item(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Samples ``(B, C, *S)`` with mask, encoded labels ``(B,)`` a field, and draws ``(B,)`` int64."""
+    """Samples ``(B, C, *S)`` with mask, encoded labels ``(B,)`` a field, and draws ``(B,)`` int64.
+
+    ``encoded`` tells that the samples are a codec's features.
+    """
 
     samples: Masked
     labels: dict[str, Tensor]
     draws: Tensor
+    encoded: bool = False
 
 
 def pad(samples: list[Tensor]) -> Masked:

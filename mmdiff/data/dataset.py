@@ -17,6 +17,9 @@ class Dataset(ABC):
     fields: Fields
     """What can be told of a sample: class names, or the (low, high) of a scalar, by field name."""
 
+    encoded: bool = False
+    """Whether ``read`` gives a codec's features instead of a sample."""
+
     @abstractmethod
     def __len__(self) -> int:
         """How many samples there are."""
@@ -33,9 +36,26 @@ class Dataset(ABC):
         """The extent ``*S`` of a sample without reading it, by which batches are formed; None = all go together."""
         return None
 
+    def extent(self, index: int) -> Shape:
+        """The extent ``*S`` of what ``read`` gives, or None where only a read would tell."""
+        return self.shape(index)
+
+    def size(self, index: int) -> dict[str, float] | None:
+        """The size of a sample in the words of its codec, or None where only a read would tell."""
+        return None
+
     def column(self, index: int) -> dict[str, Label]:
-        """All that is known of a sample without reading it; a split may use what no condition does."""
+        """All that is known of a sample without reading it, labels included; a split may use what no condition does."""
         return {}
+
+    def digest(self, index: int) -> str:
+        """A hash of all that a sample is made of, random choices and the reader's settings left out."""
+        sample, _ = self.read(index)
+        return hashlib.sha256(f"{sample.dtype} {tuple(sample.shape)}".encode() + sample.numpy().tobytes()).hexdigest()
+
+    def fields_of(self, indices: Sequence[int]) -> Fields:
+        """``fields`` as they would be if there were these samples alone."""
+        return self.fields
 
     def report(self) -> dict:
         """What was kept and what was skipped, with reasons."""
@@ -46,7 +66,8 @@ class Subset(Dataset):
     """Some samples of a data set."""
 
     def __init__(self, dataset: Dataset, indices: Sequence[int]):
-        self.dataset, self.indices, self.fields = dataset, list(indices), dataset.fields
+        self.dataset, self.indices = dataset, list(indices)
+        self.fields, self.encoded = dataset.fields, dataset.encoded
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -59,6 +80,12 @@ class Subset(Dataset):
 
     def shape(self, index: int) -> Shape:
         return self.dataset.shape(self.indices[index])
+
+    def extent(self, index: int) -> Shape:
+        return self.dataset.extent(self.indices[index])
+
+    def size(self, index: int) -> dict[str, float] | None:
+        return self.dataset.size(self.indices[index])
 
     def column(self, index: int) -> dict[str, Label]:
         return self.dataset.column(self.indices[index])

@@ -5,6 +5,7 @@ matched against the file's name without its ending), or from the first sub-folde
 """
 
 import csv
+import hashlib
 import json
 import os
 import re
@@ -17,8 +18,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .dataset import Dataset
-from .labels import Label, suggest
+from .labels import Fields, Label, suggest, told
 from .reader import Reader
+from .stream import Shape
 
 Row = dict[str, Label]
 
@@ -27,29 +29,33 @@ class FolderDataset(Dataset):
     """Every readable file below ``root``.
 
     ``labels`` names the columns that condition the model (default: all), ``scalars`` those of them that are numbers.
-    Every file is read once at the start: what cannot be used is skipped and named in ``report()``.
+    Every file is read once at the start: what cannot be used is skipped and named in ``report()``. ``check=False``
+    trusts that all files can be used, and starts at once.
     Raises ``ValueError`` where nothing usable is found, saying what was looked for.
     """
 
     def __init__(
         self, reader: Reader, root: str | Path, *, pattern: str | None = None, table: str | Path | None = None,
-        labels: Sequence[str] | None = None, scalars: Sequence[str] = (),
+        labels: Sequence[str] | None = None, scalars: Sequence[str] = (), check: bool = True,
     ):
         self.reader, self.root = reader, Path(root).expanduser()
         if not self.root.is_dir():
             raise ValueError(f"data.root={self.root} is not a folder")
         if pattern and table:
             raise ValueError("give data.pattern or data.table, not both")
+        self.labels, self.scalars = labels, tuple(scalars)
         self.skipped: list[tuple[str, str]] = []
-        rows = self._table(Path(table).expanduser()) if table else self._files(pattern)
-        self.rows = self._readable(list(rows))
+        self.rows = list(self._table(Path(table).expanduser()) if table else self._files(pattern))
+        self.extents: list[Shape] = [None] * len(self.rows)
+        if check:
+            self._check()
         if not self.rows:
             reasons = "".join(f"\n  {name}: {reason}" for name, reason in self.skipped[:5])
             raise ValueError(
                 f"nothing usable in {self.root}: looked for {' '.join(reader.suffixes)} in all sub-folders, "
                 f"{len(self.skipped)} file(s) were skipped{reasons}"
             )
-        self.fields = self._fields(labels, scalars)
+        self.fields = self.fields_of(range(len(self.rows)))
 
     def _files(self, pattern: str | None) -> Iterator[tuple[Path, Row]]:
         expression = re.compile(pattern) if pattern else None
@@ -70,28 +76,29 @@ class FolderDataset(Dataset):
                 raise ValueError(f"{table}, row {number}: no value in the column 'file'")
             yield self.root / str(row["file"]), {k: v for k, v in row.items() if k != "file"}
 
-    def _readable(self, rows: list[tuple[Path, Row]]) -> list[tuple[Path, Row]]:
-        def problem(row: tuple[Path, Row]) -> str | None:
+    def _check(self) -> None:
+        def extent(row: tuple[Path, Row]) -> Shape | str:
             try:
-                self.reader.read(row[0])
+                return tuple(self.reader.read(row[0]).shape[1:])
             except (ValueError, OSError) as error:
                 return str(error)
-            return None
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            problems = list(tqdm(pool.map(problem, rows), "checking files", len(rows), unit="file", leave=False))
-        self.skipped += [(str(p.relative_to(self.root)), e) for (p, _), e in zip(rows, problems, strict=True) if e]
-        return [row for row, error in zip(rows, problems, strict=True) if error is None]
+            found = list(tqdm(pool.map(extent, self.rows), "checking files", len(self.rows), unit="file", leave=False))
+        self.skipped += [(self.name(i), reason) for i, reason in enumerate(found) if isinstance(reason, str)]
+        self.rows = [row for row, extent in zip(self.rows, found, strict=True) if not isinstance(extent, str)]
+        self.extents = [extent for extent in found if not isinstance(extent, str)]
 
-    def _fields(self, labels: Sequence[str] | None, scalars: Sequence[str]) -> dict:
-        columns = list(dict.fromkeys(name for _, row in self.rows for name in row))
-        for name in [*(labels or ()), *scalars]:
+    def fields_of(self, indices: Sequence[int]) -> Fields:
+        rows = [self.rows[i][1] for i in indices]
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        for name in [*(self.labels or ()), *self.scalars]:
             if name not in columns:
                 raise ValueError(f"no column {name!r} in the labels of {self.root}; {suggest(name, columns)}")
         fields = {}
-        for name in columns if labels is None else labels:
-            values = [row[name] for _, row in self.rows if row.get(name) not in (None, "")]
-            if name in scalars:
+        for name in columns if self.labels is None else self.labels:
+            values = [row[name] for row in rows if row.get(name) not in (None, "")]
+            if name in self.scalars:
                 numbers = [float(v) for v in values]
                 fields[name] = (min(numbers), max(numbers))
             else:
@@ -103,16 +110,26 @@ class FolderDataset(Dataset):
 
     def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
         path, row = self.rows[index]
-        return self.reader.read(path, rng), {name: row.get(name) or None for name in self.fields}
+        return self.reader.read(path, rng), told(row, self.fields)
 
     def name(self, index: int) -> str:
         return str(self.rows[index][0].relative_to(self.root))
 
-    def shape(self, index: int) -> tuple[int, ...] | None:
+    def shape(self, index: int) -> Shape:
         return self.reader.shape(self.rows[index][0])
+
+    def extent(self, index: int) -> Shape:
+        return self.extents[index]
 
     def column(self, index: int) -> dict[str, Label]:
         return self.rows[index][1]
+
+    def digest(self, index: int) -> str:
+        digests = []
+        for path in self.reader.files(self.rows[index][0]):
+            with path.open("rb") as file:
+                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+        return " ".join(digests)
 
     def report(self) -> dict:
         return {"root": str(self.root), "kept": len(self), "skipped": [list(pair) for pair in self.skipped]}

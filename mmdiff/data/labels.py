@@ -27,6 +27,11 @@ def encode_labels(fields: Fields, rows: Sequence[Mapping[str, Label]]) -> dict[s
     return {name: _column(name, field, [row.get(name) for row in rows]) for name, field in fields.items()}
 
 
+def told(columns: Mapping[str, Label], fields: Fields) -> dict[str, Label]:
+    """Those of a sample's columns that condition the model; an empty one is not told."""
+    return {name: None if columns.get(name) == "" else columns.get(name) for name in fields}
+
+
 def _column(name: str, field: Sequence[str] | Sequence[float], values: list[Label]) -> Tensor:
     if is_scalar(field):
         return torch.tensor([_scalar(name, field, value) for value in values], dtype=torch.float32)

@@ -81,12 +81,13 @@ class _Draws(TorchDataset):
 
 
 class _Collate:
-    def __init__(self, fields: Fields):
-        self.fields = fields
+    def __init__(self, fields: Fields, encoded: bool):
+        self.fields, self.encoded = fields, encoded
 
     def __call__(self, items: list[Item]) -> Batch:
         labels = encode_labels(self.fields, [item.labels for item in items])
-        return Batch(pad([item.sample for item in items]), labels, torch.tensor([item.draw for item in items]))
+        draws = torch.tensor([item.draw for item in items])
+        return Batch(pad([item.sample for item in items]), labels, draws, self.encoded)
 
 
 def train_loader(
@@ -96,7 +97,8 @@ def train_loader(
     """Endless training batches in the order of a stream; ``coupling`` pairs sets with the noise they will get."""
     return DataLoader(
         _Draws(dataset, order.seed, random=True, coupling=coupling), batch_sampler=order,
-        collate_fn=_Collate(dataset.fields), num_workers=workers, pin_memory=pin_memory, generator=torch.Generator(),
+        collate_fn=_Collate(dataset.fields, dataset.encoded), num_workers=workers, pin_memory=pin_memory,
+        generator=torch.Generator(),
     )
 
 
@@ -107,13 +109,14 @@ def eval_loader(
     count = len(dataset) if limit is None else min(limit, len(dataset))
     batches = [[(i, i) for i in batch] for batch in alike(dataset, range(count), batch_size)]
     return DataLoader(
-        _Draws(dataset, 0, random=False), batch_sampler=batches[rank::world], collate_fn=_Collate(dataset.fields),
-        num_workers=workers, generator=torch.Generator(),
+        _Draws(dataset, 0, random=False), batch_sampler=batches[rank::world],
+        collate_fn=_Collate(dataset.fields, dataset.encoded), num_workers=workers, generator=torch.Generator(),
     )
 
 
 def samples(dataset: Dataset, batch_size: int = 32, *, limit: int | None = 2048) -> Iterator[Masked]:
-    """Batches of samples alone, spread evenly over the data set: what a codec measures its whitening on."""
+    """Batches of samples (or features) alone, spread evenly over the data set: what a codec measures its whitening on.
+    """
     count = len(dataset) if limit is None else min(limit, len(dataset))
     chosen = [i * len(dataset) // count for i in range(count)]
     for batch in alike(dataset, chosen, batch_size):

@@ -22,6 +22,7 @@ from ..adapters.base import Codec
 from ..config import ConfigError, build, build_adapter, build_codec, build_model, load_yaml
 from ..data.dataset import Dataset, Subset, split
 from ..data.loaders import Loading, samples
+from ..encode import require
 from .callbacks import Checkpoints, Previews, Records, Validation
 from .checkpoints import AtomicCheckpointIO, latest
 from .lock import locked
@@ -73,7 +74,8 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> Path:
         f"{len(parts.report['skipped'])} skipped (see data.json), {count / 1e6:.2f} M parameters"
         + (f", continuing from step {checkpoint[1]}" if checkpoint else ""))
     if checkpoint is None:
-        module.model.codec.fit(samples(module.dataset))
+        codec, dataset = module.model.codec, module.dataset
+        (codec.measure if dataset.encoded else codec.fit)(samples(dataset))
     if not resuming:
         parts.callbacks.insert(0, Records(run, {
             "data.json": json.dumps(parts.report, indent=1), CONFIG_FILE: OmegaConf.to_yaml(config),
@@ -91,6 +93,8 @@ def assemble(config: DictConfig, run: Path) -> Assembly:
     L.seed_everything(config.seed, verbose=False)                     # initial weights; all else is keyed
     codec, reader = build_codec(config.adapter)
     dataset = build(config.data, reader=reader)
+    if dataset.encoded:
+        require(dataset.settings, config.adapter, codec, reader)
     loading: Loading = build(config.loader)
     train_set, val_set = split(dataset, loading.val)
     if loading.limit is not None:
@@ -154,5 +158,5 @@ def _continued(run: Path, asked: DictConfig, overrides: Sequence[str]) -> DictCo
 def _median_size(codec: Codec, dataset: Dataset, count: int = 101) -> dict[str, float]:
     """The size of a sample where a request names none."""
     chosen = range(0, len(dataset), max(1, len(dataset) // count))
-    sizes = [codec.size(dataset.read(i)[0]) for i in chosen]
+    sizes = [dataset.size(i) or codec.size(dataset.read(i)[0]) for i in chosen]
     return {name: statistics.median(size[name] for size in sizes) for name in sizes[0]}

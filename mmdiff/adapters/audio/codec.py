@@ -30,6 +30,7 @@ class MelCodec(Codec):
     """
 
     suffix = ".wav"
+    incidental = ("vocoder",)
 
     def __init__(self, mel: str | MelSpec = "speech_8k", vocoder: Vocoder | None = None):
         super().__init__()
@@ -49,8 +50,16 @@ class MelCodec(Codec):
     def reading(self) -> dict[str, Any]:
         return {"sample_rate": self.sample_rate}
 
-    def encode(self, samples: Masked) -> Masked:
-        log_mel, mask = self._analyse(samples)
+    def features(self, samples: Masked) -> Masked:
+        """Log-mel ``(B, n_mels, T)`` and the mask of its frames."""
+        x, mask = samples
+        lengths = x.new_full((len(x),), x.shape[-1], dtype=torch.int64) if mask is None else mask[:, 0].sum(-1)
+        with torch.autocast(x.device.type, enabled=False):
+            log_mel = self.log_mel(x[:, 0].float(), lengths)
+        return Masked(log_mel, None if mask is None else mask[:, :, :: self.mel.hop_length])
+
+    def whiten(self, features: Masked) -> Masked:
+        log_mel, mask = features
         x = (log_mel - self.mean) / self.std
         return Masked(x if mask is None else torch.where(mask, x, 0), mask)
 
@@ -81,12 +90,11 @@ class MelCodec(Codec):
         return {"seconds": sample.shape[-1] / self.sample_rate}
 
     @torch.no_grad()
-    def fit(self, samples: Iterable[Masked]) -> None:
+    def measure(self, features: Iterable[Masked]) -> None:
         """Measure mean and std. Raises ``ValueError`` where there is nothing, or nothing but silence, to measure."""
         self.vocoder.ready()
         total = torch.zeros(3, dtype=torch.float64)                   # count, sum, sum of squares
-        for batch in samples:
-            log_mel, mask = self._analyse(batch)
+        for log_mel, mask in features:
             values = log_mel if mask is None else log_mel[mask.expand_as(log_mel)]
             values = values.double().cpu()
             total += torch.stack([torch.tensor(values.numel()), values.sum(), values.square().sum()])
@@ -106,13 +114,5 @@ class MelCodec(Codec):
 
     @torch.no_grad()
     def preview(self, samples: list[Tensor], titles: list[str], path: Path) -> Path:
-        pictures = [self._analyse(Masked(s[None].to(self.mean.device)))[0][0].cpu() for s in samples]
+        pictures = [self.features(Masked(s[None].to(self.mean.device))).x[0].cpu() for s in samples]
         return contact_sheet(pictures, [s[0].cpu() for s in samples], titles, path, mel=self.mel)
-
-    def _analyse(self, samples: Masked) -> tuple[Tensor, Tensor | None]:
-        """Log-mel ``(B, n_mels, T)`` and the mask of its frames."""
-        x, mask = samples
-        lengths = x.new_full((len(x),), x.shape[-1], dtype=torch.int64) if mask is None else mask[:, 0].sum(-1)
-        with torch.autocast(x.device.type, enabled=False):
-            log_mel = self.log_mel(x[:, 0].float(), lengths)
-        return log_mel, None if mask is None else mask[:, :, :: self.mel.hop_length]

@@ -64,8 +64,12 @@ class PointCodec(Codec):
     def reading(self) -> dict[str, Any]:
         return {"normals": self.normals, "colors": self.colors, "extra": self.extra}
 
-    def encode(self, samples: Masked) -> Masked:
-        return self._whitened(Masked(self.normalized(samples), samples.mask))
+    def features(self, samples: Masked) -> Masked:
+        return Masked(self.normalized(samples), samples.mask)
+
+    def whiten(self, features: Masked) -> Masked:
+        x = (features.x.float() - self.mean[:, None]) / self.std[:, None]
+        return Masked(x if features.mask is None else torch.where(features.mask, x, 0), features.mask)
 
     def encode_part(self, samples: Masked) -> Masked:
         """A part of a shape that is where it belongs in the normalised whole: ``ValueError`` where it sticks out."""
@@ -76,11 +80,7 @@ class PointCodec(Codec):
                 f"a part of a shape is given in the {self.normalize} of half side 1 that the whole would fill, but it "
                 f"reaches out to {reach:.3g}: scale and move it, or train with adapter.codec.normalize=global"
             )
-        return self._whitened(samples)
-
-    def _whitened(self, samples: Masked) -> Masked:
-        x = (samples.x.float() - self.mean[:, None]) / self.std[:, None]
-        return Masked(x if samples.mask is None else torch.where(samples.mask, x, 0), samples.mask)
+        return self.whiten(samples)
 
     def decode(self, latents: Masked) -> Masked:
         x = latents.x.float() * self.std[:, None] + self.mean[:, None]
@@ -118,11 +118,11 @@ class PointCodec(Codec):
         return {"points": sample.shape[-1]}
 
     @torch.no_grad()
-    def fit(self, samples: Iterable[Masked]) -> None:
+    def measure(self, features: Iterable[Masked]) -> None:
         """Measure mean and std. Raises ``ValueError`` where there is nothing, or a group that never varies."""
         count, first, second = 0, *torch.zeros(2, self.channels, dtype=torch.float64)
-        for batch in samples:
-            x = self.normalized(batch).double().cpu()
+        for batch in features:
+            x = batch.x.double().cpu()
             if batch.mask is not None:
                 x = torch.where(batch.mask.cpu(), x, 0)
             count += x.shape[0] * x.shape[2] if batch.mask is None else int(batch.mask.sum())

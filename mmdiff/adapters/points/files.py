@@ -7,9 +7,11 @@ What a file leads to is data and nothing else: no array is unpickled, nothing is
 ``ValueError`` with the reason.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 import numpy as np
 import trimesh
@@ -60,6 +62,30 @@ def load_shape(path: str | Path, *, textures: bool = False) -> Shape:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return shape
+
+
+def companions(path: Path) -> list[Path]:
+    """The files that one refers to: an OBJ's materials and their pictures, a glTF's buffers and pictures."""
+    names: list[str] = []
+    if path.suffix.lower() == ".gltf":
+        try:
+            scene = json.loads(path.read_bytes())
+            names = [str(part.get("uri", "data:")) for kind in ("buffers", "images") for part in scene.get(kind, [])]
+        except (AttributeError, TypeError):
+            raise ValueError(f"{path} is JSON, but no glTF scene") from None
+    elif path.suffix.lower() == ".obj":
+        materials = _named(path, "mtllib")
+        names = materials + [name for each in materials for name in _named(path.parent / each, "map_")]
+    found = [path.parent / unquote(name) for name in dict.fromkeys(names) if not name.startswith("data:")]
+    return [other for other in found if other.is_file()]
+
+
+def _named(path: Path, keyword: str) -> list[str]:
+    """The last word of each line of a text file that starts with a keyword."""
+    if not path.is_file():
+        return []
+    lines = (line.split() for line in path.read_text(errors="replace").splitlines())
+    return [words[-1] for words in lines if len(words) > 1 and words[0].lower().startswith(keyword)]
 
 
 def parse(path: Path, *, textures: bool = False) -> Shape:

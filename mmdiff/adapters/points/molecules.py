@@ -57,6 +57,7 @@ class MoleculeCodec(PointCodec):
     """Samples ``(B, 3 + K, N)`` <-> latents; ``elements`` are K symbols, ``weight`` their standard deviation."""
 
     suffix = ".xyz"
+    incidental = ("weight",)
 
     def __init__(self, *, elements: Sequence[str] = ("H", "C", "N", "O", "F"), weight: float = 0.25):
         if len(set(elements)) != len(elements) or len(elements) < 2 or not weight > 0:
@@ -69,8 +70,8 @@ class MoleculeCodec(PointCodec):
         return {"elements": self.elements}
 
     @torch.no_grad()
-    def fit(self, samples: Iterable[Masked]) -> None:
-        super().fit(samples)
+    def measure(self, features: Iterable[Masked]) -> None:
+        super().measure(features)
         self.std[3:] /= self.weight
 
     def decode(self, latents: Masked) -> Masked:

@@ -17,7 +17,7 @@ from ...core.rng import Purpose, stream
 from ..base import Reader
 from .augment import Augmentation, Turn
 from .cache import RecentShapes
-from .files import SUFFIXES, Shape, load_shape
+from .files import SUFFIXES, Shape, companions, load_shape
 from .sampling import sample_surface, seen_first, visible
 
 POOL = 4
@@ -37,6 +37,7 @@ class PointReader(Reader):
     """
 
     suffixes = SUFFIXES
+    incidental = ("cache",)
 
     def __init__(
         self, *, points: int = 2048, normals: bool = False, colors: bool = False, extra: int = 0,
@@ -54,6 +55,9 @@ class PointReader(Reader):
         """One cloud ``(C, points)``. Raises ``ValueError`` for a file that is unusable or holds too few points."""
         path = Path(path)
         return self.sample(self._recent.get(path, self._open), rng, name=path.name)
+
+    def files(self, path: Path) -> list[Path]:
+        return [path, *companions(path)]
 
     def sample(self, shape: Shape, rng: np.random.Generator | None = None, *, name: str) -> Tensor:
         """``(C, points)`` of a shape at hand; without ``rng``, ``name`` fixes the choice."""

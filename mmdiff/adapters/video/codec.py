@@ -46,9 +46,9 @@ class PixelCodec(Codec):
     def reading(self) -> dict[str, Any]:
         return {"channels": self.channels, "fps": self.fps}
 
-    def encode(self, samples: Masked) -> Masked:
-        x = (samples.x - self._mean(samples.x)) / self.std
-        return Masked(x if samples.mask is None else torch.where(samples.mask, x, 0), samples.mask)
+    def whiten(self, features: Masked) -> Masked:
+        x = (features.x - self._mean(features.x)) / self.std
+        return Masked(x if features.mask is None else torch.where(features.mask, x, 0), features.mask)
 
     def decode(self, latents: Masked) -> Masked:
         x = (latents.x.float() * self.std + self._mean(latents.x)).clamp(-1, 1)
@@ -72,10 +72,10 @@ class PixelCodec(Codec):
         return dict(zip(("frames", "height", "width"), sample.shape[1:], strict=True))
 
     @torch.no_grad()
-    def fit(self, samples: Iterable[Masked]) -> None:
+    def measure(self, features: Iterable[Masked]) -> None:
         """Measure mean and std. Raises ``ValueError`` where there is nothing, or one colour alone, to measure."""
         count, first, second = 0, torch.zeros(self.channels, dtype=torch.float64), 0.0
-        for batch in samples:
+        for batch in features:
             mask = torch.ones_like(batch.x[:, :1], dtype=torch.bool) if batch.mask is None else batch.mask
             x = torch.where(mask, batch.x, 0).double().cpu()
             count += int(mask.sum())

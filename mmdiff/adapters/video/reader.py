@@ -37,6 +37,7 @@ class VideoReader(Reader):
     """
 
     suffixes = SUFFIXES
+    incidental = ("cache",)
 
     def __init__(
         self, channels: int = 3, *, fps: float, frames: int = 16, height: int = 64, width: int = 64,

@@ -1,0 +1,53 @@
+"""``mmdiff encode out=DIR [adapter=... data=... key=value ...] [shard=2/8]``: write a cache of latents.
+
+DIR is a folder or a URL such as s3://bucket/latents. The overrides are those of ``mmdiff train``, of which those of the
+adapter and the data count. With ``shard=k/n``, or started by torchrun, this process does its part of n; the last one to
+finish writes the index. ``mmdiff train data=latents data.root=DIR`` trains from it.
+"""
+
+import os
+
+import torch
+from omegaconf import OmegaConf
+
+from ..config import ConfigError
+from ..encode import Share, encode
+from .overrides import composed
+
+
+def main(arguments: list[str]) -> int:
+    """Encode what is not encoded yet; exit code 1 if this process can read none of its items."""
+    if "-h" in arguments or "--help" in arguments:
+        print(__doc__)
+    words = [a for a in arguments if a not in ("-h", "--help", "--cfg", "job")]
+    config = composed("encode", words)
+    if len(words) < len(arguments):
+        print(OmegaConf.to_yaml(config))
+        return 0
+    if OmegaConf.is_missing(config, "out"):
+        raise ConfigError("say where the latents go: mmdiff encode out=DIR, a folder or a URL")
+
+    share, out = share_of(config.shard), str(config.out)
+    done = encode(
+        config, out, dtype=config.dtype, copies=config.copies, share=share, shard_mb=config.shard_mb,
+        device=config.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+    )
+    for name, reason in done.skipped[:10]:
+        print(f"skipped {name}: {reason}")
+    print(f"{out}: {done.items - len(done.skipped)} of {done.items} items are encoded, {len(done.skipped)} skipped; "
+          f"{done.made} encoded now")
+    if done.waiting:
+        print(f"{done.waiting} of {share.count} processes have yet to finish before it can be used")
+    else:
+        print(f"train from it with the same adapter and: data=latents data.root={out}")
+    return 0
+
+
+def share_of(shard: str | None) -> Share:
+    """The share that ``k/n`` names; else this process's among those of torchrun."""
+    if shard is None:
+        return Share(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
+    index, _, count = str(shard).partition("/")
+    if not (index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
+        raise ConfigError(f"shard is k/n, the k-th part of n, such as 2/8; got {shard!r}")
+    return Share(int(index) - 1, int(count))

@@ -1,0 +1,116 @@
+"""A codec's features, encoded once, as a data set: on this disk or in an object store.
+
+    index.json              settings, fields, shards, and the items in order: name, columns, shape, size, places
+    HASH.latents            features of many items, each under its key: a safetensors file
+
+    place   [shard, first byte, byte behind the last, shape]      one request an item, wherever it lies
+
+What a *key* is made of is in ``mmdiff.encode``, how a cache is written in ``mmdiff.shards``.
+"""
+
+import json
+import os
+from typing import Any
+
+import fsspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from .dataset import Dataset
+from .labels import Label, told
+from .reader import Reader
+from .stream import Shape
+
+FORMAT = 1
+INDEX = "index.json"
+SHARD = ".latents"
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+class Folder:
+    """A folder on this disk, or a URL that fsspec opens (``s3://bucket/latents``); each process opens it for itself."""
+
+    def __init__(self, root: str):
+        self.root = str(root)
+        self._opened: tuple[int, Any, str] = (-1, None, "")
+
+    def __reduce__(self) -> tuple:
+        return Folder, (self.root,)
+
+    def open(self) -> tuple[Any, str]:
+        """The file system and the path in it. Raises ``ValueError`` for a URL that cannot be opened here."""
+        if self._opened[0] != os.getpid():
+            try:
+                self._opened = (os.getpid(), *fsspec.core.url_to_fs(self.root))
+            except (ImportError, ValueError) as error:
+                raise ValueError(f"{self.root} cannot be opened: {error}") from None
+        return self._opened[1:]
+
+    def read(self, name: str, begin: int | None = None, end: int | None = None) -> bytes:
+        """A file, or those bytes of it. Raises ``OSError`` where it is not there."""
+        files, path = self.open()
+        return files.cat_file(f"{path}/{name}", start=begin, end=end)
+
+    def names(self, suffix: str = "") -> list[str]:
+        """The files of the folder, in order."""
+        files, path = self.open()
+        found = files.ls(path, detail=False) if files.isdir(path) else []
+        names = (str(name).rstrip("/").rpartition("/")[2] for name in found)
+        return sorted(name for name in names if name.endswith(suffix) and not name.startswith("."))
+
+
+class Latents(Dataset):
+    """What ``mmdiff encode`` has written to ``root``, a folder or a URL.
+
+    Of several ``copies`` of an item an ``rng`` picks one; without, it is the first, whose choices are the fixed ones.
+    Raises ``ValueError`` where there is no cache.
+    """
+
+    encoded = True
+
+    def __init__(self, reader: Reader | None, root: str):
+        self.folder = Folder(root)
+        try:
+            index = json.loads(self.folder.read(INDEX))
+        except OSError:
+            parts = self.folder.names(SHARD)
+            reason = "its encoding has not come to its end" if parts else "write one with: mmdiff encode"
+            raise ValueError(f"data.root={root} holds no {INDEX}, so no cache of latents: {reason}") from None
+        if index["format"] > FORMAT:
+            raise ValueError(f"{root} has format {index['format']}, this version reads up to {FORMAT}: update mmdiff")
+        self.settings, self.fields, self.items = index["settings"], index["fields"], index["items"]
+        self.shards, self.source, self.skipped = index["shards"], index["source"], index["skipped"]
+        self.dtype = DTYPES[self.settings["dtype"]]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
+        item = self.items[index]
+        copy = 0 if rng is None else int(rng.integers(len(item["places"])))
+        shard, begin, end, shape = item["places"][copy]
+        data = self.folder.read(self.shards[shard], begin, end)
+        if len(data) != end - begin:
+            raise ValueError(f"{self.shards[shard]} of {self.folder.root} is cut off: encode it again")
+        return torch.frombuffer(bytearray(data), dtype=self.dtype).reshape(shape).float(), told(
+            item["column"], self.fields
+        )
+
+    def name(self, index: int) -> str:
+        return self.items[index]["name"]
+
+    def shape(self, index: int) -> Shape:
+        shape = self.items[index]["shape"]
+        return None if shape is None else tuple(shape)
+
+    def extent(self, index: int) -> Shape:
+        return tuple(self.items[index]["places"][0][3][1:])
+
+    def size(self, index: int) -> dict[str, float]:
+        return self.items[index]["size"]
+
+    def column(self, index: int) -> dict[str, Label]:
+        return self.items[index]["column"]
+
+    def report(self) -> dict:
+        return {**self.source, "latents": self.folder.root, "kept": len(self), "skipped": self.skipped}

@@ -1,0 +1,195 @@
+"""A cache of latents: the features of every item of a data set, each made once.
+
+    settings = reader and codec with every default, hash of the codec's weights, dtype
+    key      = sha256(settings, digest of the item's files, copy)
+
+Whitening is left out, because it depends on what is held out: training measures it on the features, as it does on
+samples. A key that is there is never made again, and an interrupted job loses at most one shard. Several processes
+share a job without meeting: each takes every n-th item and leaves a list of what it has, and the last one to finish
+writes the index that training reads.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+from tqdm import tqdm
+
+from .adapters.base import Codec, Reader
+from .config import ConfigError, build, build_codec, complete, signature
+from .core.rng import Purpose, stream
+from .core.types import Masked
+from .data.batch import unpad
+from .data.dataset import Dataset
+from .data.latents import DTYPES, FORMAT, INDEX
+from .shards import Place, Shards
+
+WHITENING = ("mean", "std")
+"""Buffers that a codec measures on the training set."""
+
+
+class Share(NamedTuple):
+    """The part of one process: every ``count``-th item from ``index`` on."""
+
+    index: int = 0
+    count: int = 1
+
+
+class Encoded(NamedTuple):
+    """What became of a share: its items, the features made for them now, the items left out with reasons, and how many
+    processes of the job have yet to finish before the cache can be used."""
+
+    items: int
+    made: int
+    skipped: list[list[str]]
+    waiting: int
+
+
+def settings(adapter: DictConfig, codec: Codec, reader: Reader, *, dtype: str) -> dict[str, Any]:
+    """All that features depend on besides the item; ``codec`` and ``reader`` are those that ``adapter`` describes."""
+    nodes = {"reader": complete(adapter["reader"]), "codec": complete(adapter["codec"])}
+    for node, part in zip(nodes.values(), (reader, codec), strict=True):
+        for name in part.incidental:
+            node.pop(name, None)
+    digest = hashlib.sha256()
+    for name, value in sorted([*codec.named_parameters(), *codec.named_buffers()]):
+        if name.split(".")[0] not in (*codec.incidental, *WHITENING):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    told = {**nodes, "reading": codec.reading, "weights": digest.hexdigest(), "dtype": dtype}
+    return json.loads(json.dumps(told))
+
+
+def require(held: dict[str, Any], adapter: DictConfig, codec: Codec, reader: Reader) -> None:
+    """Raise ``ConfigError`` naming what differs where latents were made with other settings than ``adapter``'s."""
+    wanted = settings(adapter, codec, reader, dtype=held["dtype"])
+    if changed := list(_changes(held, wanted, "adapter")):
+        raise ConfigError(
+            f"these latents were encoded with other settings: {'; '.join(changed)}. Name the same adapter, or run "
+            "mmdiff encode with this one"
+        )
+
+
+def encode(
+    config: DictConfig, out: str, *, dtype: str = "float32", copies: int = 1, share: Share | None = None,
+    shard_mb: float = 64, device: str = "cpu", progress: bool = True,
+) -> Encoded:
+    """Write the features of ``config.data`` as read by ``config.adapter`` to the folder or URL ``out``.
+
+    ``copies`` of each item are made: the first with fixed choices, as in validation, the others with random crops and
+    augmentation. ``shard_mb`` is the size of a file in MiB. Raises ``ConfigError`` for a mistake of the user, and
+    ``ValueError`` where nothing can be read.
+    """
+    share = share or Share()
+    if dtype not in DTYPES:
+        raise ConfigError(f"dtype is one of {', '.join(DTYPES)}, got {dtype!r}")
+    if copies < 1 or shard_mb <= 0:
+        raise ConfigError(f"need copies >= 1 and shard_mb > 0, got {copies} and {shard_mb}")
+    codec, reader = build_codec(config.adapter)
+    unchecked = {"check": False} if "check" in signature(config.data["_target_"]) else {}
+    dataset: Dataset = build(config.data, reader=reader, **unchecked)
+    if dataset.encoded:
+        raise ConfigError("data=latents is encoded already: name the data that latents are to be made of")
+    told, shards = settings(config.adapter, codec, reader, dtype=dtype), Shards(out, limit=int(shard_mb * 2**20))
+    job = _hash([told, copies, share.count, [dataset.name(i) for i in range(len(dataset))]])[:16]
+    lists = [f"{job}-{k + 1}-of-{share.count}.json" for k in range(share.count)]
+    shards.remove(lists[share.index])                                 # an earlier job's may be out of date
+    work = _Work(dataset, codec.to(device), told, shards, copies)
+    members = range(share.index, len(dataset), share.count)
+    for i in tqdm(members, "encoding", unit="item", disable=not progress):
+        try:
+            work(i)
+        except KeyboardInterrupt:
+            shards.flush()
+            raise
+    shards.flush()
+    shards.write(lists[share.index], json.dumps({"keys": work.keys, "skipped": work.skipped}).encode())
+    waiting = _finish(dataset, told, shards, lists)
+    skipped = [[dataset.name(i), reason] for i, reason in work.skipped.items()]
+    return Encoded(len(members), work.made, skipped, waiting)
+
+
+class _Work:
+    """Makes what is missing of one item after another."""
+
+    def __init__(self, dataset: Dataset, codec: Codec, told: dict[str, Any], shards: Shards, copies: int):
+        self.dataset, self.codec, self.told, self.shards, self.copies = dataset, codec, told, shards, copies
+        self.dtype = DTYPES[told["dtype"]]
+        self.keys: dict[int, list[str]] = {}
+        self.skipped: dict[int, str] = {}
+        self.made = 0
+
+    def __call__(self, index: int) -> None:
+        try:
+            digest = self.dataset.digest(index)
+            keys = [_hash([self.told, digest, copy]) for copy in range(self.copies)]
+            for copy, key in enumerate(keys):
+                if key not in self.shards:
+                    self.shards.add(key, *self._features(index, digest, copy))
+                    self.made += 1
+            self.keys[index] = keys
+        except (ValueError, OSError) as error:
+            self.skipped[index] = str(error)
+
+    @torch.no_grad()
+    def _features(self, index: int, digest: str, copy: int) -> tuple[Tensor, dict[str, float]]:
+        chance = stream(copy, int(_hash(digest)[:16], 16), Purpose.AUGMENT) if copy else None
+        sample, _ = self.dataset.read(index, chance)
+        (features,) = unpad(self.codec.features(Masked(sample[None].to(next(self.codec.buffers()).device))))
+        features = features.to(self.dtype).cpu()
+        if not torch.isfinite(features).all():
+            raise ValueError(f"its features are not finite in {self.told['dtype']}")
+        return features, self.codec.size(sample)
+
+
+def _finish(dataset: Dataset, told: dict[str, Any], shards: Shards, lists: list[str]) -> int:
+    """Write the index if all processes of a job have left their lists; else how many have not."""
+    there = set(shards.folder.names(".json"))
+    if waiting := len(set(lists) - there):
+        return waiting
+    try:
+        parts = [json.loads(shards.folder.read(name)) for name in lists]
+    except OSError:                                                   # another process was last too, and has done it
+        return 0
+    keys = {int(i): value for part in parts for i, value in part["keys"].items()}
+    if not keys:
+        raise ValueError(f"none of {len(dataset)} items can be read: {next(iter(parts[0]['skipped'].values()), '')}")
+    skipped = sorted((int(i), reason) for part in parts for i, reason in part["skipped"].items())
+    shards.refresh()
+    kept = sorted(keys)
+    names = sorted({shards.places[key].shard for i in kept for key in keys[i]})
+    number = {name: n for n, name in enumerate(names)}
+    report = dataset.report()
+    index = {
+        "format": FORMAT, "settings": told, "fields": {k: list(v) for k, v in dataset.fields_of(kept).items()},
+        "source": {name: value for name, value in report.items() if name not in ("kept", "skipped")},
+        "skipped": [*report["skipped"], *([dataset.name(i), reason] for i, reason in skipped)],
+        "shards": names, "items": [_item(dataset, i, [shards.places[key] for key in keys[i]], number) for i in kept],
+    }
+    shards.write(INDEX, json.dumps(index).encode())
+    for name in lists:
+        shards.remove(name)
+    return 0
+
+
+def _item(dataset: Dataset, index: int, places: list[Place], number: dict[str, int]) -> dict[str, Any]:
+    return {
+        "name": dataset.name(index), "column": dataset.column(index), "shape": dataset.shape(index),
+        "size": places[0].size, "places": [[number[p.shard], p.begin, p.end, p.shape] for p in places],
+    }
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _changes(held: Any, wanted: Any, name: str) -> Iterator[str]:
+    if isinstance(held, dict) and isinstance(wanted, dict):
+        for key in dict.fromkeys([*held, *wanted]):
+            yield from _changes(held.get(key), wanted.get(key), f"{name}.{key}")
+    elif held != wanted:
+        yield f"{name} was {held}, is {wanted}"
