@@ -1,7 +1,7 @@
 """Configuration to objects: the one place where a ``_target_`` is followed.
 
-A model file carries its configuration, so a target must be a class of an allowed package; anything else is refused by
-name before anything is imported. Values derived from other values (channels, sample rate) are passed by the caller and
+A model file carries its configuration, so a target must be a class of an allowed package or of an installed plug-in;
+anything else is refused by name before anything is imported. Values derived from other values (channels, sample rate) are passed by the caller and
 never written in YAML.
 """
 
@@ -15,6 +15,7 @@ import hydra.utils
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from . import plugins
 from .adapters.base import Adapter, Codec, Reader
 from .core.loss import DiffusionLoss
 from .data.labels import Fields, suggest
@@ -74,8 +75,12 @@ def complete(node: Any) -> dict[str, Any]:
 
 
 def _class(name: str, allowed: tuple[str, ...]) -> type:
-    if not any(name.startswith(package + ".") for package in allowed):
-        raise ConfigError(f"_target_ {name!r} is refused: only classes of {', '.join(allowed)} may be built")
+    allowed = (*allowed, *plugins.packages())
+    if not _within(name, allowed):
+        raise ConfigError(
+            f"_target_ {name!r} is refused: only classes of {', '.join(allowed)} may be built. Where it belongs to a "
+            "plug-in, install that"
+        )
     module, _, attribute = name.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), attribute)
@@ -86,7 +91,13 @@ def _class(name: str, allowed: tuple[str, ...]) -> type:
         raise ConfigError(f"_target_ {name!r} does not exist; {suggest(attribute, known)}") from None
     if not inspect.isclass(found):
         raise ConfigError(f"_target_ {name!r} is refused: it is not a class")
+    if not _within(f"{found.__module__}.{attribute}", allowed):
+        raise ConfigError(f"_target_ {name!r} is refused: it is a class of {found.__module__}, which is not allowed")
     return found
+
+
+def _within(name: str, packages: tuple[str, ...]) -> bool:
+    return any(name.startswith(package + ".") for package in packages)
 
 
 def build_codec(node: Any, *, allowed: tuple[str, ...] = TRAINING_PACKAGES) -> tuple[Codec, Reader]:

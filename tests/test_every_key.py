@@ -47,6 +47,8 @@ STRINGS = {
 class Recorder:
     """Stands for the Lightning trainer, whose accelerators this machine may not have."""
 
+    __module__ = "lightning.pytorch"                                  # where a class is defined must be allowed
+
     def __init__(self, **settings):
         unknown = set(settings) - set(inspect.signature(REAL_TRAINER).parameters)
         assert not unknown, unknown

@@ -1,7 +1,6 @@
 """``mmdiff list KIND``: what can be chosen, with one line about each."""
 
-from importlib.resources import files
-
+from .. import plugins
 from ..config import ConfigError
 from ..data.labels import suggest
 
@@ -24,11 +23,13 @@ def main(arguments: list[str]) -> int:
 
 def options(group: str) -> dict[str, str]:
     """Option names of a config group and the first comment line of each."""
-    root = files("mmdiff.configs").joinpath(group)
     found = {}
-    for path in sorted(root.rglob("*.yaml")):
-        if group == "diffusion" and path.parent != root:
-            continue
-        comments = [line[1:].strip() for line in path.read_text().splitlines() if line.startswith("#")]
-        found[str(path.relative_to(root).with_suffix(""))] = next(c for c in comments if not c.startswith("@"))
+    for folder in plugins.roots().values():
+        root = folder.joinpath(group)
+        for path in sorted(root.rglob("*.yaml")) if root.is_dir() else ():
+            if group == "diffusion" and path.parent != root:
+                continue
+            comments = [line[1:].strip() for line in path.read_text().splitlines() if line.startswith("#")]
+            text = next((c for c in comments if not c.startswith("@")), "")
+            found.setdefault(str(path.relative_to(root).with_suffix("")), text)
     return found

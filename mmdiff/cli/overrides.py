@@ -12,12 +12,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from .. import plugins
 from ..config import ConfigError, signature
 from ..data.labels import suggest
 
 CONFIGS = "mmdiff.configs"
-BUILT_IN = {"audio": "notes", "video": "shapes", "points": "solids"}
-"""The data that a modality's presets are tried with where none is named."""
 DERIVED = {"channels", "cond_dim", "fields", "reader", "sample_rate", "self"}
 
 
@@ -47,14 +46,9 @@ def completed(name: str, arguments: Sequence[str]) -> list[str]:
 
 
 def _data(arguments: Sequence[str]) -> list[str]:
-    """The data that is meant where only an adapter or a folder is named: ``adapter=video data.root=clips``."""
-    given = dict(a.partition("=")[::2] for a in arguments)
-    if {"data", "experiment"} & set(given):
-        return []
-    if "data.root" in given:
-        return ["data=folder"]
-    built_in = BUILT_IN.get(given.get("adapter", "audio").partition("_")[0], "folder")
-    return [f"data={built_in}"] if "adapter" in given else []
+    """The data that is meant where only a folder is named: ``adapter=video data.root=clips``."""
+    given = {a.partition("=")[0] for a in arguments}
+    return ["data=folder"] if "data.root" in given and not {"data", "experiment"} & given else []
 
 
 def swept_keys(arguments: Sequence[str]) -> list[str]:
@@ -115,6 +109,8 @@ def _check_option(override: Override) -> None:
         if value not in _options(override.key_or_group):
             known = _options(override.key_or_group)
             raise ConfigError(f"{override.key_or_group} has no option {value!r}; {suggest(value, known)}")
+        if len(packages := plugins.offered_by(override.key_or_group, value)) > 1:
+            raise ConfigError(f"{override.key_or_group}={value} is in {' and in '.join(packages)}: uninstall all but one")
 
 
 def _values(override: Override) -> list[str | None]:

@@ -1,7 +1,7 @@
 """``mmdiff sample RUN [n=16 seed=0 cond.FIELD=VALUE requests=TABLE out=DIR sampler=... guidance=... key=value]``.
 
 RUN is a run directory or a model file. ``mode=extend input=clip.mp4 seconds=8`` starts from a file (also interpolate,
-inpaint and complete). Sampler and guidance are those that the model was trained with, unless named
+inpaint and complete); ``size.NAME=VALUE`` is a size in a word that only this modality knows. Sampler and guidance are those that the model was trained with, unless named
 (``sampler=ddim``) or changed (``sampler.steps=20``).
 """
 
@@ -14,8 +14,8 @@ from ..config import ConfigError, signature
 from ..data.labels import suggest
 from .overrides import composed
 
-LATE = ("cond", "sampler", "guidance")
 OPTIONS = ("mesh",)
+LATE = ("cond", "sampler", "guidance", "size")
 SIZES = ("seconds", "frames", "height", "width", "points")
 
 
@@ -40,7 +40,8 @@ def main(arguments: list[str]) -> int:
     pipeline = load(config.run, device=config.device)
     settings = {name: _setting(pipeline.settings[name], config, changes, name) for name in ("sampler", "guidance")}
     pipeline = Pipeline(pipeline.model, pipeline.header, **settings)
-    requests = _requests(config, OmegaConf.to_container(changes.get("cond", OmegaConf.create())))
+    told = {name: OmegaConf.to_container(changes.get(name, OmegaConf.create())) for name in ("cond", "size")}
+    requests = _requests(config, **told, words={*SIZES, *pipeline.size})
     out = Path(config.out or _beside(Path(config.run))).expanduser()
     options = {name: config[name] for name in OPTIONS if config[name] is not None}
     paths = pipeline.save(requests, out, batch_size=config.batch_size, suffix=config.suffix, **options)
@@ -63,11 +64,11 @@ def _setting(stored: dict[str, Any], config: DictConfig, changes: DictConfig, na
     return {**node, **OmegaConf.to_container(changes.get(name, OmegaConf.create()))}
 
 
-def _requests(config: DictConfig, cond: dict[str, Any]) -> list:
+def _requests(config: DictConfig, cond: dict[str, Any], size: dict[str, float], words: set[str]) -> list:
     from ..data.folders import read_table
     from ..generate import Request
 
-    size = {name: config[name] for name in SIZES if config[name] is not None}
+    size = {**{name: config[name] for name in SIZES if config[name] is not None}, **size}
     edit = _edit(config)
     if config.requests is None:
         if config.n < 1:
@@ -79,7 +80,7 @@ def _requests(config: DictConfig, cond: dict[str, Any]) -> list:
     return [
         Request(
             seed=int(row.pop("seed", config.seed + i)), name=row.pop("name", None),
-            size={**size, **{k: float(row.pop(k)) for k in SIZES if k in row}}, labels={**cond, **row}, edit=edit,
+            size={**size, **{k: float(row.pop(k)) for k in words if k in row}}, labels={**cond, **row}, edit=edit,
         )
         for i, row in enumerate(rows)
     ]
