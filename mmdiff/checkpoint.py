@@ -9,19 +9,26 @@ names the file and the fault.
 import hashlib
 import json
 import os
+import statistics
 from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import DictConfig, OmegaConf
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from .adapters.base import Codec
 from .config import MODEL_PACKAGES, ConfigError, build_adapter, build_codec, build_model
+from .data.dataset import Dataset
 from .model import DiffusionModel
 
 FORMAT = 1
 MODEL_FILE = "model.safetensors"
+PARTS = ("adapter", "diffusion", "sampler", "guidance")
+SIZED = 101
+"""Samples whose median size is what a request without one gets."""
 
 
 class ModelFileError(ValueError):
@@ -39,6 +46,17 @@ def write_atomic(path: Path, data: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def model_config(config: DictConfig, codec: Codec, dataset: Dataset) -> dict[str, Any]:
+    """What a model file keeps of a resolved training configuration: the parts that generate, what the data can tell,
+    and the median size of a sample."""
+    stored = {name: OmegaConf.to_container(config[name]) for name in PARTS}
+    stored["adapter"]["conditioner"]["fields"] = {name: list(field) for name, field in dataset.fields.items()}
+    chosen = range(0, len(dataset), max(1, len(dataset) // SIZED))
+    sizes = [dataset.size(i) or codec.size(dataset.read(i)[0]) for i in chosen]
+    stored["size"] = {name: statistics.median(size[name] for size in sizes) for name in sizes[0]}
+    return stored
 
 
 def save_model(model: DiffusionModel, config: dict[str, Any], path: str | Path, **facts: Any) -> str:

@@ -1,8 +1,8 @@
 """Configuration to objects: the one place where a ``_target_`` is followed.
 
 A model file carries its configuration, so a target must be a class of an allowed package or of an installed plug-in;
-anything else is refused by name before anything is imported. Values derived from other values (channels, sample rate) are passed by the caller and
-never written in YAML.
+anything else is refused by name before anything is imported. Values derived from other values (channels, sample rate)
+are passed by the caller and never written in YAML.
 """
 
 import importlib

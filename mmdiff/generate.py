@@ -130,6 +130,8 @@ class Pipeline:
         for i, request in enumerate(requests):
             groups.setdefault((tuple(sorted(self._size(request).items())), request.edit), []).append(i)
         for size, _ in groups:
+            if foreign := set(dict(size)) - set(inspect.signature(self.model.codec.latent_shape).parameters):
+                raise ValueError(f"samples of this model have no {foreign.pop()}=; their size is {dict(self.size)}")
             self.model.codec.latent_shape(**dict(size))
         placed = {
             (size, edit): edit and edit.place(self.model.codec, dict(size), device=self.model.device)

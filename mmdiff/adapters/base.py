@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..core.given import Given
 from ..core.types import Condition, Masked
 from ..data.coupling import Coupling
+from ..data.labels import Fields
 from ..data.reader import Reader
 
 
@@ -93,6 +94,9 @@ class Codec(nn.Module, ABC):
 class Conditioner(nn.Module, ABC):
     """Labels to a ``Condition``. A label that is absent (class -1, scalar NaN) stands for "not told"."""
 
+    fields: Fields
+    """What can be told: the constructor's first argument, from the data."""
+
     dim: int
     """D of ``Condition.vector`` and ``Condition.tokens``; 0 for none."""
 
@@ -103,6 +107,10 @@ class Conditioner(nn.Module, ABC):
     @abstractmethod
     def null(self, batch: int) -> Condition:
         """The condition of ``batch`` samples of which nothing is told."""
+
+    @abstractmethod
+    def hide(self, labels: dict[str, Tensor], u: Tensor) -> dict[str, Tensor]:
+        """Labels as training sees them, some not told; ``u`` ``(B, 1 + fields)`` is uniform in (0, 1)."""
 
 
 class Adapter(NamedTuple):

@@ -110,7 +110,7 @@ def _check_option(override: Override) -> None:
             known = _options(override.key_or_group)
             raise ConfigError(f"{override.key_or_group} has no option {value!r}; {suggest(value, known)}")
         if len(packages := plugins.offered_by(override.key_or_group, value)) > 1:
-            raise ConfigError(f"{override.key_or_group}={value} is in {' and in '.join(packages)}: uninstall all but one")
+            raise ConfigError(f"{override.key_or_group}={value} is in {' and in '.join(packages)}: one must go")
 
 
 def _values(override: Override) -> list[str | None]:

@@ -1,8 +1,8 @@
 """``mmdiff sample RUN [n=16 seed=0 cond.FIELD=VALUE requests=TABLE out=DIR sampler=... guidance=... key=value]``.
 
 RUN is a run directory or a model file. ``mode=extend input=clip.mp4 seconds=8`` starts from a file (also interpolate,
-inpaint and complete); ``size.NAME=VALUE`` is a size in a word that only this modality knows. Sampler and guidance are those that the model was trained with, unless named
-(``sampler=ddim``) or changed (``sampler.steps=20``).
+inpaint and complete); ``size.NAME=VALUE`` is a size in a word that only this modality knows. Sampler and guidance are
+those that the model was trained with, unless named (``sampler=ddim``) or changed (``sampler.steps=20``).
 """
 
 from pathlib import Path

@@ -7,7 +7,6 @@ A directory that holds a run is continued; one that does not is started.
 
 import json
 import logging
-import statistics
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
-from ..adapters.base import Codec
+from ..checkpoint import model_config
 from ..config import ConfigError, build, build_adapter, build_codec, build_model, load_yaml
 from ..data.dataset import Dataset, Subset, split
 from ..data.loaders import Loading, samples
@@ -37,7 +36,6 @@ warnings.filterwarnings("ignore", module=r"lightning\.pytorch")
 say = rank_zero_only(print)
 
 CONFIG_FILE = "config.yaml"
-PARTS = ("adapter", "diffusion", "sampler", "guidance")
 
 
 class Interrupted(Exception):
@@ -100,9 +98,7 @@ def assemble(config: DictConfig, run: Path) -> Assembly:
     if loading.limit is not None:
         train_set = Subset(train_set, range(min(loading.limit, len(train_set))))
     model = build_model(build_adapter(config.adapter, codec, reader, fields=dataset.fields), config.diffusion)
-    stored = {name: OmegaConf.to_container(config[name]) for name in PARTS}
-    stored["adapter"]["conditioner"]["fields"] = {name: list(field) for name, field in dataset.fields.items()}
-    stored["size"] = _median_size(codec, train_set)
+    stored = model_config(config, codec, train_set)
     module = TrainingModule(
         model, train_set, optim=build(config.optim), loading=loading, ema=OmegaConf.to_container(config.ema),
         seed=config.seed, max_steps=config.trainer.max_steps,
@@ -153,10 +149,3 @@ def _continued(run: Path, asked: DictConfig, overrides: Sequence[str]) -> DictCo
                 f"it is: mmdiff train run={run}"
             )
     return config
-
-
-def _median_size(codec: Codec, dataset: Dataset, count: int = 101) -> dict[str, float]:
-    """The size of a sample where a request names none."""
-    chosen = range(0, len(dataset), max(1, len(dataset) // count))
-    sizes = [dataset.size(i) or codec.size(dataset.read(i)[0]) for i in chosen]
-    return {name: statistics.median(size[name] for size in sizes) for name in sizes[0]}

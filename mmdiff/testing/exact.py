@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from .core.schedules import Schedule
-from .core.types import Denoise
+from ..core.schedules import Schedule
+from ..core.types import Denoise
 
 PosteriorMean = Callable[[Tensor, float, float], Tensor]
 """``(x (B, D), alpha, sigma) -> E[x0 | alpha x0 + sigma eps = x]``."""

@@ -1,0 +1,41 @@
+"""``mmdiff adapter check NAME [key=value ...]`` tries the laws that every adapter keeps; ``mmdiff adapter new NAME
+[FOLDER]`` writes a package to start from.
+
+``check`` takes the overrides of ``mmdiff train``, such as ``data.root=FOLDER`` for samples of yours.
+"""
+
+from ..config import ConfigError
+from ..data.labels import suggest
+
+
+def main(arguments: list[str]) -> int:
+    """Run one of the two."""
+    if not arguments or arguments[0] in {"-h", "--help"}:
+        print(__doc__)
+        return 0
+    action, *rest = arguments
+    if action not in {"check", "new"}:
+        raise ConfigError(f"adapter has no command {action!r}; {suggest(action, ['check', 'new'])}")
+    if not rest or "=" in rest[0]:
+        raise ConfigError(f"say which adapter: mmdiff adapter {action} NAME")
+    return _check(*rest) if action == "check" else _new(*rest)
+
+
+def _check(name: str, *overrides: str) -> int:
+    from .list import options
+
+    if name not in (known := options("adapter")):
+        raise ConfigError(f"adapter has no option {name!r}; {suggest(name, list(known))}")
+
+    from ..testing.report import check
+
+    print(f"adapter {name}: {known[name]}")
+    return 1 if check(name, overrides) else 0
+
+
+def _new(name: str, folder: str = ".") -> int:
+    from ..skeleton import write
+
+    root = write(name, folder)
+    print(f"{root} is written. Next: pip install -e {root}, then: mmdiff adapter check {name}")
+    return 0

@@ -1,0 +1,33 @@
+"""Comparing tensors, in words for the person whose tensors differ."""
+
+import torch
+from torch import Tensor
+
+
+def kind(x: Tensor) -> str:
+    """Shape and type."""
+    return f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}"
+
+
+def box(inner: tuple[int, ...], outer: tuple[int, ...]) -> Tensor:
+    """``(*outer)`` bool, True in the corner ``(*inner)``."""
+    mask = torch.zeros(outer, dtype=torch.bool)
+    mask[tuple(slice(n) for n in inner)] = True
+    return mask
+
+
+def corner(x: Tensor, extent: tuple[int, ...]) -> Tensor:
+    """The view ``(..., *extent)`` at the start of the last axes."""
+    return x[(..., *(slice(n) for n in extent))]
+
+
+def same(found: Tensor, wanted: Tensor, fault: str, *, tolerance: float = 1e-3) -> None:
+    """Raise ``AssertionError`` where they differ by more than ``tolerance`` of the largest value."""
+    assert found.shape == wanted.shape, f"{fault}: {kind(found)} instead of {kind(wanted)}"
+    worst = float((found - wanted).abs().max() / wanted.abs().max().clamp(min=1e-12))
+    assert worst <= tolerance, f"{fault}, by {worst:.2g} of the largest value"
+
+
+def same_labels(a: Tensor, b: Tensor) -> bool:
+    """Whether two columns of labels are alike; NaN, not told, is like NaN."""
+    return a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all())

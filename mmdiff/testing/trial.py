@@ -1,0 +1,114 @@
+"""An adapter on trial: composed as ``mmdiff train adapter=NAME`` does, built and fitted on a few samples, each part
+when it is first needed."""
+
+import copy
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from ..adapters.base import Codec, Reader
+from ..checkpoint import model_config
+from ..cli.overrides import composed
+from ..config import build, build_adapter, build_codec, build_model
+from ..core.types import Masked
+from ..data.batch import Batch
+from ..data.dataset import Dataset, Subset
+from ..data.loaders import samples, train_loader
+from ..data.stream import Stream
+from ..model import DiffusionModel
+
+SETTINGS = (
+    "loader.batch_size=4", "loader.limit=64", "loader.val=0", "trainer=cpu", "trainer.max_steps=2", "preview.n=0",
+    "checkpoint.every=0", "log.every=1", "logger=csv",
+)
+
+
+class Trial:
+    """``adapter`` is an option's name; ``overrides`` change its configuration; ``folder`` is for files."""
+
+    def __init__(self, adapter: str, overrides: Sequence[str], folder: Path):
+        self.adapter, self.folder, self.notes = adapter, folder, []
+        self.arguments = [f"adapter={adapter}", *SETTINGS, *overrides]
+
+    def note(self, text: str) -> None:
+        """Something measured, for the report."""
+        self.notes.append(text)
+
+    @cached_property
+    def config(self) -> DictConfig:
+        """The training configuration, resolved."""
+        config = composed("train", [f"run={self.folder / 'run'}", *self.arguments])
+        OmegaConf.resolve(config)
+        return config
+
+    @cached_property
+    def _codec_and_reader(self) -> tuple[Codec, Reader]:
+        torch.manual_seed(self.config.seed)
+        return build_codec(self.config.adapter)
+
+    @property
+    def reader(self) -> Reader:
+        """Files to samples."""
+        return self._codec_and_reader[1]
+
+    @cached_property
+    def codec(self) -> Codec:
+        """The codec, fitted."""
+        codec = self._codec_and_reader[0]
+        codec.fit(samples(self.dataset))
+        return codec.requires_grad_(False)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The first training samples."""
+        dataset = build(self.config.data, reader=self.reader)
+        return Subset(dataset, range(min(self.config.loader.limit, len(dataset))))
+
+    @cached_property
+    def model(self) -> DiffusionModel:
+        """The model as it is before the first step."""
+        codec, fields = self.codec, self.dataset.fields
+        torch.manual_seed(self.config.seed)
+        return build_model(build_adapter(self.config.adapter, codec, self.reader, fields=fields), self.config.diffusion)
+
+    @cached_property
+    def awake(self) -> DiffusionModel:
+        """The model with no parameter left at zero, as training leaves it."""
+        model, generator = copy.deepcopy(self.model).eval(), torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for parameter in model.trainable.parameters():
+                parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+        return model
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """Its network, in float64."""
+        return copy.deepcopy(self.awake.denoiser.network).double()
+
+    @cached_property
+    def stored(self) -> dict[str, Any]:
+        """The configuration that a model file would carry."""
+        return model_config(self.config, self.codec, self.dataset)
+
+    @property
+    def samples(self) -> list[Tensor]:
+        """Two samples ``(C, *S)``, the second shorter along its first axis."""
+        first, second = (self.dataset.read(i)[0] for i in range(2))
+        return [first, second[:, : -(-3 * second.shape[1] // 5)].contiguous()]
+
+    def batch(self) -> Batch:
+        """The first training batch."""
+        return next(iter(train_loader(self.dataset, self.order(), coupling=self.model.coupling)))
+
+    def order(self) -> Stream:
+        """The training stream."""
+        return build(self.config.loader).order(self.dataset, seed=self.config.seed, steps=2)
+
+    def encoded(self, sample: Tensor) -> Tensor:
+        """The latent ``(1, C, *S)`` of one sample."""
+        return self.codec.encode(Masked(sample[None])).x
