@@ -37,5 +37,6 @@ def _new(name: str, folder: str = ".") -> int:
     from ..skeleton import write
 
     root = write(name, folder)
-    print(f"{root} is written. Next: pip install -e {root}, then: mmdiff adapter check {name}")
+    where = root if root.is_absolute() else f"./{root}"
+    print(f"{root} is written. Next: pip install -e {where}, then: mmdiff adapter check {name}")
     return 0

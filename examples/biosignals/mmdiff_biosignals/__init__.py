@@ -1,0 +1,1 @@
+"""Heartbeats, pulses and breaths for mmdiff: ``mmdiff train adapter=biosignals``."""

@@ -1,0 +1,1 @@
+"""YAML of this package, laid out as mmdiff's own."""

@@ -1,0 +1,7 @@
+"""The laws that every adapter keeps."""
+
+from mmdiff.testing import AdapterContract
+
+
+class TestImages(AdapterContract):
+    adapter = "images"

@@ -1,0 +1,1 @@
+"""skeleton for mmdiff: ``mmdiff train adapter=skeleton``."""

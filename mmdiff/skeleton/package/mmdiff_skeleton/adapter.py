@@ -1,0 +1,59 @@
+"""Series ``(channels, T)``, one a .npy file, and their codec."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmdiff.adapters.base import Reader
+from mmdiff.adapters.lines import line_sheet
+from mmdiff.adapters.whitened import WhitenedCodec
+
+
+class SkeletonReader(Reader):
+    """Files to samples: arrays ``(channels, T)`` or ``(T,)``, cropped to ``length``; None reads them whole."""
+
+    suffixes = (".npy",)
+
+    def __init__(self, channels: int, *, length: int | None = 64):
+        self.channels, self.length = channels, length
+
+    def read(self, path: Path, rng: np.random.Generator | None = None) -> Tensor:
+        try:
+            x = np.atleast_2d(np.load(path, allow_pickle=False)).astype(np.float32)
+        except (OSError, EOFError, TypeError) as error:
+            raise ValueError(f"{path} is no array of numbers: {error}") from None
+        length = self.length or x.shape[-1]
+        if x.ndim != 2 or len(x) != self.channels or x.shape[1] < length or not np.isfinite(x).all():
+            raise ValueError(f"{path} holds {x.shape}, not ({self.channels}, at least {length}) finite numbers")
+        start = 0 if rng is None else int(rng.integers(x.shape[1] - length + 1))
+        return torch.from_numpy(x[:, start : start + length].copy())
+
+
+class SkeletonCodec(WhitenedCodec):
+    """Latents are whitened samples; a size is a ``length`` in positions."""
+
+    suffix = ".npy"
+
+    @property
+    def reading(self) -> dict[str, int]:
+        return {"channels": self.channels}
+
+    def latent_shape(self, *, length: float) -> tuple[int]:
+        if length < 1 or length != int(length):
+            raise ValueError(f"length must be whole and at least 1, got {length}")
+        return (int(length),)
+
+    def size(self, sample: Tensor) -> dict[str, float]:
+        return {"length": sample.shape[-1]}
+
+    def save(self, sample: Tensor, path: Path) -> Path:
+        np.save(path, sample.numpy())
+        return path
+
+    def load(self, path: Path, **size: float) -> Tensor:
+        return SkeletonReader(self.channels, length=None).read(path)
+
+    def preview(self, samples: list[Tensor], titles: list[str], path: Path) -> Path:
+        return line_sheet(samples, titles, path)

@@ -1,0 +1,41 @@
+"""Packages installed for a test, as pip installs them, in a folder of their own."""
+
+import importlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmdiff import plugins
+
+
+def install(package: Path, site: Path) -> None:
+    """``pip install`` into ``site``, from a copy, so that nothing is built in the sources."""
+    copy = shutil.copytree(package, site.parent / f"copy-of-{package.name}")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--no-build-isolation",
+         "--disable-pip-version-check", "--target", site, copy],
+        check=True, capture_output=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def with_plugins():
+    """A function that makes the packages of a folder plug-ins of this process, until the module's tests end."""
+    patch = pytest.MonkeyPatch()
+    before = set(sys.modules)
+
+    def use(*sites: Path) -> None:
+        for site in sites:
+            patch.syspath_prepend(str(site))
+        plugins.installed.cache_clear()
+        importlib.invalidate_caches()
+
+    yield use
+    patch.undo()
+    for name in set(sys.modules) - before:
+        if name.startswith("mmdiff_"):
+            del sys.modules[name]
+    plugins.installed.cache_clear()
