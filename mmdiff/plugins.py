@@ -1,10 +1,10 @@
 """Packages of other people that add options: adapters, data, samplers, schedules, whatever a config group holds.
 
     [project.entry-points."mmdiff.configs"]
-    molecules = "mmdiff_molecules.configs"           # a package of YAML, laid out as mmdiff's own
+    weather = "mmdiff_weather.configs"           # a package of YAML, laid out as mmdiff's own
 
 Hydra finds their YAML through one search-path plug-in, after mmdiff's own, and classes of the package that holds it
-(here ``mmdiff_molecules``) may be built because it is installed.
+(here ``mmdiff_weather``) may be built because it is installed.
 """
 
 import warnings

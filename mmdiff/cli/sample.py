@@ -25,9 +25,7 @@ def main(arguments: list[str]) -> int:
         print(__doc__)
         print(OmegaConf.to_yaml(composed("sample", ["run=RUN"])))
         return 0
-    words = [f"run={a}" if i == 0 and "=" not in a else a for i, a in enumerate(arguments)]
-    late = [w for w in words if w.startswith(tuple(f"{name}." for name in LATE))]
-    config = composed("sample", [w for w in words if w not in late])
+    config, changes = parsed(arguments)
     if OmegaConf.is_missing(config, "run"):
         raise ConfigError("say what to sample from: mmdiff sample RUN, a run directory or a model file")
     if "--cfg" in arguments:
@@ -36,7 +34,6 @@ def main(arguments: list[str]) -> int:
 
     from ..generate import Pipeline, load
 
-    changes = OmegaConf.from_dotlist(late)
     pipeline = load(config.run, device=config.device)
     settings = {name: _setting(pipeline.settings[name], config, changes, name) for name in ("sampler", "guidance")}
     pipeline = Pipeline(pipeline.model, pipeline.header, **settings)
@@ -48,6 +45,13 @@ def main(arguments: list[str]) -> int:
     pictures = pipeline.pictures(requests, paths, out)
     print(f"{len(paths)} file(s) in {out}, to look at in {', '.join(path.name for path in pictures)}")
     return 0
+
+
+def parsed(arguments: list[str]) -> tuple[DictConfig, DictConfig]:
+    """The configuration, and what is said of things that only the model knows: ``cond.``, ``sampler.`` and so on."""
+    words = [f"run={a}" if i == 0 and "=" not in a else a for i, a in enumerate(arguments)]
+    late = [w for w in words if w.startswith(tuple(f"{name}." for name in LATE))]
+    return composed("sample", [w for w in words if w not in late]), OmegaConf.from_dotlist(late)
 
 
 def _beside(run: Path) -> Path:

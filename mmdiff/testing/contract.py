@@ -1,7 +1,7 @@
 """The laws that every adapter keeps, each a test: of the codec, the network, the files, the training.
 
-    class TestMolecules(AdapterContract):
-        adapter = "molecules"
+    class TestWeather(AdapterContract):
+        adapter = "weather"
 
 is all that a package's test file needs; pytest gets ``trial`` from mmdiff's plug-in, ``mmdiff adapter check`` runs the
 same laws without pytest. Networks are tried in float64, where a leak through a mask cannot hide behind rounding.

@@ -11,12 +11,12 @@ import pytest
 from mmdiff import plugins
 
 
-def install(package: Path, site: Path) -> None:
-    """``pip install`` into ``site``, from a copy, so that nothing is built in the sources."""
-    copy = shutil.copytree(package, site.parent / f"copy-of-{package.name}")
+def install(site: Path, *packages: Path) -> None:
+    """``pip install`` into ``site``, from copies, so that nothing is built in the sources."""
+    copies = [shutil.copytree(package, site.parent / f"copy-of-{package.name}") for package in packages]
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--no-build-isolation",
-         "--disable-pip-version-check", "--target", site, copy],
+         "--disable-pip-version-check", "--target", site, *copies],
         check=True, capture_output=True,
     )
 

@@ -29,7 +29,7 @@ def toy(tmp_path_factory, with_plugins):
     shutil.copy(Path(__file__).with_name("faults.py"), package)
     silent = (package / "configs" / "adapter" / "toy.yaml").read_text().replace("# blocks", "")
     (package / "configs" / "adapter" / "toy_silent.yaml").write_text(silent)
-    install(package.parent, root / "site")
+    install(root / "site", package.parent)
     with_plugins(root / "site")
     return root
 
@@ -103,8 +103,7 @@ def test_an_option_that_two_packages_offer_is_refused_and_a_broken_package_is_le
     shutil.copy(adapters / "other.yaml", adapters / "audio.yaml")
     broken_ = write("wrong", tmp_path) / "mmdiff_wrong"
     (broken_ / "__init__.py").write_text("import nothing_of_that_name")
-    for folder in (package, broken_.parent):
-        install(folder, tmp_path / "site")
+    install(tmp_path / "site", package, broken_.parent)
     with_plugins(tmp_path / "site")
     with pytest.warns(UserWarning, match="'wrong' is left out: No module named 'nothing_of_that_name'"):
         assert set(plugins.installed()) == {"toy", "other"}

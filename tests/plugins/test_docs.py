@@ -1,0 +1,109 @@
+"""What the documentation shows works: its commands compose, its packages install, its Python runs.
+
+    ```bash                   every mmdiff command is composed as the command line does, and every script is there
+    ```python run             runs, all of a page in one namespace
+    ```LANGUAGE file=PATH     is a file of the page's package, which is installed
+"""
+
+import re
+import shlex
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from mmdiff.cli.list import KINDS, options
+from mmdiff.cli.overrides import composed
+from mmdiff.cli.sample import parsed
+from mmdiff.skeleton import write
+from mmdiff.testing import Trial
+from mmdiff.testing.report import failure, laws
+from tests.plugins.conftest import install
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*/README.md"))]
+
+
+class Block(NamedTuple):
+    """A fenced block: its language, the words after it, its text."""
+
+    language: str
+    words: list[str]
+    text: str
+
+
+def blocks(page):
+    fenced = re.findall(r"^```(\w+)([^\n]*)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    for language, words, text in fenced:
+        yield Block(language, words.split(), text)
+
+
+def commands(page):
+    """Every command of a page: lines of shell blocks, and ``mmdiff ...`` in running text."""
+    for block in blocks(page):
+        if block.language == "bash":
+            yield from block.text.replace("\\\n", " ").splitlines()
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    yield from re.findall(r"`(mmdiff (?:train|sample|list|adapter|doctor)[^`]*)`", prose)
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory, with_plugins):
+    """The examples, the package of docs/adapters.md and that of docs/extending.md, installed."""
+    root = tmp_path_factory.mktemp("docs")
+    for block in blocks(ROOT / "docs" / "extending.md"):
+        for word in block.words:
+            if word.startswith("file="):
+                path = root / "mine" / word.removeprefix("file=")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(block.text)
+    for folder in (root / "mine" / "mmdiff_mine", root / "mine" / "mmdiff_mine" / "configs"):
+        (folder / "__init__.py").touch()
+    folders = [root / "mine", write("weather", root), *sorted((ROOT / "examples").iterdir())]
+    install(root / "site", *folders)
+    with_plugins(root / "site")
+    return root
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_composes(packages, page):
+    for line in commands(page):
+        words = shlex.split(line.replace("...", ""), comments=True)
+        if words[:1] == ["mmdiff"]:
+            check(words[1], words[2:])
+        elif words and words[0].startswith("scripts/"):
+            assert (ROOT / words[0]).is_file(), line
+
+
+def check(command, words):
+    if command == "train":
+        composed("train", [word for word in words if "=" in word])
+    elif command == "sample":
+        parsed(words)
+    elif command == "list":
+        assert all(word in {*KINDS, "KIND"} for word in words), words
+    elif command == "adapter":
+        assert words[0] in {"new", "check"}, words
+        assert words[0] == "new" or words[1] in {*options("adapter"), "NAME"}, words
+    else:
+        assert command in {"doctor", "adapter"}, command
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if any("run" in b.words for b in blocks(p))], ids=lambda p: p.stem)
+def test_python_runs(packages, page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": page.stem}
+    for block in blocks(page):
+        if "run" in block.words:
+            exec(compile(block.text, page.name, "exec"), namespace)
+
+
+def test_the_parts_of_the_extending_page_work_together(packages, tmp_path):
+    trial = Trial(
+        "audio_convolutions",
+        ["data=chirps", "diffusion/schedule=log_linear", "sampler=early_noise", "sampler.steps=2", "guidance=fading",
+         "adapter.reader.seconds=0.25", "adapter.codec.vocoder.n_iter=1"],
+        tmp_path,
+    )
+    names = [name for name in laws() if name.startswith(("network", "model", "sampling"))]
+    assert {name: failure(laws()[name], trial) for name in names} == dict.fromkeys(names)
