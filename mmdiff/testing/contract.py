@@ -91,8 +91,8 @@ class AdapterContract:
         values = torch.cat(values).double()
         mean, std = float(values.mean()), float(values.std())
         trial.note(f"mean {mean:.3f}, deviation {std:.3f}")
-        assert abs(mean) < 0.1, f"latents have mean {mean:.3f}: fit() must measure it, encode() take it off"
-        assert 0.8 < std < 1.25, f"latents have deviation {std:.3f}: fit() must measure it, encode() divide by it"
+        assert abs(mean) < 0.1, f"latents have mean {mean:.3f}: measure() must find it, whiten() take it off"
+        assert 0.8 < std < 1.25, f"latents have deviation {std:.3f}: measure() must find it, whiten() divide by it"
 
     def test_decoding_undoes_encoding(self, trial: Trial):
         """Encoded again, what was decoded is the same latent but for what the codec loses."""
@@ -249,7 +249,8 @@ class AdapterContract:
         """Two processes share a step's samples, noise and times: its loss is that of one process."""
         expected = float(trial.model.loss(trial.batch(), trial.config.seed, batch_size=4).mean())
         run = trial.folder / "two"
-        command = [sys.executable, "-m", "mmdiff", "train", f"run={run}", *trial.arguments, "trainer=ddp_cpu"]
+        arguments = [a for a in trial.arguments if not a.startswith("trainer=")]
+        command = [sys.executable, "-m", "mmdiff", "train", f"run={run}", *arguments, "trainer=ddp_cpu"]
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=600, check=False,
             env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -33,7 +33,9 @@ class Trial:
 
     def __init__(self, adapter: str, overrides: Sequence[str], folder: Path):
         self.adapter, self.folder, self.notes = adapter, folder, []
-        self.arguments = [f"adapter={adapter}", *SETTINGS, *overrides]
+        given = {override.lstrip("+").partition("=")[0] for override in overrides}
+        own = [setting for setting in SETTINGS if setting.partition("=")[0] not in given]
+        self.arguments = [f"adapter={adapter}", *own, *overrides]
 
     def note(self, text: str) -> None:
         """Something measured, for the report."""

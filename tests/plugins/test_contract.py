@@ -85,6 +85,11 @@ def test_the_command_tries_all_laws_and_two_processes_that_differ_are_caught(toy
     assert "BROKEN  two processes train as one" in report and "17 of 18 laws kept" in report
 
 
+def test_settings_of_the_trial_can_be_overridden(toy):
+    trial = Trial("toy", ["loader.limit=3", "trainer.max_steps=1"], toy)
+    assert len(trial.dataset) == 3 and trial.config.trainer.max_steps == 1
+
+
 def test_options_of_a_plug_in_are_listed_composed_and_built_and_nothing_else_of_it_is(toy):
     assert options("adapter")["toy"] == "toy: series of numbers, a 1-D transformer"
     assert composed("train", ["adapter=toy"]).data["_target_"] == "mmdiff_toy.data.ToyMade"
