@@ -21,9 +21,9 @@ def few_threads():
     torch.set_num_threads(1)
 
 
-def command(*arguments: str, **options) -> subprocess.Popen:
-    """Start ``mmdiff`` in a process of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+def command(*arguments: str, env: dict[str, str] | None = None, **options) -> subprocess.Popen:
+    """Start ``mmdiff`` in a process of its own, with ``env`` besides what the environment has."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
     return subprocess.Popen(
         [sys.executable, "-m", "mmdiff", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, env=environment, **options,

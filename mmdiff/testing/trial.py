@@ -99,9 +99,10 @@ class Trial:
 
     @property
     def samples(self) -> list[Tensor]:
-        """Two samples ``(C, *S)``, the second shorter along its first axis."""
+        """Two samples ``(C, *S)``, the second shorter along the first axis that is longer than 1."""
         first, second = (self.dataset.read(i)[0] for i in range(2))
-        return [first, second[:, : -(-3 * second.shape[1] // 5)].contiguous()]
+        axis = next((i for i, n in enumerate(second.shape) if i and n > 1), 1)
+        return [first, second.narrow(axis, 0, -(-3 * second.shape[axis] // 5)).contiguous()]
 
     def batch(self) -> Batch:
         """The first training batch."""
