@@ -10,13 +10,12 @@ from omegaconf import OmegaConf
 
 import mmdiff.training.plan as planning
 from mmdiff.cli.overrides import composed
-from mmdiff.cli.plan import duration, lines
+from mmdiff.cli.plan import duration, lines, main
 from mmdiff.config import ConfigError
 from mmdiff.data.dataset import Dataset
 from mmdiff.data.loaders import Loading
 from mmdiff.training.callbacks import Previews, Validation
 from mmdiff.training.plan import buckets, plan
-from tests.conftest import mmdiff
 
 TINY = [
     "adapter=audio", "adapter.reader.seconds=0.25", "adapter.codec.vocoder.n_iter=2", "adapter.network.base=8",
@@ -115,7 +114,7 @@ def test_a_full_disk_is_told(tiny, run, monkeypatch):
         with pytest.raises(ConfigError, match="the disk is full: the run needs"):
             plan(changed(tiny, run))
 
-    def full(*arguments):
+    def full(*arguments, **facts):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("mmdiff.training.callbacks.save_model", full)
@@ -123,9 +122,12 @@ def test_a_full_disk_is_told(tiny, run, monkeypatch):
         plan(changed(tiny, run))
 
 
-def test_the_command_prints_a_plan_or_the_reason(run):
-    output = mmdiff("plan", *TINY, f"run={run}", "sampler.steps=0", code=2)
-    assert "steps" in output and "Traceback" not in output
+def test_the_command_prints_a_plan_or_the_reason(run, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["mmdiff"])
+    main([*TINY, f"run={run}"])
+    assert "resume      works" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="sampler.steps|steps"):
+        main([*TINY, f"run={run}", "sampler.steps=0"])
     assert not run.exists()
 
 
