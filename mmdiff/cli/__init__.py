@@ -1,7 +1,7 @@
 """The command line: ``mmdiff COMMAND [RUN] [key=value ...]``.
 
     train    train a model, or continue a run        sample   generate from a run or a model file
-    encode   write a cache of latents to train from
+    encode   write a cache of latents               plan     try every part of a run, and say what it will take
     list     what can be chosen                      doctor   what this machine has
     adapter  check one, or begin a new one
 
@@ -11,7 +11,7 @@ Exit codes: 0 done, 1 failed, 2 a mistake in the command or configuration, 130 i
 import sys
 from importlib import import_module
 
-COMMANDS = ("train", "sample", "encode", "list", "doctor", "adapter")
+COMMANDS = ("train", "sample", "encode", "plan", "list", "doctor", "adapter")
 
 
 def main(arguments: list[str] | None = None) -> None:

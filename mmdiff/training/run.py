@@ -63,7 +63,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> Path:
     run = Path(config.run).expanduser()
     resuming = (run / CONFIG_FILE).exists()
     if resuming:
-        config = _continued(run, config, overrides)
+        config = continued(run, config, overrides)
     OmegaConf.resolve(config)
     parts = assemble(config, run)
     module, checkpoint = parts.module, latest(run / "checkpoints")
@@ -72,8 +72,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> Path:
         f"{len(parts.report['skipped'])} skipped (see data.json), {count / 1e6:.2f} M parameters"
         + (f", continuing from step {checkpoint[1]}" if checkpoint else ""))
     if checkpoint is None:
-        codec, dataset = module.model.codec, module.dataset
-        (codec.measure if dataset.encoded else codec.fit)(samples(dataset))
+        fit_codec(module)
     if not resuming:
         parts.callbacks.insert(0, Records(run, {
             "data.json": json.dumps(parts.report, indent=1), CONFIG_FILE: OmegaConf.to_yaml(config),
@@ -118,6 +117,12 @@ def assemble(config: DictConfig, run: Path) -> Assembly:
     return Assembly(module, val_set, callbacks, saving, stored, dataset.report())
 
 
+def fit_codec(module: TrainingModule) -> None:
+    """Measure the whitening on the training set."""
+    codec, dataset = module.model.codec, module.dataset
+    (codec.measure if dataset.encoded else codec.fit)(samples(dataset))
+
+
 def build_trainer(config: DictConfig, run: Path, parts: Assembly, *, start: int = 0) -> L.Trainer:
     """The Lightning trainer, ``start`` being the step that the run continues from."""
     loggers: list[Logger] = [MetricsCsv(run / "metrics.csv", start=start)]
@@ -130,7 +135,7 @@ def build_trainer(config: DictConfig, run: Path, parts: Assembly, *, start: int 
     )
 
 
-def _continued(run: Path, asked: DictConfig, overrides: Sequence[str]) -> DictConfig:
+def continued(run: Path, asked: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """The configuration of an existing run with values changed; a group may be named again, but not changed."""
     config, groups = load_yaml(run / CONFIG_FILE), []
     for override in overrides:

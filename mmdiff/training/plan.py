@@ -1,0 +1,225 @@
+"""What a run will take, found by doing it: a few real steps with the largest batches, one validation, one preview, one
+save and one resume, in a folder that is deleted again.
+
+    time  =  steps x seconds a step x (mean positions of a step / those of the largest)  +  that of what is done besides
+    disk  =  (checkpoints kept + 1) x checkpoint  +  2 x model file  +  previews
+
+Memory is what the process has taken by then, before it resumes: a run does nothing that was not done here.
+"""
+
+import math
+import resource
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning as L
+import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+
+from ..checkpoint import MODEL_FILE
+from ..config import ConfigError
+from ..data.dataset import Dataset, Subset
+from ..data.stream import Stream
+from .callbacks import Checkpoints, Previews, Validation
+from .checkpoints import checkpoint_path, latest
+from .progress import Progress
+from .run import CONFIG_FILE, Assembly, assemble, build_trainer, continued, fit_codec
+
+STEPS = 4
+"""Optimizer steps that are tried; the first is left out of the time of a step."""
+ACTS = {Validation: "validation", Previews: "preview", Checkpoints: "checkpoint"}
+"""What a run does besides training, by the name of its part of the configuration."""
+
+
+class Bucket(NamedTuple):
+    """Samples of one shape: their numbers, largest first, how many a step takes, and the extent of the largest."""
+
+    members: list[int]
+    batch: int
+    extent: tuple[int, ...]
+
+    @property
+    def positions(self) -> int:
+        """Of the largest step: samples x positions of the largest of them."""
+        return self.batch * math.prod(self.extent)
+
+    @property
+    def steps(self) -> float:
+        """Steps that take each sample once."""
+        return len(self.members) / self.batch
+
+
+class Plan(NamedTuple):
+    """What was found; times in seconds, sizes in bytes."""
+
+    report: dict[str, Any]
+    train: int
+    val: int
+    buckets: list[Bucket]
+    parameters: dict[str, int]
+    steps: int
+    """Optimizer steps that are left."""
+    seconds: dict[str, float]
+    """Of a ``step``, and of each ``validation``, ``preview``, ``checkpoint`` and ``resume``."""
+    counts: dict[str, int]
+    memory: dict[str, int]
+    """Peak of the process (``host``) and, where there is one, of the ``gpu``."""
+    disk: int
+    free: int
+
+    @property
+    def eta(self) -> float:
+        """Seconds to the end of the run."""
+        share = sum(b.steps * b.positions for b in self.buckets) / sum(b.steps for b in self.buckets)
+        steps = self.steps * self.seconds["step"] * share / max(b.positions for b in self.buckets)
+        return steps + sum(self.counts[name] * self.seconds.get(name, 0.0) for name in self.counts)
+
+
+def plan(config: DictConfig, overrides: Sequence[str] = ()) -> Plan:
+    """Try the run of ``config``. Raises ``ConfigError`` saying why it would fail."""
+    run = Path(config.run).expanduser()
+    done = latest(run / "checkpoints")
+    if (run / CONFIG_FILE).exists():
+        config = continued(run, config, overrides)
+    OmegaConf.resolve(config)
+    steps = config.trainer.max_steps - (done[1] if done else 0)
+    if steps < 1:
+        raise ConfigError(f"there would be no batch: trainer.max_steps={config.trainer.max_steps}"
+                          + (f", and {run} is at step {done[1]}" if done else ""))
+    home = next(parent for parent in run.absolute().parents if parent.exists())
+    free, trial = shutil.disk_usage(home).free, home / f".{run.name}.plan"
+    rank_zero_only(shutil.rmtree)(trial, ignore_errors=True)
+    try:
+        trial.mkdir(exist_ok=True)
+        return _tried(config, trial, steps=steps, free=free)
+    finally:
+        rank_zero_only(shutil.rmtree)(trial, ignore_errors=True)
+
+
+def buckets(dataset: Dataset, order: Stream) -> list[Bucket]:
+    """The buckets of a training stream; samples of unknown extent count as alike."""
+    found = []
+    for members, batch in zip(order.members, order.sizes, strict=True):
+        extents = {i: dataset.extent(i) for i in members}
+        largest = sorted(members, key=lambda i: math.prod(extents[i] or (1,)), reverse=True)
+        found.append(Bucket(largest, batch, extents[largest[0]] or tuple(dataset.read(largest[0])[0].shape[1:])))
+    return found
+
+
+def _tried(config: DictConfig, trial: Path, *, steps: int, free: int) -> Plan:
+    parts = assemble(_short(config, trial, STEPS), trial)
+    module, dataset = parts.module, parts.module.dataset
+    found = buckets(dataset, module.loading.order(dataset, seed=config.seed, steps=steps))
+    if missing := _missing(module.model.reader.buckets, dataset):
+        raise ConfigError(f"no training sample falls into the bucket(s) {', '.join(map(str, missing))}: leave them out")
+    with _stage("the whitening"):
+        fit_codec(module)
+    largest = max(found, key=lambda bucket: bucket.positions)
+    module.dataset = Subset(dataset, largest.members[: STEPS * largest.batch])
+    seconds = _fit(config, trial, parts)
+    memory = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    if torch.cuda.is_available():
+        memory["gpu"] = torch.cuda.max_memory_reserved()
+    parameters = {name: sum(p.numel() for p in part.parameters()) for name, part in module.model.named_children()}
+    report, val = parts.report, len(parts.val_set)
+    del parts, module
+    seconds["resume"] = _resumed(config, trial)
+    counts = {name: _times(config[name].every, steps, least=name == "checkpoint") for name in ACTS.values()}
+    one, model, preview = map(
+        _size, (checkpoint_path(trial / "checkpoints", STEPS), trial / MODEL_FILE, trial / "previews")
+    )
+    disk = (config.checkpoint.keep + 1) * one + 2 * model + counts["preview"] * preview
+    if disk > free:
+        raise ConfigError(f"the disk is full: the run needs {disk / 2**20:.0f} MiB, {free / 2**20:.0f} MiB are free")
+    return Plan(report, len(dataset), val, found, parameters, steps, seconds, counts, memory, disk, free)
+
+
+def _short(config: DictConfig, trial: Path, steps: int) -> DictConfig:
+    """The same run over ``steps`` steps, with all that it does besides done once, at the last of them."""
+    changes = {"run": str(trial), "trainer": {"max_steps": steps}, "log": {"every": 1}}
+    changes |= {name: {"every": steps if config[name].every else 0} for name in ACTS.values()}
+    return OmegaConf.merge(config, changes)
+
+
+def _fit(config: DictConfig, trial: Path, parts: Assembly) -> dict[str, float]:
+    """Train, and give the median seconds of a step, and those of what was done besides."""
+    clock, seconds = _Clock(), {}
+    callbacks = [clock, *(c for c in parts.callbacks if not isinstance(c, Progress))]
+    for callback in callbacks:
+        if name := ACTS.get(type(callback)):
+            callback.act = _timed(callback.act, name, seconds)
+    trainer = build_trainer(_short(config, trial, STEPS), trial, parts._replace(callbacks=callbacks))
+    with _stage("a training step with the largest batch"):
+        trainer.fit(parts.module)
+    return {"step": statistics.median(clock.seconds), **seconds}
+
+
+def _resumed(config: DictConfig, trial: Path) -> float:
+    """Seconds to come back and do one step."""
+    start = time.perf_counter()
+    short = _short(OmegaConf.merge(config, {"validation": {"every": 0}, "preview": {"every": 0}}), trial, STEPS + 1)
+    with _stage("resuming"):
+        parts = assemble(short, trial)
+        callbacks = [c for c in parts.callbacks if not isinstance(c, Progress)]
+        trainer = build_trainer(short, trial, parts._replace(callbacks=callbacks), start=STEPS)
+        trainer.fit(parts.module, ckpt_path=latest(trial / "checkpoints")[0], weights_only=True)
+    return time.perf_counter() - start
+
+
+class _Clock(L.Callback):
+    """Seconds from the end of one optimizer step to the end of the next, the first left out."""
+
+    def __init__(self):
+        self.seconds: list[float] = []
+        self._last, self._step = 0.0, 0
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        if trainer.global_step > self._step:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            now = time.perf_counter()
+            if self._step:
+                self.seconds.append(now - self._last)
+            self._last, self._step = now, trainer.global_step
+
+
+def _timed(act: Callable, name: str, seconds: dict[str, float]) -> Callable:
+    def timed(*arguments: Any) -> None:
+        start = time.perf_counter()
+        with _stage(f"the {name}"):
+            act(*arguments)
+        seconds[name] = time.perf_counter() - start
+
+    return timed
+
+
+@contextmanager
+def _stage(name: str) -> Iterator[None]:
+    """Failures that a run could meet, told with what it was doing."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
+        raise ConfigError(f"{name} fails: {error}") from error
+
+
+def _missing(wanted: Sequence[tuple[int, ...]], dataset: Dataset) -> list[tuple[int, ...]]:
+    shapes = {dataset.shape(i) for i in range(len(dataset))}
+    return [] if None in shapes else [tuple(bucket) for bucket in wanted if tuple(bucket) not in shapes]
+
+
+def _times(every: int, steps: int, *, least: int) -> int:
+    """How often something is done that is done every n steps, and at the last of them."""
+    return math.ceil(steps / every) if every else least
+
+
+def _size(path: Path) -> int:
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    return sum(file.stat().st_size for file in files)
