@@ -89,8 +89,9 @@ class Previews(Every):
         self.folder, self.make = folder, make
 
     def act(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
+        model = module.averaged.eval()                                # of all processes, where weights are sharded
         if trainer.is_global_zero:
-            picture = self.make(module.averaged.eval(), self.folder / f"step-{step:09d}")
+            picture = self.make(model, self.folder / f"step-{step:09d}")
             module.model.train()
             for logger in trainer.loggers:
                 if isinstance(logger, L.pytorch.loggers.TensorBoardLogger):
@@ -130,8 +131,9 @@ class Checkpoints(Every):
         return super().due(trainer, step) or stopping or step == trainer.max_steps
 
     def act(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
-        folder = self.run / "checkpoints"
+        folder, model = self.run / "checkpoints", module.averaged
+        if trainer.is_global_zero:                                    # first, as nothing is made anew after the last
+            save_model(model, self.config, self.run / MODEL_FILE, step=step)
         trainer.save_checkpoint(checkpoint_path(folder, step))
         if trainer.is_global_zero:
-            save_model(module.averaged, self.config, self.run / MODEL_FILE, step=step)
             prune(folder, self.keep)

@@ -1,13 +1,20 @@
-"""Checkpoints that a run resumes from: written whole or not at all, the last two kept."""
+"""Checkpoints that a run resumes from: written whole or not at all, the last two kept.
+
+A file, or a folder where training is sharded.
+"""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
+from .sharded import read_facts
+
 PATTERN = "step-*.ckpt"
+LAZILY = {"map_location": "meta", "weights_only": True, "mmap": True}
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -33,15 +40,18 @@ def checkpoint_path(folder: Path, step: int) -> Path:
 def prune(folder: Path, keep: int) -> None:
     """Delete all but the newest ``keep`` checkpoints."""
     for path in sorted(folder.glob(PATTERN))[:-keep]:
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def latest(folder: Path) -> tuple[Path, int] | None:
     """The newest checkpoint that can be read and its optimizer step, or None."""
     for path in sorted(folder.glob(PATTERN), reverse=True):
         try:
-            checkpoint = torch.load(path, map_location="meta", weights_only=True, mmap=True)
-            return path, int(checkpoint["global_step"])
+            facts = read_facts(path) if path.is_dir() else torch.load(path, **LAZILY)
+            return path, int(facts["global_step"])
         except Exception as error:
             print(f"skipping the unreadable checkpoint {path.name}: {error}")
     return None

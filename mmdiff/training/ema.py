@@ -10,7 +10,8 @@ import copy
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 
 class Ema(nn.Module):
@@ -27,8 +28,13 @@ class Ema(nn.Module):
     def update(self, source: nn.Module, *, seen: int, batch: int) -> None:
         """Move towards ``source`` after a step of ``batch`` samples, ``seen`` of them in all with this step."""
         rate = 1 - 0.5 ** (batch / min(self.half_life, self.ramp * seen))
-        pairs = list(zip(self.average.parameters(), source.parameters(), strict=True))
+        pairs = [(_local(a), _local(b)) for a, b in zip(self.average.parameters(), source.parameters(), strict=True)]
         if pairs:
             torch._foreach_lerp_([a for a, _ in pairs], [b.to(a.dtype) for a, b in pairs], rate)
         for a, b in zip(self.average.buffers(), source.buffers(), strict=True):
             a.copy_(b)
+
+
+def _local(parameter: nn.Parameter) -> Tensor:
+    """This process's part of a sharded parameter; any other as it is."""
+    return parameter.to_local() if isinstance(parameter, DTensor) else parameter

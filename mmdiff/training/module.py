@@ -11,6 +11,7 @@ from ..data.loaders import Loading, train_loader
 from ..model import DiffusionModel
 from .ema import Ema
 from .optim import AdamW
+from .sharded import outline, shard, whole
 
 
 class TrainingModule(L.LightningModule):
@@ -29,8 +30,18 @@ class TrainingModule(L.LightningModule):
 
     @property
     def averaged(self) -> DiffusionModel:
-        """The model with the weights of the first EMA track."""
-        return self.model.replaced(next(iter(self.ema.values())).average)
+        """The model with the weights of the first EMA track, whole: where they are sharded, all processes must ask."""
+        average = next(iter(self.ema.values())).average
+        return self.model.replaced(average if self.device_mesh is None else whole(average, self._outline))
+
+    def configure_model(self) -> None:
+        """Shard what is trained and its averages, where the strategy is to."""
+        if self.device_mesh is None:
+            return
+        mesh = self.device_mesh["data_parallel"]
+        self.__dict__["_outline"] = outline(next(iter(self.ema.values())).average)     # no part of the module
+        for part in (self.model.trainable, *(track.average for track in self.ema.values())):
+            shard(part, mesh)
 
     def train_dataloader(self) -> DataLoader:
         self.order = self.loading.order(

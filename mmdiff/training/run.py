@@ -22,6 +22,7 @@ from ..config import ConfigError, build, build_adapter, build_codec, build_model
 from ..data.dataset import Dataset, Subset, split
 from ..data.loaders import Loading, samples
 from ..encode import require
+from .blocks import prepare
 from .callbacks import Checkpoints, Previews, Records, Validation
 from .checkpoints import AtomicCheckpointIO, latest
 from .lock import locked
@@ -102,8 +103,7 @@ def assemble(config: DictConfig, run: Path) -> Assembly:
         model, train_set, optim=build(config.optim), loading=loading, ema=OmegaConf.to_container(config.ema),
         seed=config.seed, max_steps=config.trainer.max_steps,
     )
-    if config.compile:
-        model.denoiser.network.compile()                              # in place: names of weights stay
+    prepare(model.denoiser.network, recompute=config.recompute, compiled=config.compile)
     saving = Checkpoints(config.checkpoint.every, run, stored, keep=config.checkpoint.keep)
     shown = val_set if len(val_set) else train_set
     preview = PreviewMaker(stored, shown, n=config.preview.n, seed=config.seed)

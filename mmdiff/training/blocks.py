@@ -1,0 +1,38 @@
+"""The blocks of a network: the unit in which it is sharded, compiled, and computed again to save memory.
+
+Whatever a network keeps in an ``nn.ModuleList`` (lists of lists included) is a block; names of weights never change.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+
+def blocks(network: nn.Module) -> Iterator[nn.Module]:
+    """The members of all lists of modules in a network, the outermost where lists are within members."""
+    for child in network.children():
+        if isinstance(network, nn.ModuleList) and not isinstance(child, nn.ModuleList):
+            yield child
+        else:
+            yield from blocks(child)
+
+
+def prepare(network: nn.Module, *, recompute: int, compiled: bool) -> None:
+    """Checkpoint the activations of every ``recompute``-th block (0 = none), and ``torch.compile`` each block.
+
+    A block whose activations are not kept is computed again in the backward pass. Raises ``ValueError`` where a network
+    has no blocks.
+    """
+    if recompute < 0:
+        raise ValueError(f"recompute is a number of blocks, or 0 for none; got {recompute}")
+    units = list(blocks(network))
+    if (recompute or compiled) and not units:
+        raise ValueError(f"recompute and compile work block by block, and {type(network).__name__} has no blocks")
+    for i, block in enumerate(units, 1):
+        if recompute and i % recompute == 0:
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+        if compiled:
+            block.forward = torch.compile(block.forward)
