@@ -2,9 +2,11 @@
 
 Requests of one size run in micro-batches of exactly ``batch_size`` (the last one filled up by repetition), so an item
 is the same file whatever else the job holds. A file appears under its name only when complete, and its sidecar after
-it; a job that was interrupted makes what is missing, and nothing twice.
+it; a job that was interrupted makes what is missing, and nothing twice. Several processes may share one job: each makes
+its part, and whichever finds all parts made writes ``manifest.jsonl``, a row an item.
 """
 
+import hashlib
 import inspect
 import json
 import os
@@ -30,6 +32,7 @@ from .model import DiffusionModel
 
 BATCH = 16
 """The largest micro-batch that is chosen for the user."""
+MANIFEST = "manifest.jsonl"
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,12 @@ class Pipeline:
 
     def save(
         self, requests: Sequence[Request], out: str | Path, *, batch_size: int | None = None,
-        suffix: str | None = None, **options: Any,
+        suffix: str | None = None, shard: tuple[int, int] = (0, 1), **options: Any,
     ) -> list[Path]:
         """Write one file and one JSON sidecar a request into the folder ``out``; what is there already is kept.
 
+        ``shard=(k, n)`` makes every n-th request from the k-th on (k counts from 0); n processes do the whole job, in
+        any order. Gives the paths of the whole job once all are there, and those of the part until then.
         ``options`` go to the codec's ``save``, such as ``mesh="alpha"`` for point clouds.
         """
         known = list(inspect.signature(self.model.codec.save).parameters)[2:]
@@ -100,9 +105,10 @@ class Pipeline:
             raise ValueError("two requests have the same name")
         paths = [out / (name + suffix) for name in names]
         facts = [{**self._facts(r, p, batch_size), **options} for r, p in zip(requests, paths, strict=True)]
-        todo = [i for i, (path, fact) in enumerate(zip(paths, facts, strict=True)) if not _done(path, fact)]
-        if len(todo) < len(requests):
-            print(f"{len(requests) - len(todo)} of {len(requests)} are there already")
+        own = range(shard[0], len(requests), shard[1])
+        todo = [i for i in own if not _done(paths[i], facts[i])]
+        if len(todo) < len(own):
+            print(f"{len(own) - len(todo)} of {len(own)} are there already")
         for k, sample in self.run([requests[i] for i in todo], batch_size):
             path, fact = paths[todo[k]], facts[todo[k]]
             _sidecar(path).unlink(missing_ok=True)
@@ -113,6 +119,10 @@ class Pipeline:
             finally:
                 unfinished.unlink(missing_ok=True)
             write_atomic(_sidecar(path), json.dumps(fact, indent=1).encode())
+        if not all(_done(path, fact) for path, fact in zip(paths, facts, strict=True)):
+            return [paths[i] for i in own]
+        rows = [{**f, "sha256": hashlib.sha256(p.read_bytes()).hexdigest()} for p, f in zip(paths, facts, strict=True)]
+        write_atomic(out / MANIFEST, "".join(json.dumps(row) + "\n" for row in rows).encode())
         return paths
 
     def pictures(self, requests: Sequence[Request], paths: Sequence[Path], folder: Path) -> list[Path]:

@@ -27,7 +27,7 @@ def composed(name: str, arguments: Sequence[str]) -> DictConfig:
 
 
 def completed(name: str, arguments: Sequence[str]) -> list[str]:
-    """``arguments`` with a ``+`` put before each parameter that a signature knows and the YAML does not state.
+    """``arguments`` with ``++`` put before each parameter that a signature knows and the YAML does not state.
 
     Raises ``ConfigError`` for keys and group options that do not exist.
     """
@@ -66,7 +66,7 @@ def _plus(config: DictConfig, override: Override) -> str:
     parent, _, leaf = key.rpartition(".")
     node = OmegaConf.select(config, parent) if parent else config
     if isinstance(node, DictConfig) and "_target_" in node and leaf in _parameters(node):
-        return "+" + line
+        return "++" + line                                             # also where it is given twice
     raise ConfigError(f"no key {key!r}; {_nearest(config, key)}")
 
 

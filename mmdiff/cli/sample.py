@@ -2,9 +2,11 @@
 
 RUN is a run directory or a model file. ``mode=extend input=clip.mp4 seconds=8`` starts from a file (also interpolate,
 inpaint and complete); ``size.NAME=VALUE`` is a size in a word that only this modality knows. Sampler and guidance are
-those that the model was trained with, unless named (``sampler=ddim``) or changed (``sampler.steps=20``).
+those that the model was trained with, unless named (``sampler=ddim``) or changed (``sampler.steps=20``). ``shard=2/8``
+makes the second eighth of the job; under torchrun each process makes its share.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +35,20 @@ def main(arguments: list[str]) -> int:
         return 0
 
     from ..generate import Pipeline, load
+    from .encode import share_of
 
-    pipeline = load(config.run, device=config.device)
+    share = share_of(config.shard)
+    pipeline = load(config.run, device=config.device or _device())
     settings = {name: _setting(pipeline.settings[name], config, changes, name) for name in ("sampler", "guidance")}
     pipeline = Pipeline(pipeline.model, pipeline.header, **settings)
     told = {name: OmegaConf.to_container(changes.get(name, OmegaConf.create())) for name in ("cond", "size")}
     requests = _requests(config, **told, words={*SIZES, *pipeline.size})
     out = Path(config.out or _beside(Path(config.run))).expanduser()
     options = {name: config[name] for name in OPTIONS if config[name] is not None}
-    paths = pipeline.save(requests, out, batch_size=config.batch_size, suffix=config.suffix, **options)
+    paths = pipeline.save(requests, out, batch_size=config.batch_size, suffix=config.suffix, shard=share, **options)
+    if len(paths) < len(requests):
+        print(f"{len(paths)} file(s) of {len(requests)} in {out}; the rest is the work of other shards")
+        return 0
     pictures = pipeline.pictures(requests, paths, out)
     print(f"{len(paths)} file(s) in {out}, to look at in {', '.join(path.name for path in pictures)}")
     return 0
@@ -56,6 +63,13 @@ def parsed(arguments: list[str]) -> tuple[DictConfig, DictConfig]:
 
 def _beside(run: Path) -> Path:
     return (run if run.is_dir() else run.parent) / "samples"
+
+
+def _device() -> str | None:
+    """The GPU of this process where torchrun started several."""
+    import torch
+
+    return f"cuda:{os.environ['LOCAL_RANK']}" if "LOCAL_RANK" in os.environ and torch.cuda.is_available() else None
 
 
 def _setting(stored: dict[str, Any], config: DictConfig, changes: DictConfig, name: str) -> dict[str, Any]:

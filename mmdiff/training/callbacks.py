@@ -104,31 +104,34 @@ class Previews(Every):
 class Checkpoints(Every):
     """Saves the state to resume from and the model to generate with; also at a signal, and at the end.
 
-    Ctrl-C and SIGTERM let the step finish, save, and stop the run; a second Ctrl-C stops it at once.
+    Ctrl-C, SIGTERM and SIGUSR1 (SLURM's warning) let the step finish, save, and stop the run, whichever process gets
+    them; a second one stops it at once.
     """
 
     def __init__(self, steps: int, run: Path, config: dict[str, Any], *, keep: int = 2):
         super().__init__(steps)
         self.run, self.config, self.keep = run, config, keep
-        self.signal: int | None = None
+        self.signal = 0
 
-    def on_fit_start(self, trainer: L.Trainer, module: TrainingModule) -> None:
-        self._before = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    def on_train_start(self, trainer: L.Trainer, module: TrainingModule) -> None:
+        super().on_train_start(trainer, module)
+        self._before = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
 
     def teardown(self, trainer: L.Trainer, module: TrainingModule, stage: str) -> None:
         for number, handler in getattr(self, "_before", {}).items():
             signal.signal(number, handler)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
+        if self.signal:
             raise KeyboardInterrupt
         self.signal = number
         rank_zero_info("\nstopping after this step; press Ctrl-C again to stop at once")
 
     def due(self, trainer: L.Trainer, step: int) -> bool:
-        stopping = trainer.strategy.reduce_boolean_decision(self.signal is not None, all=False)
-        trainer.should_stop = trainer.should_stop or stopping
-        return super().due(trainer, step) or stopping or step == trainer.max_steps
+        received = torch.tensor(self.signal, device=trainer.strategy.root_device)
+        self.signal = int(trainer.strategy.reduce(received, reduce_op="max"))
+        trainer.should_stop = trainer.should_stop or self.signal > 0
+        return super().due(trainer, step) or self.signal > 0 or step == trainer.max_steps
 
     def act(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
         folder, model = self.run / "checkpoints", module.averaged

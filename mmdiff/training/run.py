@@ -7,6 +7,9 @@ A directory that holds a run is continued; one that does not is started.
 
 import json
 import logging
+import os
+import signal
+import subprocess
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,6 +75,8 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> Path:
     say(f"{run}: {len(module.dataset)} training and {len(parts.val_set)} validation samples, "
         f"{len(parts.report['skipped'])} skipped (see data.json), {count / 1e6:.2f} M parameters"
         + (f", continuing from step {checkpoint[1]}" if checkpoint else ""))
+    if checkpoint and checkpoint[0].is_dir() and isinstance(config.trainer.strategy, str):
+        raise ConfigError(f"{run} has sharded checkpoints: go on with the trainer.strategy that it began with")
     if checkpoint is None:
         fit_codec(module)
     if not resuming:
@@ -80,8 +85,13 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> Path:
         }))
     with locked(run):
         trainer = build_trainer(config, run, parts, start=checkpoint[1] if checkpoint else 0)
-        trainer.fit(module, ckpt_path=checkpoint[0] if checkpoint else None, weights_only=True)
-    if parts.saving.signal is not None:
+        try:
+            trainer.fit(module, ckpt_path=checkpoint[0] if checkpoint else None, weights_only=True)
+        except RuntimeError as error:
+            raise _explained(error, run) from error
+    if parts.saving.signal:
+        if parts.saving.signal == signal.SIGUSR1 and trainer.is_global_zero:
+            requeue()
         raise Interrupted(f"saved at step {trainer.global_step}; go on with: mmdiff train run={run}")
     return run
 
@@ -135,9 +145,33 @@ def build_trainer(config: DictConfig, run: Path, parts: Assembly, *, start: int 
     )
 
 
+def _explained(error: RuntimeError, run: Path) -> Exception:
+    """The error in the words of the user, where its cause is outside the program."""
+    text = " ".join(str(error).split())
+    if text.startswith("DataLoader worker"):
+        return ChildProcessError(
+            f"{text}: a data worker was killed, often for memory; fewer loader.workers may help. Go on with: mmdiff "
+            f"train run={run}"
+        )
+    if "loading state_dict" in text or "checkpoint state_dict" in text:
+        return ConfigError(f"the checkpoints of {run} are of another version of mmdiff or of another model: {text}")
+    return error
+
+
+def requeue() -> None:
+    """Put the SLURM job that this is back into the queue; it will continue the run. Nothing where there is no job."""
+    array, job = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_JOB_ID")
+    if job is not None:
+        name = job if array is None else f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+        subprocess.run(["scontrol", "requeue", name], check=True)
+
+
 def continued(run: Path, asked: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """The configuration of an existing run with values changed; a group may be named again, but not changed."""
     config, groups = load_yaml(run / CONFIG_FILE), []
+    for key in asked:                                                 # what a run of an earlier version did not know
+        if key not in config:
+            config[key] = asked[key]
     for override in overrides:
         key, _, value = override.lstrip("+").partition("=")
         if isinstance(OmegaConf.select(config, key), DictConfig) or "/" in key or key in {"experiment", "debug"}:

@@ -34,7 +34,7 @@ def test_a_misspelt_key_is_refused_with_the_nearest(override, text):
 def test_sweeps_flags_and_hydras_own_keys_pass():
     arguments = ["-m", "seed=1,2", "optim.warmup=1,2", "hydra.verbose=true", "--cfg", "job"]
     assert completed("train", arguments) == [
-        "-m", "seed=1,2", "+optim.warmup=1,2", "hydra.verbose=true", "--cfg", "job"
+        "-m", "seed=1,2", "++optim.warmup=1,2", "hydra.verbose=true", "--cfg", "job"
     ]
 
 

@@ -1,33 +1,137 @@
-"""Two processes train the model that one process trains."""
+"""Several processes train the model that one process trains, from the same samples, noise, times and hidden labels."""
 
 import csv
+import hashlib
+import json
+import os
+from functools import partial
 
 import pytest
 import torch
 
-from mmdiff.training.checkpoints import latest
-from tests.conftest import TINY, mmdiff
+import mmdiff
+from mmdiff.adapters.video.shapes import Shapes
+from mmdiff.adapters.video.write import write_video
+from mmdiff.data import loaders
+from mmdiff.model import DiffusionModel
+from tests.conftest import TINY
+from tests.training.launch import Job
+
+COMMON = [
+    "preview.n=0", "validation.every=25", "checkpoint.every=50", "log.every=1", "logger=csv", "loader.val_samples=4",
+    "trainer.max_steps=50", "optim.warmup=5",
+]
+ADAPTERS = {
+    "audio": [*TINY, "adapter.network.groups=4", *COMMON],
+    "video": [
+        "adapter=video", "data.root=CLIPS", "adapter.network.dim=16", "adapter.network.depth=2",
+        "adapter.network.heads=2", "adapter.network.patch=[2,8,8]", "adapter.conditioner.dim=8",
+        "adapter.reader.buckets=[[4,16,16],[2,16,16]]", "loader.budget=4096", *COMMON,
+    ],
+    "points": [
+        "adapter=points", "data.n=21", "adapter.reader.points=32", "adapter.network.dim=16", "adapter.network.depth=2",
+        "adapter.network.heads=2", "adapter.conditioner.dim=8", "loader.batch_size=8", *COMMON,
+    ],
+}
+
+
+def record(folder):
+    """Write down what every training loss is computed from, and every sample that is read for training."""
+    inner, read = DiffusionModel._loss, loaders._Draws.__getitem__
+
+    def loss(self, x0, labels, eps, t):
+        if torch.is_grad_enabled():
+            told = [[f"{name}={value[i].item()}" for name, value in sorted(labels.items())] for i in range(len(eps))]
+            samples = [[digest(x0.x[i]), digest(eps[i]), str(t[i].tolist()), *told[i]] for i in range(len(eps))]
+            with (folder / f"seen-{os.environ.get('RANK', 0)}.jsonl").open("a") as file:
+                file.write(json.dumps(samples) + "\n")
+            torch.save(eps.flatten(1)[:, :96], folder / f"noise-{digest(eps)}.pt")
+        return inner(self, x0, labels, eps, t)
+
+    def item(self, key):
+        if self.random:
+            with (folder / "read.csv").open("a") as file:
+                file.write(f"{key[0]},{key[1]}\n")
+        return read(self, key)
+
+    DiffusionModel._loss, loaders._Draws.__getitem__ = loss, item
+
+
+def steps(run):
+    """What each step was computed from, over all ranks, in one order."""
+    ranks = [[json.loads(line) for line in p.read_text().splitlines()] for p in run.glob("seen-*.jsonl")]
+    return [sorted(sample for part in parts for sample in part) for parts in zip(*ranks, strict=True)]
+
+
+def digest(tensor):
+    return hashlib.sha256(tensor.numpy().tobytes()).hexdigest()[:16]
+
+
+def rows(run):
+    with (run / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def losses(run, column="loss"):
-    with (run / "metrics.csv").open(newline="") as file:
-        return [float(row[column]) for row in csv.DictReader(file) if row[column]]
+    return [float(row[column]) for row in rows(run) if row[column]]
 
 
-def weights(run):
-    return torch.load(latest(run / "checkpoints")[0], weights_only=True)["state_dict"]
+def clips(folder):
+    """Films of two lengths, which go into two buckets."""
+    folder.mkdir()
+    for i in range(14):
+        clip, _ = Shapes(n=14, frames=6, size=16).read(i)
+        write_video(clip if i % 3 else clip[:, :3], folder / f"{i}.mp4", 8)
+    return folder
 
 
-def test_two_ranks_and_accumulation_agree_with_one_process(tmp_path):
-    settings = [*TINY, "trainer.max_steps=8"]
-    cells = {
-        "one": [], "two": ["trainer=ddp_cpu"], "accumulated": ["trainer.accumulate_grad_batches=2"],
-    }
-    for name, overrides in cells.items():
-        mmdiff("train", f"run={tmp_path / name}", *settings, *overrides)
-    one = weights(tmp_path / "one")
-    for name in ("two", "accumulated"):
-        assert losses(tmp_path / name) == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
-        assert losses(tmp_path / name, "val/loss") == pytest.approx(losses(tmp_path / "one", "val/loss"), rel=1e-5)
-        for key, value in weights(tmp_path / name).items():
-            torch.testing.assert_close(value, one[key], rtol=1e-4, atol=1e-5, msg=lambda m, k=key: f"{k}: {m}")
+@pytest.fixture(scope="module", params=ADAPTERS)
+def cells(request, tmp_path_factory):
+    """One run in 1 process, in 2 with the whole model each, in 2 with a part each, and its first steps in 4."""
+    folder = tmp_path_factory.mktemp(request.param)
+    films = clips(folder / "clips")
+    settings = [word.replace("CLIPS", str(films)) for word in ADAPTERS[request.param]]
+    for name, world, overrides in (
+        ("one", 1, ["trainer=cpu"]), ("ddp", 2, ["trainer=ddp_cpu"]), ("fsdp", 2, ["trainer=fsdp_cpu"]),
+        ("four", 4, ["trainer=ddp_cpu", "trainer.devices=4", "trainer.max_steps=3", "validation.every=0"]),
+    ):
+        (folder / name).mkdir()
+        fault = partial(record, folder / name)
+        Job("train", f"run={folder / name}", *settings, *overrides, world=world, fault=fault, output=folder).wait()
+    return folder
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp"])
+def test_loss_weights_and_averages_agree_with_one_process(cells, name):
+    assert len(losses(cells / "one")) == 50
+    for column in ("loss", "val/loss"):
+        assert losses(cells / name, column) == pytest.approx(losses(cells / "one", column), rel=1e-5, abs=1e-5)
+    one, other = (mmdiff.load(cells / which, device="cpu").model.state_dict() for which in ("one", name))
+    for key, value in one.items():
+        torch.testing.assert_close(other[key], value, rtol=1e-5, atol=1e-5, msg=lambda m, k=key: f"{k}: {m}")
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp", "four"])
+def test_samples_noise_times_and_hidden_labels_are_the_same_to_the_last_bit(cells, name):
+    one, other = steps(cells / "one"), steps(cells / name)
+    assert other == one[: len(other)] and len(other) == (3 if name == "four" else 50)
+
+
+def test_no_two_samples_of_any_rank_share_noise(cells):
+    noise = torch.cat([torch.load(p) for p in sorted((cells / "four").glob("noise-*.pt"))])
+    noise = torch.nn.functional.normalize(noise - noise.mean(1, keepdim=True), dim=1)
+    correlation = (noise @ noise.T).fill_diagonal_(0).abs().max()
+    assert correlation < 6 / noise.shape[1] ** 0.5
+
+
+@pytest.mark.parametrize("name", ["one", "ddp", "fsdp"])
+def test_every_sample_is_read_once_an_epoch(cells, name):
+    pairs = sorted({tuple(map(int, line.split(","))) for line in (cells / name / "read.csv").read_text().split()})
+    assert [draw for draw, _ in pairs] == list(range(len(pairs)))
+    members = {index for _, index in pairs}
+    assert members == set(range(len(members)))
+    if "video" in str(cells):
+        return                                                        # epochs are those of a bucket: see test_stream
+    n = len(members)
+    for epoch in range(len(pairs) // n):
+        assert sorted(index for _, index in pairs[epoch * n : (epoch + 1) * n]) == list(range(n))

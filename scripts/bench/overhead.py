@@ -1,0 +1,126 @@
+"""What a training step costs beside the network: python scripts/bench/overhead.py [overrides of mmdiff train].
+
+A bare loop (encode, draw noise and time with torch, one forward and backward, clip, AdamW) and the whole of training
+(Lightning, keyed randomness, averages, log) take the same batches in turns. Times are of this process's CPU unless the
+model is on a GPU, and the median over steps, so that other work on the machine counts little.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from mmdiff.cli.overrides import composed
+from mmdiff.core.types import expand
+from mmdiff.data.loaders import train_loader
+from mmdiff.training.run import Assembly, assemble, build_trainer
+
+ROUNDS, STEPS, WARM = 3, 40, 5
+
+
+def clock() -> float:
+    """Seconds: of the CPU, or of the clock on the wall once the GPU is done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        return time.perf_counter()
+    return time.process_time()
+
+
+class Times(L.Callback):
+    """The time of every step, from the end of the one before."""
+
+    def __init__(self):
+        self.marks: list[float] = []
+
+    def on_train_batch_end(self, *args) -> None:
+        self.marks.append(clock())
+
+    def steps(self) -> list[float]:
+        """Seconds a step, the first few left out."""
+        return [b - a for a, b in zip(self.marks, self.marks[1:], strict=False)][WARM:]
+
+
+def bare(parts: Assembly, device: torch.device) -> Iterator[float]:
+    """Seconds of each step of a loop as one would write it by hand."""
+    module = parts.module
+    model = module.model.to(device)
+    optimizer, schedule = module.optim(model, steps=STEPS)
+    order = module.loading.order(module.dataset, seed=0, steps=STEPS + WARM)
+    last = clock()
+    for batch in train_loader(module.dataset, order, workers=module.loading.workers):
+        batch = move_data_to_device(batch, device)
+        with torch.no_grad():
+            x0 = model.codec.encode(batch.samples)
+        eps, t = torch.randn_like(x0.x), torch.rand(len(x0.x), device=device)
+        level, slope = model.denoiser.levels(t, x0.x)
+        x_t = level.alpha * x0.x + level.sigma * eps
+        output = model.denoiser.network(x_t, t, model.conditioner(batch.labels), x0.mask)
+        error = (output - model.denoiser.parameterization.target(x0.x, eps, level, slope)) ** 2
+        loss = (error if x0.mask is None else error * expand(x0.mask.float(), error)).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.trainable.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad(set_to_none=True)
+        now = clock()
+        yield now - last
+        last = now
+
+
+def ours(config: DictConfig, parts: Assembly, run: Path) -> list[float]:
+    """Seconds of each step of a run."""
+    times = Times()
+    parts.callbacks.append(times)
+    build_trainer(config, run, parts).fit(parts.module)
+    return times.steps()
+
+
+def spent(act: Callable[[], object], count: int = 5) -> float:
+    """Median seconds of an action."""
+    def once() -> float:
+        start = clock()
+        act()
+        return clock() - start
+
+    return statistics.median(once() for _ in range(count))
+
+
+def main() -> None:
+    """Measure and print."""
+    config = composed("train", ["preview.n=0", "validation.every=0", "checkpoint.every=0", *sys.argv[1:]])
+    with open_dict(config):
+        config.run, config.trainer.max_steps = "", STEPS + WARM + 1
+    OmegaConf.resolve(config)
+    device = torch.device("cuda" if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else "cpu")
+    hand, whole = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for k in range(ROUNDS):
+            run = Path(folder) / str(k)
+            hand += list(bare(assemble(config, run), device))[WARM:]
+            parts = assemble(config, run)
+            saving = parts.saving
+            parts.callbacks.remove(saving)
+            whole += ours(config, parts, run)
+        a, b = statistics.median(hand), statistics.median(whole)
+        module, size = parts.module.to(device), config.loader.batch_size
+        track = next(iter(module.ema.values()))
+        average = spent(lambda: track.update(module.model.trainable, seen=size, batch=size), 20)
+        module.trainer.callbacks.append(saving)
+        save = spent(lambda: saving.act(module.trainer, module, module.global_step))
+    items = iter(module.train_dataloader().dataset[key] for key in ((i, i % len(module.dataset)) for i in range(10**6)))
+    read = spent(lambda: [next(items) for _ in range(size)])
+    print(f"bare loop {1e3 * a:.1f} ms a step, whole training {1e3 * b:.1f} ms: {100 * (b / a - 1):+.1f} %")
+    print(f"averages {1e3 * average:.2f} ms a step, {100 * average / b:.1f} % of it")
+    print(f"checkpoint with model file {1e3 * save:.0f} ms")
+    print(f"data {size / read:.0f} samples/s in one process")
+
+
+if __name__ == "__main__":
+    main()

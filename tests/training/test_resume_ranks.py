@@ -1,0 +1,104 @@
+"""A run of several processes that was killed is, to the last bit, the run that was not."""
+
+import csv
+import os
+import time
+
+import pytest
+import torch
+from torch.distributed.checkpoint import FileSystemReader
+from torch.distributed.checkpoint.state_dict_loader import _load_state_dict_from_keys
+
+from mmdiff.training.checkpoints import latest
+from tests.conftest import TINY
+from tests.training.faults import killed_after, killed_while_saving
+from tests.training.launch import Job
+
+STEPS = 14
+SETTINGS = [*TINY, "validation.every=7", f"trainer.max_steps={STEPS}"]
+KINDS = {"one": (1, "cpu"), "ddp": (2, "ddp_cpu"), "fsdp": (2, "fsdp_cpu")}
+
+
+def rows(run):
+    with (run / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def reached(run):
+    """The step of the last checkpoint; 0 where there is none."""
+    return (latest(run / "checkpoints") or (None, 0))[1]
+
+
+def state(run):
+    """All tensors and numbers of the last checkpoint, whole where it is sharded."""
+    path, step = latest(run / "checkpoints")
+    assert step == STEPS
+    if path.is_dir():
+        found = _load_state_dict_from_keys(storage_reader=FileSystemReader(path))
+        return {**found, **torch.load(path / "meta.pt", weights_only=True)["lr_schedulers"][0]}
+    saved = torch.load(path, weights_only=True)
+    return {k: saved[k] for k in ("state_dict", "optimizer_states", "lr_schedulers")}
+
+
+def assert_same(a, b):
+    """Weights, averages, optimizer, schedule, model file and the whole log."""
+    one, two = (torch.utils._pytree.tree_flatten(state(run)) for run in (a, b))
+    assert one[1] == two[1] and len(one[0]) > 50
+    for x, y in zip(one[0], two[0], strict=True):
+        assert torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y
+    assert rows(a) == rows(b)
+    assert [row["step"] for row in rows(a)] == [str(i) for i in range(1, STEPS + 1)]
+    assert (a / "model.safetensors").read_bytes() == (b / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(("kind", "workers"), [
+    ("ddp", 0), ("fsdp", 2), *(pytest.param(k, w, marks=pytest.mark.slow) for k, w in [
+        ("one", 0), ("one", 2), ("ddp", 2), ("fsdp", 0)]),
+])
+def test_killed_while_saving_and_twice_in_a_row_it_continues_bit_for_bit(tmp_path, kind, workers):
+    world, trainer = KINDS[kind]
+    settings = [*SETTINGS, f"trainer={trainer}", f"loader.workers={workers}"]
+
+    def train(run, fault=None, code=0):
+        Job("train", f"run={run}", *settings, world=world, fault=fault, output=tmp_path).wait(code)
+
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    train(straight)
+    train(killed, killed_while_saving(8), -9)
+    assert latest(killed / "checkpoints")[1] == 4
+    train(killed, killed_after(6), -9)
+    train(killed, killed_after(7), -9)
+    assert latest(killed / "checkpoints")[1] == 4
+    train(killed)
+    assert_same(straight, killed)
+
+
+@pytest.mark.parametrize("trainer", ["ddp_cpu", "fsdp_cpu"])
+def test_another_number_of_processes_continues_with_the_same_data(tmp_path, trainer):
+    one, moved = tmp_path / "one", tmp_path / "moved"
+    Job("train", f"run={one}", *SETTINGS, output=tmp_path).wait()
+    settings = [*SETTINGS, f"trainer={trainer}"]
+    Job("train", f"run={moved}", *settings, world=2, fault=killed_after(6), output=tmp_path).wait(-9)
+    Job("train", f"run={moved}", "trainer.devices=4", world=4, fault=killed_after(10), output=tmp_path).wait(-9)
+    Job("train", f"run={moved}", "trainer.devices=1", output=tmp_path).wait()
+    losses = [[float(row["loss"]) for row in rows(run)] for run in (one, moved)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["one", pytest.param("fsdp", marks=pytest.mark.slow)])
+def test_killed_at_any_instant_of_saving_it_continues(tmp_path, kind):
+    """MMDIFF_KILLS processes are killed at random instants while they save after every step."""
+    world, trainer = KINDS[kind]
+    run, step, kills = tmp_path / "run", 0, int(os.environ.get("MMDIFF_KILLS", 3))
+    settings = [*SETTINGS, f"trainer={trainer}", "validation.every=0", "checkpoint.every=1"]
+    pauses = torch.rand(kills, generator=torch.Generator().manual_seed(0)).tolist()
+    for pause in pauses:
+        before = step
+        job = Job("train", f"run={run}", *settings, "trainer.max_steps=100000", world=world, output=tmp_path)
+        job.until(lambda: reached(run) > before)
+        time.sleep(0.03 * pause)
+        job.kill()
+        step = reached(run)
+        assert step > before
+    Job("train", f"run={run}", *settings, f"trainer.max_steps={step + 2}", world=world, output=tmp_path).wait()
+    assert [int(row["step"]) for row in rows(run)] == list(range(1, step + 3))
