@@ -128,8 +128,9 @@ class Checkpoints(Every):
         rank_zero_info("\nstopping after this step; press Ctrl-C again to stop at once")
 
     def due(self, trainer: L.Trainer, step: int) -> bool:
-        received = torch.tensor(self.signal, device=trainer.strategy.root_device)
-        self.signal = int(trainer.strategy.reduce(received, reduce_op="max"))
+        if trainer.world_size > 1:
+            received = torch.tensor(self.signal, device=trainer.strategy.root_device)
+            self.signal = int(trainer.strategy.reduce(received, reduce_op="max"))
         trainer.should_stop = trainer.should_stop or self.signal > 0
         return super().due(trainer, step) or self.signal > 0 or step == trainer.max_steps
 

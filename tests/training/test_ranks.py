@@ -16,6 +16,7 @@ from mmdiff.data import loaders
 from mmdiff.model import DiffusionModel
 from tests.conftest import TINY
 from tests.training.launch import Job
+from tests.training.states import state
 
 COMMON = [
     "preview.n=0", "validation.every=25", "checkpoint.every=50", "log.every=1", "logger=csv", "loader.val_samples=4",
@@ -106,9 +107,11 @@ def test_loss_weights_and_averages_agree_with_one_process(cells, name):
     assert len(losses(cells / "one")) == 50
     for column in ("loss", "val/loss"):
         assert losses(cells / name, column) == pytest.approx(losses(cells / "one", column), rel=1e-5, abs=1e-5)
-    one, other = (mmdiff.load(cells / which, device="cpu").model.state_dict() for which in ("one", name))
+    one, other = (state(cells / which)["state_dict"] for which in ("one", name))
+    assert one.keys() == other.keys() and any(key.startswith("ema.main.average") for key in one)
     for key, value in one.items():
         torch.testing.assert_close(other[key], value, rtol=1e-5, atol=1e-5, msg=lambda m, k=key: f"{k}: {m}")
+    assert mmdiff.load(cells / name, device="cpu").sample(1)[0].isfinite().all()
 
 
 @pytest.mark.parametrize("name", ["ddp", "fsdp", "four"])

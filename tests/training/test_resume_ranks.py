@@ -5,13 +5,12 @@ import time
 
 import pytest
 import torch
-from torch.distributed.checkpoint import FileSystemReader
-from torch.distributed.checkpoint.state_dict_loader import _load_state_dict_from_keys
 
 from mmdiff.training.checkpoints import latest
 from tests.conftest import TINY
 from tests.training.faults import killed_after, killed_while_saving
 from tests.training.launch import Job
+from tests.training.states import state
 
 STEPS = 14
 SETTINGS = [*TINY, "validation.every=7", f"trainer.max_steps={STEPS}"]
@@ -28,19 +27,9 @@ def reached(run):
     return (latest(run / "checkpoints") or (None, 0))[1]
 
 
-def state(run):
-    """All tensors and numbers of the last checkpoint, whole where it is sharded."""
-    path, step = latest(run / "checkpoints")
-    assert step == STEPS
-    if path.is_dir():
-        found = _load_state_dict_from_keys(storage_reader=FileSystemReader(path))
-        return {**found, **torch.load(path / "meta.pt", weights_only=True)["lr_schedulers"][0]}
-    saved = torch.load(path, weights_only=True)
-    return {k: saved[k] for k in ("state_dict", "optimizer_states", "lr_schedulers")}
-
-
 def assert_same(a, b):
     """Weights, averages, optimizer, schedule, model file and the whole log."""
+    assert latest(a / "checkpoints")[1] == latest(b / "checkpoints")[1] == STEPS
     one, two = (torch.utils._pytree.tree_flatten(state(run)) for run in (a, b))
     assert one[1] == two[1] and len(one[0]) > 50
     for x, y in zip(one[0], two[0], strict=True):
