@@ -93,7 +93,8 @@ def _main(output: Path, environment: dict[str, str], words: list[str], fault: Ca
     os.dup2(file, 1)
     os.dup2(file, 2)
     torch.set_num_threads(1)
-    rank_zero_only.rank = int(environment.get("RANK", 0))             # Lightning looks once, when it is imported
+    multiprocessing.set_start_method("fork", force=True)              # of data workers, as in a process of its own
+    rank_zero_only.rank = int(environment.get("RANK", 0))             # Lightning looks when it is imported
     if fault is not None:
         fault()
     from mmdiff.cli import main
