@@ -1,27 +1,21 @@
 """``mmdiff plan [run=DIR] [adapter=... data=... key=value ...]``: what ``mmdiff train`` with the same words would take,
 found by trying every part of it; exit code 2 and the reason where one would fail."""
 
-import sys
+from omegaconf import DictConfig
 
-from omegaconf import OmegaConf
-
-from .overrides import composed
+from .train import launched
 
 
 def main(arguments: list[str]) -> int:
-    """Try the run, and print what was found."""
-    words = [a for a in arguments if a not in ("-h", "--help", "--cfg", "job")]
-    config = composed("train", words)
-    if len(words) < len(arguments):
-        print(__doc__ if "--cfg" not in arguments else OmegaConf.to_yaml(config))
-        return 0
+    """Try the run, started as ``mmdiff train`` starts it, and print what was found."""
+    return launched("plan", arguments, _plan)
 
+
+def _plan(config: DictConfig, overrides: list[str]) -> int:
     from ..training.plan import plan
     from ..training.run import say
 
-    own = [word for word in words if not word.startswith("run=")]
-    sys.argv[1:] = ["plan", *own, f"run={config.run}"]                # what Lightning starts the other ranks with
-    say("\n".join(lines(plan(config, words))))
+    say("\n".join(lines(plan(config, overrides))))
     return 0
 
 

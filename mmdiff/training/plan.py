@@ -1,10 +1,11 @@
-"""What a run will take, found by doing it: a few real steps with the largest batches, one validation, one preview, one
-save and one resume, in a folder that is deleted again.
+"""What a run will take, found by doing it: a few real steps with the largest batches, validations, previews, saves and
+a resume, in a folder that is deleted again.
 
     time  =  steps x seconds a step x (mean positions of a step / those of the largest)  +  that of what is done besides
     disk  =  (checkpoints kept + 1) x checkpoint  +  2 x model file  +  previews
 
-Memory is what the process has taken by then, before it resumes: a run does nothing that was not done here.
+Memory is what the process has taken by then, before it resumes. All that is done besides is done twice, with steps
+between: what it frees comes back in pieces that later steps cannot use.
 """
 
 import math
@@ -27,12 +28,12 @@ from ..config import ConfigError
 from ..data.dataset import Dataset, Subset
 from ..data.stream import Stream
 from .callbacks import Checkpoints, Previews, Validation
-from .checkpoints import checkpoint_path, latest
+from .checkpoints import latest
 from .progress import Progress
 from .run import CONFIG_FILE, Assembly, assemble, build_trainer, continued, fit_codec
 
 STEPS = 4
-"""Optimizer steps that are tried; the first is left out of the time of a step."""
+"""Optimizer steps that are tried, an even number; the first is left out of the time of a step."""
 ACTS = {Validation: "validation", Previews: "preview", Checkpoints: "checkpoint"}
 """What a run does besides training, by the name of its part of the configuration."""
 
@@ -131,19 +132,18 @@ def _tried(config: DictConfig, trial: Path, *, steps: int, free: int) -> Plan:
     del parts, module
     seconds["resume"] = _resumed(config, trial)
     counts = {name: _times(config[name].every, steps, least=name == "checkpoint") for name in ACTS.values()}
-    one, model, preview = map(
-        _size, (checkpoint_path(trial / "checkpoints", STEPS), trial / MODEL_FILE, trial / "previews")
-    )
-    disk = (config.checkpoint.keep + 1) * one + 2 * model + counts["preview"] * preview
+    one = max(map(_size, (trial / "checkpoints").iterdir()))
+    model, preview = _size(trial / MODEL_FILE), _size(trial / "previews")
+    disk = (config.checkpoint.keep + 1) * one + 2 * model + counts["preview"] * preview // 2
     if disk > free:
         raise ConfigError(f"the disk is full: the run needs {disk / 2**20:.0f} MiB, {free / 2**20:.0f} MiB are free")
     return Plan(report, len(dataset), val, found, parameters, steps, seconds, counts, memory, disk, free)
 
 
 def _short(config: DictConfig, trial: Path, steps: int) -> DictConfig:
-    """The same run over ``steps`` steps, with all that it does besides done once, at the last of them."""
+    """The same run over ``steps`` steps, with all that it does besides done in the middle and at the end."""
     changes = {"run": str(trial), "trainer": {"max_steps": steps}, "log": {"every": 1}}
-    changes |= {name: {"every": steps if config[name].every else 0} for name in ACTS.values()}
+    changes |= {name: {"every": STEPS // 2 if config[name].every else 0} for name in ACTS.values()}
     return OmegaConf.merge(config, changes)
 
 
