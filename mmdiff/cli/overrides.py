@@ -4,6 +4,7 @@ Defaults live in signatures, so YAML does not list every parameter; yet each can
 that neither the YAML nor a signature knows is an error that says what was probably meant.
 """
 
+import os
 from collections.abc import Sequence
 
 from hydra import compose, initialize_config_module
@@ -31,7 +32,7 @@ def completed(name: str, arguments: Sequence[str]) -> list[str]:
 
     Raises ``ConfigError`` for keys and group options that do not exist.
     """
-    arguments = [*_data(arguments), *arguments]
+    arguments = [_home(a) for a in [*_data(arguments), *arguments]]
     words = [a for a in arguments if "=" in a and not a.startswith("-")]
     overrides = OverridesParser.create().parse_overrides(words)
     if not GlobalHydra.instance().is_initialized():
@@ -43,6 +44,12 @@ def completed(name: str, arguments: Sequence[str]) -> list[str]:
     config = compose(name, overrides=[_first(o) for o in groups])
     plus = {o.input_line: _plus(config, o) for o in overrides if o not in groups}
     return [plus.get(a, a) for a in arguments]
+
+
+def _home(argument: str) -> str:
+    """``data.root=~/clips`` with the folder meant: shells leave it as it is, and Hydra's grammar has no ``~``."""
+    key, equals, value = argument.partition("=")
+    return f"{key}={os.path.expanduser(value)}" if equals and value.startswith("~") else argument
 
 
 def _data(arguments: Sequence[str]) -> list[str]:

@@ -24,6 +24,7 @@ def corner(x: Tensor, extent: tuple[int, ...]) -> Tensor:
 def same(found: Tensor, wanted: Tensor, fault: str, *, tolerance: float = 1e-3) -> None:
     """Raise ``AssertionError`` where they differ by more than ``tolerance`` of the largest value."""
     assert found.shape == wanted.shape, f"{fault}: {kind(found)} instead of {kind(wanted)}"
+    found, wanted = found.detach(), wanted.detach()
     worst = float((found - wanted).abs().max() / wanted.abs().max().clamp(min=1e-12))
     assert worst <= tolerance, f"{fault}, by {worst:.2g} of the largest value"
 

@@ -31,6 +31,11 @@ def test_a_misspelt_key_is_refused_with_the_nearest(override, text):
     assert text in str(error.value)
 
 
+def test_a_path_may_begin_at_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert composed("train", ["data.root=~/sounds"]).data.root == "/home/ann/sounds"
+
+
 def test_sweeps_flags_and_hydras_own_keys_pass():
     arguments = ["-m", "seed=1,2", "optim.warmup=1,2", "hydra.verbose=true", "--cfg", "job"]
     assert completed("train", arguments) == [

@@ -12,7 +12,9 @@ import pytest
 import torch
 
 import mmdiff
+from mmdiff import plugins
 from mmdiff.adapters.video.write import write_video
+from mmdiff.checkpoint import ModelFileError
 from mmdiff.testing import Trial
 from mmdiff.testing.report import failure, laws
 from tests.conftest import mmdiff as run_mmdiff
@@ -57,7 +59,7 @@ def test_it_keeps_the_laws(site, tmp_path, adapter, overrides):
     assert faults == dict.fromkeys(faults)
 
 
-def test_biosignals_from_a_folder_of_csv_and_npz(site, environment, tmp_path):
+def test_biosignals_from_a_folder_of_csv_and_npz(site, environment, tmp_path, monkeypatch):
     time = np.arange(200) / 64
     for i in range(8):
         fast, slow = (np.stack([np.sin(2 * np.pi * (f * time + i / 8)), np.cos(f * time)]) for f in (5, 1))
@@ -81,8 +83,9 @@ def test_biosignals_from_a_folder_of_csv_and_npz(site, environment, tmp_path):
     exported = shutil.copy(run / "model.safetensors", tmp_path / "alone.safetensors")
     first, again = (mmdiff.load(path, device="cpu").sample(2, seconds=1) for path in (run, exported))
     assert first[0].shape == (2, 64) and all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    text = run_mmdiff("sample", exported, code=2)                     # without the package
-    assert "install that" in text and "mmdiff_biosignals" in text
+    monkeypatch.setattr(plugins, "packages", tuple)                   # as where the package is not installed
+    with pytest.raises(ModelFileError, match=r"mmdiff_biosignals.* is refused: .* install that"):
+        mmdiff.load(exported, device="cpu")
 
 
 def test_images_from_a_folder_of_png(site, environment, tmp_path):
