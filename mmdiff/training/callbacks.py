@@ -111,7 +111,7 @@ class Checkpoints(Every):
     def __init__(self, steps: int, run: Path, config: dict[str, Any], *, keep: int = 2):
         super().__init__(steps)
         self.run, self.config, self.keep = run, config, keep
-        self.signal = 0
+        self.signal, self._received = 0, 0                            # what all processes know of, and this one
 
     def on_train_start(self, trainer: L.Trainer, module: TrainingModule) -> None:
         super().on_train_start(trainer, module)
@@ -122,15 +122,16 @@ class Checkpoints(Every):
             signal.signal(number, handler)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self.signal:
+        if self._received:
             raise KeyboardInterrupt
-        self.signal = number
+        self._received = number
         rank_zero_info("\nstopping after this step; press Ctrl-C again to stop at once")
 
     def due(self, trainer: L.Trainer, step: int) -> bool:
+        self.signal = self._received
         if trainer.world_size > 1:
-            received = torch.tensor(self.signal, device=trainer.strategy.root_device)
-            self.signal = int(trainer.strategy.reduce(received, reduce_op="max"))
+            shared = torch.tensor(self.signal, device=trainer.strategy.root_device)
+            self.signal = int(trainer.strategy.reduce(shared, reduce_op="max"))
         trainer.should_stop = trainer.should_stop or self.signal > 0
         return super().due(trainer, step) or self.signal > 0 or step == trainer.max_steps
 

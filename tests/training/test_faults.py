@@ -3,11 +3,13 @@
 import csv
 import signal
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 
+from mmdiff.training.callbacks import Checkpoints
 from mmdiff.training.checkpoints import latest
 from tests.conftest import TINY
 from tests.training.faults import disk_full_at, not_finite_at, worker_dies_at
@@ -83,3 +85,18 @@ def test_a_signal_to_any_process_saves_and_slurms_warning_puts_the_job_back_into
     assert (tools / "asked").exists() == (number == signal.SIGUSR1)
     if number == signal.SIGUSR1:
         assert (tools / "asked").read_text() == "requeue 17"
+
+
+def test_a_signal_that_comes_while_processes_confer_is_heard_at_the_next_step(tmp_path):
+    saving = Checkpoints(0, tmp_path, {})
+
+    def reduce(tensor, reduce_op):
+        told = tensor.clone()
+        if not saving._received:
+            saving._stop(signal.SIGTERM, None)
+        return told
+
+    strategy = SimpleNamespace(root_device="cpu", reduce=reduce)
+    trainer = SimpleNamespace(world_size=2, strategy=strategy, should_stop=False, max_steps=9)
+    assert not saving.due(trainer, 1) and not trainer.should_stop
+    assert saving.due(trainer, 2) and trainer.should_stop
