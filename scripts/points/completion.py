@@ -7,8 +7,8 @@ random sides. CD is the sum of both mean squared distances to 2048 points of the
 
     the scan alone     what is given
     mirrored           with its mirror image in the plane x = 0: furniture is mostly symmetric
-    nearest of k       the training shapes that the scan fits best: mean squared distance of its points to theirs
-    nearest at all     the training shape of least CD to the whole: what retrieval could reach at best
+    nearest known      the training shapes that the scan fits best: mean squared distance of its points to theirs
+    ... at all         the training shape of least CD to the whole: what retrieval could reach at best
     the model          k completions
 
 Where there are k candidates, both their mean and the best of them are given, with bootstrap 95 % intervals.
@@ -25,9 +25,8 @@ from scipy.spatial import cKDTree
 from tqdm import tqdm
 
 from mmdiff import load
-from mmdiff.adapters.points.render import Shown
+from mmdiff.adapters.points.render import Shown, sheet
 from mmdiff.adapters.points.sampling import one_sided
-from mmdiff.adapters.points.turntable import turntable
 from mmdiff.adapters.points.write import write_points
 from mmdiff.config import build, load_yaml
 from mmdiff.core.types import Masked
@@ -85,9 +84,9 @@ def main() -> None:
         values.append({
             "the scan alone": chamfer(scan, truth),
             "mirrored": chamfer(np.concatenate([scan, scan * [-1, 1, 1]]), truth),
-            "nearest, the best fit": nearest[0],
-            f"nearest, best of {args.k}": min(nearest),
-            "nearest at all": min(chamfer(shape, truth) for shape in known),
+            "nearest known, the best fit": nearest[0],
+            f"nearest known, best of {args.k}": min(nearest),
+            "nearest known at all": min(chamfer(shape, truth) for shape in known),
             "the model, mean": float(np.mean(model)),
             f"the model, best of {args.k}": min(model),
             f"other points of the whole, {count}": chamfer(truth[rng.permutation(WHOLE)[:count]], truth),
@@ -101,8 +100,12 @@ def main() -> None:
     print(markdown([{"completed by": name, **row} for name, row in table.items()]))
     if args.out:
         args.out.write_text(json.dumps({name: plain(row) for name, row in table.items()}, indent=1))
-        shapes = [Shown(torch.from_numpy(cloud.T)) for row in shown[:: args.views][:8] for cloud in row]
-        turntable(shapes, args.out.with_suffix(".gif"), views=1)
+        names = ("scan", "completed", "nearest known", "whole")
+        shapes = [
+            Shown(torch.from_numpy(cloud.T), name)
+            for row in shown[:: args.views] for cloud, name in zip(row, names, strict=True)
+        ]
+        sheet(shapes[:32], args.out.with_suffix(".png"), columns=8, size=140)
 
 
 if __name__ == "__main__":
