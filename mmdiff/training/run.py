@@ -21,7 +21,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from ..checkpoint import model_config
-from ..config import ConfigError, build, build_adapter, build_codec, build_model, load_yaml
+from ..config import CONFIG_FILE, ConfigError, build, build_adapter, build_codec, build_model, load_yaml
 from ..data.dataset import Dataset, Subset, split
 from ..data.loaders import Loading, samples
 from ..encode import require
@@ -38,8 +38,6 @@ logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)       # the run
 warnings.filterwarnings("ignore", module=r"lightning\.pytorch")
 
 say = rank_zero_only(print)
-
-CONFIG_FILE = "config.yaml"
 
 
 class Interrupted(Exception):
