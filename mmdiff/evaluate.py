@@ -10,6 +10,7 @@ All rows have one n and one set of labels, so that numbers which depend on n, or
 comparable.
 """
 
+import copy
 import hashlib
 import json
 import time
@@ -36,7 +37,7 @@ from .evaluation.fitting import fit, scored
 from .evaluation.modality import Modality
 from .evaluation.protocol import Protocol, digest
 from .evaluation.report import Row
-from .evaluation.scores import Measured, Scorer
+from .evaluation.scores import LEAST, Measured, Scorer
 from .evaluation.video import Video
 from .generate import Pipeline, Request
 
@@ -83,8 +84,6 @@ def open_run(run: str | Path, pipeline: Pipeline, *, root: str | None = None) ->
         config.data.root = root
     _, reader = build_codec(config.adapter)
     train, held = split(build(config.data, reader=reader), build(config.loader).val)
-    if len(held) < 8:
-        raise ConfigError(f"{run} held {len(held)} samples out for validation (loader.val), an evaluation needs 8")
     return Subject(pipeline, train, held)
 
 
@@ -120,8 +119,11 @@ class Bench:
 
     def __init__(self, subject: Subject, protocol: Protocol, out: Path, *, embedder: Path | None = None):
         self.subject, self.protocol, self.modality, self.out = subject, protocol, protocol.modality, out
-        codec = subject.pipeline.model.codec
-        self.codec, self.settings = codec, self.modality.settings(codec)
+        if len(subject.held) < LEAST:
+            held = f"{len(subject.held)} samples were held out for validation (loader.val)"
+            raise ConfigError(f"{held}: an evaluation needs {LEAST}")
+        codec = self.codec = copy.deepcopy(subject.pipeline.model.codec).cpu()
+        self.modality.settings(codec)
         self.embedder = self._embedder(embedder)
         self.reference = real_samples(
             subject, self.modality, subject.train, protocol.references, title="reading training samples"
@@ -200,12 +202,12 @@ class Bench:
     def _decoded(self, x: Tensor) -> Sequence[Tensor]:
         model = self.subject.pipeline.model
         with torch.no_grad():
-            return model.decoded(self.codec.encode(Masked(x.to(model.device))).x)
+            return model.decoded(model.codec.encode(Masked(x.to(model.device))).x)
 
     def _generated(self, pipeline: Pipeline, seed: int) -> tuple[Samples, dict[str, float] | None]:
         """Samples with the labels of the real ones, from files: what was made before is not made again."""
         folder = self.out / "samples" / digest(pipeline.settings)[:12]
-        requests = [Request(seed=seed + i, labels=labels) for i, labels in enumerate(self.real.labels)]
+        requests = self._requests(seed)
         fresh, cost = not any(folder.glob(f"*seed{seed}.json")), folder / f".cost-{seed}.json"
         begun, processor = time.perf_counter(), time.process_time()
         paths = pipeline.save(
@@ -217,6 +219,16 @@ class Bench:
         samples = [self.codec.load(path, **pipeline.size) for path in paths]
         x = self.modality.stacked(samples, self.codec, pipeline.size)
         return Samples(x, self.real.labels), json.loads(cost.read_text()) if cost.exists() else None
+
+    def drawn(self, pipeline: Pipeline) -> Samples:
+        """Samples as ``report`` judges them, of the first seed, kept in memory alone."""
+        requests = self._requests(self.protocol.seeds[0])
+        made = dict(pipeline.run(requests, self.protocol.batch_size, show_progress=False))
+        samples = [made[i] for i in range(len(requests))]
+        return Samples(self.modality.stacked(samples, self.codec, pipeline.size), self.real.labels)
+
+    def _requests(self, seed: int) -> list[Request]:
+        return [Request(seed=seed + i, labels=labels) for i, labels in enumerate(self.real.labels)]
 
     def _picture(self, part: Samples, name: str) -> str:
         folder = self.out / "pictures"
@@ -262,7 +274,7 @@ class Bench:
         made, size = [], self.protocol.batch_size
         for start in range(0, len(x), size):
             part, labels = x[start : start + size], self.real.labels[start : start + size]
-            latents = self.codec.encode(Masked(part.to(model.device))).x
+            latents = model.codec.encode(Masked(part.to(model.device))).x
             mask = torch.zeros_like(latents[:, :1], dtype=torch.bool)
             mask[:, :, :keep] = True
             made += model.decoded(model.latents(
