@@ -125,9 +125,11 @@ class Bench:
         codec = self.codec = copy.deepcopy(subject.pipeline.model.codec).cpu()
         self.modality.settings(codec)
         self.embedder = self._embedder(embedder)
-        self.reference = real_samples(
+        reference = real_samples(
             subject, self.modality, subject.train, protocol.references, title="reading training samples"
         )
+        order = torch.randperm(len(reference.x), generator=torch.Generator().manual_seed(0))    # any first n are a draw
+        self.reference = Samples(reference.x[order], [reference.labels[i] for i in order])
         self.real = real_samples(subject, self.modality, subject.held, protocol.n, title="reading held-out samples")
         name = "own" if isinstance(self.embedder, Embedder) else Path(self.embedder.facts["file"]).stem
         self.scorer = Scorer(
@@ -176,6 +178,8 @@ class Bench:
                 rows[f"control: {name}"] = self.scorer.row(
                     self.scorer.measure(x, self.real.labels, truth=self.real.x)
                 )
+            copies = Samples(self.reference.x[: len(self.real.x)], self.reference.labels[: len(self.real.x)])
+            rows["control: training samples"] = self.scorer.row(self.scorer.measure(*copies))
         facts, first = self.facts(pipeline), next(iter(sets.values()))
         report = {
             "protocol": facts, "protocol_sha256": digest(facts),

@@ -11,10 +11,12 @@ from typing import Any
 
 import lightning as L
 
+from ..config import ConfigError
 from ..data.dataset import Dataset
 from ..evaluate import MODALITIES, Bench, Subject, kind_of
 from ..evaluation.bootstrap import Interval
 from ..evaluation.protocol import Protocol
+from ..evaluation.scores import LEAST
 from ..generate import Pipeline
 from .callbacks import Every, Validation
 from .module import TrainingModule
@@ -39,12 +41,8 @@ class Quality(Every):
             raise ValueError(f"quality.monitor is {DISTANCE} or {LOSS}, got {monitor!r}")
         if patience is not None and patience < 1:
             raise ValueError(f"quality.patience is at least 1, or null to go on to the end; got {patience}")
-        if min(n, references) < 8:
-            raise ValueError(f"quality.n and quality.references are 8 at least, got {n} and {references}")
-        if every and len(held) < 8:
-            raise ValueError(f"quality.every={every} needs 8 held-out samples, loader.val holds {len(held)}")
-        if every and kind_of(stored) not in MODALITIES:
-            raise ValueError(f"quality.every={every}: samples of {kind_of(stored)} cannot be judged")
+        if min(n, references) < LEAST:
+            raise ValueError(f"quality.n and quality.references are {LEAST} at least, got {n} and {references}")
         if every and monitor == LOSS and patience and not validation.steps:
             raise ValueError("quality.monitor=val/loss needs validation.every")
         self.run, self.stored, self.train, self.held, self.validation = run, stored, train, held, validation
@@ -52,6 +50,12 @@ class Quality(Every):
         self.n, self.references = n, references
         self.bench: Bench | None = None
         self.best, self.waited = float("inf"), 0
+
+    def on_fit_start(self, trainer: L.Trainer, module: TrainingModule) -> None:
+        if self.steps and len(self.held) < LEAST:
+            raise ConfigError(f"quality.every needs {LEAST} held-out samples, loader.val holds {len(self.held)}")
+        if self.steps and kind_of(self.stored) not in MODALITIES:
+            raise ConfigError(f"quality.every: samples of {kind_of(self.stored)} cannot be judged")
 
     def state_dict(self) -> dict[str, Any]:
         """What a continued run has to know."""

@@ -28,7 +28,7 @@ def samples(kind, n=40):
 def fitted(request):
     x, labels = samples(request.param)
     fields = {"kind": ["a", "b"]}
-    model = fit(x, labels, modality=request.param, fields=fields, settings=SETTINGS[request.param], steps=25, batch=16)
+    model = fit(x, labels, modality=request.param, fields=fields, settings=SETTINGS[request.param], steps=60, batch=16)
     return request.param, model, x, labels
 
 
@@ -36,7 +36,7 @@ def test_it_learns_the_labels_and_is_the_same_each_time(fitted):
     kind, model, x, labels = fitted
     assert scored(model, x, labels)["kind"] > 0.9
     if kind == "points":
-        again = fit(x, labels, modality=kind, fields={"kind": ["a", "b"]}, settings={}, steps=25, batch=16)
+        again = fit(x, labels, modality=kind, fields={"kind": ["a", "b"]}, settings={}, steps=60, batch=16)
         assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
 
 
