@@ -130,7 +130,8 @@ def write_sweep(swept: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], ou
     out.mkdir(parents=True, exist_ok=True)
     floor, table, points = swept[0][1]["rows"]["real"], [], []
     better = swept[0][1]["better"]
-    told = [m for m, sign in better.items() if sign and m in floor and m != "copies" and not m.startswith("W1")]
+    made = [row for _, report in swept for name, row in report["rows"].items() if name != "real"]
+    told = [m for m, sign in better.items() if sign and m in made[0] and m != "copies" and not m.startswith("W1")]
     metrics = told[:HEADLINE]
     for choice, report in swept:
         for name, row in report["rows"].items():
@@ -139,6 +140,7 @@ def write_sweep(swept: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], ou
             model, cost = report["model"], report["model"]["cost"][name]
             table.append({
                 **choice, "row": name, "calls": model["calls"],
+                "CPU seconds a sample": cost["cpu_seconds"] if cost else "not measured",
                 "seconds a sample": cost["seconds"] if cost else "not measured",
                 **{m: row[m] for m in [*told, "nearest", "diversity"] if m in row},
             })

@@ -55,24 +55,25 @@ def curves(
     points: Sequence[tuple[Mapping[str, str], float, Row]], floor: Row, metrics: Sequence[str], path: Path
 ) -> Path:
     """A panel a metric against network calls, a line for each setting besides the number of steps; the floor dashed."""
-    figure, axes = plt.subplots(
-        1, len(metrics), figsize=(4.2 * len(metrics), 3.6), squeeze=False, layout="constrained"
-    )
+    across = min(3, len(metrics))
+    down = -(-len(metrics) // across)
+    figure, axes = plt.subplots(down, across, figsize=(4.2 * across, 3.2 * down), squeeze=False, layout="constrained")
     lines: dict[str, list[tuple[float, Row]]] = {}
     for choice, calls, row in points:
         name = " ".join(v for k, v in choice.items() if k != "sampler.steps") or "model"
         lines.setdefault(name, []).append((calls, row))
-    for axis, metric in zip(axes.flat, metrics, strict=True):
+    for axis, metric in zip(axes.flat, metrics, strict=False):
         for name, line in lines.items():
             line = sorted(((c, r[metric]) for c, r in line if metric in r), key=lambda pair: pair[0])
             x, y = [c for c, _ in line], [v.value for _, v in line]
-            (drawn,) = axis.plot(x, y, "o-", markersize=4, label=name)
-            low, high = [v.low for _, v in line], [v.high for _, v in line]
-            axis.fill_between(x, low, high, alpha=0.15, color=drawn.get_color())
+            spread = [[v.value - v.low for _, v in line], [v.high - v.value for _, v in line]]
+            axis.errorbar(x, y, spread, fmt="o-", markersize=4, linewidth=1.5, elinewidth=0.7, capsize=2, label=name)
         if metric in floor:
             axis.axhline(floor[metric].value, color=COLOURS["real"], linestyle="--", label="real")
         axis.set(xscale="log", xlabel="network calls", title=metric)
         axis.title.set_fontsize(10)
+    for axis in axes.flat[len(metrics) :]:
+        axis.set_axis_off()
     axes.flat[0].legend(fontsize=8)
     return _saved(figure, path)
 

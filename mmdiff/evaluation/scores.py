@@ -31,7 +31,7 @@ LEAST = 8
 COPIED = 0.01
 """Share of real held-out samples that count as copies: those nearest to a training sample."""
 BETTER = {
-    "FD": -1, "KD": -1, "precision": 1, "recall": 1, "coverage": 1, "identity": 1, "copies": -1, "W1": -1, "right": 1,
+    "FD": -1, "KD": -1, "precision": 1, "recall": 1, "coverage": 1, "identity": 1, "copies": -1, "W1": -1,
 }
 """+1 where more is better, -1 where less is; all others should be those of real samples."""
 
@@ -71,7 +71,7 @@ class Scorer:
         """+1, -1, or 0 where a metric should be that of real samples."""
         if metric in self.modality.better:
             return self.modality.better[metric]
-        return BETTER.get(metric, BETTER.get(metric.split("-")[0].split(" ")[0], 0))
+        return 1 if metric.endswith(" right") else BETTER.get(metric, BETTER.get(metric.split("-")[0].split(" ")[0], 0))
 
     def measure(
         self, x: Tensor, labels: Sequence[Mapping[str, Label]], *, truth: Tensor | None = None
