@@ -123,7 +123,6 @@ class Bench:
             held = f"{len(subject.held)} samples were held out for validation (loader.val)"
             raise ConfigError(f"{held}: an evaluation needs {LEAST}")
         codec = self.codec = copy.deepcopy(subject.pipeline.model.codec).cpu()
-        self.modality.settings(codec)
         self.embedder = self._embedder(embedder)
         reference = real_samples(
             subject, self.modality, subject.train, protocol.references, title="reading training samples"

@@ -12,11 +12,9 @@ from ..core.types import Masked
 from .modality import Between, Modality, Rows
 from .spectra import log_spectral_distance, mean_power, spectrum_distance
 
-SEMITONE = 100.0
-
 
 class Audio(Modality):
-    """Waves ``(N, 1, L)`` at ``sample_rate``, the codec's. ``shifts``: frames by which a training sound may start
+    """Waves ``(N, 1, L)`` at the codec's rate. ``shifts``: frames by which a training sound may start
     later and still be copied.
 
     A label ``pitch`` is a MIDI number, and the error to it is measured; others are not.
@@ -28,10 +26,9 @@ class Audio(Modality):
     }
 
     def __init__(self, *, shifts: int = 3):
-        self.shifts, self.sample_rate = shifts, 0
+        self.shifts = shifts
 
     def settings(self, codec: Any) -> dict[str, int]:
-        self.sample_rate = codec.sample_rate
         return {"sample_rate": codec.sample_rate}
 
     def stacked(self, samples: Sequence[Tensor], codec: Any, size: Mapping[str, float]) -> Tensor:
@@ -44,8 +41,8 @@ class Audio(Modality):
         waves = 0.9 * x / x.abs().amax((1, 2), keepdim=True).clamp(min=1e-8)
         return torch.cat([codec.encode(Masked(part)).x for part in waves.split(64)])
 
-    def values(self, x: Tensor) -> dict[str, Tensor]:
-        heard = torch.tensor([pitch(sample, self.sample_rate) for sample in x], dtype=torch.float64)
+    def values(self, x: Tensor, codec: Any) -> dict[str, Tensor]:
+        heard = torch.tensor([pitch(sample, codec.sample_rate) for sample in x], dtype=torch.float64)
         return {
             "pitch, semitones": 12 * torch.log2(heard / 440) + 69,
             "voiced": heard.isfinite().double(),
@@ -53,10 +50,10 @@ class Audio(Modality):
             "clipping": torch.tensor([clipped(sample) for sample in x], dtype=torch.float64),
         }
 
-    def errors(self, x: Tensor, labels: Rows) -> dict[str, Tensor]:
+    def errors(self, x: Tensor, labels: Rows, codec: Any) -> dict[str, Tensor]:
         if not all(isinstance(row.get("pitch"), int | float) for row in labels):
             return {}
-        heard = [abs(cents(pitch(s, self.sample_rate), frequency(row["pitch"])))
+        heard = [abs(cents(pitch(s, codec.sample_rate), frequency(row["pitch"])))
                  for s, row in zip(x, labels, strict=True)]
         return {"pitch error, cents": torch.tensor(heard, dtype=torch.float64)}
 

@@ -46,7 +46,7 @@ class Clouds(Modality):
         counts = torch.from_numpy(occupancy(x.mT.numpy(), resolution=8))
         return (counts / counts.sum(1, keepdim=True)).sqrt()
 
-    def values(self, x: Tensor) -> dict[str, Tensor]:
+    def values(self, x: Tensor, codec: Any) -> dict[str, Tensor]:
         local = local_statistics(x.mT.double().numpy())
         return {name: torch.from_numpy(np.asarray(value)) for name, value in local._asdict().items()}
 

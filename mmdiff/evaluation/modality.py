@@ -45,10 +45,10 @@ class Modality(ABC):
         """Where the nearest training sample is looked for: ``(N, ...)``."""
 
     @abstractmethod
-    def values(self, x: Tensor) -> dict[str, Tensor]:
+    def values(self, x: Tensor, codec: Any) -> dict[str, Tensor]:
         """Statistics ``(N,)``, NaN where there is none."""
 
-    def errors(self, x: Tensor, labels: Rows) -> dict[str, Tensor]:
+    def errors(self, x: Tensor, labels: Rows, codec: Any) -> dict[str, Tensor]:
         """Errors ``(N,)`` against what was asked for, NaN where nothing can be said."""
         return {}
 

@@ -63,7 +63,7 @@ class Scorer:
         self.k, self.draws, self.seed = k, draws, seed
         self.latents = modality.latents(reference, codec)
         self.own = Measured(
-            embedder.judge(reference).features, values=modality.values(reference), between=modality.between(reference),
+            embedder.judge(reference).features, values=modality.values(reference, codec), between=modality.between(reference),
         )
         self.nearest: Tensor | None = None
 
@@ -97,8 +97,8 @@ class Scorer:
         count = min(len(x), len(self.samples))
         return Measured(
             judged.features, shares, judged.probabilities,
-            means | ({} if truth is None else modality.paired(x, truth)), modality.errors(x, labels),
-            modality.values(x), modality.between(x), modality.matrices(x, self.samples[:count]),
+            means | ({} if truth is None else modality.paired(x, truth)), modality.errors(x, labels, self.codec),
+            modality.values(x, self.codec), modality.between(x), modality.matrices(x, self.samples[:count]),
             kernels(judged.features, self.own.features),
             feature_distances(judged.features, self.own.features[:count]),
         )

@@ -35,7 +35,7 @@ class Video(Modality):
     def latents(self, x: Tensor, codec: Any) -> Tensor:
         return x.flatten(1)
 
-    def values(self, x: Tensor) -> dict[str, Tensor]:
+    def values(self, x: Tensor, codec: Any) -> dict[str, Tensor]:
         where = centres(x, background=self.background)
         return {
             "speed, sides a frame": speed(where), "acceleration": acceleration(where), "sharpness": sharpness(x),

@@ -8,6 +8,7 @@ import pytest
 
 from mmdiff.cli import embedder
 from mmdiff.cli import eval as command
+from mmdiff.evaluate import grouped
 from mmdiff.evaluation.protocol import digest
 from mmdiff.training.quality import Quality
 from tests.conftest import TINY, mmdiff
@@ -36,12 +37,22 @@ def report(run):
 def test_a_report_holds_the_floor_the_codec_controls_groups_and_its_protocol(judged):
     told = report(judged)
     assert {"real", "codec", "model", "control: white noise"} <= set(told["rows"])
+    assert told["rows"]["control: training samples"]["copies"]["value"] == 1
+    assert told["seen"]["copies"]["control: training samples"] and not told["seen"]["copies"]["codec"]
     assert told["protocol_sha256"] == digest(told["protocol"])
     assert told["protocol"]["sampler"]["steps"] == 2 and told["protocol"]["n"] == 10
     assert set(told["embedder"]["held out"]) == {"instrument", "pitch, mean error"}
     assert set(told["groups"]["model"]["instrument"]) <= {"plucked", "blown", "struck"}
     assert told["rows"]["model"]["pitch error, cents"]["low"] <= told["rows"]["model"]["pitch error, cents"]["value"]
     assert told["model"]["calls"] == 2 and told["model"]["cost"]["model"]["seconds"] > 0
+
+
+def test_scalars_are_grouped_by_thirds_of_their_range_and_what_is_not_told_by_none():
+    labels = [{"pitch": 0.0}, {"pitch": 2.9}, {"pitch": 3.1}, {"pitch": 9.0}, {"pitch": None}]
+    groups = grouped(labels, "pitch", (0.0, 9.0))
+    assert {name: rows.tolist() for name, rows in groups.items()} == {"0 to 3": [0, 1], "3 to 6": [2], "6 to 9": [3]}
+    classes = grouped([{"c": "b"}, {"c": "a"}, {}, {"c": "b"}], "c", ["a", "b"])
+    assert {name: rows.tolist() for name, rows in classes.items()} == {"a": [1], "b": [0, 3]}
 
 
 def test_the_page_holds_its_pictures_and_fetches_nothing(judged):
