@@ -63,7 +63,8 @@ class Scorer:
         self.k, self.draws, self.seed = k, draws, seed
         self.latents = modality.latents(reference, codec)
         self.own = Measured(
-            embedder.judge(reference).features, values=modality.values(reference, codec), between=modality.between(reference),
+            embedder.judge(reference).features, values=modality.values(reference, codec),
+            between=modality.between(reference),
         )
         self.nearest: Tensor | None = None
 
