@@ -70,8 +70,9 @@ class Samples(NamedTuple):
 
 
 def kind_of(config: Mapping[str, Any]) -> str:
-    """audio, video or points."""
-    return str(config["adapter"]["codec"]["_target_"]).split(".")[2]
+    """audio, video or points; for an adapter of another package that package's name."""
+    target = str(config["adapter"]["codec"]["_target_"])
+    return target.removeprefix("mmdiff.adapters.").split(".")[0]
 
 
 def open_run(run: str | Path, pipeline: Pipeline, *, root: str | None = None) -> Subject:
@@ -83,7 +84,10 @@ def open_run(run: str | Path, pipeline: Pipeline, *, root: str | None = None) ->
     if root is not None:
         config.data.root = root
     _, reader = build_codec(config.adapter)
-    train, held = split(build(config.data, reader=reader), build(config.loader).val)
+    dataset = build(config.data, reader=reader)
+    if dataset.encoded:
+        raise ConfigError(f"{run} learned from a cache of latents, which holds no samples to compare with")
+    train, held = split(dataset, build(config.loader).val)
     return Subject(pipeline, train, held)
 
 

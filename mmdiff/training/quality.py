@@ -56,6 +56,8 @@ class Quality(Every):
             raise ConfigError(f"quality.every needs {LEAST} held-out samples, loader.val holds {len(self.held)}")
         if self.steps and kind_of(self.stored) not in MODALITIES:
             raise ConfigError(f"quality.every: samples of {kind_of(self.stored)} cannot be judged")
+        if self.steps and self.train.encoded:
+            raise ConfigError("quality.every needs samples, and a cache of latents has none: judge with mmdiff eval")
 
     def state_dict(self) -> dict[str, Any]:
         """What a continued run has to know."""
@@ -65,9 +67,9 @@ class Quality(Every):
         self.best, self.waited = state_dict["best"], state_dict["waited"]
 
     def act(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
-        values = {}
+        values, model = {}, module.averaged.eval()                    # of all processes, where weights are sharded
         if trainer.is_global_zero:
-            values = self._judged(Pipeline(module.averaged.eval(), {"config": self.stored, "sha256": None}))
+            values = self._judged(Pipeline(model, {"config": self.stored, "sha256": None}))
             module.model.train()
             for logger in trainer.loggers:
                 logger.log_metrics({f"quality/{name}": value for name, value in values.items()}, step=step)

@@ -98,13 +98,14 @@ def test_a_run_stops_after_as_many_judgements_without_a_new_best_as_patience_say
     trainer = SimpleNamespace(
         is_global_zero=False, should_stop=False, strategy=SimpleNamespace(broadcast=lambda _: {"FD-own": given.pop(0)})
     )
+    module = SimpleNamespace(averaged=SimpleNamespace(eval=lambda: None))
     given, first = list(values), Quality("run", stored, held, held, validation, every=1, patience=2)
     for step in range(2):
-        first.act(trainer, None, step)
+        first.act(trainer, module, step)
     again = Quality("run", stored, held, held, validation, every=1, patience=2)
     again.load_state_dict(first.state_dict())                         # a continued run goes on counting
     while given:
-        again.act(trainer, None, 2)
+        again.act(trainer, module, 2)
     assert trainer.should_stop == stops
 
 
