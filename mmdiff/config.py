@@ -23,6 +23,8 @@ from .model import DiffusionModel
 
 TRAINING_PACKAGES = ("mmdiff", "torch", "lightning", "torchmetrics")
 MODEL_PACKAGES = ("mmdiff", "torch.nn")
+CONFIG_FILE = "config.yaml"
+"""The configuration in a run directory."""
 
 
 class ConfigError(ValueError):

@@ -156,6 +156,11 @@ def others(value: Any) -> list[Any]:
     return [STRINGS.get(value, f"{value}x")]
 
 
+def files() -> list[tuple[str, str]]:
+    more = [("", "eval"), ("", "embedder"), *(("evaluation", name) for name in options("evaluation"))]
+    return cases() + more
+
+
 def cases() -> list[tuple[str, str]]:
     return [("", "")] + [(group, name) for group in GROUPS for name in options(group)]
 
@@ -190,11 +195,28 @@ def changes(config: DictConfig, key: str, before: dict[str, Any]) -> bool:
     return refused == len(candidates)
 
 
+@pytest.mark.parametrize("name", options("evaluation"))
+def test_every_leaf_of_a_protocol_changes_what_is_judged(name):
+    file = Path(__file__).parents[1] / "configs" / "evaluation" / f"{name}.yaml"
+    config = composed("eval", ["run=run", f"evaluation={name}"]).evaluation
+    before = describe(build(config))
+    for key, value in leaves(OmegaConf.load(file)):
+        found = []
+        for other in others(value):
+            changed = OmegaConf.create(OmegaConf.to_container(config))
+            OmegaConf.update(changed, key, other)
+            try:
+                found.append(describe(build(changed)) != before)
+            except ConfigError:
+                found.append(True)
+        assert any(found), f"{file.name}: nothing depends on {key}"
+
+
 def test_the_comparison_sees_no_change_where_there_is_none():
     config = composed("train", ["run=run", "data.n=6"])
     assert everything(config) == everything(config)
 
 
-@pytest.mark.parametrize(("group", "name"), cases(), ids=lambda v: v.replace("/", "-"))
+@pytest.mark.parametrize(("group", "name"), files(), ids=lambda v: v.replace("/", "-"))
 def test_every_leaf_has_a_comment(group, name):
     assert undocumented(group, name or "train") == []

@@ -20,7 +20,10 @@ ALLOWED = {
          "open3d"},
     ),
     "data": ({"data", "core"}, {"numpy", "scipy", "tqdm", "fsspec"}),
-    "evaluation": ({"evaluation", "core", "adapters", "data"}, {"numpy", "scipy", "einops", "matplotlib", "tqdm"}),
+    "evaluation": (
+        {"evaluation", "core", "adapters", "data"},
+        {"numpy", "scipy", "einops", "matplotlib", "tqdm", "safetensors", "onnxruntime"},
+    ),
 }
 
 
@@ -82,12 +85,16 @@ from mmdiff.cli.list import KINDS, options
 from mmdiff.cli.overrides import composed
 assert {site!r} in mmdiff.__file__, mmdiff.__file__
 count = 0
-for group in [*KINDS.values(), 'diffusion/parameterization', 'diffusion/time', 'diffusion/weight', 'optim', 'logger',
+groups = [group for group in KINDS.values() if group != 'evaluation']
+for group in [*groups, 'diffusion/parameterization', 'diffusion/time', 'diffusion/weight', 'optim', 'logger',
               'debug']:
     for name in options(group):
         composed('train', [f'{{group}}={{name}}'])
         count += 1
 composed('sample', ['run=x'])
+for name in options('evaluation'):
+    composed('eval', ['run=x', f'evaluation={name}'])
+composed('embedder', ['run=x'])
 print(count, 'composed')
 """
 

@@ -2,6 +2,7 @@
 
     train    train a model, or continue a run        sample   generate from a run or a model file
     encode   write a cache of latents               plan     try every part of a run, and say what it will take
+    eval     what a model is worth                    embedder train what samples are judged with
     list     what can be chosen                      doctor   what this machine has
     adapter  check one, or begin a new one
 
@@ -11,7 +12,7 @@ Exit codes: 0 done, 1 failed, 2 a mistake in the command or configuration, 130 i
 import sys
 from importlib import import_module
 
-COMMANDS = ("train", "sample", "encode", "plan", "list", "doctor", "adapter")
+COMMANDS = ("train", "sample", "eval", "embedder", "encode", "plan", "list", "doctor", "adapter")
 
 
 def main(arguments: list[str] | None = None) -> None:

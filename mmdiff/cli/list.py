@@ -7,6 +7,7 @@ from ..data.labels import suggest
 KINDS = {
     "adapters": "adapter", "data": "data", "diffusion": "diffusion", "schedules": "diffusion/schedule",
     "samplers": "sampler", "guidance": "guidance", "trainers": "trainer", "experiments": "experiment",
+    "evaluations": "evaluation",
 }
 
 

@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
 
     share = share_of(config.shard)
     pipeline = load(config.run, device=config.device or _device())
-    settings = {name: _setting(pipeline.settings[name], config, changes, name) for name in ("sampler", "guidance")}
+    settings = {name: setting(pipeline.settings[name], config, changes, name) for name in ("sampler", "guidance")}
     pipeline = Pipeline(pipeline.model, pipeline.header, **settings)
     told = {name: OmegaConf.to_container(changes.get(name, OmegaConf.create())) for name in ("cond", "size")}
     requests = _requests(config, **told, words={*SIZES, *pipeline.size})
@@ -72,7 +72,7 @@ def _device() -> str | None:
     return f"cuda:{os.environ['LOCAL_RANK']}" if "LOCAL_RANK" in os.environ and torch.cuda.is_available() else None
 
 
-def _setting(stored: dict[str, Any], config: DictConfig, changes: DictConfig, name: str) -> dict[str, Any]:
+def setting(stored: dict[str, Any], config: DictConfig, changes: DictConfig, name: str) -> dict[str, Any]:
     """The stored node, or the chosen option, with single values changed."""
     node = stored if config.get(name) is None else OmegaConf.to_container(config[name])
     for key in changes.get(name, {}):

@@ -11,10 +11,12 @@ Precision and recall: Kynkäänniemi et al. 2019, eq. 1 and 2; one outlier widen
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .features import comparable
+from .sets import Distances
 
 
 class Coverage(NamedTuple):
@@ -31,17 +33,29 @@ def coverage(samples: Tensor, references: Tensor, *, k: int = 5) -> Coverage:
 
     All four depend on N, M and k: compare at one of each only.
     """
-    samples, references = comparable(samples, references)
-    if not 1 <= k < min(len(samples), len(references)):
-        raise ValueError(f"k = {k} needs sets of more than k, got {len(samples)} and {len(references)}: lower k")
-    distance = torch.cdist(samples, references, compute_mode="donot_use_mm_for_euclid_dist")
-    in_reference = distance <= _radius(references, k)                 # (N, M)
-    in_sample = distance <= _radius(samples, k)[:, None]
+    return coverage_of(feature_distances(samples, references), k=k)
+
+
+def feature_distances(samples: Tensor, references: Tensor) -> Distances:
+    """L2 distances of features ``(N, D)`` and ``(M, D)``."""
+    a, b = comparable(samples, references)
+    pairs = ((a, b), (a, a), (b, b))
+    matrices = [torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").numpy() for x, y in pairs]
+    return Distances(*matrices)
+
+
+def coverage_of(d: Distances, *, k: int = 5) -> Coverage:
+    """As ``coverage``, of distances that are known."""
+    n, m = d.between.shape
+    if not 1 <= k < min(n, m):
+        raise ValueError(f"k = {k} needs sets of more than k, got {n} and {m}: lower k")
+    in_reference = d.between <= _radius(d.references, k)              # (N, M)
+    in_sample = d.between <= _radius(d.samples, k)[:, None]
     return Coverage(
-        precision=in_reference.any(1).double().mean().item(),
-        recall=in_sample.any(0).double().mean().item(),
-        density=in_reference.sum().item() / (k * len(samples)),
-        coverage=in_reference.any(0).double().mean().item(),
+        precision=float(in_reference.any(1).mean()),
+        recall=float(in_sample.any(0).mean()),
+        density=float(in_reference.sum() / (k * n)),
+        coverage=float(in_reference.any(0).mean()),
     )
 
 
@@ -53,7 +67,8 @@ def expected_coverage(samples: int, references: int, *, k: int = 5) -> float:
     return 1 - missed
 
 
-def _radius(x: Tensor, k: int) -> Tensor:
+def _radius(distance: np.ndarray, k: int) -> np.ndarray:
     """Distance ``(N,)`` from each to its ``k``-th nearest other; copies of it count as others."""
-    distance = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(0)
-    return distance.kthvalue(k + 1, 1).values
+    own = distance.copy()
+    np.fill_diagonal(own, 0)
+    return np.partition(own, k, 1)[:, k]

@@ -26,19 +26,26 @@ def _perceptron(*widths: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class PointNet(nn.Module):
-    """Clouds ``(B, 3, N)`` of one normaliser, any N -> logits ``(B, classes)``."""
+class PointFeatures(nn.Module):
+    """Clouds ``(B, 3, N)`` of one normaliser, any N -> ``(B, FEATURES)``."""
 
-    def __init__(self, classes: int):
+    def __init__(self):
         super().__init__()
         self.points = _perceptron(3, *WIDTHS)
         self.shape = _perceptron(WIDTHS[-1], FEATURES)
-        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(FEATURES, classes))
 
     def features(self, clouds: Tensor) -> Tensor:
-        """``(B, 3, N)`` -> ``(B, FEATURES)``, what the last layer sees."""
+        """``(B, 3, N)`` -> ``(B, FEATURES)``, what a last layer sees."""
         points = self.points(rearrange(clouds, "b c n -> (b n) c"))
         return self.shape(reduce(points, "(b n) c -> b c", "max", b=len(clouds)))
+
+
+class PointNet(PointFeatures):
+    """Clouds ``(B, 3, N)`` -> logits ``(B, classes)``."""
+
+    def __init__(self, classes: int):
+        super().__init__()
+        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(FEATURES, classes))
 
     def forward(self, clouds: Tensor) -> Tensor:
         return self.head(self.features(clouds))

@@ -92,10 +92,10 @@ def _entropy(p: np.ndarray) -> float:
 
 
 def halves_interval(
-    statistic: Callable[[np.ndarray, np.ndarray], float], n: int, m: int, *, most: float = np.inf, draws: int = 200,
-    confidence: float = 0.95, seed: int = 0,
+    statistic: Callable[[np.ndarray, np.ndarray], float], n: int, m: int, *, least: float = 0.0, most: float = np.inf,
+    draws: int = 200, confidence: float = 0.95, seed: int = 0,
 ) -> Interval:
-    """The value on all, and an interval of the width that ``statistic`` has on halves, kept within 0 to ``most``.
+    """The value on all, and an interval of the width that ``statistic`` has on halves, kept in ``least`` to ``most``.
 
     ``statistic`` takes the positions of samples (of n) and references (of m). Raises ``ValueError`` for fewer than 4.
     """
@@ -106,7 +106,7 @@ def halves_interval(
     tail = (1 - confidence) / 2
     low, high = np.quantile(values, [tail, 1 - tail]) - np.mean(values)
     value = statistic(np.arange(n), np.arange(m))
-    return Interval(float(value), max(0.0, float(value + low)), min(most, float(value + high)))
+    return Interval(float(value), max(least, float(value + low)), min(most, float(value + high)))
 
 
 def distance_scores(d: Distances, *, draws: int = 200, seed: int = 0) -> dict[str, Interval]:

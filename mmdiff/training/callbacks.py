@@ -59,6 +59,7 @@ class Validation(Every):
     def __init__(self, steps: int, dataset: Dataset, loading: Loading, *, quantiles: int = 8):
         super().__init__(steps)
         self.dataset, self.loading, self.quantiles = dataset, loading, quantiles
+        self.value: float | None = None
 
     def act(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
         total = torch.zeros(self.quantiles + 1, dtype=torch.float64, device=module.device)
@@ -77,8 +78,9 @@ class Validation(Every):
         total = trainer.strategy.reduce(total, reduce_op="sum")
         bins = (total[:-1] / total[-1]).tolist()
         values = {f"val/loss_q{i}": value for i, value in enumerate(bins)}
+        self.value = sum(bins) / len(bins)
         for logger in trainer.loggers:
-            logger.log_metrics({"val/loss": sum(bins) / len(bins), **values}, step=step)
+            logger.log_metrics({"val/loss": self.value, **values}, step=step)
 
 
 class Previews(Every):
@@ -133,7 +135,7 @@ class Checkpoints(Every):
             shared = torch.tensor(self.signal, device=trainer.strategy.root_device)
             self.signal = int(trainer.strategy.reduce(shared, reduce_op="max"))
         trainer.should_stop = trainer.should_stop or self.signal > 0
-        return super().due(trainer, step) or self.signal > 0 or step == trainer.max_steps
+        return super().due(trainer, step) or trainer.should_stop or step == trainer.max_steps
 
     def act(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
         folder, model = self.run / "checkpoints", module.averaged

@@ -21,7 +21,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from ..checkpoint import model_config
-from ..config import ConfigError, build, build_adapter, build_codec, build_model, load_yaml
+from ..config import CONFIG_FILE, ConfigError, build, build_adapter, build_codec, build_model, load_yaml
 from ..data.dataset import Dataset, Subset, split
 from ..data.loaders import Loading, samples
 from ..encode import require
@@ -33,13 +33,12 @@ from .metrics import MetricsCsv
 from .module import TrainingModule
 from .previews import PreviewMaker
 from .progress import Progress, TrainingLog
+from .quality import Quality
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)       # the run says itself what matters
 warnings.filterwarnings("ignore", module=r"lightning\.pytorch")
 
 say = rank_zero_only(print)
-
-CONFIG_FILE = "config.yaml"
 
 
 class Interrupted(Exception):
@@ -117,10 +116,16 @@ def assemble(config: DictConfig, run: Path) -> Assembly:
     saving = Checkpoints(config.checkpoint.every, run, stored, keep=config.checkpoint.keep)
     shown = val_set if len(val_set) else train_set
     preview = PreviewMaker(stored, shown, n=config.preview.n, seed=config.seed)
+    validation = Validation(config.validation.every if len(val_set) else 0, val_set, loading)
+    try:
+        quality = Quality(run, stored, train_set, val_set, validation, **(config.get("quality") or {}))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"quality: {error}") from error
     callbacks = [
         Progress(config.preview.every if config.preview.n else 0),
         TrainingLog(config.log.every),
-        Validation(config.validation.every if len(val_set) else 0, val_set, loading),
+        validation,
+        quality,
         Previews(config.preview.every if config.preview.n else 0, run / "previews", preview),
         saving,
     ]

@@ -105,3 +105,9 @@ def test_levels_have_their_closed_forms():
     assert spectral_flatness(noise) == pytest.approx(np.exp(-np.euler_gamma), abs=0.01)
     assert silent(torch.tensor([[0.0, 0.5, 0.0, 1.0]])) == 0.5
     assert clipped(torch.tensor([[0.0, 0.5, -1.0, 1.0]])) == 0.5
+
+
+def test_a_lone_click_has_no_pitch():
+    click = torch.zeros(1, 6144)
+    click[0, 1000] = 1
+    assert np.isnan(pitch(click, 8000))

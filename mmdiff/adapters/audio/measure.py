@@ -49,7 +49,7 @@ def _period(x: np.ndarray, sample_rate: int, low: float, high: float) -> tuple[f
     first, last = int(OVERSAMPLING * sample_rate / high), int(OVERSAMPLING * sample_rate / low)
     middle = n[first : last + 1]
     peaks = first + np.flatnonzero((middle[1:-1] >= middle[:-2]) & (middle[1:-1] > middle[2:])) + 1
-    if not len(peaks):
+    if not len(peaks) or n[peaks].max() <= 0:
         return float("nan"), 0.0
     best = peaks[n[peaks] >= 0.9 * n[peaks].max()][0]
     a, b, c = n[best - 1 : best + 2]

@@ -1,0 +1,36 @@
+"""``mmdiff embedder RUN out=FILE [steps=1000 seed=0]``: train what samples are judged with on a run's data.
+
+It sees the training split alone and is written with its accuracy on held-out samples. Name the file in
+``mmdiff eval RUN evaluation.embedder=FILE`` to judge several models with one.
+"""
+
+import json
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from ..config import ConfigError
+from .overrides import composed
+
+
+def main(arguments: list[str]) -> int:
+    """Train and write an embedder."""
+    if "-h" in arguments or "--help" in arguments:
+        print(__doc__)
+        return 0
+    config = composed("embedder", [f"run={a}" if i == 0 and "=" not in a else a for i, a in enumerate(arguments)])
+    for name in ("run", "out"):
+        if OmegaConf.is_missing(config, name):
+            raise ConfigError("say what to learn and where to write it: mmdiff embedder RUN out=FILE.safetensors")
+    if Path(config.out).suffix != ".safetensors":
+        raise ConfigError(f"out={config.out}: an embedder is written as .safetensors")
+
+    from ..evaluate import MODALITIES, open_run, train_embedder
+    from ..generate import load
+
+    subject = open_run(config.run, load(config.run, device="cpu"), root=config.root)
+    model = train_embedder(
+        subject, MODALITIES[subject.kind](), Path(config.out).expanduser(), steps=config.steps, seed=config.seed
+    )
+    print(f"{config.out}: on held-out samples {json.dumps(model.facts['held out'])}")
+    return 0

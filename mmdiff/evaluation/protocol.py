@@ -1,0 +1,56 @@
+"""A protocol: everything that two numbers must share to be compared, as one record with a hash."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .modality import Modality
+
+
+class Protocol:
+    """How a model is judged.
+
+    n           samples of each set, at most the held-out ones
+    references  training samples that sets are compared with, at most
+    seeds       first seed of each repetition; sample i of it has the seed seed + i
+    predict     leading positions (frames) that are given when the rest is predicted; 0 = no prediction
+    """
+
+    def __init__(
+        self, name: str, modality: Modality, *, n: int = 200, references: int = 1000, seeds: Sequence[int] = (0,),
+        batch_size: int = 50, k: int = 5, draws: int = 50, predict: int = 0, embedder: str | None = None,
+        groups: Sequence[str] | None = None,
+    ):
+        if n < 8 or references < 8 or not seeds:
+            raise ValueError(f"need n >= 8, references >= 8 and a seed, got {n}, {references} and {list(seeds)}")
+        if batch_size < 1 or k < 1 or draws < 2 or predict < 0:
+            raise ValueError(
+                "need batch_size >= 1, k >= 1, draws >= 2 and predict >= 0, got "
+                f"{batch_size}, {k}, {draws} and {predict}"
+            )
+        self.name, self.modality, self.n, self.references, self.seeds = name, modality, n, references, list(seeds)
+        self.batch_size, self.k, self.draws, self.predict = batch_size, k, draws, predict
+        self.embedder, self.groups = embedder, None if groups is None else list(groups)
+
+    def facts(self, **settled: Any) -> dict[str, Any]:
+        """All of it as JSON, with what a run settled: sampler, guidance, size, embedder, samples."""
+        own = {
+            name: getattr(self, name)
+            for name in ("name", "n", "references", "seeds", "batch_size", "k", "draws", "predict")
+        }
+        details = {name: value for name, value in vars(self.modality).items() if not name.startswith("_")}
+        return json.loads(json.dumps({**own, "modality": {"name": self.modality.name, **details}, **settled}))
+
+
+def digest(facts: Mapping[str, Any]) -> str:
+    """SHA-256 of a protocol's facts."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def differences(a: Any, b: Any, where: str = "") -> list[str]:
+    """What differs between two records, as ``key: one, other``."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        names = dict.fromkeys([*a, *b])
+        return [d for n in names for d in differences(a.get(n), b.get(n), f"{where}.{n}" if where else str(n))]
+    return [] if a == b else [f"{where}: {a}, {b}"]

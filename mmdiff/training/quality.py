@@ -1,0 +1,93 @@
+"""What a model is worth while it trains, and when to stop: ``quality/*`` in the log, and early stopping.
+
+    stop when the monitored value has not been below its best for ``patience`` evaluations in a row
+
+Samples of the averaged weights are judged as ``mmdiff eval`` judges them, with fewer samples. ``quality/nearest``
+falling below 1 while ``val/loss`` rises is a model that learns its training set by heart.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from ..config import ConfigError
+from ..data.dataset import Dataset
+from ..evaluate import MODALITIES, Bench, Subject, kind_of
+from ..evaluation.bootstrap import Interval
+from ..evaluation.protocol import Protocol
+from ..evaluation.scores import LEAST
+from ..generate import Pipeline
+from .callbacks import Every, Validation
+from .module import TrainingModule
+
+LOSS, DISTANCE = "val/loss", "FD"
+
+
+class Quality(Every):
+    """Judges ``n`` samples every ``every`` steps (0 = never) against ``references`` training samples.
+
+    ``monitor`` is ``FD`` or ``val/loss`` (as validated last); ``patience`` None never stops. An ``embedder`` that is
+    not named is trained when first needed and kept in ``run/quality``.
+    """
+
+    def __init__(
+        self, run: Path, stored: dict[str, Any], train: Dataset, held: Dataset, validation: Validation, *,
+        every: int = 0, n: int = 64, references: int = 256, embedder: str | None = None, monitor: str = DISTANCE,
+        patience: int | None = None,
+    ):
+        super().__init__(every)
+        if monitor not in (LOSS, DISTANCE):
+            raise ValueError(f"quality.monitor is {DISTANCE} or {LOSS}, got {monitor!r}")
+        if patience is not None and patience < 1:
+            raise ValueError(f"quality.patience is at least 1, or null to go on to the end; got {patience}")
+        if min(n, references) < LEAST:
+            raise ValueError(f"quality.n and quality.references are {LEAST} at least, got {n} and {references}")
+        if every and monitor == LOSS and patience and not validation.steps:
+            raise ValueError("quality.monitor=val/loss needs validation.every")
+        self.run, self.stored, self.train, self.held, self.validation = run, stored, train, held, validation
+        self.monitor, self.patience, self.embedder = monitor, patience, embedder
+        self.n, self.references = n, references
+        self.bench: Bench | None = None
+        self.best, self.waited = float("inf"), 0
+
+    def on_fit_start(self, trainer: L.Trainer, module: TrainingModule) -> None:
+        if self.steps and len(self.held) < LEAST:
+            raise ConfigError(f"quality.every needs {LEAST} held-out samples, loader.val holds {len(self.held)}")
+        if self.steps and kind_of(self.stored) not in MODALITIES:
+            raise ConfigError(f"quality.every: samples of {kind_of(self.stored)} cannot be judged")
+        if self.steps and self.train.encoded:
+            raise ConfigError("quality.every needs samples, and a cache of latents has none: judge with mmdiff eval")
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a continued run has to know."""
+        return {"best": self.best, "waited": self.waited}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.waited = state_dict["best"], state_dict["waited"]
+
+    def act(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
+        values, model = {}, module.averaged.eval()                    # of all processes, where weights are sharded
+        if trainer.is_global_zero:
+            values = self._judged(Pipeline(model, {"config": self.stored, "sha256": None}))
+            module.model.train()
+            for logger in trainer.loggers:
+                logger.log_metrics({f"quality/{name}": value for name, value in values.items()}, step=step)
+        values = trainer.strategy.broadcast(values)
+        distance = next(value for name, value in values.items() if name.startswith(DISTANCE))
+        value = distance if self.monitor == DISTANCE else self.validation.value
+        if value is not None:
+            self.best, self.waited = (value, 0) if value < self.best else (self.best, self.waited + 1)
+        if self.patience is not None and self.waited >= self.patience:
+            trainer.should_stop = True
+
+    def _judged(self, pipeline: Pipeline) -> dict[str, float]:
+        if self.bench is None:
+            embedder = None if self.embedder is None else Path(self.embedder)
+            subject = Subject(pipeline, self.train, self.held)
+            modality = MODALITIES[subject.kind]()
+            protocol = Protocol("quality", modality, n=self.n, references=self.references, draws=2)
+            self.bench = Bench(subject, protocol, self.run / "quality", embedder=embedder)
+        made = self.bench.drawn(pipeline)
+        row = self.bench.scorer.row(self.bench.scorer.measure(made.x, made.labels))
+        return {name: value.value for name, value in row.items() if isinstance(value, Interval)}

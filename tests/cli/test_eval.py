@@ -1,0 +1,129 @@
+"""The command on a run: a report in three forms, one protocol a hash, sweeps and comparisons."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import pytest
+
+from mmdiff.cli import embedder
+from mmdiff.cli import eval as command
+from mmdiff.evaluate import grouped
+from mmdiff.evaluation.protocol import digest
+from mmdiff.training.quality import Quality
+from tests.conftest import TINY, mmdiff
+
+QUICK = ["evaluation.n=10", "evaluation.references=20", "evaluation.draws=4", "sampler.steps=2"]
+
+
+@pytest.fixture(scope="module")
+def judged(run, tmp_path_factory):
+    """A tiny run that held 12 samples out and was judged as it trained, with its report."""
+    folder = tmp_path_factory.mktemp("judged")
+    judge = folder / "judge.safetensors"
+    assert embedder.main([str(run), f"out={judge}", "steps=4"]) == 0
+    mmdiff(
+        "train", f"run={folder}", *TINY, "loader.val=0.25", "trainer.max_steps=4", "quality.every=2", "quality.n=8",
+        "quality.references=16", f"quality.embedder={judge}",
+    )
+    assert command.main([str(folder), f"evaluation.embedder={judge}", *QUICK]) == 0
+    return folder
+
+
+def report(run):
+    return json.loads((run / "eval" / "report.json").read_text())
+
+
+def test_a_report_holds_the_floor_the_codec_controls_groups_and_its_protocol(judged):
+    told = report(judged)
+    assert {"real", "codec", "model", "control: white noise"} <= set(told["rows"])
+    assert told["rows"]["control: training samples"]["copies"]["value"] == 1
+    assert told["seen"]["copies"]["control: training samples"] and not told["seen"]["copies"]["codec"]
+    assert told["protocol_sha256"] == digest(told["protocol"])
+    assert told["protocol"]["sampler"]["steps"] == 2 and told["protocol"]["n"] == 10
+    assert set(told["embedder"]["held out"]) == {"instrument", "pitch, mean error"}
+    assert set(told["groups"]["model"]["instrument"]) <= {"plucked", "blown", "struck"}
+    assert told["rows"]["model"]["pitch error, cents"]["low"] <= told["rows"]["model"]["pitch error, cents"]["value"]
+    assert told["model"]["calls"] == 2 and told["model"]["cost"]["model"]["seconds"] > 0
+
+
+def test_scalars_are_grouped_by_thirds_of_their_range_and_what_is_not_told_by_none():
+    labels = [{"pitch": 0.0}, {"pitch": 2.9}, {"pitch": 3.1}, {"pitch": 9.0}, {"pitch": None}]
+    groups = grouped(labels, "pitch", (0.0, 9.0))
+    assert {name: rows.tolist() for name, rows in groups.items()} == {"0 to 3": [0, 1], "3 to 6": [2], "6 to 9": [3]}
+    classes = grouped([{"c": "b"}, {"c": "a"}, {}, {"c": "b"}], "c", ["a", "b"])
+    assert {name: rows.tolist() for name, rows in classes.items()} == {"a": [1], "b": [0, 3]}
+
+
+def test_the_page_holds_its_pictures_and_fetches_nothing(judged):
+    page = (judged / "eval" / "report.html").read_text()
+    assert page.count('src="data:image/png;base64,') == page.count("<img ") >= 4
+    assert "http" not in page and page.count("<table>") == page.count("</table>") > 5
+    assert "| FD-own |" in (judged / "eval" / "report.md").read_text()
+
+
+def test_compare_takes_reports_of_one_protocol_and_names_the_difference_of_others(judged, tmp_path, capsys):
+    one, other = judged / "eval" / "report.json", tmp_path / "other.json"
+    shutil.copy(one, other)
+    assert command.main(["--compare", str(one), str(other)]) == 0
+    assert "other.json: model" in capsys.readouterr().out
+    changed = report(judged)
+    changed["protocol"]["sampler"]["steps"] = 3
+    other.write_text(json.dumps({**changed, "protocol_sha256": digest(changed["protocol"])}))
+    with pytest.raises(ValueError, match="sampler.steps: 2, 3"):
+        command.main(["--compare", str(one), str(other)])
+
+
+def test_a_sweep_gives_one_table_and_one_plot(judged, tmp_path):
+    rest = [word for word in QUICK if not word.startswith("sampler")]
+    swept = ["-m", "sampler.steps=1,2", "guidance.scale=1,2", f"out={tmp_path}"]
+    command.main([str(judged), *swept, *rest, f"evaluation.embedder={judged}/judge.safetensors"])
+    swept = json.loads((tmp_path / "sweep.json").read_text())
+    models = [row for row in swept["rows"] if row["row"] == "model"]
+    assert [(row["sampler.steps"], row["guidance.scale"]) for row in models] == [
+        ("1", "1"), ("1", "2"), ("2", "1"), ("2", "2"),
+    ]
+    assert len({json.dumps(row["FD-own"]) for row in models}) == 4 and (tmp_path / "sweep.png").stat().st_size > 10_000
+
+
+def test_quality_is_logged_while_training(judged):
+    log = (judged / "metrics.csv").read_text()
+    assert "quality/FD-own" in log and "quality/nearest" in log
+
+
+@pytest.mark.parametrize(("values", "stops"), [([3, 2, 1], False), ([3, 4, 2, 5], False), ([3, 4, 4], True)])
+def test_a_run_stops_after_as_many_judgements_without_a_new_best_as_patience_says(values, stops, monkeypatch):
+    held, stored = range(9), {"adapter": {"codec": {"_target_": "mmdiff.adapters.audio.codec.MelCodec"}}}
+    validation = SimpleNamespace(steps=1, value=None)
+    trainer = SimpleNamespace(
+        is_global_zero=False, should_stop=False, strategy=SimpleNamespace(broadcast=lambda _: {"FD-own": given.pop(0)})
+    )
+    module = SimpleNamespace(averaged=SimpleNamespace(eval=lambda: None))
+    given, first = list(values), Quality("run", stored, held, held, validation, every=1, patience=2)
+    for step in range(2):
+        first.act(trainer, module, step)
+    again = Quality("run", stored, held, held, validation, every=1, patience=2)
+    again.load_state_dict(first.state_dict())                         # a continued run goes on counting
+    while given:
+        again.act(trainer, module, 2)
+    assert trainer.should_stop == stops
+
+
+@pytest.mark.parametrize("wrong", [{"monitor": "loss"}, {"patience": 0}, {"n": 3}])
+def test_impossible_settings_of_quality_are_refused(wrong):
+    stored = {"adapter": {"codec": {"_target_": "mmdiff.adapters.audio.codec.MelCodec"}}}
+    with pytest.raises(ValueError, match=f"quality.{next(iter(wrong))}"):
+        Quality("run", stored, [], [], SimpleNamespace(steps=1), **wrong)
+
+
+@pytest.mark.parametrize(("words", "text"), [
+    (["nowhere"], "no run directory"),
+    (["RUN", "evaluation=video_v1"], "makes audio: judge it with evaluation=audio_v1"),
+    (["RUN", "evaluation.m=3"], "no key 'evaluation.m'"),
+    (["RUN", "-m", "evaluation.n=10,20"], "over sampler and guidance"),
+    (["RUN", "evaluation.n=2"], "n >= 8"), ([], "say what to judge"), (["--compare", "a.json"], "takes two reports"),
+    (["RUN", "evaluation.embedder=no.safetensors"], "there is no embedder"),
+])
+def test_a_mistake_is_told_in_a_line(judged, words, text):
+    with pytest.raises(ValueError, match=text):
+        command.main([str(judged) if w == "RUN" else w for w in words])

@@ -1,0 +1,115 @@
+"""Embedders: learned from labels, the same each time, stored with their score, or a user's own file."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from mmdiff.evaluation.embedder import BODIES, Embedder, load_embedder
+from mmdiff.evaluation.fitting import fit, scored
+
+SETTINGS = {"audio": {"sample_rate": 8000}, "video": {"channels": 1}, "points": {}}
+SHAPES = {"audio": (1, 2000), "video": (1, 4, 16, 16), "points": (3, 64)}
+
+
+def samples(kind, n=40):
+    """Two kinds of samples that are easily told apart, with their labels."""
+    generator = torch.Generator().manual_seed(0)
+    x, true = torch.randn(n, *SHAPES[kind], generator=generator), torch.arange(n) % 2
+    if kind == "audio":
+        x[true == 1] = torch.sin(torch.arange(2000) * 0.4)
+    else:
+        x[true == 1] *= torch.linspace(0.1, 1, x.shape[-1])
+    return x, {"kind": true}
+
+
+@pytest.fixture(scope="module", params=list(BODIES))
+def fitted(request):
+    x, labels = samples(request.param)
+    fields = {"kind": ["a", "b"]}
+    model = fit(x, labels, modality=request.param, fields=fields, settings=SETTINGS[request.param], steps=60, batch=16)
+    return request.param, model, x, labels
+
+
+def test_it_learns_the_labels_and_is_the_same_each_time(fitted):
+    kind, model, x, labels = fitted
+    assert scored(model, x, labels)["kind"] > 0.9
+    if kind == "points":
+        again = fit(x, labels, modality=kind, fields={"kind": ["a", "b"]}, settings={}, steps=60, batch=16)
+        assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+def test_a_stored_one_judges_as_the_one_that_was_trained(fitted, tmp_path):
+    kind, model, x, _ = fitted
+    digest = model.save(tmp_path / "judge.safetensors", {"held out": {"kind": 1.0}})
+    other = load_embedder(tmp_path / "judge.safetensors", modality=kind)
+    a, b = model.judge(x[:7]), other.judge(x[:7], batch=3)
+    torch.testing.assert_close(a.features, b.features)
+    torch.testing.assert_close(a.probabilities["kind"], b.probabilities["kind"])
+    assert (a.frames is None) == (kind != "video") and a.features.shape == (7, 128)
+    assert other.facts["sha256"] == digest and other.facts["held out"] == {"kind": 1.0}
+
+
+def test_scalars_are_learned_in_their_unit():
+    x = torch.randn(64, 3, 32, generator=torch.Generator().manual_seed(0))
+    height = torch.linspace(1, 3, 64)
+    x[:, 1] *= (height / 3)[:, None]
+    labels, fields = {"height": height}, {"height": [1.0, 3.0]}
+    model = fit(x, labels, modality="points", fields=fields, settings={}, steps=60, batch=32)
+    assert scored(model, x, labels)["height, mean error"] < 0.35, "half of the 0.5 of a constant guess and more"
+    assert not model.classes
+
+
+def test_without_labels_features_are_random_and_no_class_is_claimed():
+    model = fit(torch.randn(8, 3, 32), {}, modality="points", fields={}, settings={})
+    assert model.judge(torch.randn(5, 3, 32)).features.shape == (5, 128)
+    assert scored(model, torch.randn(5, 3, 32), {}) == {}
+
+
+def test_a_damaged_or_foreign_file_is_refused(tmp_path):
+    path = tmp_path / "judge.safetensors"
+    Embedder("points", {"kind": ["a", "b"]}).save(path, {})
+    with pytest.raises(ValueError, match="for points, this model makes audio"):
+        load_embedder(path, modality="audio")
+    weights = load_file(path)
+    weights["heads.of_kind.bias"] += 1
+    save_file(weights, path, {"embedder": json.dumps({
+        "modality": "points", "settings": {}, "fields": {"kind": ["a", "b"]}, "sha256": "0",
+    })})
+    with pytest.raises(ValueError, match="damaged"):
+        load_embedder(path, modality="points")
+    save_file(weights, path)
+    with pytest.raises(ValueError, match="not written by mmdiff embedder"):
+        load_embedder(path, modality="points")
+    refused = {"no.safetensors": "there is no embedder", "a.bin": ".onnx, got a.bin", "a.pt": "TorchScript"}
+    for name, match in refused.items():
+        if name != "no.safetensors":
+            (tmp_path / name).write_bytes(b"x")
+        with pytest.raises(ValueError, match=match):
+            load_embedder(tmp_path / name, modality="points")
+
+
+def test_a_torchscript_file_gives_features_and_must_give_them_per_sample(tmp_path):
+    torch.jit.script(torch.nn.Flatten(1)).save(str(tmp_path / "mine.pt"))
+    x = torch.randn(5, 3, 4)
+    judged = load_embedder(tmp_path / "mine.pt", modality="points").judge(x, batch=2)
+    assert torch.equal(judged.features, x.flatten(1)) and judged.probabilities == {}
+    torch.jit.script(torch.nn.Flatten(0)).save(str(tmp_path / "wrong.pt"))
+    with pytest.raises(ValueError, match=r"must give features \(N, D\)"):
+        load_embedder(tmp_path / "wrong.pt", modality="points").judge(x)
+
+
+def test_an_onnx_file_gives_features(tmp_path):
+    pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    helper = onnx.helper
+    graph = helper.make_graph(
+        [helper.make_node("Flatten", ["x"], ["y"], axis=1)], "flat",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 3, 4])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 12])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    onnx.save(model, str(tmp_path / "mine.onnx"))
+    x = torch.randn(5, 3, 4)
+    assert torch.equal(load_embedder(tmp_path / "mine.onnx", modality="points").judge(x).features, x.flatten(1))
