@@ -7,7 +7,6 @@ before the command, to break something there.
 import itertools
 import multiprocessing
 import os
-import signal
 import socket
 import time
 from collections.abc import Callable
@@ -68,8 +67,7 @@ class Job:
     def kill(self) -> None:
         """SIGKILL for all that still run."""
         for process in self.processes:
-            if process.is_alive():
-                os.kill(process.pid, signal.SIGKILL)
+            process.kill()
             process.join()
 
 

@@ -17,7 +17,7 @@ from mmdiff.training.sharded import outline, whole
 
 SMALL = {"dim": 32, "depth": 3, "heads": 2}
 NETWORKS = {
-    "unet": (lambda: UNet1d(4, 0, base=8, multipliers=(1, 2), heads=2), (4, 12), 7),
+    "unet": (lambda: UNet1d(4, 0, base=8, multipliers=(1, 2), heads=2), (4, 12), 5),
     "dit": (lambda: DiT1d(4, 0, **SMALL), (4, 12), 3),
     "video": (lambda: VideoDiT(3, 0, **SMALL, patch=(1, 4, 4)), (3, 2, 8, 8), 3),
     "points": (lambda: PointDiT(3, 0, **SMALL, voxels=4), (3, 20), 3),
