@@ -93,7 +93,7 @@ for group in [*groups, 'diffusion/parameterization', 'diffusion/time', 'diffusio
         count += 1
 composed('sample', ['run=x'])
 for name in options('evaluation'):
-    composed('eval', ['run=x', f'evaluation={name}'])
+    composed('eval', ['run=x', f'evaluation={{name}}'])
 composed('embedder', ['run=x'])
 print(count, 'composed')
 """

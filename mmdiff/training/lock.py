@@ -1,7 +1,8 @@
 """One process trains a run at a time: a second would write over the first's checkpoints.
 
 The lock is the operating system's, on the file ``.lock`` of the run directory: it ends with the process, however that
-ends, so a run that was killed is free at once.
+ends, so a run that was killed is free at once. It is of the kind that belongs to a process (POSIX), not to an open file
+(flock): data workers that outlive their trainer for a moment do not hold it.
 """
 
 import fcntl
@@ -25,8 +26,8 @@ def locked(run: Path) -> Iterator[None]:
     run.mkdir(parents=True, exist_ok=True)
     with (run / ".lock").open("a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):                    # POSIX allows either
             file.seek(0)
             raise ConfigError(
                 f"{run} is being trained by {file.read().strip() or 'another process'}: wait for it, stop it, or name "

@@ -44,7 +44,7 @@ def commands(page):
         if block.language == "bash":
             yield from block.text.replace("\\\n", " ").splitlines()
     prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
-    yield from re.findall(r"`(mmdiff (?:train|plan|sample|encode|list|adapter|doctor)[^`]*)`", prose)
+    yield from re.findall(r"`(mmdiff (?:train|plan|sample|encode|eval|embedder|list|adapter|doctor)[^`]*)`", prose)
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +78,12 @@ def test_every_command_composes(packages, page):
 def check(command, words):
     if command in {"train", "plan", "encode"}:
         composed("encode" if command == "encode" else "train", [word for word in words if "=" in word])
+    elif command == "eval" and "--compare" in words:
+        assert [word.endswith(".json") for word in words if word != "--compare"] in ([True, True], []), words
+    elif command in {"eval", "embedder"}:
+        told = [f"run={word}" if i == 0 else word for i, word in enumerate(w for w in words if not w.startswith("-"))]
+        late = [word for word in told if word.startswith(("sampler.", "guidance."))]
+        composed(command, [word for word in told if word not in late])
     elif command == "sample":
         parsed(words)
     elif command == "list":

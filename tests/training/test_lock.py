@@ -1,9 +1,25 @@
 """A run directory belongs to one process at a time."""
 
+import os
 import signal
+import subprocess
+import sys
 import time
 
+from mmdiff.training.lock import locked
 from tests.conftest import TINY, command, mmdiff
+
+OUTLIVED = """
+import os, pathlib, signal, sys, time
+from mmdiff.training.lock import locked
+
+with locked(pathlib.Path(sys.argv[1])):
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+    print(child, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 def test_a_second_process_is_refused_and_a_killed_one_leaves_the_run_free(tmp_path):
@@ -21,3 +37,15 @@ def test_a_second_process_is_refused_and_a_killed_one_leaves_the_run_free(tmp_pa
         first.wait()
     step = max(int(p.stem.split("-")[1]) for p in (run / "checkpoints").glob("*.ckpt"))
     mmdiff("train", f"run={run}", f"trainer.max_steps={step + 4}")
+
+
+def test_a_child_that_outlives_a_killed_process_does_not_hold_the_run(tmp_path):
+    parent = subprocess.Popen([sys.executable, "-c", OUTLIVED, tmp_path], stdout=subprocess.PIPE, text=True)
+    child = int(parent.stdout.readline())
+    try:
+        assert parent.wait() == -signal.SIGKILL
+        os.kill(child, 0)
+        with locked(tmp_path):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
