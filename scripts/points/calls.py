@@ -1,7 +1,7 @@
 """Compare runs on built-in solids at equal network calls, such as couplings of points and noise.
 
-    mmdiff train experiment=points/demo run=runs/independent adapter.coupling.kind=independent
-    mmdiff train experiment=points/demo run=runs/assignment
+    mmdiff train experiment=points/demo run=runs/independent trainer.max_steps=900 adapter.coupling.kind=independent
+    mmdiff train experiment=points/demo run=runs/assignment trainer.max_steps=900
     python scripts/points/calls.py runs/independent runs/assignment [--calls 2 4 8 20] [--guidance 2.0]
 
 Eight clouds of each kind, with seeds in common; what is measured is in ``mmdiff.evaluation.solids``.
