@@ -10,8 +10,6 @@ Gaussians are fitted in a second to notes made by code, of another seed than tho
 took no part in the fit, make the row that generated notes are compared with.
 """
 
-import argparse
-import json
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
@@ -26,8 +24,9 @@ from ..adapters.audio.measure import cents, clipped, pitch
 from ..adapters.audio.notes import Notes, frequency
 from .bootstrap import bootstrap
 from .classify import share
+from .command import measure
 from .generated import generated
-from .report import Row, markdown, plain
+from .report import Row
 
 PARTS, BANDS = 20, 24
 RANGE = 60.0
@@ -146,19 +145,7 @@ def report(folder: Path) -> dict[str, Row]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: print the table of a folder of generated notes."""
-    parser = argparse.ArgumentParser(prog="python -m mmdiff.evaluation.notes", description=__doc__.split("\n")[0])
-    parser.add_argument("samples", type=Path, help="folder of WAV files with sidecars, as mmdiff sample writes it")
-    parser.add_argument("--out", type=Path, help="also write the rows as JSON")
-    options = parser.parse_args(arguments)
-    try:
-        rows = report(options.samples)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(markdown([{"notes": name, **row} for name, row in rows.items()]))
-    if options.out:
-        options.out.write_text(json.dumps({name: plain(row) for name, row in rows.items()}, indent=1))
-    return 0
+    return measure(report, arguments, name="notes", about=__doc__, files="WAV")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@
 Real clips are measured in the same way, and say what the measuring itself costs.
 """
 
-import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,9 +23,10 @@ from ..adapters.video.reader import read_clip
 from ..adapters.video.shapes import BACKGROUND, COLOURS, RADIUS, SHAPES, Shapes, render
 from .bootstrap import bootstrap
 from .classify import share
+from .command import measure
 from .generated import generated
 from .motion import acceleration, centres, consistency, speed
-from .report import Row, markdown, plain
+from .report import Row
 
 REAL, LEAST = 96, 0.25
 """How many real clips are measured; differences from the background that count."""
@@ -125,19 +124,7 @@ def report(folder: Path) -> dict[str, Row]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: print the table of a folder of generated clips."""
-    parser = argparse.ArgumentParser(prog="python -m mmdiff.evaluation.shapes", description=__doc__.split("\n")[0])
-    parser.add_argument("samples", type=Path, help="folder of MP4 files with sidecars, as mmdiff sample writes it")
-    parser.add_argument("--out", type=Path, help="also write the rows as JSON")
-    options = parser.parse_args(arguments)
-    try:
-        rows = report(options.samples)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(markdown([{"clips": name, **row} for name, row in rows.items()]))
-    if options.out:
-        options.out.write_text(json.dumps({name: plain(row) for name, row in rows.items()}, indent=1))
-    return 0
+    return measure(report, arguments, name="shapes", about=__doc__, files="MP4")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ Other solids made by code are measured in the same way and say what the measurin
 of the generated ones are what a model that learnt nothing would make.
 """
 
-import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,11 +21,12 @@ from ..adapters.points.reader import PointReader
 from ..adapters.points.solids import SOLIDS, Solids
 from .bootstrap import bootstrap
 from .classify import share
+from .command import measure
 from .generated import generated
 from .local import local_statistics
 from .pairwise import chamfer_matrix
 from .points import cube
-from .report import Row, markdown, plain
+from .report import Row
 
 REAL, HELD_OUT = 40 * len(SOLIDS), 10 * len(SOLIDS)
 """Solids made by code to compare with, and to be compared."""
@@ -81,19 +80,7 @@ def report(folder: Path) -> dict[str, Row]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: print the table of a folder of generated clouds."""
-    parser = argparse.ArgumentParser(prog="python -m mmdiff.evaluation.solids", description=__doc__.split("\n")[0])
-    parser.add_argument("samples", type=Path, help="folder of PLY files with sidecars, as mmdiff sample writes it")
-    parser.add_argument("--out", type=Path, help="also write the rows as JSON")
-    options = parser.parse_args(arguments)
-    try:
-        rows = report(options.samples)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(markdown([{"clouds": name, **row} for name, row in rows.items()]))
-    if options.out:
-        options.out.write_text(json.dumps({name: plain(row) for name, row in rows.items()}, indent=1))
-    return 0
+    return measure(report, arguments, name="solids", about=__doc__, files="PLY")
 
 
 if __name__ == "__main__":
