@@ -14,108 +14,31 @@ import copy
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from .checkpoint import write_atomic
-from .config import CONFIG_FILE, ConfigError, build, build_codec, load_yaml
+from .config import ConfigError
 from .core.types import Masked
-from .data.dataset import Dataset, split
-from .data.labels import Label, encode_labels, is_scalar
-from .evaluation.audio import Audio
+from .data.labels import Label, is_scalar
 from .evaluation.bootstrap import bootstrap
 from .evaluation.classify import confusion
-from .evaluation.clouds import Clouds
 from .evaluation.embedder import Embedder, Foreign, load_embedder
 from .evaluation.findings import gaps, sensitivity
-from .evaluation.fitting import fit, scored
-from .evaluation.modality import Modality
 from .evaluation.protocol import Protocol, digest
 from .evaluation.report import Row
 from .evaluation.scores import LEAST, Measured, Scorer
-from .evaluation.video import Video
 from .generate import Pipeline, Request
+from .subject import Samples, Subject, real_samples, train_embedder
 
-MODALITIES: dict[str, Callable[[], Modality]] = {"audio": Audio, "video": Video, "points": Clouds}
 REAL, CODEC, MODEL = "real", "codec", "model"
-FITTED = 4096
-"""Training samples that an embedder is trained on, at most."""
 SHOWN = 8
 """Samples of a row in a picture."""
-
-
-class Subject(NamedTuple):
-    """A run that is judged: the model, and the data it was and was not trained on."""
-
-    pipeline: Pipeline
-    train: Dataset
-    held: Dataset
-
-    @property
-    def kind(self) -> str:
-        """The modality: the package that the codec is of."""
-        return kind_of(self.pipeline.header["config"])
-
-
-class Samples(NamedTuple):
-    """``x`` ``(N, C, *S)`` and what is told of each."""
-
-    x: Tensor
-    labels: list[dict[str, Label]]
-
-
-def kind_of(config: Mapping[str, Any]) -> str:
-    """audio, video or points; for an adapter of another package that package's name."""
-    target = str(config["adapter"]["codec"]["_target_"])
-    return target.removeprefix("mmdiff.adapters.").split(".")[0]
-
-
-def open_run(run: str | Path, pipeline: Pipeline, *, root: str | None = None) -> Subject:
-    """The data of a run directory beside its model; ``root`` replaces ``data.root`` where it has moved."""
-    run = Path(run).expanduser()
-    if not (run / CONFIG_FILE).is_file():
-        raise ConfigError(f"{run} has no {CONFIG_FILE}: a run directory is judged, as its data say what is real")
-    config = load_yaml(run / CONFIG_FILE)
-    if root is not None:
-        config.data.root = root
-    _, reader = build_codec(config.adapter)
-    dataset = build(config.data, reader=reader)
-    if dataset.encoded:
-        raise ConfigError(f"{run} learned from a cache of latents, which holds no samples to compare with")
-    train, held = split(dataset, build(config.loader).val)
-    return Subject(pipeline, train, held)
-
-
-def spread(dataset: Dataset, n: int, *, title: str) -> tuple[list[Tensor], list[dict[str, Label]]]:
-    """``n`` samples, or all, evenly over a data set, with their labels."""
-    count = min(n, len(dataset))
-    read = [dataset.read(i * len(dataset) // count) for i in tqdm(range(count), title, unit="sample", leave=False)]
-    return [sample for sample, _ in read], [labels for _, labels in read]
-
-
-def real_samples(subject: Subject, modality: Modality, dataset: Dataset, n: int, *, title: str) -> Samples:
-    """``n`` samples of a data set, of one size."""
-    samples, labels = spread(dataset, n, title=title)
-    return Samples(modality.stacked(samples, subject.pipeline.model.codec, subject.pipeline.size), labels)
-
-
-def train_embedder(subject: Subject, modality: Modality, path: Path, *, steps: int = 1000, seed: int = 0) -> Embedder:
-    """Train an embedder on the run's training split and write it, with its accuracy on held-out samples."""
-    settings, fields = modality.settings(subject.pipeline.model.codec), subject.pipeline.model.conditioner.fields
-    train = real_samples(subject, modality, subject.train, FITTED, title="reading training samples")
-    held = real_samples(subject, modality, subject.held, 1000, title="reading held-out samples")
-    model = fit(
-        train.x, encode_labels(fields, train.labels), modality=modality.name, fields=fields, settings=settings,
-        steps=steps, seed=seed,
-    )
-    scores = scored(model, held.x, encode_labels(fields, held.labels))
-    model.save(path, {"steps": steps if fields else 0, "seed": seed, "held out": scores, "n": len(train.x)})
-    return model
 
 
 class Bench:

@@ -25,8 +25,8 @@ def main(arguments: list[str]) -> int:
     if Path(config.out).suffix != ".safetensors":
         raise ConfigError(f"out={config.out}: an embedder is written as .safetensors")
 
-    from ..evaluate import MODALITIES, open_run, train_embedder
     from ..generate import load
+    from ..subject import MODALITIES, open_run, train_embedder
 
     subject = open_run(config.run, load(config.run, device="cpu"), root=config.root)
     model = train_embedder(

@@ -34,9 +34,10 @@ def main(arguments: list[str]) -> int:
     combinations = _combinations(words) if "-m" in arguments else [words]
     config, _ = _composed(combinations[0])
 
-    from ..evaluate import Bench, open_run
+    from ..evaluate import Bench
     from ..evaluation.page import write_report, write_sweep
     from ..generate import load
+    from ..subject import open_run
 
     stored = load(config.run, device=config.device)
     protocol = build(config.evaluation)
@@ -68,7 +69,7 @@ def _composed(words: list[str]) -> tuple[DictConfig, DictConfig]:
         run = Path(next(w for w in rest if w.startswith("run=")).partition("=")[2]).expanduser()
         if not (run / CONFIG_FILE).is_file():
             raise ConfigError(f"{run} is no run directory: it has no {CONFIG_FILE}, which says what data are real")
-        from ..evaluate import kind_of
+        from ..subject import kind_of
 
         rest.append(f"evaluation={kind_of(load_yaml(run / CONFIG_FILE))}_v1")
     return composed("eval", rest), OmegaConf.from_dotlist(late)

@@ -13,11 +13,12 @@ import lightning as L
 
 from ..config import ConfigError
 from ..data.dataset import Dataset
-from ..evaluate import MODALITIES, Bench, Subject, kind_of
+from ..evaluate import Bench
 from ..evaluation.bootstrap import Interval
 from ..evaluation.protocol import Protocol
 from ..evaluation.scores import LEAST
 from ..generate import Pipeline
+from ..subject import MODALITIES, Subject, kind_of
 from .callbacks import Every, Validation
 from .module import TrainingModule
 

@@ -14,9 +14,10 @@ from omegaconf import OmegaConf
 
 from mmdiff.cli.overrides import composed
 from mmdiff.config import CONFIG_FILE, build, load_yaml
-from mmdiff.evaluate import Bench, kind_of, open_run
+from mmdiff.evaluate import Bench
 from mmdiff.evaluation.page import write_sweep
 from mmdiff.generate import Pipeline, load
+from mmdiff.subject import kind_of, open_run
 
 
 def main() -> None:
