@@ -1,5 +1,6 @@
 """Time and memory of networks as their input grows, side by side: what the cost benches share."""
 
+import argparse
 import statistics
 import sys
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mmdiff.evaluation.report import Row
+from mmdiff.evaluation.report import Row, markdown
 
 
 def step(net: nn.Module, x: Tensor) -> float:
@@ -54,6 +55,26 @@ def grown(
         rows.append(row | {f"{name}, MiB": memory(nets[name], x) for name in names})
         print(f"{size} {unit} done", file=sys.stderr)
     return rows
+
+
+def bench(
+    description: str, inputs: Mapping[int, tuple[int, ...]], make: Callable[[str], nn.Module], names: Sequence[str], *,
+    unit: str, about: str,
+) -> None:
+    """The command: print the table for ``inputs`` (size to the shape of x), and draw it where ``--out`` asks for it."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="also draw the table")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    tensors = {size: torch.randn(*shape, device=device) for size, shape in inputs.items()}
+    rows = grown(tensors, make, names, rounds=args.rounds, unit=unit)
+    print(f"{device}, {args.threads} thread(s), {about}, float32\n")
+    print(markdown(rows))
+    if args.out:
+        draw(rows, names, args.out, unit=unit)
 
 
 def draw(rows: Sequence[Row], names: Sequence[str], path: Path, *, unit: str) -> None:

@@ -5,13 +5,9 @@
 One step is a forward and a backward pass of one clip. Memory is what the forward pass keeps for the backward pass.
 """
 
-import argparse
-from pathlib import Path
-
 import torch
-from cost import draw, grown
+from cost import bench
 
-from mmdiff.evaluation.report import markdown
 from mmdiff.nn.video_dit import PATTERNS, VideoDiT
 
 GRIDS = {64: (4, 4, 4), 256: (4, 8, 8), 1024: (4, 16, 16), 2048: (8, 16, 16), 4096: (16, 16, 16)}
@@ -26,21 +22,8 @@ def network(pattern: str) -> VideoDiT:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="also draw the table")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    inputs = {tokens: torch.randn(1, CHANNELS, *grid, device=device) for tokens, grid in GRIDS.items()}
-    rows = grown(inputs, network, PATTERNS, rounds=args.rounds, unit="tokens")
-    print(f"{device}, {args.threads} thread(s), dim {DIM}, {DEPTH} blocks, windows of 4 x 4 x 4, one clip, float32\n")
-    print(markdown(rows))
-    if args.out:
-        draw(rows, PATTERNS, args.out, unit="tokens")
-
-
 if __name__ == "__main__":
-    main()
+    bench(
+        __doc__, {tokens: (1, CHANNELS, *grid) for tokens, grid in GRIDS.items()}, network, PATTERNS, unit="tokens",
+        about=f"dim {DIM}, {DEPTH} blocks, windows of 4 x 4 x 4, one clip",
+    )

@@ -102,6 +102,7 @@ def test_python_runs(packages, page, tmp_path, monkeypatch):
     for block in blocks(page):
         if "run" in block.words:
             exec(compile(block.text, page.name, "exec"), namespace)
+    assert namespace.keys() - {"__name__", "__builtins__"}, "nothing was run"
 
 
 def test_the_parts_of_the_extending_page_work_together(packages, tmp_path):

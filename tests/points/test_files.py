@@ -11,17 +11,7 @@ from mmdiff.adapters.points.files import SUFFIXES, load_shape
 from mmdiff.adapters.points.reader import PointReader
 from mmdiff.adapters.points.write import write_points
 from tests.conftest import shared_data
-
-CUBE = trimesh.creation.box((2.0, 2.0, 2.0))
-
-
-def cloud(n=500, seed=0):
-    return np.random.default_rng(seed).standard_normal((n, 3))
-
-
-def ball(n):
-    x = cloud(n)
-    return x / np.linalg.norm(x, axis=1, keepdims=True)
+from tests.points.made import CUBE, ball, cloud
 
 
 def test_every_real_model_gives_its_count_of_points():

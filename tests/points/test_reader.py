@@ -14,17 +14,7 @@ from mmdiff.adapters.points.reader import PointReader
 from mmdiff.adapters.points.sampling import directions, one_sided, sample_surface, visible
 from mmdiff.adapters.points.solids import box
 from tests.conftest import shared_data
-
-CUBE = trimesh.creation.box((2.0, 2.0, 2.0))
-
-
-def cloud(n=500, seed=0):
-    return np.random.default_rng(seed).standard_normal((n, 3))
-
-
-def ball(n):
-    x = cloud(n)
-    return x / np.linalg.norm(x, axis=1, keepdims=True)
+from tests.points.made import CUBE, ball, cloud
 
 
 def test_samples_of_two_triangles_follow_their_areas():

@@ -4,4 +4,6 @@ from mmdiff.testing import AdapterContract
 
 
 class TestSkeleton(AdapterContract):
+    """Each law is a test of its own."""
+
     adapter = "skeleton"
