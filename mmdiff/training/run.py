@@ -86,7 +86,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> Path:
         trainer = build_trainer(config, run, parts, start=checkpoint[1] if checkpoint else 0)
         try:
             trainer.fit(module, ckpt_path=checkpoint[0] if checkpoint else None, weights_only=True)
-        except RuntimeError as error:
+        except (RuntimeError, ConnectionError) as error:
             raise _explained(error, run) from error
     if parts.saving.signal:
         if parts.saving.signal == signal.SIGUSR1 and trainer.is_global_zero:
@@ -150,10 +150,10 @@ def build_trainer(config: DictConfig, run: Path, parts: Assembly, *, start: int 
     )
 
 
-def _explained(error: RuntimeError, run: Path) -> Exception:
+def _explained(error: RuntimeError | ConnectionError, run: Path) -> Exception:
     """The error in the words of the user, where its cause is outside the program."""
     text = " ".join(str(error).split())
-    if text.startswith("DataLoader worker"):
+    if isinstance(error, ConnectionError) or text.startswith("DataLoader worker"):    # it ends in either, by chance
         return ChildProcessError(
             f"{text}: a data worker was killed, often for memory; fewer loader.workers may help. Go on with: mmdiff "
             f"train run={run}"
