@@ -3,9 +3,13 @@
 import csv
 import time
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
+from mmdiff.cli.overrides import composed
+from mmdiff.encode import encode
 from mmdiff.training.checkpoints import latest
 from tests.conftest import TINY
 from tests.training.faults import killed_after, killed_while_saving
@@ -13,6 +17,7 @@ from tests.training.launch import Job
 from tests.training.states import state
 
 STEPS = 14
+NETWORK = [word for word in TINY if word.startswith("adapter.")]
 SETTINGS = [*TINY, "validation.every=7", f"trainer.max_steps={STEPS}"]
 KINDS = {"one": (1, "cpu"), "ddp": (2, "ddp_cpu"), "fsdp": (2, "fsdp_cpu")}
 
@@ -39,13 +44,31 @@ def assert_same(a, b):
     assert (a / "model.safetensors").read_bytes() == (b / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize(("kind", "workers"), [
-    ("ddp", 0), ("fsdp", 2), *(pytest.param(k, w, marks=pytest.mark.slow) for k, w in [
-        ("one", 0), ("one", 2), ("ddp", 2), ("fsdp", 0)]),
+def folder(root):
+    """Overrides for a folder of 48 sounds."""
+    root.mkdir()
+    for i in range(48):
+        soundfile.write(root / f"{i}.wav", np.random.default_rng(i).uniform(-0.5, 0.5, 4000), 16000)
+    return [f"data.root={root}"]
+
+
+def latents(root):
+    """Overrides for the latents of such a folder."""
+    encode(composed("encode", [*NETWORK, *folder(root)]), str(root / "latents"), progress=False)
+    return ["data=latents", f"data.root={root / 'latents'}"]
+
+
+CELLS = [(k, w, d) for k in KINDS for w in (0, 2) for d in (folder, latents)]
+QUICK = {("ddp", 0, folder), ("fsdp", 2, latents)}
+
+
+@pytest.mark.parametrize(("kind", "workers", "data"), [
+    cell if cell in QUICK else pytest.param(*cell, marks=pytest.mark.slow) for cell in CELLS
 ])
-def test_killed_while_saving_and_twice_in_a_row_it_continues_bit_for_bit(tmp_path, kind, workers):
+def test_killed_while_saving_and_twice_in_a_row_it_continues_bit_for_bit(tmp_path, kind, workers, data):
     world, trainer = KINDS[kind]
-    settings = [*SETTINGS, f"trainer={trainer}", f"loader.workers={workers}"]
+    settings = [word for word in SETTINGS if not word.startswith("data.")]
+    settings += [*data(tmp_path / "data"), f"trainer={trainer}", f"loader.workers={workers}"]
 
     def train(run, fault=None, code=0):
         Job("train", f"run={run}", *settings, world=world, fault=fault, output=tmp_path).wait(code)
