@@ -37,8 +37,12 @@ def build(node: Any, *, allowed: tuple[str, ...] = TRAINING_PACKAGES, **derived:
     Raises ``ConfigError`` for a target outside ``allowed``, an unknown argument or a value that a constructor refuses.
     """
     node = OmegaConf.create(node) if isinstance(node, dict) else node
-    for name in targets(node):
-        _class(name, allowed)
+    for part, made in [(part, _class(str(part["_target_"]), allowed)) for part in described(node)]:
+        known = inspect.signature(made).parameters
+        unknown = [key for key in map(str, part) if key not in known and not key.startswith("_")]
+        if unknown and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+            raise ConfigError(f"{made.__name__} has no setting {unknown[0]!r}: {suggest(unknown[0], list(known))} "
+                              "(what another choice brought along is left out by ~ and its whole key)")
     try:
         return hydra.utils.instantiate(node, _convert_="all", **derived)
     except InstantiationException as error:
@@ -47,17 +51,17 @@ def build(node: Any, *, allowed: tuple[str, ...] = TRAINING_PACKAGES, **derived:
         raise ConfigError(f"{where}: {cause}") from cause
 
 
-def targets(node: Any) -> Iterator[str]:
-    """All ``_target_`` values in a config."""
+def described(node: Any) -> Iterator[Any]:
+    """All parts of a config that have a ``_target_``."""
     if isinstance(node, DictConfig | dict):
         if "_target_" in node:
-            yield str(node["_target_"])
+            yield node
         for key in node:
             if not (isinstance(node, DictConfig) and OmegaConf.is_missing(node, key)):
-                yield from targets(node[key])
+                yield from described(node[key])
     elif isinstance(node, ListConfig | list):
         for item in node:
-            yield from targets(item)
+            yield from described(item)
 
 
 def signature(name: str, allowed: tuple[str, ...] = TRAINING_PACKAGES) -> dict[str, inspect.Parameter]:

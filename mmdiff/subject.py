@@ -22,8 +22,8 @@ from .evaluation.video import Video
 from .generate import Pipeline
 
 MODALITIES: dict[str, Callable[[], Modality]] = {"audio": Audio, "video": Video, "points": Clouds}
-FITTED = 4096
-"""Training samples that an embedder is trained on, at most."""
+FITTED, FITTED_BYTES = 16384, 2**31
+"""Training samples that an embedder is trained on, at most, and what they may take in memory, about."""
 
 
 class Subject(NamedTuple):
@@ -84,7 +84,8 @@ def real_samples(subject: Subject, modality: Modality, dataset: Dataset, n: int,
 def train_embedder(subject: Subject, modality: Modality, path: Path, *, steps: int = 1000, seed: int = 0) -> Embedder:
     """Train an embedder on the run's training split and write it, with its accuracy on held-out samples."""
     settings, fields = modality.settings(subject.pipeline.model.codec), subject.pipeline.model.conditioner.fields
-    train = real_samples(subject, modality, subject.train, FITTED, title="reading training samples")
+    count = min(FITTED, max(1, FITTED_BYTES // (4 * subject.train.read(0)[0].numel())))
+    train = real_samples(subject, modality, subject.train, count, title="reading training samples")
     held = real_samples(subject, modality, subject.held, 1000, title="reading held-out samples")
     model = fit(
         train.x, encode_labels(fields, train.labels), modality=modality.name, fields=fields, settings=settings,

@@ -1,6 +1,6 @@
 import pytest
 
-from mmdiff.config import MODEL_PACKAGES, ConfigError, build, targets
+from mmdiff.config import MODEL_PACKAGES, ConfigError, build, described
 
 
 @pytest.mark.parametrize("target", [
@@ -16,7 +16,7 @@ def test_a_foreign_target_is_refused_wherever_it_hides():
     node = {"_target_": "mmdiff.core.times.Stratified", "times": [{"deep": {"_target_": "os.system"}}]}
     with pytest.raises(ConfigError, match=r"os\.system"):
         build(node)
-    assert list(targets(node)) == ["mmdiff.core.times.Stratified", "os.system"]
+    assert [str(part["_target_"]) for part in described(node)] == ["mmdiff.core.times.Stratified", "os.system"]
 
 
 def test_a_model_file_may_build_less_than_a_run():
@@ -36,9 +36,11 @@ def test_a_refused_value_is_told_in_the_words_of_the_constructor():
         build({"_target_": "mmdiff.core.weightings.MinSNR", "gamma": -1})
 
 
-def test_an_unknown_argument_is_an_error():
-    with pytest.raises(ConfigError, match="MinSNR: .*gama"):
+def test_an_unknown_argument_is_an_error_that_names_the_nearest():
+    with pytest.raises(ConfigError, match=r"MinSNR has no setting 'gama': did you mean 'gamma'\?"):
         build({"_target_": "mmdiff.core.weightings.MinSNR", "gama": 1})
+    with pytest.raises(ConfigError, match="Uniform has no setting 'std': known: none .*left out by ~"):
+        build({"time": {"_target_": "mmdiff.core.times.Uniform", "std": 1}})
 
 
 def test_a_config_builds_what_it_says():

@@ -247,7 +247,7 @@ class AdapterContract:
 
     def test_two_processes_train_as_one(self, trial: Trial):
         """Two processes share a step's samples, noise and times: its loss is that of one process."""
-        expected = float(trial.model.loss(trial.batch(), trial.config.seed, batch_size=4).mean())
+        expected = float(trial.model.loss(trial.batch(), trial.config.seed, batch_size=4).detach().mean())
         run = trial.folder / "two"
         arguments = [a for a in trial.arguments if not a.startswith("trainer=")]
         command = [sys.executable, "-m", "mmdiff", "train", f"run={run}", *arguments, "trainer=ddp_cpu"]

@@ -1,6 +1,6 @@
 """Quality against network calls: the model's own sampler at several numbers of calls, and DDPM as the reference.
 
-    python scripts/bench/calls.py RUN [--calls 2 4 8 16 32 50 100] [--ddpm 1000] [--n 100] [--out DIR] [--plot PNG]
+    python scripts/bench/calls.py RUN [--calls 2 4 8 16 32 50 100] [--ddpm 1000] [--n 100] [--guidance 2] [--plot PNG]
 
 Samples that were made before are kept, and so is the embedder: RUN/eval holds both.
 """
@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, nargs="+", default=[2, 4, 8, 16, 32, 50, 100])
     parser.add_argument("--ddpm", type=int, nargs="*", default=[1000], help="time steps of DDPM; none = leave it out")
     parser.add_argument("--n", type=int, default=100)
+    parser.add_argument("--guidance", type=float, help="scale; the run's own unless told")
     parser.add_argument("--references", type=int, default=300)
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--plot", type=Path, help="where the plot is copied to")
@@ -41,9 +42,12 @@ def main() -> None:
     ddpm = OmegaConf.to_container(composed("sample", ["run=x", "sampler=ddpm"]).sampler)
     wanted = [("auto", {**stored.settings["sampler"], "steps": steps}) for steps in args.calls]
     wanted += [("ddpm", {**ddpm, "steps": steps}) for steps in args.ddpm]
+    guidance = stored.settings["guidance"]
+    if args.guidance is not None:
+        guidance = {**guidance, "scale": args.guidance}
     swept = []
     for name, sampler in wanted:
-        pipeline = Pipeline(stored.model, stored.header, sampler=sampler, guidance=stored.settings["guidance"])
+        pipeline = Pipeline(stored.model, stored.header, sampler=sampler, guidance=guidance)
         choice = {"sampler": name, "sampler.steps": str(sampler["steps"])}
         swept.append((choice, bench.report(pipeline, controls=False)))
         print(write_sweep(swept, out).splitlines()[-2], flush=True)
