@@ -25,7 +25,7 @@ from tqdm import tqdm
 from .checkpoint import write_atomic
 from .config import ConfigError
 from .core.types import Masked
-from .data.labels import Label, is_scalar
+from .data.labels import Label, is_scalar, suggest
 from .evaluation.bootstrap import bootstrap
 from .evaluation.classify import confusion
 from .evaluation.embedder import Embedder, Foreign, load_embedder
@@ -37,8 +37,10 @@ from .generate import Pipeline, Request
 from .subject import Samples, Subject, real_samples, train_embedder
 
 REAL, CODEC, MODEL = "real", "codec", "model"
-SHOWN = 8
-"""Samples of a row in a picture."""
+GROUPS = 50
+"""Values that a column may have to be grouped by."""
+SHOWN = 6
+"""Real samples, and as many generated ones with their labels, in a picture."""
 
 
 class Bench:
@@ -55,7 +57,7 @@ class Bench:
             subject, self.modality, subject.train, protocol.references, title="reading training samples"
         )
         order = torch.randperm(len(reference.x), generator=torch.Generator().manual_seed(0))    # any first n are a draw
-        self.reference = Samples(reference.x[order], [reference.labels[i] for i in order])
+        self.reference = reference.picked(order.tolist())
         self.real = real_samples(subject, self.modality, subject.held, protocol.n, title="reading held-out samples")
         name = "own" if isinstance(self.embedder, Embedder) else Path(self.embedder.facts["file"]).stem
         self.scorer = Scorer(
@@ -85,7 +87,7 @@ class Bench:
     def report(self, pipeline: Pipeline, *, controls: bool = True) -> dict[str, Any]:
         """All rows, findings and pictures; without ``controls`` real samples and the model alone, as in a sweep."""
         rows: dict[str, Row] = {REAL: self.floor_row}
-        pictures = {REAL: self._picture(self.real, REAL)} if controls else {}
+        pictures = {}
         sets: dict[str, Measured] = {}
         if controls:
             decoded = self._round_trip(self.real.x)
@@ -97,15 +99,15 @@ class Bench:
             sets[name] = self.scorer.measure(made.x, made.labels)
             rows[name] = self.scorer.row(sets[name])
             if controls:
-                pictures[name] = self._picture(made, name.replace(", ", "-").replace(" ", "-"))
+                pictures[name] = self._picture(made, name)
         if controls:
             faults = self.modality.faults(self.real.x, torch.Generator().manual_seed(0))
             for name, x in tqdm(faults.items(), "controls", unit="row", leave=False):
                 rows[f"control: {name}"] = self.scorer.row(
                     self.scorer.measure(x, self.real.labels, truth=self.real.x)
                 )
-            copies = Samples(self.reference.x[: len(self.real.x)], self.reference.labels[: len(self.real.x)])
-            rows["control: training samples"] = self.scorer.row(self.scorer.measure(*copies))
+            copies = self.reference.picked(range(min(len(self.real.x), len(self.reference.x))))
+            rows["control: training samples"] = self.scorer.row(self.scorer.measure(copies.x, copies.labels))
         facts, first = self.facts(pipeline), next(iter(sets.values()))
         report = {
             "protocol": facts, "protocol_sha256": digest(facts),
@@ -148,24 +150,25 @@ class Bench:
             write_atomic(cost, json.dumps({name: value / len(paths) for name, value in spent.items()}).encode())
         samples = [self.codec.load(path, **pipeline.size) for path in paths]
         x = self.modality.stacked(samples, self.codec, pipeline.size)
-        return Samples(x, self.real.labels), json.loads(cost.read_text()) if cost.exists() else None
+        return self.real._replace(x=x), json.loads(cost.read_text()) if cost.exists() else None
 
     def drawn(self, pipeline: Pipeline) -> Samples:
         """Samples as ``report`` judges them, of the first seed, kept in memory alone."""
         requests = self._requests(self.protocol.seeds[0])
         made = dict(pipeline.run(requests, self.protocol.batch_size, show_progress=False))
         samples = [made[i] for i in range(len(requests))]
-        return Samples(self.modality.stacked(samples, self.codec, pipeline.size), self.real.labels)
+        return self.real._replace(x=self.modality.stacked(samples, self.codec, pipeline.size))
 
     def _requests(self, seed: int) -> list[Request]:
         return [Request(seed=seed + i, labels=labels) for i, labels in enumerate(self.real.labels)]
 
-    def _picture(self, part: Samples, name: str) -> str:
-        folder = self.out / "pictures"
-        folder.mkdir(parents=True, exist_ok=True)
-        chosen = [i * len(part.x) // SHOWN for i in range(SHOWN)]
-        titles = [Request(labels=part.labels[i]).title for i in chosen]
-        return str(self.codec.preview([part.x[i] for i in chosen], titles, folder / f"{name}.png"))
+    def _picture(self, made: Samples, name: str) -> str:
+        path = self.out / "pictures" / f"{name.replace(', ', '-').replace(' ', '-')}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        chosen = [i * len(made.x) // SHOWN for i in range(SHOWN)]
+        shown = [(kind, part, i) for kind, part in ((REAL, self.real), (name, made)) for i in chosen]
+        titles = [f"{kind}: {Request(labels=part.labels[i]).title}" for kind, part, i in shown]
+        return str(self.codec.preview([part.x[i] for _, part, i in shown], titles, path))
 
     def _confusion(self, m: Measured) -> dict[str, Any]:
         tables = {}
@@ -183,10 +186,8 @@ class Bench:
         names = self.protocol.groups if self.protocol.groups is not None else list(fields)
         rows: dict[str, dict[str, dict[str, Row]]] = {MODEL: {}, REAL: {}}
         for name in names:
-            if name not in fields:
-                told = ", ".join(fields) or "nothing"
-                raise ConfigError(f"evaluation.groups names {name!r}; the model is told {told}")
-            mine, theirs = (grouped(part.labels, name, fields[name]) for part in (self.real, self.reference))
+            field = fields.get(name) or self._values(name)
+            mine, theirs = (grouped(part.columns, name, field) for part in (self.real, self.reference))
             for kind, measured in ((MODEL, m), (REAL, self.floor)):
                 rows[kind][name] = {
                     value: self.scorer.row(measured, members, theirs.get(value, torch.tensor([], dtype=torch.long)))
@@ -195,6 +196,16 @@ class Bench:
         return {
             "groups": rows, "gaps": gaps(rows[MODEL], rows[REAL], self.scorer.better) if names else [],
         }
+
+    def _values(self, name: str) -> list[str]:
+        """The values of a column that the model is not told."""
+        known = list(dict.fromkeys(key for row in self.real.columns for key in row))
+        if name not in known:
+            raise ConfigError(f"evaluation.groups: the data have no column {name!r}; {suggest(name, known)}")
+        values = sorted({str(row[name]) for row in self.real.columns if row.get(name) is not None})
+        if len(values) > GROUPS:
+            raise ConfigError(f"evaluation.groups: {name} has {len(values)} values, at most {GROUPS} make groups")
+        return values
 
     def _prediction(self, pipeline: Pipeline) -> dict[str, Row]:
         """The rest of held-out samples from their first positions, and the last given position held as the control."""

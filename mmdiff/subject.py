@@ -3,7 +3,7 @@
 How the model is judged is in ``mmdiff.evaluate``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,10 +40,15 @@ class Subject(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """``x`` ``(N, C, *S)`` and what is told of each."""
+    """``x`` ``(N, C, *S)``, the labels of each, and the values of all columns of the data, no label though they be."""
 
     x: Tensor
     labels: list[dict[str, Label]]
+    columns: list[dict[str, Label]]
+
+    def picked(self, rows: Sequence[int]) -> "Samples":
+        """Some of them."""
+        return Samples(self.x[list(rows)], *([part[i] for i in rows] for part in (self.labels, self.columns)))
 
 
 def kind_of(config: Mapping[str, Any]) -> str:
@@ -68,17 +73,14 @@ def open_run(run: str | Path, pipeline: Pipeline, *, root: str | None = None) ->
     return Subject(pipeline, train, held)
 
 
-def spread(dataset: Dataset, n: int, *, title: str) -> tuple[list[Tensor], list[dict[str, Label]]]:
-    """``n`` samples, or all, evenly over a data set, with their labels."""
-    count = min(n, len(dataset))
-    read = [dataset.read(i * len(dataset) // count) for i in tqdm(range(count), title, unit="sample", leave=False)]
-    return [sample for sample, _ in read], [labels for _, labels in read]
-
-
 def real_samples(subject: Subject, modality: Modality, dataset: Dataset, n: int, *, title: str) -> Samples:
-    """``n`` samples of a data set, of one size."""
-    samples, labels = spread(dataset, n, title=title)
-    return Samples(modality.stacked(samples, subject.pipeline.model.codec, subject.pipeline.size), labels)
+    """``n`` samples, or all, evenly over a data set, of one size."""
+    count = min(n, len(dataset))
+    chosen = [i * len(dataset) // count for i in range(count)]
+    samples, labels = zip(*(dataset.read(i) for i in tqdm(chosen, title, unit="sample", leave=False)), strict=True)
+    columns = [{**dataset.column(i), **told} for i, told in zip(chosen, labels, strict=True)]
+    x = modality.stacked(list(samples), subject.pipeline.model.codec, subject.pipeline.size)
+    return Samples(x, list(labels), columns)
 
 
 def train_embedder(subject: Subject, modality: Modality, path: Path, *, steps: int = 1000, seed: int = 0) -> Embedder:

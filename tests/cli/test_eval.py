@@ -4,7 +4,9 @@ import json
 import shutil
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import soundfile
 
 from mmdiff.cli import embedder
 from mmdiff.cli import eval as command
@@ -55,9 +57,27 @@ def test_scalars_are_grouped_by_thirds_of_their_range_and_what_is_not_told_by_no
     assert {name: rows.tolist() for name, rows in classes.items()} == {"a": [1], "b": [0, 3]}
 
 
+def test_a_report_is_broken_down_by_a_column_that_the_model_is_not_told(judged, tmp_path):
+    root = tmp_path / "sounds"
+    root.mkdir()
+    for i in range(40):
+        tone = np.sin(np.arange(4000) * (0.1 + 0.1 * (i % 2))) * 0.5
+        soundfile.write(root / f"{('low', 'high')[i % 2]}_{('ann', 'bob')[i // 2 % 2]}_{i}.wav", tone, 16000)
+    words = [w for w in TINY if not w.startswith("data.")]
+    mmdiff("train", f"run={tmp_path / 'run'}", *words, f"data.root={root}", "loader.val=0.3", "trainer.max_steps=1",
+           r"data.pattern='(?P<note>[a-z]+)_(?P<who>[a-z]+)_\d+'", "data.labels=[note]")
+    words = [str(tmp_path / "run"), *QUICK]
+    assert command.main([*words, f"evaluation.embedder={judged}/judge.safetensors", "evaluation.groups=[who]"]) == 0
+    groups = report(tmp_path / "run")["groups"]
+    assert set(groups["model"]) == {"who"} and set(groups["real"]["who"]) == {"ann", "bob"}
+    assert sum(row["n"] for row in groups["real"]["who"].values()) == 10
+    with pytest.raises(ValueError, match="no column 'whom'; did you mean 'who'"):
+        command.main([*words, f"evaluation.embedder={judged}/judge.safetensors", "evaluation.groups=[whom]"])
+
+
 def test_the_page_holds_its_pictures_and_fetches_nothing(judged):
     page = (judged / "eval" / "report.html").read_text()
-    assert page.count('src="data:image/png;base64,') == page.count("<img ") >= 4
+    assert page.count('src="data:image/png;base64,') == page.count("<img ") == 3
     assert "http" not in page and page.count("<table>") == page.count("</table>") > 5
     assert "| FD-own |" in (judged / "eval" / "report.md").read_text()
 
