@@ -1,6 +1,6 @@
 """What a classifier says of samples whose label is known.
 
-    accuracy   share of samples given the label that was asked for
+    share      of samples given the label that was asked for, its accuracy
     confusion  counts[true, predicted]
     score      exp(E_x KL(p(y | x) || E_x p(y | x))),   from 1 to the number of classes       (Salimans et al. 2016)
 
@@ -27,13 +27,6 @@ def share(right: Tensor, *, confidence: float = 0.95) -> Interval:
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = (z2 * (p * (1 - p) / n + z2 / (4 * n**2))) ** 0.5 / (1 + z2 / n)
     return Interval(p, max(0.0, centre - half), min(1.0, centre + half))
-
-
-def accuracy(predicted: Tensor, true: Tensor) -> Interval:
-    """Share of predictions ``(N,)`` that are right, with Wilson's interval."""
-    if predicted.shape != true.shape:
-        raise ValueError(f"predicted and true are both (N,), got {tuple(predicted.shape)} and {tuple(true.shape)}")
-    return share(predicted == true)
 
 
 def confusion(predicted: Tensor, true: Tensor, *, classes: int) -> Tensor:

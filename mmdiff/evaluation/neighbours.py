@@ -1,12 +1,9 @@
-"""How near samples are to a training set, and to each other.
+"""How near samples are to a training set.
 
     nearest(q) = min_r min_|k| <= shifts | q - r shifted by k |          memorised if far below that of held-out samples
-    spread     = mean | x_i - x_j | over pairs i < j of one group        0 if all samples of a group are one
 
 Shifts run along the last axis, the edge value moving in, so that a copy that starts a little later is still a copy.
 """
-
-from collections.abc import Hashable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -40,17 +37,3 @@ def _with_edges(x: Tensor, shifts: int) -> Tensor:
     """``(M, *S)`` in float64, its last axis longer by ``shifts`` at both ends."""
     rows = x.reshape(len(x), -1, x.shape[-1]).double()
     return nn.functional.pad(rows, (shifts, shifts), mode="replicate")
-
-
-def spread(samples: Tensor, groups: Sequence[Hashable]) -> Tensor:
-    """Mean L2 distance of pairs within each group of ``(N, *S)``, one value a group in order of appearance.
-
-    ``groups`` names the group of each sample, such as (digit, speaker). A group of one sample has no pair and no value.
-    """
-    if len(samples) != len(groups):
-        raise ValueError(f"each sample needs its group: got {len(samples)} samples and {len(groups)} groups")
-    members: dict[Hashable, list[int]] = {}
-    for i, group in enumerate(groups):
-        members.setdefault(group, []).append(i)
-    pairs = [torch.pdist(samples[rows].flatten(1)).mean() for rows in members.values() if len(rows) > 1]
-    return torch.stack(pairs) if pairs else samples.new_zeros(0)

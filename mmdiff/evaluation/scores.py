@@ -23,7 +23,7 @@ from .modality import Between, Modality
 from .motion import consistency, wasserstein
 from .neighbours import nearest_distances
 from .report import Value
-from .sets import Distances, halves_interval, matched_share, matching_distance, nearest_neighbour_accuracy
+from .sets import Distances, around, halves_interval, matched_share, matching_distance, nearest_neighbour_accuracy
 
 RESAMPLES = 500
 LEAST = 8
@@ -162,11 +162,10 @@ class Scorer:
             coverage_of(d.part(rng.permutation(n)[: n // 2], rng.permutation(m)[: m // 2]), k=k)
             for _ in range(self.draws)
         ])
-        low, high = np.quantile(halves, [0.025, 0.975], axis=0) - halves.mean(0)
         most = Coverage(1.0, 1.0, np.inf, 1.0)
         return {
-            name: Interval(value, max(0.0, float(value + a)), min(limit, float(value + b)))
-            for name, value, a, b, limit in zip(Coverage._fields, coverage_of(d, k=k), low, high, most, strict=True)
+            name: around(value, values, most=limit)
+            for name, value, values, limit in zip(Coverage._fields, coverage_of(d, k=k), halves.T, most, strict=True)
         }
 
 

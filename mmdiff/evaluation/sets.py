@@ -13,7 +13,7 @@ varies about its expectation, so the spread of the statistic on halves is its st
 jackknife, Shao & Wu 1989). Only the spread is used, not the level, which depends on n.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -103,10 +103,16 @@ def halves_interval(
         raise ValueError(f"an interval from halves needs 4 samples and 4 references at least, got {n} and {m}")
     rng = np.random.default_rng(seed)
     values = [statistic(rng.permutation(n)[: n // 2], rng.permutation(m)[: m // 2]) for _ in range(draws)]
+    return around(statistic(np.arange(n), np.arange(m)), values, least=least, most=most, confidence=confidence)
+
+
+def around(
+    value: float, halves: Sequence[float], *, least: float = 0.0, most: float = np.inf, confidence: float = 0.95
+) -> Interval:
+    """An interval about ``value`` of the width that its values on halves have, kept in ``least`` to ``most``."""
     tail = (1 - confidence) / 2
-    low, high = np.quantile(values, [tail, 1 - tail]) - np.mean(values)
-    value = statistic(np.arange(n), np.arange(m))
-    return Interval(float(value), max(least, float(value + low)), min(most, float(value + high)))
+    low, high = np.quantile(halves, [tail, 1 - tail]) - np.mean(halves)
+    return Interval(float(value), max(least, float(value + min(low, 0))), min(most, float(value + max(high, 0))))
 
 
 def distance_scores(d: Distances, *, draws: int = 200, seed: int = 0) -> dict[str, Interval]:

@@ -1,9 +1,9 @@
-"""Distances to the training set, and within groups."""
+"""Distances to the training set."""
 
 import pytest
 import torch
 
-from mmdiff.evaluation.neighbours import nearest_distances, spread
+from mmdiff.evaluation.neighbours import nearest_distances
 
 
 def normal(*shape, seed=0):
@@ -46,19 +46,3 @@ def test_nearest_names_what_does_not_match():
         nearest_distances(torch.zeros(2, 3), torch.zeros(2, 4))
     with pytest.raises(ValueError, match="M at least 1"):
         nearest_distances(torch.zeros(2, 3), torch.zeros(0, 3))
-
-
-def test_spread_is_the_mean_over_pairs_of_each_group():
-    samples = torch.tensor([[0.0, 0], [3, 4], [1, 1], [0, 8], [9, 9]])
-    values = spread(samples, ["a", "a", "b", "a", "c"])
-    assert values.tolist() == pytest.approx([(5 + 8 + 5) / 3])
-
-
-def test_spread_of_repeated_samples_is_zero():
-    assert spread(normal(3, 2, 4).repeat(4, 1, 1), [0, 1, 2] * 4).tolist() == [0, 0, 0]
-
-
-def test_spread_has_no_value_without_pairs_and_asks_for_a_group_each():
-    assert spread(torch.zeros(2, 3), ["a", "b"]).shape == (0,)
-    with pytest.raises(ValueError, match="2 samples and 1 groups"):
-        spread(torch.zeros(2, 3), ["a"])

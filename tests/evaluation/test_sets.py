@@ -8,6 +8,7 @@ from scipy.spatial.distance import cdist
 from mmdiff.evaluation.coverage import coverage, expected_coverage
 from mmdiff.evaluation.sets import (
     Distances,
+    around,
     distance_scores,
     halves_interval,
     jensen_shannon,
@@ -142,3 +143,9 @@ def test_precision_is_recall_the_other_way_and_one_outlier_widens_it_but_not_den
 def test_sets_as_small_as_k_are_refused():
     with pytest.raises(ValueError, match="k = 5 needs sets of more than k, got 5 and 9"):
         coverage(features(5, 2), features(9, 2))
+
+
+def test_an_interval_holds_its_value_however_skewed_the_halves_are():
+    assert around(1.0, [1.0] * 99 + [0.5], most=1) == (1, 1, 1)
+    low, high = around(0.4, [0.4] * 99 + [0.9])[1:]
+    assert low <= 0.4 <= high
