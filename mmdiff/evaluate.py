@@ -71,7 +71,7 @@ class Bench:
         if path.parent == self.out and not path.exists():
             print(f"training an embedder on the training split: {path}")
             return train_embedder(self.subject, self.modality, path)
-        return load_embedder(path, modality=self.modality.name)
+        return load_embedder(path, modality=self.modality.name, settings=self.modality.settings(self.codec))
 
     def facts(self, pipeline: Pipeline) -> dict[str, Any]:
         """The protocol with all that was settled."""

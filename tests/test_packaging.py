@@ -22,7 +22,7 @@ ALLOWED = {
     "data": ({"data", "core"}, {"numpy", "scipy", "tqdm", "fsspec"}),
     "evaluation": (
         {"evaluation", "core", "adapters", "data"},
-        {"numpy", "scipy", "einops", "matplotlib", "tqdm", "safetensors", "onnxruntime"},
+        {"numpy", "scipy", "einops", "matplotlib", "tqdm", "safetensors", "onnxruntime", "torchaudio", "transformers"},
     ),
 }
 

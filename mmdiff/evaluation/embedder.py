@@ -2,8 +2,8 @@
 
     features (N, D) -> distances between sets;    heads on them -> was the label heard or seen that was asked for?
 
-A file is .safetensors (written by ``mmdiff embedder``), .pt (TorchScript) or .onnx. A distance carries the name of what
-made its features: FAD and FVD are names of distances in VGGish and I3D features only.
+A file is .safetensors (written by ``mmdiff embedder``), .pt (TorchScript) or .onnx; or a folder of transformers. A
+distance carries the name of what made its features: FAD and FVD are names of distances in VGGish and I3D features only.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..data.labels import Fields, is_scalar
 from .networks import WIDTH, Body, ClipBody, CloudBody, SoundBody
+from .pretrained import pretrained
 
 BODIES: Mapping[str, Callable[..., Body]] = {"audio": SoundBody, "video": ClipBody, "points": CloudBody}
 
@@ -99,9 +100,16 @@ class Foreign:
         return Judged(features.float(), {}, None)
 
 
-def load_embedder(path: str | Path, *, modality: str) -> Embedder | Foreign:
-    """The embedder of a file; ``ValueError`` says what is wrong with one that cannot be used."""
+def load_embedder(
+    path: str | Path, *, modality: str, settings: Mapping[str, int] | None = None
+) -> Embedder | Foreign:
+    """The embedder of a file or folder; ``settings`` are the modality's, such as ``sample_rate``.
+
+    ``ValueError`` says what is wrong with one that cannot be used.
+    """
     path = Path(path).expanduser()
+    if path.is_dir():
+        return Foreign(*pretrained(path, modality=modality, settings=settings or {}))
     if not path.is_file():
         raise ValueError(f"there is no embedder {path}: make one with mmdiff embedder RUN out={path}")
     if path.suffix == ".safetensors":
@@ -114,7 +122,9 @@ def load_embedder(path: str | Path, *, modality: str) -> Embedder | Foreign:
             raise ValueError(f"{path} is no TorchScript file: {str(error).splitlines()[0]}") from None
     if path.suffix == ".onnx":
         return Foreign(_onnx(path), facts)
-    raise ValueError(f"an embedder is a file .safetensors, .pt (TorchScript) or .onnx, got {path.name}")
+    raise ValueError(
+        f"an embedder is a file .safetensors, .pt (TorchScript) or .onnx, or a folder of transformers, got {path.name}"
+    )
 
 
 def _own(path: Path, modality: str) -> Embedder:

@@ -2,8 +2,10 @@
 
 import json
 
+import onnx
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from mmdiff.evaluation.embedder import BODIES, Embedder, load_embedder
@@ -82,7 +84,7 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path):
     save_file(weights, path)
     with pytest.raises(ValueError, match="not written by mmdiff embedder"):
         load_embedder(path, modality="points")
-    refused = {"no.safetensors": "there is no embedder", "a.bin": ".onnx, got a.bin", "a.pt": "TorchScript"}
+    refused = {"no.safetensors": "there is no embedder", "a.bin": "got a.bin", "a.pt": "TorchScript"}
     for name, match in refused.items():
         if name != "no.safetensors":
             (tmp_path / name).write_bytes(b"x")
@@ -101,8 +103,6 @@ def test_a_torchscript_file_gives_features_and_must_give_them_per_sample(tmp_pat
 
 
 def test_an_onnx_file_gives_features(tmp_path):
-    pytest.importorskip("onnxruntime")
-    onnx = pytest.importorskip("onnx")
     helper = onnx.helper
     graph = helper.make_graph(
         [helper.make_node("Flatten", ["x"], ["y"], axis=1)], "flat",
@@ -113,3 +113,44 @@ def test_an_onnx_file_gives_features(tmp_path):
     onnx.save(model, str(tmp_path / "mine.onnx"))
     x = torch.randn(5, 3, 4)
     assert torch.equal(load_embedder(tmp_path / "mine.onnx", modality="points").judge(x).features, x.flatten(1))
+
+
+TINY = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+
+
+def test_a_clap_of_transformers_hears_sound_at_its_own_rate(tmp_path):
+    audio = {"patch_embeds_hidden_size": 8, "depths": [1, 1], "num_attention_heads": [1, 2], "hidden_size": 16,
+             "spec_size": 64, "num_mel_bins": 16, "window_size": 4, "num_hidden_layers": 2, "patch_size": 4}
+    config = transformers.ClapConfig(audio_config=audio, text_config={**TINY, "vocab_size": 9}, projection_dim=12)
+    extractor = transformers.ClapFeatureExtractor(
+        feature_size=16, max_length_s=1, fft_window_size=512, hop_length=240, truncation="rand_trunc"
+    )
+    for part in (transformers.ClapModel(config), extractor):
+        part.save_pretrained(tmp_path / "clap")
+    tones = torch.sin(torch.arange(12000) * torch.tensor([0.1, 0.1, 0.3])[:, None])[:, None]
+    judge = load_embedder(tmp_path / "clap", modality="audio", settings={"sample_rate": 8000})
+    features = judge.judge(tones, batch=2).features
+    assert features.shape == (3, 12) and torch.equal(features, judge.judge(tones, batch=2).features)
+    torch.testing.assert_close(features[0], features[1])
+    assert (features[0] - features[2]).abs().max() > 1e-3
+    assert judge.facts["file"] == "clap" and len(judge.facts["sha256"]) == 64
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_videomae_of_transformers_sees_clips_of_any_length(tmp_path, channels):
+    config = transformers.VideoMAEConfig(image_size=32, patch_size=16, num_frames=4, tubelet_size=2, **TINY)
+    processor = transformers.VideoMAEImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    for part in (transformers.VideoMAEModel(config), processor):
+        part.save_pretrained(tmp_path)
+    judge = load_embedder(tmp_path, modality="video", settings={"channels": channels})
+    for frames in (3, 9):
+        x = torch.rand(2, channels, frames, 24, 40) * 2 - 1
+        features = judge.judge(x).features
+        assert features.shape == (2, 16) and (features[0] - features[1]).abs().max() > 1e-4
+
+
+def test_a_folder_that_is_no_model_and_a_modality_without_any_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="no model that transformers can load"):
+        load_embedder(tmp_path, modality="audio", settings={"sample_rate": 8000})
+    with pytest.raises(ValueError, match="audio or video, not points"):
+        load_embedder(tmp_path, modality="points")
