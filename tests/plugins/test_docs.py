@@ -83,7 +83,11 @@ def check(command, words):
     elif command in {"eval", "embedder"}:
         told = [f"run={word}" if i == 0 else word for i, word in enumerate(w for w in words if not w.startswith("-"))]
         late = [word for word in told if word.startswith(("sampler.", "guidance."))]
-        composed(command, [word for word in told if word not in late])
+        told = [word for word in told if word not in late]
+        if command == "eval" and not any(word.startswith("evaluation=") for word in told):
+            kind = "points" if any("modality.points" in word for word in told) else "audio"       # a run says which
+            told.append(f"evaluation={kind}_v1")
+        composed(command, told)
     elif command == "sample":
         parsed(words)
     elif command == "list":
