@@ -38,17 +38,28 @@ def build(node: Any, *, allowed: tuple[str, ...] = TRAINING_PACKAGES, **derived:
     """
     node = OmegaConf.create(node) if isinstance(node, dict) else node
     for part, made in [(part, _class(str(part["_target_"]), allowed)) for part in described(node)]:
-        known = inspect.signature(made).parameters
-        unknown = [key for key in map(str, part) if key not in known and not key.startswith("_")]
-        if unknown and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
-            raise ConfigError(f"{made.__name__} has no setting {unknown[0]!r}: {suggest(unknown[0], list(known))} "
-                              "(what another choice brought along is left out by ~ and its whole key)")
+        _check_settings(part, made)
     try:
         return hydra.utils.instantiate(node, _convert_="all", **derived)
     except InstantiationException as error:
         cause = error.__cause__ or error
         where = node.get("_target_", "?").rsplit(".", 1)[-1]
         raise ConfigError(f"{where}: {cause}") from cause
+
+
+def _check_settings(part: Any, made: type) -> None:
+    known = inspect.signature(made).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in known.values())
+    for key in [str(k) for k in part if not str(k).startswith("_")]:
+        if key in known:
+            value, wanted = part.get(key), known[key].annotation
+            if wanted in (int, float) and isinstance(value, str) and value != "???":
+                raise ConfigError(f"{made.__name__}: {key} is a number, got {value!r}")
+            if wanted is int and isinstance(value, float):
+                raise ConfigError(f"{made.__name__}: {key} is a whole number, got {value}")
+        elif not open_ended:
+            raise ConfigError(f"{made.__name__} has no setting {key!r}: {suggest(key, list(known))} "
+                              "(what another choice brought along is left out by ~ and its whole key)")
 
 
 def described(node: Any) -> Iterator[Any]:

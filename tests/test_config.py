@@ -43,6 +43,15 @@ def test_an_unknown_argument_is_an_error_that_names_the_nearest():
         build({"time": {"_target_": "mmdiff.core.times.Uniform", "std": 1}})
 
 
+@pytest.mark.parametrize(("target", "settings", "match"), [
+    ("guidance.ClassifierFree", {"scale": "abc"}, "ClassifierFree: scale is a number, got 'abc'"),
+    ("samplers.Auto", {"steps": 2.5}, "Auto: steps is a whole number, got 2.5"),
+])
+def test_words_for_numbers_are_refused(target, settings, match):
+    with pytest.raises(ConfigError, match=match):
+        build({"_target_": f"mmdiff.core.{target}", **settings})
+
+
 def test_a_config_builds_what_it_says():
     times = build({"_target_": "mmdiff.core.times.LogitNormal", "mean": 0.5})
     assert times.mean == 0.5 and times.std == 1.0

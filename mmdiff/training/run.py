@@ -97,6 +97,8 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> Path:
 
 def assemble(config: DictConfig, run: Path) -> Assembly:
     """Build data, model, training module and callbacks of a resolved configuration."""
+    for name in ("sampler", "guidance"):                              # a mistake in them is told before the training
+        build(config[name])
     L.seed_everything(config.seed, verbose=False)                     # initial weights; all else is keyed
     codec, reader = build_codec(config.adapter)
     dataset = build(config.data, reader=reader)
