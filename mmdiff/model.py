@@ -133,13 +133,22 @@ class DiffusionModel(nn.Module):
         sampler: Sampler | None = None, guidance: Guidance | None = None, known: Masked | None = None,
         window: int | None = None, overlap: int = 0, draw: int = 0, progress: Callable[[int], None] | None = None,
     ) -> Tensor:
-        """Latents ``(B, C, *shape)``, as ``generate``; ``draw`` numbers several for one seed."""
+        """Latents ``(B, C, *shape)``, as ``generate``; ``draw`` numbers several for one seed.
+
+        Raises ``ValueError`` for a sampler that adds noise where points were paired with theirs in training: what is
+        between noise and data is then another distribution than the one such samplers keep to.
+        """
         sampler, guidance = sampler or Auto(), guidance or Unguided()
         encoded = {k: v.to(self.device) for k, v in encode_labels(self.conditioner.fields, labels).items()}
         like = Masked(torch.empty(len(labels), self.codec.channels, *shape, device=self.device))
         draws = torch.full((len(labels),), draw)
 
         def noise(part: int, purpose: Purpose = Purpose.INJECT) -> Tensor:
+            if purpose is Purpose.INJECT and self.coupling is not None and self.coupling.kind != "independent":
+                raise ValueError(
+                    f"{type(sampler).__name__} adds noise, and this model learned from points that were paired with "
+                    f"theirs (adapter.coupling.kind={self.coupling.kind}): take a deterministic sampler, such as auto"
+                )
             return normal(list(seeds), draws, purpose, like, part)
 
         cond, null = self.conditioner(encoded), self.conditioner.null(len(labels))

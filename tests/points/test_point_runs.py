@@ -101,6 +101,8 @@ def test_coupled_noise_trains_on_solids_and_their_kinds_are_judged(tmp_path):
     assert rows["real"]["right kind"].value > 0.9 and rows["generated"]["n"] == 3
     assert rows["real"]["CD to the nearest of its kind, median"].high < rows["generated"][
         "CD to the nearest of its kind, median"].low
+    output = mmdiff("sample", run, "n=1", "sampler=ddpm", f"out={tmp_path / 'no'}", code=2)
+    assert "DDPM adds noise" in output and "coupling.kind=blocks" in output and "Traceback" not in output
 
 
 def test_judging_counts_the_kind_that_was_asked_for():
