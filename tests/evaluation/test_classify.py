@@ -24,6 +24,13 @@ def test_intervals_of_a_share_are_those_of_the_literature(right, n, low, high):
     assert found == pytest.approx((right / n, low, high), abs=1e-4)
 
 
+def test_an_interval_of_a_share_holds_it_also_where_all_or_none_are_right():
+    for n in range(1, 400):
+        for right in (0, n):
+            found = share(torch.arange(n) < right)
+            assert 0 <= found.low <= found.value <= found.high <= 1
+
+
 def test_classifier_score_is_one_for_no_knowledge_and_no_diversity_and_the_classes_for_both():
     assert classifier_score(torch.full((50, 10), 0.1)) == pytest.approx(1)
     assert classifier_score(torch.eye(10)[torch.zeros(50, dtype=torch.long)]) == pytest.approx(1)
