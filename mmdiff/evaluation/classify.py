@@ -26,7 +26,7 @@ def share(right: Tensor, *, confidence: float = 0.95) -> Interval:
     z2 = ndtri(0.5 + confidence / 2).item() ** 2
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = (z2 * (p * (1 - p) / n + z2 / (4 * n**2))) ** 0.5 / (1 + z2 / n)
-    return Interval(p, min(p, max(0.0, centre - half)), max(p, min(1.0, centre + half)))     # rounding must not invert it
+    return Interval(p, min(p, max(0.0, centre - half)), max(p, min(1.0, centre + half)))
 
 
 def confusion(predicted: Tensor, true: Tensor, *, classes: int) -> Tensor:
