@@ -22,7 +22,11 @@ def share(right: Tensor, *, confidence: float = 0.95) -> Interval:
     """
     if right.ndim != 1 or not len(right):
         raise ValueError(f"a share is of (N,) truth values with N > 0, got {tuple(right.shape)}")
-    n, p = len(right), right.double().mean().item()
+    return wilson(right.double().mean().item(), len(right), confidence=confidence)
+
+
+def wilson(p: float, n: int, *, confidence: float = 0.95) -> Interval:
+    """Wilson's interval of a share ``p`` of ``n``."""
     z2 = ndtri(0.5 + confidence / 2).item() ** 2
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = (z2 * (p * (1 - p) / n + z2 / (4 * n**2))) ** 0.5 / (1 + z2 / n)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..data.labels import Label
 from .bootstrap import Interval, bootstrap
-from .classify import classifier_score, share
+from .classify import classifier_score, share, wilson
 from .coverage import Coverage, coverage_of, feature_distances
 from .embedder import Embedder, Foreign
 from .frechet import frechet_distance
@@ -162,11 +162,15 @@ class Scorer:
             coverage_of(d.part(rng.permutation(n)[: n // 2], rng.permutation(m)[: m // 2]), k=k)
             for _ in range(self.draws)
         ])
-        most = Coverage(1.0, 1.0, np.inf, 1.0)
-        return {
-            name: around(value, values, most=limit)
-            for name, value, values, limit in zip(Coverage._fields, coverage_of(d, k=k), halves.T, most, strict=True)
-        }
+        found = {}
+        for name, value, values in zip(Coverage._fields, coverage_of(d, k=k), halves.T, strict=True):
+            found[name] = around(value, values)
+            if name != "density":                                     # a share; on halves it may not move at all
+                plain = wilson(value, n if name == "precision" else m)
+                found[name] = Interval(
+                    value, min(plain.low, found[name].low), max(plain.high, min(1.0, found[name].high))
+                )
+        return found
 
 
 def _told(d: Distances) -> float:
