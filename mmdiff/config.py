@@ -7,7 +7,8 @@ are passed by the caller and never written in YAML.
 
 import importlib
 import inspect
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,9 @@ def _check_settings(part: Any, made: type) -> None:
             value, wanted = part.get(key), known[key].annotation
             if wanted in (int, float) and isinstance(value, str) and value != "???":
                 raise ConfigError(f"{made.__name__}: {key} is a number, got {value!r}")
+            free = re.search("Mapping|dict|Any", str(wanted))
+            if isinstance(value, Mapping) and "_target_" not in value and not free:
+                raise ConfigError(f"{made.__name__}: {key} is an object: say of which class, {key}._target_=CLASS")
             if wanted is int and isinstance(value, float):
                 raise ConfigError(f"{made.__name__}: {key} is a whole number, got {value}")
         elif not open_ended:

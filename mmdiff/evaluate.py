@@ -50,7 +50,7 @@ class Bench:
         self.subject, self.protocol, self.modality, self.out = subject, protocol, protocol.modality, out
         if len(subject.held) < LEAST:
             held = f"{len(subject.held)} samples were held out for validation (loader.val)"
-            raise ConfigError(f"{held}: an evaluation needs {LEAST}")
+            raise ConfigError(f"{held}: an evaluation needs {LEAST}, so train with more, such as loader.val=0.2")
         codec = self.codec = copy.deepcopy(subject.pipeline.model.codec).cpu()
         self.embedder = self._embedder(embedder)
         reference = real_samples(

@@ -46,8 +46,9 @@ def test_an_unknown_argument_is_an_error_that_names_the_nearest():
 @pytest.mark.parametrize(("target", "settings", "match"), [
     ("guidance.ClassifierFree", {"scale": "abc"}, "ClassifierFree: scale is a number, got 'abc'"),
     ("samplers.Auto", {"steps": 2.5}, "Auto: steps is a whole number, got 2.5"),
+    ("samplers.Heun", {"steps": 4, "grid": {"rho": 5}}, "Heun: grid is an object: .*grid._target_=CLASS"),
 ])
-def test_words_for_numbers_are_refused(target, settings, match):
+def test_what_is_no_number_and_no_object_is_refused(target, settings, match):
     with pytest.raises(ConfigError, match=match):
         build({"_target_": f"mmdiff.core.{target}", **settings})
 

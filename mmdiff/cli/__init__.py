@@ -9,6 +9,7 @@
 Exit codes: 0 done, 1 failed, 2 a mistake in the command or configuration, 130 interrupted (what was made is saved).
 """
 
+import os
 import sys
 from importlib import import_module
 
@@ -42,6 +43,9 @@ def _run(command: str, arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:                                           # whoever read has read enough, such as head
+        sys.stdout = open(os.devnull, "w")                            # noqa: SIM115 (what is left is flushed at exit)
+        return 0
     except Exception as error:
         from .errors import explained
 

@@ -13,6 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from ..config import CONFIG_FILE, ConfigError, build, load_yaml
+from .list import options
 from .overrides import composed
 from .sample import setting
 
@@ -71,7 +72,13 @@ def _composed(words: list[str]) -> tuple[DictConfig, DictConfig]:
             raise ConfigError(f"{run} is no run directory: it has no {CONFIG_FILE}, which says what data are real")
         from ..subject import kind_of
 
-        rest.append(f"evaluation={kind_of(load_yaml(run / CONFIG_FILE))}_v1")
+        kind = kind_of(load_yaml(run / CONFIG_FILE))
+        if f"{kind}_v1" not in options("evaluation"):
+            raise ConfigError(
+                f"{run} makes {kind}, and mmdiff eval judges audio, video and points: docs/adapters.md says how it "
+                "learns to judge another modality"
+            )
+        rest.append(f"evaluation={kind}_v1")
     return composed("eval", rest), OmegaConf.from_dotlist(late)
 
 

@@ -35,6 +35,7 @@ def completed(name: str, arguments: Sequence[str]) -> list[str]:
     arguments = [_home(a) for a in [*_data(arguments), *arguments]]
     words = [a for a in arguments if "=" in a and not a.startswith("-")]
     overrides = OverridesParser.create().parse_overrides(words)
+    arguments = [*words, *(a for a in arguments if a not in words)]    # Hydra wants options last
     if not GlobalHydra.instance().is_initialized():
         with initialize_config_module(CONFIGS, version_base="1.3"):
             return completed(name, arguments)
@@ -60,7 +61,8 @@ def _data(arguments: Sequence[str]) -> list[str]:
 
 def swept_keys(arguments: Sequence[str]) -> list[str]:
     """The keys that are given several values (``seed=1,2``)."""
-    overrides = OverridesParser.create().parse_overrides([a for a in arguments if "=" in a and not a.startswith("-")])
+    words = [_home(a) for a in arguments if "=" in a and not a.startswith("-")]
+    overrides = OverridesParser.create().parse_overrides(words)
     return [o.key_or_group for o in overrides if o.is_sweep_override()]
 
 

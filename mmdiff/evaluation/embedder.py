@@ -40,6 +40,11 @@ class Embedder(nn.Module):
 
     def __init__(self, modality: str, fields: Fields, **settings: int):
         super().__init__()
+        if modality not in BODIES:
+            raise ValueError(
+                f"there is no network here that learns to judge {modality}, only {', '.join(BODIES)}: name a file of "
+                "your own with evaluation.embedder"
+            )
         self.modality, self.settings = modality, settings
         self.fields = {name: list(field) for name, field in fields.items()}
         self.body = BODIES[modality](**settings)
