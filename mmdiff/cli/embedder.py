@@ -29,6 +29,8 @@ def main(arguments: list[str]) -> int:
     from ..subject import MODALITIES, open_run, train_embedder
 
     subject = open_run(config.run, load(config.run, device="cpu"), root=config.root)
+    if subject.kind not in MODALITIES:
+        raise ConfigError(f"{config.run} makes {subject.kind}: embedders are trained for {', '.join(MODALITIES)}")
     model = train_embedder(
         subject, MODALITIES[subject.kind](), Path(config.out).expanduser(), steps=config.steps, seed=config.seed
     )

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..config import CONFIG_FILE, ConfigError, build, load_yaml
 from .list import options
-from .overrides import composed
+from .overrides import composed, home
 from .sample import setting
 
 LATE = ("sampler", "guidance")
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     if "--compare" in arguments:
         return _compare([Path(a) for a in arguments if a != "--compare"])
     words = [f"run={a}" if i == 0 and "=" not in a else a for i, a in enumerate(a for a in arguments if a != "-m")]
-    words = [w for w in words if not w.startswith("-")]
+    words = [home(w) for w in words if not w.startswith("-")]
     if not any(w.startswith("run=") for w in words):
         raise ConfigError("say what to judge: mmdiff eval RUN, a run directory")
     combinations = _combinations(words) if "-m" in arguments else [words]

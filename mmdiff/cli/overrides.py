@@ -32,7 +32,7 @@ def completed(name: str, arguments: Sequence[str]) -> list[str]:
 
     Raises ``ConfigError`` for keys and group options that do not exist.
     """
-    arguments = [_home(a) for a in [*_data(arguments), *arguments]]
+    arguments = [home(a) for a in [*_data(arguments), *arguments]]
     words = [a for a in arguments if "=" in a and not a.startswith("-")]
     overrides = OverridesParser.create().parse_overrides(words)
     arguments = [*words, *(a for a in arguments if a not in words)]    # Hydra wants options last
@@ -47,7 +47,7 @@ def completed(name: str, arguments: Sequence[str]) -> list[str]:
     return [plus.get(a, a) for a in arguments]
 
 
-def _home(argument: str) -> str:
+def home(argument: str) -> str:
     """``data.root=~/clips`` with the folder meant: shells leave it as it is, and Hydra's grammar has no ``~``."""
     key, equals, value = argument.partition("=")
     return f"{key}={os.path.expanduser(value)}" if equals and value.startswith("~") else argument
@@ -61,7 +61,7 @@ def _data(arguments: Sequence[str]) -> list[str]:
 
 def swept_keys(arguments: Sequence[str]) -> list[str]:
     """The keys that are given several values (``seed=1,2``)."""
-    words = [_home(a) for a in arguments if "=" in a and not a.startswith("-")]
+    words = [home(a) for a in arguments if "=" in a and not a.startswith("-")]
     overrides = OverridesParser.create().parse_overrides(words)
     return [o.key_or_group for o in overrides if o.is_sweep_override()]
 

@@ -2,7 +2,8 @@
 
     python scripts/bench/calls.py RUN [--calls 2 4 8 16 32 50 100] [--ddpm 1000] [--n 100] [--guidance 2] [--plot PNG]
 
-Samples that were made before are kept, and so is the embedder: RUN/eval holds both.
+Samples that were made before are kept, and so is the embedder: RUN/eval holds both. A model that learned from
+points paired with their noise has no DDPM.
 """
 
 import argparse
@@ -41,7 +42,9 @@ def main() -> None:
     bench = Bench(open_run(args.run, stored), build(config.evaluation), out)
     ddpm = OmegaConf.to_container(composed("sample", ["run=x", "sampler=ddpm"]).sampler)
     wanted = [("auto", {**stored.settings["sampler"], "steps": steps}) for steps in args.calls]
-    wanted += [("ddpm", {**ddpm, "steps": steps}) for steps in args.ddpm]
+    coupling = stored.model.coupling
+    if coupling is None or coupling.kind == "independent":            # others may not be sampled with added noise
+        wanted += [("ddpm", {**ddpm, "steps": steps}) for steps in args.ddpm]
     guidance = stored.settings["guidance"]
     if args.guidance is not None:
         guidance = {**guidance, "scale": args.guidance}
