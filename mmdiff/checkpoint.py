@@ -71,6 +71,8 @@ def save_model(model: DiffusionModel, config: dict[str, Any], path: str | Path, 
 def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> tuple[DiffusionModel, dict[str, Any]]:
     """The model of a run directory or model file, ready to generate, and its header."""
     path = Path(path).expanduser()
+    if not path.exists():
+        raise ModelFileError(f"no model at {path}: there is no such run directory or file")
     path = path / MODEL_FILE if path.is_dir() else path
     if not path.is_file():
         raise ModelFileError(f"no model at {path}: a run writes it with its first checkpoint")

@@ -143,7 +143,7 @@ class Bench:
         fresh, cost = not any(folder.glob(f"*seed{seed}.json")), folder / f".cost-{seed}.json"
         begun, processor = time.perf_counter(), time.process_time()
         paths = pipeline.save(
-            requests, folder, batch_size=self.protocol.batch_size, suffix=self.modality.suffix
+            requests, folder, batch_size=self.protocol.batch_size, suffix=self.modality.suffix, replace=True
         )
         if fresh:
             spent = {"seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - processor}

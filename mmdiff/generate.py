@@ -1,15 +1,14 @@
 """Generation jobs: requests in, files with sidecars out.
 
 Requests of one size run in micro-batches of exactly ``batch_size`` (the last one filled up by repetition), so an item
-is the same file whatever else the job holds. A file appears under its name only when complete, and its sidecar after
-it; a job that was interrupted makes what is missing, and nothing twice. Several processes may share one job: each makes
+is the same file whatever else the job holds. A file appears under its name only when complete; a job that was
+interrupted makes what is missing, and nothing twice. Several processes may share one job: each makes
 its part, and whichever finds all parts made writes ``manifest.jsonl``, a row an item.
 """
 
 import hashlib
 import inspect
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +28,7 @@ from .core.types import Masked
 from .data.labels import Label, encode_labels
 from .editing import Edit, carry_out
 from .model import DiffusionModel
+from .outputs import Output, clear
 
 BATCH = 16
 """The largest micro-batch that is chosen for the user."""
@@ -86,10 +86,11 @@ class Pipeline:
 
     def save(
         self, requests: Sequence[Request], out: str | Path, *, batch_size: int | None = None,
-        suffix: str | None = None, shard: tuple[int, int] = (0, 1), **options: Any,
+        suffix: str | None = None, shard: tuple[int, int] = (0, 1), replace: bool = False, **options: Any,
     ) -> list[Path]:
         """Write one file and one JSON sidecar a request into the folder ``out``; what is there already is kept.
 
+        A file that is there and is not what is asked for is a ``FileExistsError`` before any work, unless ``replace``.
         ``shard=(k, n)`` makes every n-th request from the k-th on (k counts from 0); n processes do the whole job, in
         any order. Gives the paths of the whole job once all are there, and those of the part until then.
         ``options`` go to the codec's ``save``, such as ``mesh="alpha"`` for point clouds.
@@ -97,33 +98,31 @@ class Pipeline:
         known = list(inspect.signature(self.model.codec.save).parameters)[2:]
         if unknown := [name for name in options if name not in known]:
             raise ValueError(f"{unknown[0]}= does not go with this model's {self.model.codec.suffix} files")
+        loose = frozenset() if batch_size else frozenset({"batch_size"})
         out, batch_size = Path(out).expanduser(), batch_size or min(len(requests), BATCH)
         out.mkdir(parents=True, exist_ok=True)
         suffix = suffix or self.model.codec.suffix
         names = [self._name(i, request) for i, request in enumerate(requests)]
         if len(set(names)) < len(names):
             raise ValueError("two requests have the same name")
-        paths = [out / (name + suffix) for name in names]
-        facts = [{**self._facts(r, p, batch_size), **options} for r, p in zip(requests, paths, strict=True)]
+        outputs = [
+            Output(path := out / (name + suffix), {**self._facts(request, path, batch_size), **options}, loose)
+            for name, request in zip(names, requests, strict=True)
+        ]
         own = range(shard[0], len(requests), shard[1])
-        todo = [i for i in own if not _done(paths[i], facts[i])]
+        todo = [i for i in own if not outputs[i].done()]
+        if not replace and (reasons := [reason for i in todo if (reason := outputs[i].obstacle())]):
+            raise FileExistsError(f"{reasons[0]}: choose another folder by out=, or replace=true")
         if len(todo) < len(own):
             print(f"{len(own) - len(todo)} of {len(own)} are there already")
+        clear((outputs[i] for i in todo), out)
         for k, sample in self.run([requests[i] for i in todo], batch_size):
-            path, fact = paths[todo[k]], facts[todo[k]]
-            _sidecar(path).unlink(missing_ok=True)
-            unfinished = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-            try:
-                self.model.codec.save(sample, unfinished, **options)
-                os.replace(unfinished, path)
-            finally:
-                unfinished.unlink(missing_ok=True)
-            write_atomic(_sidecar(path), json.dumps(fact, indent=1).encode())
-        if not all(_done(path, fact) for path, fact in zip(paths, facts, strict=True)):
-            return [paths[i] for i in own]
-        rows = [{**f, "sha256": hashlib.sha256(p.read_bytes()).hexdigest()} for p, f in zip(paths, facts, strict=True)]
+            outputs[todo[k]].write(partial(self.model.codec.save, sample, **options))
+        if not all(output.done() for output in outputs):
+            return [outputs[i].path for i in own]
+        rows = [{**o.stored(), "sha256": hashlib.sha256(o.path.read_bytes()).hexdigest()} for o in outputs]
         write_atomic(out / MANIFEST, "".join(json.dumps(row) + "\n" for row in rows).encode())
-        return paths
+        return [output.path for output in outputs]
 
     def pictures(self, requests: Sequence[Request], paths: Sequence[Path], folder: Path) -> list[Path]:
         """What shows the first samples of a job, ``preview.png`` first."""
@@ -135,7 +134,7 @@ class Pipeline:
         self, requests: Sequence[Request], batch_size: int, *, show_progress: bool = True
     ) -> Iterator[tuple[int, Tensor]]:
         """(position, sample) of every request, those of one size together, as they are made."""
-        encode_labels(self.model.conditioner.fields, [r.labels for r in requests])     # refuse before any work
+        self._check(requests)
         groups: dict[tuple, list[int]] = {}
         for i, request in enumerate(requests):
             groups.setdefault((tuple(sorted(self._size(request).items())), request.edit), []).append(i)
@@ -159,6 +158,15 @@ class Pipeline:
                             raise FloatingPointError(f"the sample with seed {seed} holds NaN: is the model trained?")
                         yield position, sample
                     bar.update(len(part))
+
+    def _check(self, requests: Sequence[Request]) -> None:
+        """Refuse labels that the model does not know before any work, naming the request where they differ."""
+        alike = all(request.labels == requests[0].labels for request in requests)
+        for i, request in enumerate(requests):
+            try:
+                encode_labels(self.model.conditioner.fields, [request.labels])
+            except ValueError as error:
+                raise ValueError(str(error) if alike else f"request {request.name or i + 1}: {error}") from None
 
     def _batch(
         self, rows: list[Request], size: dict[str, float], edit: Edit | None, placed: Masked | None, bar: tqdm
@@ -203,14 +211,3 @@ def load(path: str | Path, *, device: str | None = None, **settings: Any) -> Pip
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     model, header = load_model(path, device=device)
     return Pipeline(model, header, **settings)
-
-
-def _sidecar(path: Path) -> Path:
-    return path.with_suffix(".json")
-
-
-def _done(path: Path, facts: dict[str, Any]) -> bool:
-    try:
-        return path.exists() and json.loads(_sidecar(path).read_text()) == json.loads(json.dumps(facts))
-    except (OSError, json.JSONDecodeError):
-        return False

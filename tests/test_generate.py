@@ -12,6 +12,8 @@ from safetensors.torch import load_file, save_file
 import mmdiff
 from mmdiff import Request
 from mmdiff.checkpoint import MODEL_FILE, ModelFileError, _digest, load_model
+from mmdiff.cli import sample
+from mmdiff.generate import MANIFEST
 from tests.conftest import mmdiff as command
 
 
@@ -65,26 +67,49 @@ def test_a_job_writes_each_file_with_its_sidecar_and_continues_where_it_stopped(
     facts = json.loads(paths[2].with_suffix(".json").read_text())
     assert facts["seed"] == 2 and facts["labels"]["instrument"] == "blown"
     assert facts["model"] == pipeline.header["sha256"] and facts["sampler"]["_target_"].endswith("Auto")
-    paths[1].unlink()
-    paths[3].with_suffix(".json").unlink()                            # a kill between file and sidecar
-    (tmp_path / ".0004.partial.wav").write_bytes(b"rubbish")
+    paths[1].unlink()                                                 # a kill between sidecar and file
+    stale = [tmp_path / f".{paths[1].stem}.{2**22 + 1}.partial.wav", tmp_path / f".{paths[1].stem}.1.partial.wav"]
+    for path in stale:
+        path.write_bytes(b"rubbish")
     again = pipeline.save(requests(5), tmp_path)
     assert again == paths and all(p.read_bytes() == first[p][0] for p in paths)
-    made_anew = {p.name for p in paths if os.stat(p).st_mtime_ns != first[p][1]}
-    assert made_anew == {paths[1].name, paths[3].name}
+    assert [p.name for p in paths if os.stat(p).st_mtime_ns != first[p][1]] == [paths[1].name]
+    assert [path.exists() for path in stale] == [False, True], "what a process that lives is writing stays"
 
 
-def test_a_changed_request_is_made_anew(pipeline, tmp_path):
+def test_a_longer_job_keeps_what_is_there_unless_another_micro_batch_is_asked_for(pipeline, tmp_path):
+    pipeline.save(requests(2), tmp_path)
+    before = {path: os.stat(path).st_mtime_ns for path in tmp_path.glob("*.wav")}
+    paths = pipeline.save(requests(3), tmp_path)
+    assert {path: os.stat(path).st_mtime_ns for path in paths[:2]} == before
+    rows = [json.loads(line) for line in (tmp_path / MANIFEST).read_text().splitlines()]
+    assert [row["batch_size"] for row in rows] == [2, 2, 3], "each as it was made"
+    with pytest.raises(FileExistsError, match=r"0000_.*\.wav is there already, made with another batch_size"):
+        pipeline.save(requests(3), tmp_path, batch_size=3)
+
+
+def test_files_that_were_made_otherwise_or_by_others_are_replaced_on_demand_alone(pipeline, tmp_path):
     path = pipeline.save([Request(seed=0, name="a")], tmp_path)[0]
     before = path.read_bytes()
-    pipeline.save([Request(seed=1, name="a")], tmp_path)
+    with pytest.raises(FileExistsError, match=r"a\.wav is there already, made with another seed: .* replace=true"):
+        pipeline.save([Request(seed=1, name="a")], tmp_path)
+    with pytest.raises(FileExistsError, match="made with another suffix"):
+        pipeline.save([Request(seed=0, name="a")], tmp_path, suffix=".flac")
+    assert path.read_bytes() == before
+    pipeline.save([Request(seed=1, name="a")], tmp_path, replace=True)
     assert path.read_bytes() != before
+    pipeline.save([Request(seed=1, name="a")], tmp_path, suffix=".flac", replace=True)
+    assert not path.exists() and (tmp_path / "a.flac").exists(), "no file is left without its sidecar"
+    (tmp_path / "mine.wav").write_bytes(b"a file of mine")
+    with pytest.raises(FileExistsError, match=r"mine\.wav is there already, and has no mine\.json"):
+        pipeline.save([Request(name="mine")], tmp_path)
+    assert (tmp_path / "mine.wav").read_bytes() == b"a file of mine"
 
 
 def test_a_mistaken_request_is_refused_before_any_work(pipeline, tmp_path):
     for labels, text in [({"instrumnt": "blown"}, "did you mean 'instrument'"),
                          ({"instrument": "blwn"}, "did you mean 'blown'"), ({"pitch": "high"}, "a number between")]:
-        with pytest.raises(ValueError, match=text):
+        with pytest.raises(ValueError, match=f"request 3: .*{text}"):
             pipeline.save([*requests(2), Request(labels=labels)], tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.wav"))
     with pytest.raises(ValueError, match="same name"):
@@ -152,11 +177,20 @@ def test_the_command_takes_labels_tables_and_changed_settings(run, tmp_path):
 @pytest.mark.parametrize(("arguments", "text"), [
     (["n=0"], "at least one"), (["sampler.stps=3"], "did you mean 'steps'"), (["samplr=ddim"], "no key 'samplr'"),
     (["cond.instrument=drum"], "no class 'drum'"), (["requests=nowhere.csv"], "cannot read the table"),
-    (["seconds=-1"], "seconds must be positive"),
+    (["seconds=-1"], "seconds must be positive"), (["run=nowhere"], "there is no such run directory or file"),
 ])
 def test_a_mistake_on_the_command_line_is_told_without_a_traceback(run, tmp_path, arguments, text):
     output = command("sample", run, f"out={tmp_path}", "device=cpu", *arguments, code=2)
     assert text in output and "Traceback" not in output
+
+
+@pytest.mark.parametrize(("row", "text"), [
+    ("x,60", "row 2: seed is a whole number, got 'x'"), ("3,high", "request 2: pitch is a number between"),
+])
+def test_a_mistake_in_a_table_names_its_row(run, tmp_path, row, text):
+    (tmp_path / "wishes.csv").write_text(f"seed,pitch\n1,50\n{row}\n")
+    with pytest.raises(ValueError, match=text):
+        sample.main([str(run), f"requests={tmp_path / 'wishes.csv'}", f"out={tmp_path}", "device=cpu"])
 
 
 def test_guidance_by_the_same_model_changes_nothing(run):

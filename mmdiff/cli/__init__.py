@@ -1,10 +1,14 @@
-"""The command line: ``mmdiff COMMAND [RUN] [key=value ...]``.
+"""mmdiff COMMAND [RUN] [key=value ...]
 
-    train    train a model, or continue a run        sample   generate from a run or a model file
-    encode   write a cache of latents               plan     try every part of a run, and say what it will take
-    eval     what a model is worth                    embedder train what samples are judged with
-    list     what can be chosen                      doctor   what this machine has
-    adapter  check one, or begin a new one
+    train      train a model, or continue a run
+    sample     generate from a run or a model file
+    eval       say what a model is worth
+    embedder   train what samples are judged with
+    encode     write a cache of latents to train from
+    plan       try every part of a run, and say what it will take
+    list       what can be chosen
+    doctor     what this machine has
+    adapter    check a modality, or begin a new one
 
 Exit codes: 0 done, 1 failed, 2 a mistake in the command or configuration, 130 interrupted (what was made is saved).
 """
@@ -12,8 +16,11 @@ Exit codes: 0 done, 1 failed, 2 a mistake in the command or configuration, 130 i
 import os
 import sys
 from importlib import import_module
+from importlib.resources import files
 
 COMMANDS = ("train", "sample", "eval", "embedder", "encode", "plan", "list", "doctor", "adapter")
+SAME_KEYS = {"plan": "train"}
+"""Commands that take the configuration of another."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -23,7 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in {"-h", "--help", "help"}:
         print(__doc__)
-        print("mmdiff train --help and mmdiff sample --help show the configuration; README.md shows the whole way.")
+        print("mmdiff COMMAND --help shows what a command takes; README.md shows the whole way.")
         sys.exit(0)
     if arguments[0] == "--version":
         print(__version__)
@@ -34,7 +41,16 @@ def main(arguments: list[str] | None = None) -> None:
 
         print(f"mmdiff: no command {command!r}; {suggest(command, list(COMMANDS))}", file=sys.stderr)
         sys.exit(2)
-    sys.exit(_run(command, rest))
+    sys.exit(_help(command) if {"-h", "--help"} & set(rest) else _run(command, rest))
+
+
+def _help(command: str) -> int:
+    """What a command does, and the keys that it takes with their comments."""
+    print(import_module(f".{command}", __name__).__doc__.replace("``", ""))
+    keys = files("mmdiff.configs") / f"{SAME_KEYS.get(command, command)}.yaml"
+    if keys.is_file():
+        print(keys.read_text().partition("\nhydra:")[0])
+    return 0
 
 
 def _run(command: str, arguments: list[str]) -> int:

@@ -10,9 +10,8 @@ from ..data.labels import suggest
 
 def main(arguments: list[str]) -> int:
     """Run one of the two."""
-    if not arguments or arguments[0] in {"-h", "--help"}:
-        print(__doc__)
-        return 0
+    if not arguments:
+        raise ConfigError("say what to do: mmdiff adapter check NAME, or mmdiff adapter new NAME")
     action, *rest = arguments
     if action not in {"check", "new"}:
         raise ConfigError(f"adapter has no command {action!r}; {suggest(action, ['check', 'new'])}")

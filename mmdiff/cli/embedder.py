@@ -15,9 +15,6 @@ from .overrides import composed
 
 def main(arguments: list[str]) -> int:
     """Train and write an embedder."""
-    if "-h" in arguments or "--help" in arguments:
-        print(__doc__)
-        return 0
     config = composed("embedder", [f"run={a}" if i == 0 and "=" not in a else a for i, a in enumerate(arguments)])
     for name in ("run", "out"):
         if OmegaConf.is_missing(config, name):

@@ -17,9 +17,7 @@ from .overrides import composed
 
 def main(arguments: list[str]) -> int:
     """Encode what is not encoded yet; exit code 1 if this process can read none of its items."""
-    if "-h" in arguments or "--help" in arguments:
-        print(__doc__)
-    words = [a for a in arguments if a not in ("-h", "--help", "--cfg", "job")]
+    words = [a for a in arguments if a not in ("--cfg", "job")]
     config = composed("encode", words)
     if len(words) < len(arguments):
         print(OmegaConf.to_yaml(config))

@@ -6,7 +6,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from ..checkpoint import ModelFileError
 from ..config import ConfigError
 
-MISTAKES = (ConfigError, ModelFileError, HydraException, OmegaConfBaseException, ValueError)
+MISTAKES = (ConfigError, ModelFileError, HydraException, OmegaConfBaseException, ValueError, FileExistsError)
 FAILURES = (FloatingPointError, OSError, ImportError)
 
 

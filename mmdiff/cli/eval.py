@@ -22,10 +22,6 @@ LATE = ("sampler", "guidance")
 
 def main(arguments: list[str]) -> int:
     """Judge, sweep or compare."""
-    if "-h" in arguments or "--help" in arguments:
-        print(__doc__)
-        print(OmegaConf.to_yaml(composed("eval", ["run=RUN", "evaluation=audio_v1"])))
-        return 0
     if "--compare" in arguments:
         return _compare([Path(a) for a in arguments if a != "--compare"])
     words = [f"run={a}" if i == 0 and "=" not in a else a for i, a in enumerate(a for a in arguments if a != "-m")]
@@ -36,7 +32,8 @@ def main(arguments: list[str]) -> int:
     config, _ = _composed(combinations[0])
 
     from ..evaluate import Bench
-    from ..evaluation.page import write_report, write_sweep
+    from ..evaluation.page import heading, summary, turned, write_report, write_sweep
+    from ..evaluation.report import markdown
     from ..generate import load
     from ..subject import open_run
 
@@ -51,9 +48,10 @@ def main(arguments: list[str]) -> int:
     bench = Bench(subject, protocol, out, embedder=embedder)
     if "-m" not in arguments:
         report = bench.report(pipelines[0])
-        text = write_report(report, out)
-        print(text)
-        print(f"{out / 'report.html'}, report.md and report.json")
+        write_report(report, out)
+        shown = {name: row for name, row in report["rows"].items() if not name.startswith("control")}
+        print(heading(report), markdown(turned(shown)), *summary(report), sep="\n\n")
+        print(f"\nControls, groups and pictures: {out / 'report.html'}, report.md and report.json")
         return 0
     swept = []
     for words, pipeline in zip(combinations, pipelines, strict=True):

@@ -92,6 +92,7 @@ def _parameters(node: DictConfig) -> list[str]:
 def _nearest(config: DictConfig, key: str) -> str:
     groups = GlobalHydra.instance().config_loader().list_groups("")
     keys, leaf = [*_keys(config), *(g for g in groups if g in config)], key.rpartition(".")[2]
+    keys += ["data.root"] if "data" in config else []                 # it may stand for data=folder
     same_leaf = [k for k in keys if k.rpartition(".")[2] == leaf]
     return f"did you mean {' or '.join(map(repr, same_leaf[:3]))}?" if same_leaf else suggest(key, keys)
 

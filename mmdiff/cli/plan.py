@@ -1,5 +1,7 @@
-"""``mmdiff plan [run=DIR] [adapter=... data=... key=value ...]``: what ``mmdiff train`` with the same words would take,
-found by trying every part of it; exit code 2 and the reason where one would fail."""
+"""``mmdiff plan [run=DIR] [adapter=... data=... key=value ...]``: what ``mmdiff train`` would take.
+
+Every part of the run is tried with the same words; exit code 2 and the reason where one would fail.
+"""
 
 from omegaconf import DictConfig
 

@@ -23,10 +23,6 @@ SIZES = ("seconds", "frames", "height", "width", "points")
 
 def main(arguments: list[str]) -> int:
     """Generate files with sidecars and a picture of them."""
-    if "-h" in arguments or "--help" in arguments:
-        print(__doc__)
-        print(OmegaConf.to_yaml(composed("sample", ["run=RUN"])))
-        return 0
     config, changes = parsed(arguments)
     if OmegaConf.is_missing(config, "run"):
         raise ConfigError("say what to sample from: mmdiff sample RUN, a run directory or a model file")
@@ -45,7 +41,8 @@ def main(arguments: list[str]) -> int:
     requests = _requests(config, **told, words={*SIZES, *pipeline.size})
     out = Path(config.out or _beside(Path(config.run))).expanduser()
     options = {name: config[name] for name in OPTIONS if config[name] is not None}
-    paths = pipeline.save(requests, out, batch_size=config.batch_size, suffix=config.suffix, shard=share, **options)
+    options |= {name: config[name] for name in ("batch_size", "suffix", "replace")}
+    paths = pipeline.save(requests, out, shard=share, **options)
     if len(paths) < len(requests):
         print(f"{len(paths)} file(s) of {len(requests)} in {out}; the rest is the work of other shards")
         return 0
@@ -95,13 +92,21 @@ def _requests(config: DictConfig, cond: dict[str, Any], size: dict[str, float], 
     rows = [{k: v for k, v in row.items() if v is not None} for row in read_table(config.requests)]
     if not rows:
         raise ConfigError(f"{config.requests} holds no request")
-    return [
-        Request(
-            seed=int(row.pop("seed", config.seed + i)), name=row.pop("name", None),
-            size={**size, **{k: float(row.pop(k)) for k in words if k in row}}, labels={**cond, **row}, edit=edit,
-        )
-        for i, row in enumerate(rows)
-    ]
+    requests = []
+    for i, row in enumerate(rows):
+        where = f"{config.requests}, row {i + 1}"
+        seed = _number(row.pop("seed", config.seed + i), "seed", int, where)
+        own = {k: _number(row.pop(k), k, float, where) for k in words if k in row}
+        name = row.pop("name", None)
+        requests.append(Request(seed=seed, name=name, size={**size, **own}, labels={**cond, **row}, edit=edit))
+    return requests
+
+
+def _number(value: Any, name: str, kind: type, where: str) -> Any:
+    try:
+        return kind(value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{where}: {name} is a {'whole ' if kind is int else ''}number, got {value!r}") from None
 
 
 def _edit(config: DictConfig):

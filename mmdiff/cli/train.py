@@ -1,4 +1,8 @@
-"""``mmdiff train [run=DIR] [adapter=... data=... experiment=... key=value ...] [-m] [--cfg job]``."""
+"""``mmdiff train [run=DIR] [adapter=... data=... experiment=... key=value ...] [-m] [--cfg job]``: train a model.
+
+A run directory that exists is continued. ``mmdiff list`` shows what can be chosen, and ``mmdiff train --cfg job`` every
+key of a choice with its value. ``-m`` takes several values of a key (``-m seed=0,1,2``) and makes a run of each.
+"""
 
 import os
 import sys

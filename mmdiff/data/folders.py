@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -45,15 +46,17 @@ class FolderDataset(Dataset):
             raise ValueError("give data.pattern or data.table, not both")
         self.labels, self.scalars = labels, tuple(scalars)
         self.skipped: list[tuple[str, str]] = []
+        self.others: Counter[str] = Counter()                         # files that are no samples, by their ending
         self.rows = list(self._table(Path(table).expanduser()) if table else self._files(pattern))
         self.extents: list[Shape] = [None] * len(self.rows)
         if check:
             self._check()
         if not self.rows:
             reasons = "".join(f"\n  {name}: {reason}" for name, reason in self.skipped[:5])
+            others = ", ".join(f"{count} {ending}" for ending, count in self.others.most_common(5) if count)
             raise ValueError(
                 f"nothing usable in {self.root}: looked for {' '.join(reader.suffixes)} in all sub-folders, "
-                f"{len(self.skipped)} file(s) were skipped{reasons}"
+                f"{len(self.skipped)} file(s) were skipped{f'; other files there: {others}' if others else ''}{reasons}"
             )
         self.fields = self.fields_of(range(len(self.rows)))
 
@@ -61,6 +64,7 @@ class FolderDataset(Dataset):
         expression = re.compile(pattern) if pattern else None
         for path in sorted(self.root.rglob("*")):
             if path.suffix.lower() not in self.reader.suffixes or not path.is_file():
+                self.others[path.suffix.lower() or "no ending"] += path.is_file()
                 continue
             below = path.relative_to(self.root)
             if expression is None:

@@ -33,13 +33,13 @@ class Loading:
         self, *, batch_size: int = 64, workers: int = 0, val: float | dict = 0.05, val_samples: int = 256,
         limit: int | None = None, budget: int | None = None, multiple: int = 4,
     ):
-        if batch_size < 1 or workers < 0 or val_samples < 0 or (limit is not None and limit < 1):
-            raise ValueError(
-                "need batch_size >= 1, workers >= 0, val_samples >= 0 and limit >= 1 or null, got "
-                f"{batch_size}, {workers}, {val_samples} and {limit}"
-            )
-        if multiple < 1 or (budget is not None and budget < 1):
-            raise ValueError(f"need budget >= 1 (positions) or null, and multiple >= 1; got {budget} and {multiple}")
+        least = {
+            "batch_size": (batch_size, 1), "workers": (workers, 0), "val_samples": (val_samples, 0),
+            "limit": (limit, 1), "budget": (budget, 1), "multiple": (multiple, 1),
+        }
+        for name, (value, low) in least.items():
+            if value is not None and value < low:
+                raise ValueError(f"{name} is at least {low}, got {value}")
         self.budget, self.multiple = budget, multiple
         self.batch_size, self.workers, self.val, self.val_samples = batch_size, workers, val, val_samples
         self.limit = limit

@@ -56,6 +56,8 @@ def gaps(
             behind = {v: shortfall(*p, better(metric)) for v, p in told.items()}
             worst, best = max(behind, key=behind.get), min(behind, key=behind.get)
             gap = behind[worst] - behind[best]
+            if gap == 0:                                              # all groups are served alike
+                continue
             half = sum((x.high - x.low) ** 2 / 4 for v in (worst, best) for x in told[v]) ** 0.5
             found.append({
                 "by": name, "metric": metric, "worst": worst, "its value": told[worst][0],

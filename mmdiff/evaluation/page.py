@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ img { max-width: 100% } .blind { color: #aaa } code { font-size: 12px } tr:nth-c
 """
 HEADLINE = 6
 """Metrics of a sweep's plot."""
+FEW = 50
+"""Samples below which a report warns that it sees little."""
 
 
-def write_report(report: Mapping[str, Any], out: Path) -> str:
-    """Write report.json, .md and .html into ``out``; gives the Markdown."""
+def write_report(report: Mapping[str, Any], out: Path) -> None:
+    """Write report.json, .md and .html into ``out``."""
     out.mkdir(parents=True, exist_ok=True)
     text = "\n\n".join(f"## {title}\n\n{body}" for title, body in sections(report))
     text = f"# {heading(report)}\n\n{text}\n"
@@ -34,7 +37,6 @@ def write_report(report: Mapping[str, Any], out: Path) -> str:
     if report["confusion"]:
         pictures["confusion, first seed"] = confusions(report["confusion"], out / "pictures" / "confusion.png")
     (out / "report.html").write_text(_page(report, pictures))
-    return text
 
 
 def heading(report: Mapping[str, Any]) -> str:
@@ -49,7 +51,7 @@ def heading(report: Mapping[str, Any]) -> str:
 def sections(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The report in Markdown: (title, body)."""
     rows = report["rows"]
-    parts = [("Rows", markdown(turned(rows)))]
+    parts = [("Summary", "\n\n".join(summary(report))), ("Rows", markdown(turned(rows)))]
     if report.get("prediction"):
         given = report["protocol"]["predict"]
         parts.append((
@@ -67,6 +69,22 @@ def sections(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = {"protocol": report["protocol"], "embedder": report["embedder"]}
     parts.append(("Protocol", f"```json\n{json.dumps(facts, indent=1)}\n```"))
     return parts
+
+
+def summary(report: Mapping[str, Any]) -> list[str]:
+    """What a report says, a line for each set of generated samples, and for what its reader must know besides."""
+    rows, lines = report["rows"], []
+    for name in [name for name in rows if name.startswith("model")]:
+        judged = {metric: seen[name] for metric, seen in report["seen"].items() if name in seen}
+        told = [metric for metric, seen in judged.items() if seen]
+        by = f"{len(told)} of {len(judged)} metrics" + (f": {'; '.join(told)}" if told else "")
+        lines.append(f"The {name} is told from real samples by {by}.")
+    if worst := Counter(f"{gap['by']} {gap['worst']}" for gap in report["gaps"] if gap["beyond chance"] == "yes"):
+        groups = ", ".join(f"{group} ({count})" for group, count in worst.most_common())
+        lines.append(f"Groups that are served worst, beyond chance, in so many metrics: {groups}.")
+    if (n := rows["real"]["n"]) < FEW:
+        lines.append(f"{n} samples show large faults alone: evaluation.n=200 and as many held-out samples show more.")
+    return lines
 
 
 def turned(rows: Mapping[str, Row]) -> list[dict[str, Any]]:
@@ -156,12 +174,12 @@ def write_sweep(swept: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], ou
 
 
 def _page(report: Mapping[str, Any], pictures: Mapping[str, Path]) -> str:
-    parts = [f"<h1>{html.escape(heading(report))}</h1>"]
+    (title, body), *rest = sections(report)
+    parts = [f"<h1>{html.escape(heading(report))}</h1><h2>{title}</h2>{_html(body)}"]
     for title, path in pictures.items():
         data, name = base64.b64encode(path.read_bytes()).decode(), html.escape(title)
         parts.append(f'<h2>{name}</h2><img alt="{name}" src="data:image/png;base64,{data}">')
-    for title, body in sections(report):
-        parts.append(f"<h2>{html.escape(title)}</h2>{_html(body)}")
+    parts += [f"<h2>{html.escape(title)}</h2>{_html(body)}" for title, body in rest]
     title = html.escape(heading(report))
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'

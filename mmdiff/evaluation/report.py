@@ -1,6 +1,6 @@
 """Rows of measurements as a Markdown table, and as JSON.
 
-A value is text, a number (three significant digits), or a number with the ends of its interval.
+A value is text, a number (three significant digits, whole numbers in full), or a number with the ends of its interval.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,9 @@ def markdown(rows: Sequence[Row]) -> str:
 def _text(value: Value) -> str:
     if isinstance(value, Interval):
         return f"{_text(value.value)} [{_text(value.low)}, {_text(value.high)}]"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
+    return str(value)
 
 
 def plain(row: Mapping[str, object]) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """The training log and the progress bar."""
 
+import math
 from typing import Any
 
 import lightning as L
@@ -50,8 +51,8 @@ class Progress(L.Callback):
         loss = outputs["loss"].item() * trainer.accumulate_grad_batches
         self.loss = loss if self.loss is None else 0.9 * self.loss + 0.1 * loss
         rate = (self.bar.format_dict["rate"] or 0) * module.order.step(trainer.global_step - 1).size
-        left = self.preview_every - trainer.global_step % self.preview_every if self.preview_every else None
-        preview = f", next preview in {left} steps" if left is not None else ""
+        left = self.preview_every - trainer.global_step % self.preview_every if self.preview_every else math.inf
+        preview = f", next preview in {left} steps" if left <= self.bar.total - trainer.global_step else ""
         self.bar.set_description_str(f"loss {self.loss:.4f} ", refresh=False)
         self.bar.set_postfix_str(f"{rate:.0f} samples/s{preview}", refresh=False)
 

@@ -71,7 +71,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> Path:
     parts = assemble(config, run)
     module, checkpoint = parts.module, latest(run / "checkpoints")
     count = sum(p.numel() for p in module.model.trainable.parameters())
-    say(f"{run}: {len(module.dataset)} training and {len(parts.val_set)} validation samples, "
+    say(f"{run}: {len(module.dataset)} training and {len(parts.val_set)} validation samples of {source(config.data)}, "
         f"{len(parts.report['skipped'])} skipped (see data.json), {count / 1e6:.2f} M parameters"
         + (f", continuing from step {checkpoint[1]}" if checkpoint else ""))
     if checkpoint and checkpoint[0].is_dir() and isinstance(config.trainer.strategy, str):
@@ -95,10 +95,17 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> Path:
     return run
 
 
+def source(data: DictConfig) -> str:
+    """Where samples come from, in a few words: a folder, or the class that makes them."""
+    return str(data["root"]) if "root" in data else f"{data['_target_'].rpartition('.')[2]} (made by code)"
+
+
 def assemble(config: DictConfig, run: Path) -> Assembly:
     """Build data, model, training module and callbacks of a resolved configuration."""
     for name in ("sampler", "guidance"):                              # a mistake in them is told before the training
         build(config[name])
+    if not isinstance(steps := config.trainer.max_steps, int) or steps < 1:
+        raise ConfigError(f"trainer.max_steps is a whole number, at least 1, got {steps!r}")
     L.seed_everything(config.seed, verbose=False)                     # initial weights; all else is keyed
     codec, reader = build_codec(config.adapter)
     dataset = build(config.data, reader=reader)

@@ -11,6 +11,7 @@ import soundfile
 from mmdiff.cli import embedder
 from mmdiff.cli import eval as command
 from mmdiff.evaluate import grouped
+from mmdiff.evaluation.page import summary
 from mmdiff.evaluation.protocol import digest
 from mmdiff.training.quality import Quality
 from tests.conftest import TINY, mmdiff
@@ -80,6 +81,34 @@ def test_the_page_holds_its_pictures_and_fetches_nothing(judged):
     assert page.count('src="data:image/png;base64,') == page.count("<img ") == 3
     assert "http" not in page and page.count("<table>") == page.count("</table>") > 5
     assert "| FD-own |" in (judged / "eval" / "report.md").read_text()
+
+
+def test_a_summary_says_what_tells_the_model_from_real_samples_who_is_served_worst_and_that_few_samples_see_little():
+    report = {
+        "rows": {"real": {"n": 10}, "model, seed 0": {}, "model, seed 8": {}, "control: noise": {}},
+        "seen": {
+            "FD": {"model, seed 0": True, "model, seed 8": False, "control: noise": True},
+            "spectrum, dB": {"model, seed 0": True, "model, seed 8": False}, "paired": {"control: noise": True},
+        },
+        "gaps": [
+            {"by": "digit", "worst": worst, "beyond chance": told}
+            for worst, told in (("nine", "yes"), ("two", "no"), ("nine", "yes"))
+        ],
+    }
+    first, second, worst, few = summary(report)
+    assert first == "The model, seed 0 is told from real samples by 2 of 2 metrics: FD; spectrum, dB."
+    assert second == "The model, seed 8 is told from real samples by 0 of 2 metrics."
+    assert worst.endswith("digit nine (2).") and few.startswith("10 samples")
+    assert len(summary({**report, "gaps": [], "rows": {**report["rows"], "real": {"n": 200}}})) == 2
+
+
+def test_the_command_prints_the_summary_and_the_model_beside_real_samples_alone(judged, tmp_path, capsys):
+    command.main([str(judged), f"evaluation.embedder={judged}/judge.safetensors", f"out={tmp_path}", *QUICK])
+    printed = capsys.readouterr().out
+    assert "|  | real | codec | model |" in printed and "control:" not in printed
+    assert "told from real samples" in printed and "10 samples show" in printed
+    page = (tmp_path / "report.html").read_text()
+    assert page.index("10 samples show") < page.index("<img"), "the summary comes first"
 
 
 def test_compare_takes_reports_of_one_protocol_and_names_the_difference_of_others(judged, tmp_path, capsys):

@@ -20,6 +20,7 @@ def test_group_choices_come_before_the_parameters_of_what_was_chosen():
 @pytest.mark.parametrize(("override", "text"), [
     ("optim.warmupp=7", "no key 'optim.warmupp'; did you mean 'optim.warmup'"),
     ("sede=1", "no key 'sede'; did you mean 'seed'"),
+    ("data.rot=/tmp", "did you mean 'data.root'"),
     ("batch_size=4", "did you mean 'loader.batch_size'"),
     ("adapter=audoi", "adapter has no option 'audoi'; did you mean 'audio'"),
     ("difusion=flow", "no key 'difusion'; did you mean 'diffusion'"),

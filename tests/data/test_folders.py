@@ -72,6 +72,10 @@ def test_a_folder_with_nothing_usable_says_what_was_looked_for(tmp_path):
     (tmp_path / "bad.txt").write_text("not a number")
     with pytest.raises(ValueError, match=r"looked for \.txt .*1 file\(s\) were skipped\n  bad.txt: it holds no"):
         FolderDataset(Numbers(), tmp_path)
+    for name in ("a.mid", "b.MID", "notes"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(ValueError, match=r"skipped; other files there: 2 \.mid, 1 no ending\n"):
+        FolderDataset(Numbers(), tmp_path)
     with pytest.raises(ValueError, match="is not a folder"):
         FolderDataset(Numbers(), tmp_path / "none")
 

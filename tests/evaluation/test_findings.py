@@ -36,6 +36,11 @@ def test_the_worst_group_is_furthest_behind_its_own_real_samples(better, worst):
         assert found["gap"].high - found["gap"].value == pytest.approx(0.2), "four half widths of 0.1 in quadrature"
 
 
+def test_a_metric_in_which_all_groups_are_served_alike_has_no_worst():
+    rows = {"x": {"a": {"m": around(1)}, "b": {"m": around(1)}}}
+    assert gaps(rows, rows, lambda metric: 1) == []
+
+
 def test_chance_of_two_groups_is_the_plain_interval_and_grows_with_more():
     assert chance(2) == pytest.approx(1, abs=1e-3)
     assert chance(2) < chance(6) < chance(10)

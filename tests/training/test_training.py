@@ -47,13 +47,19 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(tmp_path)
 
 @pytest.mark.parametrize(("override", "text"), [
     ("trainer.max_stepz=3", "did you mean 'trainer.max_steps'"),
-    ("loader.batch_size=0", "batch_size >= 1"), ("adapter.codec.mel=speech", "no mel settings named"),
-    ("diffusion/parameterization=noise", "Use V, Velocity"), ("loader.val=2.0", "share in"),
+    ("loader.batch_size=0", "batch_size is at least 1, got 0"), ("trainer.max_steps=abc", "at least 1, got 'abc'"),
+    ("trainer.max_steps=-5", "trainer.max_steps is a whole number, at least 1"),
+    ("adapter.codec.mel=speech", "no mel settings named"), ("diffusion/parameterization=noise", "Use V, Velocity"),
+    ("loader.val=2.0", "share in"),
 ])
 def test_a_mistake_is_told_before_the_first_step_without_a_traceback(tmp_path, override, text):
     output = mmdiff("train", f"run={tmp_path / 'run'}", *TINY, override, code=2)
     assert text in output and "Traceback" not in output
     assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_the_first_line_says_where_the_samples_come_from(tmp_path):
+    assert "samples of Notes (made by code)" in mmdiff("train", f"run={tmp_path / 'run'}", *TINY, "trainer.max_steps=1")
 
 
 def test_a_folder_must_be_named(tmp_path):

@@ -103,9 +103,11 @@ def decode(path: Path, *, seconds: float | None = None, rng: np.random.Generator
             clip = decoder(path, seconds, rng)
             break
         except (soundfile.SoundFileError, av.FFmpegError, ValueError, MemoryError) as error:
-            reasons.append(str(error))
+            reasons.append(error)
     else:
-        raise ValueError(f"{path} cannot be read as sound: {'; '.join(reasons)}")
+        own = [str(e) for e in reasons if isinstance(e, ValueError) and not isinstance(e, av.FFmpegError)]
+        reason = own[0] if own else "neither libsndfile nor FFmpeg can open it"
+        raise ValueError(f"{path} cannot be read as sound: {reason}")
     if clip.samples.size == 0:
         raise ValueError(f"{path} holds no samples")
     return clip
