@@ -43,7 +43,8 @@ def completed(name: str, arguments: Sequence[str]) -> list[str]:
     for override in groups:
         _check_option(override)
     config = compose(name, overrides=[_first(o) for o in groups])
-    plus = {o.input_line: _plus(config, o) for o in overrides if o not in groups}
+    classes = {o.input_line: _chosen(config, o) for o in overrides if o.key_or_group.endswith("._target_")}
+    plus = {o.input_line: classes.get(o.input_line) or _plus(config, o) for o in overrides if o not in groups}
     return [plus.get(a, a) for a in arguments]
 
 
@@ -72,11 +73,26 @@ def _plus(config: DictConfig, override: Override) -> str:
         return line
     if _knows(config, key):
         return line
-    parent, _, leaf = key.rpartition(".")
-    node = OmegaConf.select(config, parent) if parent else config
-    if isinstance(node, DictConfig) and "_target_" in node and leaf in _parameters(node):
+    if _takes(config, key):
         return "++" + line                                             # also where it is given twice
     raise ConfigError(f"no key {key!r}; {_nearest(config, key)}")
+
+
+def _chosen(config: DictConfig, override: Override) -> str | None:
+    """The line that names a class. ``config`` takes it over, so that the class's parameters are known from here on."""
+    key = override.key_or_group
+    part = key.rpartition(".")[0]
+    if override.is_delete() or not (isinstance(OmegaConf.select(config, part), DictConfig) or _takes(config, part)):
+        return None
+    OmegaConf.update(config, key, _values(override)[0], force_add=True)
+    return "++" + override.input_line.lstrip("+")
+
+
+def _takes(config: DictConfig, key: str) -> bool:
+    """Whether ``key`` is a parameter that the class above it has, and the YAML does not state."""
+    parent, _, leaf = key.rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else config
+    return isinstance(node, DictConfig) and "_target_" in node and leaf in _parameters(node)
 
 
 def _knows(config: DictConfig, key: str) -> bool:

@@ -76,7 +76,7 @@ def setting(stored: dict[str, Any], config: DictConfig, changes: DictConfig, nam
         known = [k for k in signature(node["_target_"]) if k != "self"]
         if key not in known:
             raise ConfigError(f"no key '{name}.{key}'; {suggest(str(key), known)}")
-    return {**node, **OmegaConf.to_container(changes.get(name, OmegaConf.create()))}
+    return OmegaConf.to_container(OmegaConf.merge(node, changes.get(name, {})))
 
 
 def _requests(config: DictConfig, cond: dict[str, Any], size: dict[str, float], words: set[str]) -> list:

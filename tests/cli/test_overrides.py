@@ -2,12 +2,35 @@ import pytest
 
 from mmdiff.cli import main
 from mmdiff.cli.overrides import completed, composed, swept_keys
+from mmdiff.cli.sample import parsed, setting
 from mmdiff.config import ConfigError
 
 
 def test_a_parameter_that_only_a_signature_knows_needs_no_plus():
     config = composed("train", ["optim.warmup=7", "adapter.codec.vocoder.n_iter=5", "data.seed=3"])
     assert config.optim.warmup == 7 and config.adapter.codec.vocoder.n_iter == 5 and config.data.seed == 3
+
+
+def test_the_parameters_of_a_class_that_is_named_are_known_in_any_order():
+    config = composed("train", ["sampler=heun", "sampler.grid.rho=5", "sampler.grid._target_=mmdiff.core.grids.Karras"])
+    assert config.sampler.grid == {"rho": 5, "_target_": "mmdiff.core.grids.Karras"}
+    config = composed("train", ["diffusion.weight._target_=mmdiff.core.weightings.MinSNR", "diffusion.weight.gamma=3"])
+    assert config.diffusion.weight.gamma == 3
+    for words, text in [
+        (["sampler.grd._target_=mmdiff.core.grids.Karras"], "no key 'sampler.grd._target_'; did you mean"),
+        (["diffusion.weight._target_=os.system", "diffusion.weight.gamma=3"], "'os.system' is refused"),
+        (["diffusion.weight._target_=mmdiff.core.weightings.MinSNR", "diffusion.weight.gama=3"], "did you mean"),
+    ]:
+        with pytest.raises(ConfigError, match=text):
+            composed("train", words)
+
+
+def test_a_part_of_a_stored_setting_is_changed_and_the_rest_stays():
+    stored = {"_target_": "mmdiff.core.samplers.Heun", "grid": {"_target_": "mmdiff.core.grids.Karras", "rho": 3}}
+    config, changes = parsed(["run", "sampler.grid.rho=5", "sampler.steps=9"])
+    assert setting(stored, config, changes, "sampler") == {
+        **stored, "grid": {"_target_": "mmdiff.core.grids.Karras", "rho": 5}, "steps": 9,
+    }
 
 
 def test_group_choices_come_before_the_parameters_of_what_was_chosen():
