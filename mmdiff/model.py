@@ -104,25 +104,6 @@ class DiffusionModel(nn.Module):
         cond = self.conditioner(labels)
         return self.diffusion_loss(self.denoiser, x0, eps=eps, t=t, cond=cond)
 
-    @torch.no_grad()
-    def generate(
-        self, labels: Sequence[dict[str, Label]], seeds: Sequence[int], *, size: dict[str, float],
-        sampler: Sampler | None = None, guidance: Guidance | None = None, known: Masked | None = None,
-        window: int | None = None, overlap: int = 0, progress: Callable[[int], None] | None = None,
-    ) -> list[Tensor]:
-        """Samples ``(C, *S)`` on the CPU, one for each row of labels, all of one size (such as ``{"seconds": 1.0}``).
-
-        All that is random in sample i is fixed by ``seeds[i]``. ``known`` ``(B, C, *S)`` are latents of that size with
-        a mask that is True where they are to be kept. More than ``window`` positions of the first axis are made from
-        windows that share ``overlap`` of them.
-        """
-        shape = self.codec.latent_shape(**size)
-        latents = self.latents(
-            labels, seeds, shape, sampler=sampler, guidance=guidance, known=known, window=window, overlap=overlap,
-            progress=progress,
-        )
-        return self.decoded(latents)
-
     def decoded(self, latents: Tensor) -> list[Tensor]:
         """Samples ``(C, *S)`` on the CPU."""
         return list(self.codec.decode(Masked(latents)).x.float().cpu())
@@ -133,7 +114,11 @@ class DiffusionModel(nn.Module):
         sampler: Sampler | None = None, guidance: Guidance | None = None, known: Masked | None = None,
         window: int | None = None, overlap: int = 0, draw: int = 0, progress: Callable[[int], None] | None = None,
     ) -> Tensor:
-        """Latents ``(B, C, *shape)``, as ``generate``; ``draw`` numbers several for one seed.
+        """Latents ``(B, C, *shape)``, one for each row of labels; ``codec.latent_shape`` gives the shape of a size.
+
+        All that is random in sample i is fixed by ``seeds[i]``; ``draw`` numbers several for one seed. ``known``
+        ``(B, C, *shape)`` is kept where its mask is True. More than ``window`` positions of the first axis are made in
+        windows that share ``overlap`` of them.
 
         Raises ``ValueError`` for a sampler that adds noise where points were paired with theirs in training: what is
         between noise and data is then another distribution than the one such samplers keep to.

@@ -269,9 +269,12 @@ class AdapterContract:
         return x, torch.tensor([0.3, 0.8], dtype=torch.float64), double(cond)
 
     def _generated(self, trial: Trial, model: torch.nn.Module, seeds: Sequence[int]) -> list[Tensor]:
-        row = trial.dataset.read(0)[1]
+        row, shape = trial.dataset.read(0)[1], model.codec.latent_shape(**trial.stored["size"])
         settings = {"sampler": Auto(2), "guidance": build(trial.config.guidance)}
-        return model.generate([row] * len(seeds), list(seeds), size=trial.stored["size"], **settings)
+        latents = model.latents([row] * len(seeds), list(seeds), shape, **settings)
+        # a network that was not trained may put out more than any codec decodes, as where noise is predicted
+        deviation = latents.flatten(1).std(1).clamp(min=1)
+        return model.decoded(latents / deviation.view(-1, *[1] * (latents.ndim - 1)))
 
     def _close(self, trial: Trial, latent: Tensor, again: Tensor, what: str) -> None:
         assert again.shape == latent.shape, f"{what} has the latent {kind(again)} instead of {kind(latent)}"
