@@ -94,8 +94,8 @@ class Subset(Dataset):
 def split(dataset: Dataset, val: float | Mapping[str, Sequence[Label]]) -> tuple[Dataset, Dataset]:
     """Training and validation part.
 
-    A number holds out exactly that share of samples, those whose names have the least hashes: where files are added, some
-    of the new ones, and a few at the border may cross.
+    A number holds out exactly that share of samples, those whose names have the least hashes: where files are added,
+    some of the new ones, and a few at the border may cross.
     A mapping such as ``{index: [0, 1, 2]}`` holds out the samples whose columns have those values.
     """
     if isinstance(val, Mapping):

@@ -112,7 +112,7 @@ def test_python_runs(packages, page, tmp_path, monkeypatch):
 def test_the_parts_of_the_extending_page_work_together(packages, tmp_path):
     trial = Trial(
         "audio_convolutions",
-        ["data=chirps", "diffusion/schedule=log_linear", "diffusion/parameterization=score", "diffusion/time=mode",
+        ["data=chirps", "diffusion/schedule=log_linear", "diffusion/parameterization=difference", "diffusion/time=mode",
          "diffusion/weight=truncated_snr", "sampler=early_noise", "sampler.steps=2", "guidance=fading",
          "sampler.grid._target_=mmdiff_mine.grid.Slowing", "adapter.reader.seconds=0.25",
          "adapter.codec.vocoder.n_iter=1"],
