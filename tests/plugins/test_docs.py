@@ -1,8 +1,8 @@
 """What the documentation shows works: its commands compose, its packages install, its Python runs.
 
-    ```bash                   every mmdiff command is composed as the command line does, and every script is there
-    ```python run             runs, all of a page in one namespace
-    ```LANGUAGE file=PATH     is a file of the page's package, which is installed
+    ```bash                   every mmdiff command is composed as the command line does, every script has its options
+    ```python run             runs, all of a page in one namespace, in a folder that holds a small run ``runs/mine``
+    ```LANGUAGE file=PATH     is a file of the package that the documentation makes, which is installed
 """
 
 import re
@@ -10,14 +10,18 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
+import soundfile
 
+from mmdiff.cli import COMMANDS
 from mmdiff.cli.list import KINDS, options
 from mmdiff.cli.overrides import composed
 from mmdiff.cli.sample import parsed
 from mmdiff.skeleton import write
 from mmdiff.testing import Trial
 from mmdiff.testing.report import failure, laws
+from tests.conftest import TINY, mmdiff
 from tests.plugins.conftest import install
 
 ROOT = Path(__file__).parents[2]
@@ -39,19 +43,21 @@ def blocks(page):
 
 
 def commands(page):
-    """Every command of a page: lines of shell blocks, and ``mmdiff ...`` in running text."""
+    """Every command of a page: lines of shell blocks and of indented ones, and ``mmdiff ...`` in running text."""
     for block in blocks(page):
         if block.language == "bash":
             yield from block.text.replace("\\\n", " ").splitlines()
     prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
-    yield from re.findall(r"`(mmdiff (?:train|plan|sample|encode|eval|embedder|list|adapter|doctor)[^`]*)`", prose)
+    command = rf"mmdiff (?:{'|'.join(COMMANDS)})(?= )|python scripts/"
+    yield from re.findall(rf"^    ((?:{command}).*)$", prose, flags=re.MULTILINE)
+    yield from re.findall(rf"`((?:{command})[^`]*)`", prose)
 
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory, with_plugins):
     """The examples, the package of docs/adapters.md and that of docs/extending.md, installed."""
     root = tmp_path_factory.mktemp("docs")
-    for block in blocks(ROOT / "docs" / "extending.md"):
+    for block in (block for page in PAGES for block in blocks(page)):
         for word in block.words:
             if word.startswith("file="):
                 path = root / "mine" / word.removeprefix("file=")
@@ -69,8 +75,12 @@ def packages(tmp_path_factory, with_plugins):
 def test_every_command_composes(packages, page):
     for line in commands(page):
         words = shlex.split(line.replace("...", ""), comments=True)
-        if words[:1] == ["mmdiff"]:
-            check(words[1], words[2:])
+        if "mmdiff" in words and words[0] in {"mmdiff", "torchrun"}:
+            words = words[words.index("mmdiff") + 1 :]
+            check(words[0], words[1:])
+        elif words[:1] == ["python"] and words[1].startswith("scripts/"):
+            source = (ROOT / words[1]).read_text()
+            assert all(f'"{word}"' in source for word in words if word.startswith("--")), line
         elif words and words[0].startswith("scripts/"):
             assert (ROOT / words[0]).is_file(), line
 
@@ -99,9 +109,29 @@ def check(command, words):
         assert command == "doctor", command
 
 
+def test_no_block_is_left_out():
+    for page in PAGES:
+        for block in blocks(page):
+            used = block.language == "bash" or "run" in block.words or any(w.startswith("file=") for w in block.words)
+            assert used, f"{page.name}: {block.text}"
+
+
+@pytest.fixture(scope="module")
+def kicks(tmp_path_factory):
+    """The folder of a user who trained on sounds in the sub-folders kick and snare: ``runs/mine``."""
+    root = tmp_path_factory.mktemp("user")
+    for i in range(24):
+        path = root / "sounds" / ("kick", "snare")[i % 2] / f"{i}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, np.sin(np.arange(2000) * (0.02 + 0.01 * i)) * np.linspace(0.8, 0, 2000), 8000)
+    words = [*(word for word in TINY if not word.startswith("data.")), "trainer.max_steps=4", "sampler.steps=2"]
+    mmdiff("train", f"run={root}/runs/mine", f"data.root={root}/sounds", *words)
+    return root
+
+
 @pytest.mark.parametrize("page", [p for p in PAGES if any("run" in b.words for b in blocks(p))], ids=lambda p: p.stem)
-def test_python_runs(packages, page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_python_runs(packages, kicks, page, monkeypatch):
+    monkeypatch.chdir(kicks)
     namespace = {"__name__": page.stem}
     for block in blocks(page):
         if "run" in block.words:
