@@ -50,12 +50,17 @@ def normal(seeds: int | list[int], draws: Tensor, purpose: Purpose, like: Masked
     """
     x, mask = like
     seeds = [seeds] * len(x) if isinstance(seeds, int) else seeds
-    noise = torch.zeros(x.shape, dtype=torch.float32)
+    noise = np.zeros(x.shape, dtype=np.float32)
     for i, draw in enumerate(draws.tolist()):
-        extent = x.shape[2:] if mask is None else _extent(mask[i, 0])
-        values = stream(seeds[i], draw, purpose, part).standard_normal((x.shape[1], *extent), dtype=np.float32)
-        noise[(i, slice(None), *(slice(n) for n in extent))] = torch.from_numpy(values)
-    return noise.to(x.device)
+        generator, extent = stream(seeds[i], draw, purpose, part), x.shape[2:]
+        if mask is not None:
+            extent = _extent(mask[i, 0])
+        if extent == x.shape[2:]:
+            generator.standard_normal(dtype=np.float32, out=noise[i])
+        else:
+            box = (slice(None), *(slice(n) for n in extent))
+            noise[i][box] = generator.standard_normal((x.shape[1], *extent), dtype=np.float32)
+    return torch.from_numpy(noise).to(x.device)
 
 
 def _extent(mask: Tensor) -> tuple[int, ...]:
