@@ -56,14 +56,19 @@ def _check_settings(part: Any, made: type) -> None:
             value, wanted = part.get(key), known[key].annotation
             if wanted in (int, float) and isinstance(value, str) and value != "???":
                 raise ConfigError(f"{made.__name__}: {key} is a number, got {value!r}")
-            free = re.search("Mapping|dict|Any", str(wanted))
-            if isinstance(value, Mapping) and "_target_" not in value and not free:
+            if isinstance(value, Mapping) and "_target_" not in value and not _takes_mapping(wanted):
                 raise ConfigError(f"{made.__name__}: {key} is an object: say of which class, {key}._target_=CLASS")
             if wanted is int and isinstance(value, float):
                 raise ConfigError(f"{made.__name__}: {key} is a whole number, got {value}")
         elif not open_ended:
             raise ConfigError(f"{made.__name__} has no setting {key!r}: {suggest(key, list(known))} "
                               "(what another choice brought along is left out by ~ and its whole key)")
+
+
+def _takes_mapping(annotation: Any) -> bool:
+    """Whether a parameter may be a mapping; one whose annotation does not say may."""
+    said = not isinstance(annotation, str) and annotation is not inspect.Parameter.empty
+    return not said or re.search("Mapping|dict|Any", str(annotation)) is not None
 
 
 def described(node: Any) -> Iterator[Any]:

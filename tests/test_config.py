@@ -1,6 +1,7 @@
 import pytest
 
 from mmdiff.config import MODEL_PACKAGES, ConfigError, build, described
+from mmdiff.data.labels import Fields
 
 
 @pytest.mark.parametrize("target", [
@@ -51,6 +52,18 @@ def test_an_unknown_argument_is_an_error_that_names_the_nearest():
 def test_what_is_no_number_and_no_object_is_refused(target, settings, match):
     with pytest.raises(ConfigError, match=match):
         build({"_target_": f"mmdiff.core.{target}", **settings})
+
+
+class Unannotated:
+    def __init__(self, fields, *, quoted: "Fields"):
+        self.told = fields, quoted
+
+
+def test_a_parameter_that_does_not_say_what_it_is_may_be_a_mapping(monkeypatch):
+    Unannotated.__module__ = "mmdiff.core.times"
+    monkeypatch.setattr("mmdiff.core.times.Unannotated", Unannotated, raising=False)
+    made = build({"_target_": "mmdiff.core.times.Unannotated", "fields": {"a": [0, 1]}, "quoted": {"b": ["x"]}})
+    assert made.told == ({"a": [0, 1]}, {"b": ["x"]})
 
 
 def test_a_config_builds_what_it_says():

@@ -139,14 +139,15 @@ def test_python_runs(packages, kicks, page, monkeypatch):
     assert namespace.keys() - {"__name__", "__builtins__"}, "nothing was run"
 
 
-def test_the_parts_of_the_extending_page_work_together(packages, tmp_path):
+@pytest.mark.parametrize("adapter", ["audio_convolutions", "audio_tokens"])
+def test_the_parts_of_the_extending_page_work_together(packages, adapter, tmp_path):
     trial = Trial(
-        "audio_convolutions",
+        adapter,
         ["data=chirps", "diffusion/schedule=log_linear", "diffusion/parameterization=difference", "diffusion/time=mode",
          "diffusion/weight=truncated_snr", "sampler=early_noise", "sampler.steps=2", "guidance=fading",
          "sampler.grid._target_=mmdiff_mine.grid.Slowing", "adapter.reader.seconds=0.25",
          "adapter.codec.vocoder.n_iter=1"],
         tmp_path,
     )
-    names = [name for name in laws() if name.startswith(("network", "model", "sampling"))]
+    names = [name for name in laws() if name.startswith(("network", "null", "model", "sampling", "one batch"))]
     assert {name: failure(laws()[name], trial) for name in names} == dict.fromkeys(names)
