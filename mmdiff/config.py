@@ -38,7 +38,7 @@ def build(node: Any, *, allowed: tuple[str, ...] = TRAINING_PACKAGES, **derived:
     Raises ``ConfigError`` for a target outside ``allowed``, an unknown argument or a value that a constructor refuses.
     """
     node = OmegaConf.create(node) if isinstance(node, dict) else node
-    for part, made in [(part, _class(str(part["_target_"]), allowed)) for part in described(node)]:
+    for part, made in [(part, target_class(str(part["_target_"]), allowed)) for part in described(node)]:
         _check_settings(part, made)
     try:
         return hydra.utils.instantiate(node, _convert_="all", **derived)
@@ -87,7 +87,7 @@ def described(node: Any) -> Iterator[Any]:
 def signature(name: str, allowed: tuple[str, ...] = TRAINING_PACKAGES) -> dict[str, inspect.Parameter]:
     """The named constructor parameters of a target."""
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    parameters = inspect.signature(_class(name, allowed)).parameters
+    parameters = inspect.signature(target_class(name, allowed)).parameters
     return {k: p for k, p in parameters.items() if p.kind not in kinds}
 
 
@@ -100,7 +100,8 @@ def complete(node: Any) -> dict[str, Any]:
     return {key: complete(value) if isinstance(value, dict) else value for key, value in node.items()}
 
 
-def _class(name: str, allowed: tuple[str, ...]) -> type:
+def target_class(name: str, allowed: tuple[str, ...] = TRAINING_PACKAGES) -> type:
+    """The class that a ``_target_`` names; ``ConfigError`` where it is not allowed or not there."""
     allowed = (*allowed, *plugins.packages())
     if not _within(name, allowed):
         raise ConfigError(

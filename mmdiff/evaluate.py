@@ -123,7 +123,7 @@ class Bench:
                 "seen": sensitivity(rows, REAL), "confusion": self._confusion(first), **self._groups(first),
                 "pictures": pictures,
             }
-            if self.protocol.predict:
+            if self.protocol.predict and self.real.x.shape[2] > 1:    # of a picture nothing is left to predict
                 report["prediction"] = self._prediction(pipeline)
         return report
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from tqdm import tqdm
 
-from .config import CONFIG_FILE, ConfigError, build, build_codec, load_yaml
+from .config import CONFIG_FILE, ConfigError, build, build_codec, load_yaml, target_class
 from .data.dataset import Dataset, split
 from .data.labels import Label, encode_labels
 from .evaluation.audio import Audio
@@ -18,10 +18,12 @@ from .evaluation.clouds import Clouds
 from .evaluation.embedder import Embedder
 from .evaluation.fitting import fit, scored
 from .evaluation.modality import Modality
+from .evaluation.series import Series
 from .evaluation.video import Video
 from .generate import Pipeline
 
 MODALITIES: dict[str, Callable[[], Modality]] = {"audio": Audio, "video": Video, "points": Clouds}
+"""How the adapters that come with mmdiff are judged; those of others as ``Series``, unless they say how."""
 FITTED, FITTED_BYTES = 16384, 2**31
 """Training samples that an embedder is trained on, at most, and what they may take in memory, about."""
 
@@ -52,9 +54,23 @@ class Samples(NamedTuple):
 
 
 def kind_of(config: Mapping[str, Any]) -> str:
-    """audio, video or points; for an adapter of another package that package's name."""
+    """audio, video or points, where the codec is one of these or made of one; else the package that it is of."""
     target = str(config["adapter"]["codec"]["_target_"])
-    return target.removeprefix("mmdiff.adapters.").split(".")[0]
+    homes = [made.__module__.split(".") for made in target_class(target).__mro__]
+    own = [home[2] for home in homes if home[:2] == ["mmdiff", "adapters"] and home[2] in MODALITIES]
+    return own[0] if own else target.split(".")[0]
+
+
+def modality_of(kind: str, sample: Tensor) -> Modality:
+    """What judges samples of a kind, of which ``sample`` is one."""
+    if kind in MODALITIES:
+        return MODALITIES[kind]()
+    if sample.ndim != 2:
+        raise ConfigError(
+            f"samples of {kind} have the shape {tuple(sample.shape)}; only series (C, T) of other packages are judged "
+            "without further ado (docs/adapters.md)"
+        )
+    return Series()
 
 
 def open_run(run: str | Path, pipeline: Pipeline, *, root: str | None = None) -> Subject:

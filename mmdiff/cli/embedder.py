@@ -23,13 +23,11 @@ def main(arguments: list[str]) -> int:
         raise ConfigError(f"out={config.out}: an embedder is written as .safetensors")
 
     from ..generate import load
-    from ..subject import MODALITIES, open_run, train_embedder
+    from ..subject import modality_of, open_run, train_embedder
 
     subject = open_run(config.run, load(config.run, device="cpu"), root=config.root)
-    if subject.kind not in MODALITIES:
-        raise ConfigError(f"{config.run} makes {subject.kind}: embedders are trained for {', '.join(MODALITIES)}")
-    model = train_embedder(
-        subject, MODALITIES[subject.kind](), Path(config.out).expanduser(), steps=config.steps, seed=config.seed
-    )
+    modality = modality_of(subject.kind, subject.train.read(0)[0])
+    out = Path(config.out).expanduser()
+    model = train_embedder(subject, modality, out, steps=config.steps, seed=config.seed)
     print(f"{config.out}: on held-out samples {json.dumps(model.facts['held out'])}")
     return 0

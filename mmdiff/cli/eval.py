@@ -1,4 +1,4 @@
-"""``mmdiff eval RUN [evaluation=audio_v1|video_v1|points_v1 evaluation.n=200 sampler=... sampler.steps=... -m]``.
+"""``mmdiff eval RUN [evaluation=audio_v1 evaluation.n=200 sampler=... sampler.steps=... -m]``.
 
 Judges a trained model and writes RUN/eval/report.json, .md and .html. With ``-m`` and several values
 (``-m sampler.steps=5,10,20 guidance.scale=1,2``) it measures every combination and writes sweep.json, .md and .png.
@@ -35,15 +35,17 @@ def main(arguments: list[str]) -> int:
     from ..evaluation.page import heading, summary, turned, write_report, write_sweep
     from ..evaluation.report import markdown
     from ..generate import load
-    from ..subject import open_run
+    from ..subject import MODALITIES, open_run
 
     stored = load(config.run, device=config.device)
     protocol = build(config.evaluation)
     out = Path(config.out or Path(config.run) / "eval").expanduser()
     embedder = None if protocol.embedder is None else Path(protocol.embedder)
     subject = open_run(config.run, stored, root=config.root)
-    if subject.kind != protocol.modality.name:
-        raise ConfigError(f"{config.run} makes {subject.kind}: judge it with evaluation={subject.kind}_v1")
+    kinds = {subject.kind, protocol.modality.name}
+    if len(kinds) > 1 and kinds & set(MODALITIES):
+        known = subject.kind if subject.kind in MODALITIES else "series"
+        raise ConfigError(f"{config.run} makes {subject.kind}: judge it with evaluation={known}_v1")
     pipelines = [_pipeline(stored, *_composed(part)) for part in combinations]
     bench = Bench(subject, protocol, out, embedder=embedder)
     if "-m" not in arguments:
@@ -70,13 +72,8 @@ def _composed(words: list[str]) -> tuple[DictConfig, DictConfig]:
             raise ConfigError(f"{run} is no run directory: it has no {CONFIG_FILE}, which says what data are real")
         from ..subject import kind_of
 
-        kind = kind_of(load_yaml(run / CONFIG_FILE))
-        if f"{kind}_v1" not in options("evaluation"):
-            raise ConfigError(
-                f"{run} makes {kind}, and mmdiff eval judges audio, video and points: docs/adapters.md says how it "
-                "learns to judge another modality"
-            )
-        rest.append(f"evaluation={kind}_v1")
+        own = f"{kind_of(load_yaml(run / CONFIG_FILE))}_v1"
+        rest.append(f"evaluation={own if own in options('evaluation') else 'series_v1'}")
     return composed("eval", rest), OmegaConf.from_dotlist(late)
 
 

@@ -18,10 +18,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..data.labels import Fields, is_scalar
-from .networks import WIDTH, Body, ClipBody, CloudBody, SoundBody
+from .networks import WIDTH, Body, ClipBody, CloudBody, SeriesBody, SoundBody
 from .pretrained import pretrained
 
-BODIES: Mapping[str, Callable[..., Body]] = {"audio": SoundBody, "video": ClipBody, "points": CloudBody}
+BODIES: Mapping[str, Callable[..., Body]] = {
+    "audio": SoundBody, "video": ClipBody, "points": CloudBody, "series": SeriesBody,
+}
 
 
 class Judged(NamedTuple):

@@ -26,6 +26,7 @@ def fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Embedder(modality, fields, **settings)
+        model.body.measure(samples)
         generator = torch.Generator().manual_seed(seed)
         if not fields:
             return model.eval().requires_grad_(False)

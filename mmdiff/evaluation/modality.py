@@ -27,8 +27,8 @@ class Modality(ABC):
     shifts: int = 0
     """Positions of the last axis by which a training sample may be moved and still be copied."""
     name: str
-    suffix: str
-    """Ending of files that hold a sample without loss."""
+    suffix: str | None
+    """Ending of files that hold a sample without loss; None for the codec's own."""
     better: Mapping[str, int] = {}
     """+1 where more is better, -1 where less is; the metrics that are not named should be those of real samples."""
 

@@ -3,6 +3,7 @@
     sound   wave of peak 1 -> log-mel of 40 bands -> 4 convolutions over time -> mean
     clip    frames of 32 x 32 -> 3 convolutions of stride 2 -> 2 convolutions over time -> mean
     cloud   one perceptron for all points -> maximum                                            (PointNet)
+    series  each channel to unit variance -> 5 convolutions -> mean
 
 They are on purpose unlike any generator here. Bands of sound are channels: with convolutions over bands too, a network
 hears the vocoder before the word.
@@ -30,6 +31,9 @@ class Body(nn.Module, ABC):
     @abstractmethod
     def augmented(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Samples as training sees them."""
+
+    def measure(self, x: Tensor) -> None:
+        """Take from training samples ``(N, C, *S)`` what is fixed before training, such as their scale."""
 
     def frames(self, x: Tensor) -> Tensor | None:
         """``(B, T, WIDTH)`` of each frame alone, where there are frames."""
@@ -113,3 +117,28 @@ class CloudBody(pointnet.PointFeatures, Body):
     def augmented(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """256 points at random, stretched and moved a little."""
         return pointnet.augmented(x[:, :3], generator)
+
+
+class SeriesBody(Body):
+    """Series ``(B, channels, T)`` in whatever unit."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(1, channels, 1))
+        self.register_buffer("std", torch.ones(1, channels, 1))
+        layers: list[nn.Module] = []
+        for before, stride in ((channels, 1), (WIDTH, 2), (WIDTH, 2), (WIDTH, 2), (WIDTH, 1)):
+            layers += [nn.Conv1d(before, WIDTH, 5, stride, 2), nn.BatchNorm1d(WIDTH), nn.ReLU()]
+        self.body = nn.Sequential(*layers)
+
+    def measure(self, x: Tensor) -> None:
+        self.mean.copy_(x.mean((0, 2), keepdim=True))
+        self.std.copy_(x.std((0, 2), keepdim=True).clamp(min=1e-12))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body((x - self.mean) / self.std).mean(-1)
+
+    def augmented(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Under white noise of up to 0.1 standard deviations."""
+        level = 0.1 * torch.rand(len(x), 1, 1, generator=generator)
+        return x + level * self.std * torch.randn(x.shape, generator=generator)

@@ -12,7 +12,8 @@ from .pictures import SIZE, drift, psnr, ssim
 
 
 class Video(Modality):
-    """Clips ``(N, C, T, H, W)`` in [-1, 1]. ``background`` is the value of what is not the moving thing."""
+    """Clips ``(N, C, T, H, W)`` in [-1, 1], pictures being of one frame. ``background`` is the value of what is not the
+    moving thing."""
 
     name, suffix = "video", ".mkv"
     better: Mapping[str, int] = {"PSNR, dB": 1, "SSIM": 1}
@@ -25,7 +26,7 @@ class Video(Modality):
 
     def stacked(self, samples: Sequence[Tensor], codec: Any, size: Mapping[str, float]) -> Tensor:
         """The first frames, resized; a shorter clip holds its last frame."""
-        frames, height, width = (round(size[name]) for name in ("frames", "height", "width"))
+        frames, height, width = (round(size.get(name, 1)) for name in ("frames", "height", "width"))
         clips = []
         for sample in samples:
             clip = torch.cat([sample[:, :frames], sample[:, -1:].repeat(1, max(0, frames - sample.shape[1]), 1, 1)], 1)
@@ -48,9 +49,14 @@ class Video(Modality):
 
     def faults(self, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         fade = torch.linspace(0, 1, x.shape[2])[:, None, None]
-        return {
+        made = {
             **corrupted(x, seed=int(torch.randint(2**31, (1,), generator=generator))),
             "fading to grey": x * (1 - fade),
+        }
+        if x.shape[2] == 1:                                           # nothing moves or fades in a picture
+            made = {name: made[name] for name in ("blurred 3 x 3", "noise, std 0.2")}
+        return {
+            **made,
             "one clip for all": x[:1].expand_as(x).clone(),
             "labels shuffled": x.roll(max(1, len(x) // 3), 0),
         }

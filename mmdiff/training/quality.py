@@ -18,7 +18,7 @@ from ..evaluation.bootstrap import Interval
 from ..evaluation.protocol import Protocol
 from ..evaluation.scores import LEAST
 from ..generate import Pipeline
-from ..subject import MODALITIES, Subject, kind_of
+from ..subject import Subject, kind_of, modality_of
 from .callbacks import Every, Validation
 from .module import TrainingModule
 
@@ -55,10 +55,10 @@ class Quality(Every):
     def on_fit_start(self, trainer: L.Trainer, module: TrainingModule) -> None:
         if self.steps and len(self.held) < LEAST:
             raise ConfigError(f"quality.every needs {LEAST} held-out samples, loader.val holds {len(self.held)}")
-        if self.steps and kind_of(self.stored) not in MODALITIES:
-            raise ConfigError(f"quality.every: samples of {kind_of(self.stored)} cannot be judged")
         if self.steps and self.train.encoded:
             raise ConfigError("quality.every needs samples, and a cache of latents has none: judge with mmdiff eval")
+        if self.steps:
+            modality_of(kind_of(self.stored), self.train.read(0)[0])
 
     def state_dict(self) -> dict[str, Any]:
         """What a continued run has to know."""
@@ -86,7 +86,7 @@ class Quality(Every):
         if self.bench is None:
             embedder = None if self.embedder is None else Path(self.embedder)
             subject = Subject(pipeline, self.train, self.held)
-            modality = MODALITIES[subject.kind]()
+            modality = modality_of(subject.kind, self.train.read(0)[0])
             protocol = Protocol("quality", modality, n=self.n, references=self.references, draws=2)
             self.bench = Bench(subject, protocol, self.run / "quality", embedder=embedder)
         made = self.bench.drawn(pipeline)

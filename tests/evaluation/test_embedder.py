@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from mmdiff.evaluation.embedder import BODIES, Embedder, load_embedder
 from mmdiff.evaluation.fitting import fit, scored
 
-SETTINGS = {"audio": {"sample_rate": 8000}, "video": {"channels": 1}, "points": {}}
-SHAPES = {"audio": (1, 2000), "video": (1, 4, 16, 16), "points": (3, 64)}
+SETTINGS = {"audio": {"sample_rate": 8000}, "video": {"channels": 1}, "points": {}, "series": {"channels": 2}}
+SHAPES = {"audio": (1, 2000), "video": (1, 4, 16, 16), "points": (3, 64), "series": (2, 48)}
 
 
 def samples(kind, n=40):

@@ -59,6 +59,21 @@ def test_it_keeps_the_laws(site, tmp_path, adapter, overrides):
     assert faults == dict.fromkeys(faults)
 
 
+@pytest.mark.parametrize(("adapter", "metric", "overrides"), [
+    ("biosignals", "frequency, cycles a position", ["adapter.reader.seconds=1", "adapter.network.base=8"]),
+    ("images", "sharpness", ["adapter.reader.height=16", "adapter.reader.width=16", "data.size=16",
+                             "adapter.network.dim=32", "adapter.network.heads=2"]),
+])
+def test_it_is_judged_as_it_is(site, environment, tmp_path, adapter, metric, overrides):
+    words = [f"adapter={adapter}", "data.n=60", "loader.val=0.3", *overrides, *TINY]
+    run_mmdiff("train", f"run={tmp_path / 'run'}", *words, "trainer.max_steps=2", env=environment)
+    judge = tmp_path / "judge.safetensors"
+    run_mmdiff("embedder", tmp_path / "run", f"out={judge}", "steps=4", env=environment)
+    quick = ["evaluation.n=12", "evaluation.draws=4", "sampler.steps=2", f"evaluation.embedder={judge}"]
+    printed = run_mmdiff("eval", tmp_path / "run", *quick, env=environment)
+    assert f"| W1 {metric} |" in printed and "told from real samples by" in printed
+
+
 def test_biosignals_from_a_folder_of_csv_and_npz(site, environment, tmp_path, monkeypatch):
     time = np.arange(200) / 64
     for i in range(8):

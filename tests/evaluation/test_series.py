@@ -1,0 +1,89 @@
+"""Series of other packages: what is measured of them, and that every fault is seen by something."""
+
+import pytest
+import torch
+
+from mmdiff.adapters.whitened import WhitenedCodec
+from mmdiff.evaluation.fitting import fit, scored
+from mmdiff.evaluation.series import Series
+from mmdiff.subject import modality_of
+
+
+class Codec(WhitenedCodec):
+    """Two channels, one position of the latent for each of the sample."""
+
+    suffix, reading = ".npy", {}
+
+    def __init__(self):
+        super().__init__(2)
+
+    def latent_shape(self, *, length):
+        return (int(length),)
+
+    def size(self, sample):
+        return {"length": sample.shape[-1]}
+
+    save = load = preview = None
+
+
+def waves(n=40, length=64):
+    """Around 1000, of 2 and 8 cycles in turn, by class."""
+    phase = torch.rand(n, 1, 1, generator=torch.Generator().manual_seed(0))
+    cycles = torch.tensor([2.0, 8.0]).repeat(n // 2)
+    x = torch.sin(2 * torch.pi * (cycles[:, None, None] * torch.arange(length) / length + phase))
+    return 1000 + torch.cat([x, 3 * x], 1), {"kind": torch.arange(n) % 2}
+
+
+def test_statistics_of_a_sinusoid():
+    x, _ = waves()
+    found = Series().values(x, Codec())
+    assert found["level"].allclose(torch.tensor(1000.0, dtype=torch.float64), atol=1e-3)
+    assert found["spread"].allclose(torch.tensor((1 + 3) / 2 * 0.5**0.5, dtype=torch.float64), rtol=0.02)
+    cycles = found["frequency, cycles a position"] * 64
+    torch.testing.assert_close(cycles[:2], torch.tensor([2.0, 8.0], dtype=torch.float64), rtol=0, atol=1e-2)
+    assert found["roughness"][1] > 3 * found["roughness"][0]
+    constant = Series().values(torch.ones(1, 2, 16), Codec())
+    assert constant["roughness"].isnan() and constant["spread"] == 0
+
+
+def test_every_fault_moves_a_statistic_or_the_distance_to_the_truth():
+    x, _ = waves()
+    series, real = Series(), Series().values(x, Codec())
+    for name, wrong in series.faults(x, torch.Generator().manual_seed(0)).items():
+        assert wrong.shape == x.shape and wrong.isfinite().all()
+        values = series.values(wrong, Codec())
+        moved = [float((values[key] - real[key]).nanmean().abs() / real[key].nanmean()) for key in values]
+        paired = float(series.paired(wrong, x)["RMSE, spreads"].mean())
+        assert paired > 0.1, name
+        assert name in {"backwards", "labels shuffled", "one series for all"} or max(moved) > 0.05, (name, moved)
+
+
+def test_samples_are_brought_to_the_length_of_generated_ones():
+    stacked = Series().stacked([torch.arange(5.0).expand(2, 5), torch.ones(2, 20)], Codec(), {"length": 8})
+    assert stacked.shape == (2, 2, 8) and stacked[0, 0].tolist() == [0, 1, 2, 3, 4, 4, 4, 4]
+    assert Series().settings(Codec()) == {"channels": 2}
+    with pytest.raises(ValueError, match=r"samples \(C, T\), and these are \(2, 5, 5\)"):
+        Series().stacked([torch.ones(2, 5, 5)], Codec(), {"length": 8})
+
+
+def test_a_network_learns_labels_of_series_in_any_unit():
+    x, labels = waves()
+    told = {"fields": {"kind": ["slow", "fast"]}, "settings": {"channels": 2}}
+    model = fit(x, labels, modality="series", **told, steps=40, batch=16)
+    assert scored(model, x, labels)["kind"] > 0.9
+
+
+def test_what_judges_samples_of_another_package():
+    assert isinstance(modality_of("mmdiff_weather", torch.ones(2, 5)), Series)
+    with pytest.raises(ValueError, match=r"mmdiff_grids have the shape \(1, 5, 5\)"):
+        modality_of("mmdiff_grids", torch.ones(1, 5, 5))
+
+
+def test_the_kind_is_that_of_the_codec_it_is_made_of(monkeypatch):
+    from mmdiff import subject
+    from mmdiff.adapters.video.codec import PixelCodec
+
+    made = type("Pictures", (PixelCodec,), {"__module__": "mmdiff_pictures"})
+    monkeypatch.setattr(subject, "target_class", {"mmdiff_pictures.Pictures": made, "mmdiff_x.Codec": Codec}.get)
+    for target, kind in (("mmdiff_pictures.Pictures", "video"), ("mmdiff_x.Codec", "mmdiff_x")):
+        assert subject.kind_of({"adapter": {"codec": {"_target_": target}}}) == kind
