@@ -120,7 +120,7 @@ def load_embedder(
     if not path.is_file():
         raise ValueError(f"there is no embedder {path}: make one with mmdiff embedder RUN out={path}")
     if path.suffix == ".safetensors":
-        return _own(path, modality)
+        return _own(path, modality, settings)
     facts = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     if path.suffix in {".pt", ".ts"}:
         try:
@@ -134,7 +134,7 @@ def load_embedder(
     )
 
 
-def _own(path: Path, modality: str) -> Embedder:
+def _own(path: Path, modality: str, settings: Mapping[str, int] | None) -> Embedder:
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
     if "embedder" not in metadata:
@@ -142,6 +142,8 @@ def _own(path: Path, modality: str) -> Embedder:
     facts, weights = json.loads(metadata["embedder"]), load_file(path)
     if facts["modality"] != modality:
         raise ValueError(f"{path} is an embedder for {facts['modality']}, this model makes {modality}")
+    if settings is not None and facts["settings"] != dict(settings):
+        raise ValueError(f"{path} judges samples of {facts['settings']}, and this model makes such of {dict(settings)}")
     if _digest(weights) != facts["sha256"]:
         raise ValueError(f"{path} is damaged: its weights do not match the hash in its header")
     model = Embedder(modality, facts["fields"], **facts["settings"])

@@ -74,6 +74,9 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path):
     Embedder("points", {"kind": ["a", "b"]}).save(path, {})
     with pytest.raises(ValueError, match="for points, this model makes audio"):
         load_embedder(path, modality="audio")
+    Embedder("series", {}, channels=2).save(tmp_path / "two.safetensors", {})
+    with pytest.raises(ValueError, match=r"of \{'channels': 2\}, and this model makes such of \{'channels': 3\}"):
+        load_embedder(tmp_path / "two.safetensors", modality="series", settings={"channels": 3})
     weights = load_file(path)
     weights["heads.of_kind.bias"] += 1
     save_file(weights, path, {"embedder": json.dumps({

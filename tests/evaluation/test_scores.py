@@ -145,3 +145,10 @@ def test_an_embedder_without_classes_claims_none():
     scorer = Scorer(Clouds(points=64), Embedder("points", {}).eval(), None, solids(16, 0)[0], draws=4)
     row = scorer.row(scorer.measure(solids(16, 1)[0], [{}] * 16))
     assert "FD-own" in row and not any(name.endswith(("right", "score")) for name in row)
+
+
+def test_an_embedder_of_other_classes_is_refused_by_name():
+    x, _ = solids(16, 0)
+    scorer = Scorer(Clouds(points=64), Embedder("points", {"kind": ["a", "b"]}).eval(), None, x, draws=4)
+    with pytest.raises(ValueError, match="learned no kind 'low'"):
+        scorer.measure(x, [{"kind": "low"}] * 16)
