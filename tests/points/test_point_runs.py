@@ -77,7 +77,7 @@ def test_completions_keep_the_part_and_differ_in_the_rest(run, tmp_path):
     for points in (first, second):
         assert np.abs(points[None] - part[:, None]).sum(-1).min(1).max() < 1e-4
     assert not np.allclose(first, second)
-    assert "ask for more" in mmdiff("sample", run, *told, "points=20", code=2)
+    assert "ask for more" in mmdiff("sample", run, *told, "points=20", f"out={tmp_path / 'few'}", code=2)
 
 
 def test_a_part_that_sticks_out_of_the_frame_is_refused_with_the_remedy(run, tmp_path):
