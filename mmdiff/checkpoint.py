@@ -64,7 +64,7 @@ def save_model(model: DiffusionModel, config: dict[str, Any], path: str | Path, 
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     header = {"format": FORMAT, "config": config, **facts}
     header["sha256"] = _digest(header, tensors)
-    write_atomic(Path(path), save(tensors, {"mmdiff": json.dumps(header, sort_keys=True)}))
+    write_atomic(Path(path), save(tensors, {"mmdiff": json.dumps(header)}))
     return header["sha256"]
 
 

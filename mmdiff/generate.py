@@ -98,13 +98,17 @@ class Pipeline:
         known = list(inspect.signature(self.model.codec.save).parameters)[2:]
         if unknown := [name for name in options if name not in known]:
             raise ValueError(f"{unknown[0]}= does not go with this model's {self.model.codec.suffix} files")
+        self._check(requests)
         loose = frozenset() if batch_size else frozenset({"batch_size"})
         out, batch_size = Path(out).expanduser(), batch_size or min(len(requests), BATCH)
-        out.mkdir(parents=True, exist_ok=True)
         suffix = suffix or self.model.codec.suffix
+        if suffix == ".json":
+            raise ValueError("samples cannot be .json files: each has a .json of its name beside it, with its request")
         names = [self._name(i, request) for i, request in enumerate(requests)]
         if len(set(names)) < len(names):
-            raise ValueError("two requests have the same name")
+            twice = next(name for i, name in enumerate(names) if name in names[:i])
+            raise ValueError(f"two requests have the name {twice!r}")
+        out.mkdir(parents=True, exist_ok=True)
         outputs = [
             Output(path := out / (name + suffix), {**self._facts(request, path, batch_size), **options}, loose)
             for name, request in zip(names, requests, strict=True)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import mmdiff
 from mmdiff import Request
-from mmdiff.checkpoint import MODEL_FILE, ModelFileError, _digest, load_model
+from mmdiff.checkpoint import MODEL_FILE, ModelFileError, _digest, load_model, save_model
 from mmdiff.cli import sample
 from mmdiff.generate import MANIFEST
 from tests.conftest import mmdiff as command
@@ -112,8 +112,25 @@ def test_a_mistaken_request_is_refused_before_any_work(pipeline, tmp_path):
         with pytest.raises(ValueError, match=f"request 3: .*{text}"):
             pipeline.save([*requests(2), Request(labels=labels)], tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.wav"))
-    with pytest.raises(ValueError, match="same name"):
+    with pytest.raises(ValueError, match="the name 'x'"):
         pipeline.save([Request(name="x"), Request(name="x")], tmp_path)
+
+
+def test_what_is_refused_leaves_no_folder_and_json_is_for_sidecars(pipeline, tmp_path):
+    with pytest.raises(ValueError, match="did you mean 'instrument'"):
+        pipeline.save([Request(labels={"instrumnt": "blown"})], tmp_path / "out")
+    with pytest.raises(ValueError, match="cannot be .json files"):
+        pipeline.save(requests(1), tmp_path / "out", suffix=".json")
+    assert not (tmp_path / "out").exists()
+
+
+def test_fields_keep_their_order_in_a_model_file(run, tmp_path):
+    model, header = load_model(run)
+    node = header["config"]["adapter"]["conditioner"]
+    node["fields"] = dict(reversed(node["fields"].items()))
+    save_model(model, header["config"], tmp_path / "other.safetensors")
+    loaded, _ = load_model(tmp_path / "other.safetensors")
+    assert list(loaded.conditioner.fields) == list(reversed(model.conditioner.fields))
 
 
 def test_one_changed_byte_anywhere_is_an_error_that_names_the_file(run, tmp_path):

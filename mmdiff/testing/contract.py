@@ -194,6 +194,7 @@ class AdapterContract:
     def test_saved_files_read_back(self, trial: Trial):
         """``save``, then ``load`` and the reader: the same latent but for what the format loses."""
         codec, sample = trial.codec, trial.samples[0]
+        assert codec.suffix != ".json", "samples cannot be .json files: that is the ending of their sidecars"
         assert codec.suffix in trial.reader.suffixes, f"the reader does not take {codec.suffix}, which the codec saves"
         path = codec.save(sample, trial.folder / f"saved{codec.suffix}")
         assert path is not None and path.is_file(), "save() must write the file and give its path"
@@ -224,7 +225,8 @@ class AdapterContract:
         same(loaded.codec.encode(pad(trial.samples)).x, model.codec.encode(pad(trial.samples)).x,
              "the loaded codec encodes differently: its statistics must be buffers", tolerance=0)
         first, again = (self._generated(trial, m, (0, 1)) for m in (model, loaded))
-        assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True)), "the loaded model makes others"
+        change = max(float((a - b).abs().max()) for a, b in zip(first, again, strict=True))
+        assert change == 0, f"the loaded model makes others, which differ by {change:.2g}, from the same weights"
 
     def test_one_batch_is_overfitted(self, trial: Trial):
         """Training on one batch with fixed noise halves the loss within 200 steps, and every parameter is used."""
@@ -255,7 +257,8 @@ class AdapterContract:
             command, capture_output=True, text=True, timeout=600, check=False,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
-        assert done.returncode == 0, f"training failed: {(done.stderr or done.stdout).strip()[-500:]}"
+        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip(" ^~")] or ["nothing was said"]
+        assert done.returncode == 0, f"training failed: {said[-1].strip()}"
         with (run / "metrics.csv").open(newline="") as file:
             found = float(next(csv.DictReader(file))["loss"])
         assert abs(found - expected) <= 1e-3 * abs(expected), f"the loss of two is {found:.5f}, of one {expected:.5f}"

@@ -2,6 +2,7 @@
 step comes after all else of that step, and a resumed run neither repeats nor misses anything."""
 
 import signal
+import warnings
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -93,13 +94,18 @@ class Previews(Every):
     def act(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
         model = module.averaged.eval()                                # of all processes, where weights are sharded
         if trainer.is_global_zero:
-            picture = self.make(model, self.folder / f"step-{step:09d}")
-            module.model.train()
-            for logger in trainer.loggers:
-                if isinstance(logger, L.pytorch.loggers.TensorBoardLogger):
-                    import matplotlib.image
+            try:
+                picture = self.make(model, self.folder / f"step-{step:09d}")
+            except FloatingPointError as error:                       # the run is worth more than its preview
+                warnings.warn(f"no preview of step {step}: {error}", stacklevel=2)
+            else:
+                for logger in trainer.loggers:
+                    if isinstance(logger, L.pytorch.loggers.TensorBoardLogger):
+                        import matplotlib.image
 
-                    logger.experiment.add_image("preview", matplotlib.image.imread(picture), step, dataformats="HWC")
+                        image = matplotlib.image.imread(picture)
+                        logger.experiment.add_image("preview", image, step, dataformats="HWC")
+            module.model.train()
         trainer.strategy.barrier()
 
 

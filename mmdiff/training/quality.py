@@ -6,6 +6,7 @@ Samples of the averaged weights are judged as ``mmdiff eval`` judges them, with 
 falling below 1 while ``val/loss`` rises is a model that learns its training set by heart.
 """
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +71,15 @@ class Quality(Every):
     def act(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
         values, model = {}, module.averaged.eval()                    # of all processes, where weights are sharded
         if trainer.is_global_zero:
-            values = self._judged(Pipeline(model, {"config": self.stored, "sha256": None}))
+            try:
+                values = self._judged(Pipeline(model, {"config": self.stored, "sha256": None}))
+            except FloatingPointError as error:
+                warnings.warn(f"step {step} is not judged: {error}", stacklevel=2)
             module.model.train()
             for logger in trainer.loggers:
                 logger.log_metrics({f"quality/{name}": value for name, value in values.items()}, step=step)
         values = trainer.strategy.broadcast(values)
-        distance = next(value for name, value in values.items() if name.startswith(DISTANCE))
+        distance = next((value for name, value in values.items() if name.startswith(DISTANCE)), float("inf"))
         value = distance if self.monitor == DISTANCE else self.validation.value
         if value is not None:
             self.best, self.waited = (value, 0) if value < self.best else (self.best, self.waited + 1)

@@ -25,6 +25,7 @@ from ..config import CONFIG_FILE, ConfigError, build, build_adapter, build_codec
 from ..data.dataset import Dataset, Subset, split
 from ..data.loaders import Loading, samples
 from ..encode import require
+from ..evaluation.scores import LEAST
 from .blocks import prepare
 from .callbacks import Checkpoints, Previews, Records, Validation
 from .checkpoints import AtomicCheckpointIO, latest
@@ -71,8 +72,9 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> Path:
     parts = assemble(config, run)
     module, checkpoint = parts.module, latest(run / "checkpoints")
     count = sum(p.numel() for p in module.model.trainable.parameters())
-    say(f"{run}: {len(module.dataset)} training and {len(parts.val_set)} validation samples of {source(config.data)}, "
-        f"{len(parts.report['skipped'])} skipped (see data.json), {count / 1e6:.2f} M parameters"
+    few = " (too few for mmdiff eval)" if len(parts.val_set) < LEAST else ""
+    say(f"{run}: {len(module.dataset)} training and {len(parts.val_set)} validation samples{few} of "
+        f"{source(config.data)}, {len(parts.report['skipped'])} skipped (see data.json), {count / 1e6:.2f} M parameters"
         + (f", continuing from step {checkpoint[1]}" if checkpoint else ""))
     if checkpoint and checkpoint[0].is_dir() and isinstance(config.trainer.strategy, str):
         raise ConfigError(f"{run} has sharded checkpoints: go on with the trainer.strategy that it began with")

@@ -67,3 +67,19 @@ def test_karras_is_the_preconditioning_of_edm_with_unit_data():
 def test_noise_is_refused_where_the_schedule_holds_no_signal(schedule):
     with pytest.raises(ValueError, match="Use V, Velocity, Data or Karras"):
         Denoiser(torch.nn.Identity(), schedule, Noise())
+
+
+class Resting(Linear):
+    """Ends above the clean level, and stands still there."""
+
+    def level(self, t):
+        return super().level(0.1 + 0.9 * t**2)
+
+    def slope(self, t):
+        return Level(*(1.8 * t * s for s in super().slope(t)))
+
+
+def test_a_pair_that_gives_no_x0_at_an_end_is_refused():
+    with pytest.raises(ValueError, match=r"Velocity does not give x0 on Resting at t = 0: level \(0.9, 0.1\), slope"):
+        Denoiser(torch.nn.Identity(), Resting(), Velocity())
+    Denoiser(torch.nn.Identity(), Resting(), V())

@@ -58,8 +58,17 @@ def test_a_mistake_is_told_before_the_first_step_without_a_traceback(tmp_path, o
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
+def test_a_preview_that_fails_is_told_and_costs_nothing_else(tmp_path):
+    words = ["trainer.max_steps=4", "preview.n=2", "preview.every=2", "guidance.scale=1e38"]
+    output = mmdiff("train", f"run={tmp_path / 'run'}", *TINY, *words, cwd=tmp_path)
+    assert "no preview of step 2: the sample with seed 0 holds NaN" in output and "done" in output
+    assert (tmp_path / "run" / "model.safetensors").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"], "and nothing lies beside the run"
+
+
 def test_the_first_line_says_where_the_samples_come_from(tmp_path):
-    assert "samples of Notes (made by code)" in mmdiff("train", f"run={tmp_path / 'run'}", *TINY, "trainer.max_steps=1")
+    output = mmdiff("train", f"run={tmp_path / 'run'}", *TINY, "trainer.max_steps=1")
+    assert "46 training and 2 validation samples (too few for mmdiff eval) of Notes (made by code)" in output
 
 
 def test_a_folder_must_be_named(tmp_path):
