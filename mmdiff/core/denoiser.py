@@ -31,11 +31,9 @@ class Denoiser(nn.Module):
             level, slope = schedule.level(t), schedule.slope(t)
             x0 = parameterization.denoised(torch.ones_like(t), torch.zeros_like(t), level, slope)
             if level.sigma.item() > 0 and not x0.isfinite():          # where sigma is 0 no sampler asks
-                (alpha, sigma), rates = (v.item() for v in level), [v.item() for v in slope]
-                raise ValueError(
-                    f"{type(parameterization).__name__} does not give x0 on {type(schedule).__name__} at t = {t.item():g}: "
-                    f"level ({alpha:g}, {sigma:g}), slope ({rates[0]:g}, {rates[1]:g})"
-                )
+                pair = f"{type(parameterization).__name__} does not give x0 on {type(schedule).__name__}"
+                at, rate = (f"({v.alpha.item():g}, {v.sigma.item():g})" for v in (level, slope))
+                raise ValueError(f"{pair} at t = {t.item():g}: level {at}, slope {rate}")
         self.network, self.schedule, self.parameterization = network, schedule, parameterization
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None, mask: Tensor | None = None) -> Tensor:
