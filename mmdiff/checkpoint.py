@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .adapters.base import Codec
-from .config import MODEL_PACKAGES, ConfigError, build_adapter, build_codec, build_model
+from .config import ConfigError, build_adapter, build_codec, build_model
 from .data.dataset import Dataset
 from .model import DiffusionModel
 
@@ -79,9 +79,9 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> tuple
     header, tensors = _read(path)
     config = header["config"]
     try:
-        codec, reader = build_codec(config["adapter"], allowed=MODEL_PACKAGES)
-        adapter = build_adapter(config["adapter"], codec, reader, allowed=MODEL_PACKAGES)
-        model = build_model(adapter, config["diffusion"], allowed=MODEL_PACKAGES)
+        codec, reader = build_codec(config["adapter"])
+        adapter = build_adapter(config["adapter"], codec, reader)
+        model = build_model(adapter, config["diffusion"])
         model.load_state_dict(tensors)
     except (ConfigError, RuntimeError, KeyError) as error:
         raise ModelFileError(f"{path}: {error}") from error

@@ -1,159 +1,212 @@
 """Configuration to objects: the one place where a ``_target_`` is followed.
 
-A model file carries its configuration, so a target must be a class of an allowed package or of an installed plug-in;
-anything else is refused by name before anything is imported. Values derived from other values (channels, sample rate)
-are passed by the caller and never written in YAML.
+Every place of a configuration has a role, the base class of what may stand there: that of an outer part is said by the
+caller (``build(node, Codec)``), that of a part within it by the annotation of the parameter it goes to. A model file or
+a run directory carries its configuration and may come from anybody, so all of it is checked before anything is built:
+a class is of its role, and of mmdiff, an installed plug-in or the package that the role is from; a value is of the kind
+that its annotation takes. Values derived from other values (channels, sample rate) are passed by the caller and never
+written in YAML.
 """
 
 import importlib
 import inspect
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import hydra.utils
-from hydra.errors import InstantiationException
+import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from . import plugins
-from .adapters.base import Adapter, Codec, Reader
+from . import kinds, plugins
+from .adapters.base import Adapter, Codec, Conditioner, Reader
+from .core.given import Given
 from .core.loss import DiffusionLoss
+from .core.parameterizations import Parameterization
+from .core.schedules import Schedule
+from .core.times import TimeDistribution
+from .core.weightings import Weighting
+from .data.coupling import Coupling
 from .data.labels import Fields, suggest
 from .model import DiffusionModel
+from .nn.network import Network
 
-TRAINING_PACKAGES = ("mmdiff", "torch", "lightning", "torchmetrics")
-MODEL_PACKAGES = ("mmdiff", "torch.nn")
 CONFIG_FILE = "config.yaml"
 """The configuration in a run directory."""
+
+TARGET = "_target_"
+Part = TypeVar("Part")
 
 
 class ConfigError(ValueError):
     """A mistake in the configuration, worded for the person who made it."""
 
 
-def build(node: Any, *, allowed: tuple[str, ...] = TRAINING_PACKAGES, **derived: Any) -> Any:
+def build(node: Any, role: type[Part], **derived: Any) -> Part:
     """The object that a config node describes; ``derived`` are further keyword arguments of its constructor.
 
-    Raises ``ConfigError`` for a target outside ``allowed``, an unknown argument or a value that a constructor refuses.
+    Raises ``ConfigError`` for a class that is not of the role, an unknown, missing or mistaken setting, wherever in the
+    node, before anything is built; and for a value that a constructor refuses.
     """
-    node = OmegaConf.create(node) if isinstance(node, dict) else node
-    for part, made in [(part, target_class(str(part["_target_"]), allowed)) for part in described(node)]:
-        _check_settings(part, made)
-    try:
-        return hydra.utils.instantiate(node, _convert_="all", **derived)
-    except InstantiationException as error:
-        cause = error.__cause__ or error
-        where = node.get("_target_", "?").rsplit(".", 1)[-1]
-        raise ConfigError(f"{where}: {cause}") from cause
+    node = plain(node)
+    _check(node, (role,), derived)
+    return _made(node, derived)
 
 
-def _check_settings(part: Any, made: type) -> None:
-    known = inspect.signature(made).parameters
+def plain(node: Any) -> Any:
+    """A node as dicts, lists and values. Interpolations are resolved where it is Hydra's, never in plain values."""
+    if isinstance(node, DictConfig | ListConfig):
+        return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    return {key: plain(value) for key, value in node.items()} if isinstance(node, Mapping) else node
+
+
+def _check(node: Any, roles: tuple[type, ...], derived: Mapping[str, Any] | None = None, *, place: str = "") -> None:
+    """Raise ``ConfigError`` for the first thing in a node that must not be built."""
+    if not isinstance(node, dict) or not isinstance(node.get(TARGET), str):
+        place = place or " or ".join(role.__name__ for role in roles)
+        raise ConfigError(f"{place} is an object: say of which class, {place.rpartition(' ')[2]}._target_=CLASS")
+    made, derived = target_class(node[TARGET], *roles), derived or {}
+    known = {name: p for name, p in inspect.signature(made).parameters.items() if p.kind is not p.VAR_POSITIONAL}
     open_ended = any(p.kind is p.VAR_KEYWORD for p in known.values())
-    for key in [str(k) for k in part if not str(k).startswith("_")]:
-        if key in known:
-            value, wanted = part.get(key), known[key].annotation
-            if wanted in (int, float) and isinstance(value, str) and value != "???":
-                raise ConfigError(f"{made.__name__}: {key} is a number, got {value!r}")
-            if isinstance(value, Mapping) and "_target_" not in value and not _takes_mapping(wanted):
-                raise ConfigError(f"{made.__name__}: {key} is an object: say of which class, {key}._target_=CLASS")
-            if wanted is int and isinstance(value, float):
-                raise ConfigError(f"{made.__name__}: {key} is a whole number, got {value}")
-        elif not open_ended:
-            raise ConfigError(f"{made.__name__} has no setting {key!r}: {suggest(key, list(known))} "
+    takes = kinds.annotations(made)
+    for key, value in node.items():
+        if key == TARGET:
+            continue
+        if key in derived:
+            raise ConfigError(f"{made.__name__}: {key} follows from other settings, and is not set by itself")
+        if key not in takes and (not open_ended or str(key).startswith("_")):
+            raise ConfigError(f"{made.__name__} has no setting {key!r}: {suggest(str(key), list(takes))} "
                               "(what another choice brought along is left out by ~ and its whole key)")
+        _check_value(value, takes.get(key, Any), place=f"{made.__name__}: {key}")
+    for key in takes:
+        if known[key].default is inspect.Parameter.empty and key not in node and key not in derived:
+            raise ConfigError(f"{made.__name__}: {key} is not set")
 
 
-def _takes_mapping(annotation: Any) -> bool:
-    """Whether a parameter may be a mapping; one whose annotation does not say may."""
-    said = not isinstance(annotation, str) and annotation is not inspect.Parameter.empty
-    return not said or re.search("Mapping|dict|Any", str(annotation)) is not None
+def _check_value(value: Any, annotation: Any, *, place: str) -> None:
+    parts, roles = list(_outer_parts(value)), kinds.roles(annotation)
+    if isinstance(value, dict) and roles and not parts:
+        _check(value, roles, place=place)
+    for part in parts:
+        if not roles:
+            raise ConfigError(f"{place} takes no object, got {part[TARGET]!r}")
+        _check(part, roles, place=place)
+    if not parts:
+        try:
+            kinds.check(value, annotation, key=place)
+        except kinds.KindError as error:
+            raise ConfigError(str(error)) from None
 
 
-def described(node: Any) -> Iterator[Any]:
-    """All parts of a config that have a ``_target_``."""
-    if isinstance(node, DictConfig | dict):
-        if "_target_" in node:
-            yield node
-        for key in node:
-            if not (isinstance(node, DictConfig) and OmegaConf.is_missing(node, key)):
-                yield from described(node[key])
-    elif isinstance(node, ListConfig | list):
-        for item in node:
-            yield from described(item)
+def _outer_parts(value: Any) -> Iterator[dict[str, Any]]:
+    """The nodes with a class in a value, but not those within them."""
+    if isinstance(value, dict) and TARGET in value:
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _outer_parts(item)
 
 
-def signature(name: str, allowed: tuple[str, ...] = TRAINING_PACKAGES) -> dict[str, inspect.Parameter]:
-    """The named constructor parameters of a target."""
-    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    parameters = inspect.signature(target_class(name, allowed)).parameters
-    return {k: p for k, p in parameters.items() if p.kind not in kinds}
+def _made(value: Any, derived: Mapping[str, Any] | None = None) -> Any:
+    if isinstance(value, list):
+        return [_made(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    settings = {key: _made(item) for key, item in value.items() if key != TARGET}
+    if TARGET not in value:
+        return settings
+    made = _named(value[TARGET])
+    try:
+        return made(**settings, **derived or {})
+    except ConfigError:
+        raise
+    except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
+        raise ConfigError(f"{made.__name__}: {error}") from error
+
+
+def parameters(name: str) -> dict[str, inspect.Parameter]:
+    """The named constructor parameters of the class that a ``_target_`` names, whatever its role."""
+    open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    found = inspect.signature(target_class(name)).parameters
+    return {k: p for k, p in found.items() if p.kind not in open_ended}
 
 
 def complete(node: Any) -> dict[str, Any]:
     """A node as plain values, with the default of every parameter that it leaves to a signature."""
-    node = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
-    if "_target_" in node:
-        parameters = signature(node["_target_"])
-        node = {k: p.default for k, p in parameters.items() if p.default is not inspect.Parameter.empty} | node
+    node = plain(node)
+    if TARGET in node:
+        found = parameters(node[TARGET])
+        node = {k: p.default for k, p in found.items() if p.default is not inspect.Parameter.empty} | node
     return {key: complete(value) if isinstance(value, dict) else value for key, value in node.items()}
 
 
-def target_class(name: str, allowed: tuple[str, ...] = TRAINING_PACKAGES) -> type:
-    """The class that a ``_target_`` names; ``ConfigError`` where it is not allowed or not there."""
-    allowed = (*allowed, *plugins.packages())
+def target_class(name: str, *roles: type) -> type:
+    """The class that a ``_target_`` names, of one of ``roles`` where any are named.
+
+    Raises ``ConfigError`` where it is not allowed, not there, or of another role.
+    """
+    homes = {".".join(role.__module__.split(".")[:2]) for role in roles} or {"lightning.pytorch"}
+    allowed = ("mmdiff", *plugins.packages(), *sorted(h for h in homes if not h.startswith("mmdiff.")))
     if not _within(name, allowed):
         raise ConfigError(
-            f"_target_ {name!r} is refused: only classes of {', '.join(allowed)} may be built. Where it belongs to a "
-            "plug-in, install that"
+            f"_target_ {name!r} is refused: only classes of {', '.join(allowed)} may be built here. Where it belongs "
+            "to a plug-in, install that"
         )
+    found = _named(name)
+    if not inspect.isclass(found):
+        raise ConfigError(f"_target_ {name!r} is refused: it is not a class")
+    if not _within(f"{found.__module__}.{found.__qualname__}", allowed):
+        raise ConfigError(f"_target_ {name!r} is refused: it is a class of {found.__module__}, which is not allowed")
+    if roles and not issubclass(found, roles):
+        raise ConfigError(f"_target_ {name!r} is refused: a {' or '.join(r.__name__ for r in roles)} belongs here")
+    if roles and inspect.isabstract(found):
+        raise ConfigError(f"_target_ {name!r} is a base class: name one of its kinds")
+    return found
+
+
+def _named(name: str) -> Any:
     module, _, attribute = name.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        return getattr(importlib.import_module(module), attribute)
     except ImportError as error:
         raise ConfigError(f"_target_ {name!r}: {error}") from error
     except AttributeError:
         known = [k for k, v in vars(importlib.import_module(module)).items() if inspect.isclass(v)]
         raise ConfigError(f"_target_ {name!r} does not exist; {suggest(attribute, known)}") from None
-    if not inspect.isclass(found):
-        raise ConfigError(f"_target_ {name!r} is refused: it is not a class")
-    if not _within(f"{found.__module__}.{attribute}", allowed):
-        raise ConfigError(f"_target_ {name!r} is refused: it is a class of {found.__module__}, which is not allowed")
-    return found
 
 
 def _within(name: str, packages: tuple[str, ...]) -> bool:
     return any(name.startswith(package + ".") for package in packages)
 
 
-def build_codec(node: Any, *, allowed: tuple[str, ...] = TRAINING_PACKAGES) -> tuple[Codec, Reader]:
+def build_codec(node: Any) -> tuple[Codec, Reader]:
     """Codec and reader of an ``adapter`` node: all of it that does not depend on the data."""
-    codec = build(node["codec"], allowed=allowed)
-    return codec, build(node["reader"], allowed=allowed, **codec.reading)
+    codec = build(node["codec"], Codec)
+    return codec, build(node["reader"], Reader, **codec.reading)
 
 
-def build_adapter(
-    node: Any, codec: Codec, reader: Reader, *, fields: Fields | None = None,
-    allowed: tuple[str, ...] = TRAINING_PACKAGES,
-) -> Adapter:
+def build_adapter(node: Any, codec: Codec, reader: Reader, *, fields: Fields | None = None) -> Adapter:
     """The whole adapter; ``fields`` is what the data can tell of a sample (a model file's node has them already)."""
     told = {} if fields is None else {"fields": {name: list(field) for name, field in fields.items()}}
-    conditioner = build(node["conditioner"], allowed=allowed, **told)
-    network = build(node["network"], allowed=allowed, channels=codec.channels, cond_dim=conditioner.dim)
-    optional = {
-        name: build(node[name], allowed=allowed) for name in ("given", "coupling") if node.get(name) is not None
-    }
-    return Adapter(reader, codec, conditioner, network, **optional)
+    conditioner = build(node["conditioner"], Conditioner, **told)
+    network = build(node["network"], Network, channels=codec.channels, cond_dim=conditioner.dim)
+    given, coupling = (
+        None if node.get(name) is None else build(node[name], role)
+        for name, role in (("given", Given), ("coupling", Coupling))
+    )
+    return Adapter(reader, codec, conditioner, network, given, coupling)
 
 
-def build_model(
-    adapter: Adapter, diffusion: Any, *, allowed: tuple[str, ...] = TRAINING_PACKAGES
-) -> DiffusionModel:
+def build_model(adapter: Adapter, diffusion: Any) -> DiffusionModel:
     """A model of an adapter and a ``diffusion`` node: schedule, parameterization, time, weight, shift."""
     diffusion = dict(diffusion)
-    parts = {name: build(diffusion.pop(name), allowed=allowed) for name in ("schedule", "parameterization")}
-    loss_parts = {name: build(diffusion.pop(name), allowed=allowed) for name in ("time", "weight")}
+    parts = {
+        name: build(diffusion.pop(name), role)
+        for name, role in (("schedule", Schedule), ("parameterization", Parameterization))
+    }
+    loss_parts = {
+        name: build(diffusion.pop(name), role) for name, role in (("time", TimeDistribution), ("weight", Weighting))
+    }
+    _check_value(diffusion.get("shift", 1.0), float, place="diffusion.shift")
     try:
         return DiffusionModel(adapter, **parts, loss=DiffusionLoss(**loss_parts), **diffusion)
     except (TypeError, ValueError) as error:
@@ -161,8 +214,27 @@ def build_model(
 
 
 def load_yaml(path: str | Path) -> DictConfig:
-    """A YAML file as a config, with an error that names it."""
+    """The YAML file of a run directory as a config: plain values, with an error that names the file.
+
+    It may come from anybody: an interpolation, which could read the environment, and an alias, of which a few make a
+    file of any size, are refused.
+    """
     try:
-        return OmegaConf.load(path)
+        text = Path(path).read_text(encoding="utf-8")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            raise ConfigError("it refers to parts of itself")
+        config = OmegaConf.create(text)
+        found = list(_interpolations(OmegaConf.to_container(config, resolve=False)))
     except Exception as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
+    if found:
+        raise ConfigError(f"{path} is refused: a run's configuration has plain values, and this has {found[0]}")
+    return config
+
+
+def _interpolations(value: Any) -> Iterator[str]:
+    if isinstance(value, str) and "${" in value:
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _interpolations(item)

@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .adapters.base import Codec, Reader
-from .config import ConfigError, build, build_codec, complete, signature
+from .config import ConfigError, build, build_codec, complete, parameters
 from .core.rng import Purpose, stream
 from .core.types import Masked
 from .data.batch import unpad
@@ -90,8 +90,8 @@ def encode(
     if copies < 1 or shard_mb <= 0:
         raise ConfigError(f"need copies >= 1 and shard_mb > 0, got {copies} and {shard_mb}")
     codec, reader = build_codec(config.adapter)
-    unchecked = {"check": False} if "check" in signature(config.data["_target_"]) else {}
-    dataset: Dataset = build(config.data, reader=reader, **unchecked)
+    unchecked = {"check": False} if "check" in parameters(config.data["_target_"]) else {}
+    dataset = build(config.data, Dataset, reader=reader, **unchecked)
     if dataset.encoded:
         raise ConfigError("data=latents is encoded already: name the data that latents are to be made of")
     told, shards = settings(config.adapter, codec, reader, dtype=dtype), Shards(out, limit=int(shard_mb * 2**20))

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from . import __version__
 from .checkpoint import load_model, write_atomic
-from .config import MODEL_PACKAGES, build
+from .config import build
 from .core.guidance import Guidance
 from .core.samplers import Sampler
 from .core.types import Masked
@@ -63,8 +63,8 @@ class Pipeline:
             "sampler": dict(sampler or header["config"]["sampler"]),
             "guidance": dict(guidance or header["config"]["guidance"]),
         }
-        self.sampler: Sampler = build(self.settings["sampler"], allowed=MODEL_PACKAGES)
-        self.guidance: Guidance = build(self.settings["guidance"], allowed=MODEL_PACKAGES)
+        self.sampler = build(self.settings["sampler"], Sampler)
+        self.guidance = build(self.settings["guidance"], Guidance)
 
     @property
     def size(self) -> dict[str, float]:

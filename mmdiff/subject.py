@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from tqdm import tqdm
 
+from .adapters.base import Codec
 from .config import CONFIG_FILE, ConfigError, build, build_codec, load_yaml, target_class
 from .data.dataset import Dataset, split
 from .data.labels import Label, encode_labels
+from .data.loaders import Loading
 from .evaluation.audio import Audio
 from .evaluation.clouds import Clouds
 from .evaluation.embedder import Embedder
@@ -56,7 +58,7 @@ class Samples(NamedTuple):
 def kind_of(config: Mapping[str, Any]) -> str:
     """audio, video or points, where the codec is one of these or made of one; else the package that it is of."""
     target = str(config["adapter"]["codec"]["_target_"])
-    homes = [made.__module__.split(".") for made in target_class(target).__mro__]
+    homes = [made.__module__.split(".") for made in target_class(target, Codec).__mro__]
     own = [home[2] for home in homes if home[:2] == ["mmdiff", "adapters"] and home[2] in MODALITIES]
     return own[0] if own else target.split(".")[0]
 
@@ -82,10 +84,10 @@ def open_run(run: str | Path, pipeline: Pipeline, *, root: str | None = None) ->
     if root is not None:
         config.data.root = root
     _, reader = build_codec(config.adapter)
-    dataset = build(config.data, reader=reader)
+    dataset = build(config.data, Dataset, reader=reader)
     if dataset.encoded:
         raise ConfigError(f"{run} learned from a cache of latents, which holds no samples to compare with")
-    train, held = split(dataset, build(config.loader).val)
+    train, held = split(dataset, build(config.loader, Loading).val)
     return Subject(pipeline, train, held)
 
 

@@ -18,7 +18,10 @@ from mmdiff.adapters.video.write import write_video
 from mmdiff.cli.list import options
 from mmdiff.cli.overrides import composed
 from mmdiff.config import ConfigError, build, build_adapter
+from mmdiff.core.guidance import Guidance
+from mmdiff.core.samplers import Sampler
 from mmdiff.encode import encode
+from mmdiff.evaluation.protocol import Protocol
 from mmdiff.testing.documented import undocumented
 from mmdiff.training import run as training
 
@@ -45,10 +48,11 @@ STRINGS = {
 }
 
 
-class Recorder:
+class Recorder(lightning.pytorch.Trainer):
     """Stands for the Lightning trainer, whose accelerators this machine may not have."""
 
     __module__ = "lightning.pytorch"                                  # where a class is defined must be allowed
+    __signature__ = inspect.signature(lightning.pytorch.Trainer, eval_str=True)
 
     def __init__(self, **settings):
         unknown = set(settings) - set(inspect.signature(REAL_TRAINER).parameters)
@@ -111,7 +115,8 @@ def everything(config: DictConfig) -> dict[str, Any]:
     parts = training.assemble(config, run)
     trainer = training.build_trainer(config, run, parts)
     return describe({
-        "parts": parts, "trainer": trainer, "sampler": build(config.sampler), "guidance": build(config.guidance),
+        "parts": parts, "trainer": trainer, "sampler": build(config.sampler, Sampler),
+        "guidance": build(config.guidance, Guidance),
     })
 
 
@@ -199,14 +204,14 @@ def changes(config: DictConfig, key: str, before: dict[str, Any]) -> bool:
 def test_every_leaf_of_a_protocol_changes_what_is_judged(name):
     file = Path(__file__).parents[1] / "configs" / "evaluation" / f"{name}.yaml"
     config = composed("eval", ["run=run", f"evaluation={name}"]).evaluation
-    before = describe(build(config))
+    before = describe(build(config, Protocol))
     for key, value in leaves(OmegaConf.load(file)):
         found = []
         for other in others(value):
             changed = OmegaConf.create(OmegaConf.to_container(config))
             OmegaConf.update(changed, key, other)
             try:
-                found.append(describe(build(changed)) != before)
+                found.append(describe(build(changed, Protocol)) != before)
             except ConfigError:
                 found.append(True)
         assert any(found), f"{file.name}: nothing depends on {key}"

@@ -33,12 +33,13 @@ def main(arguments: list[str]) -> int:
 
     from ..evaluate import Bench
     from ..evaluation.page import heading, summary, turned, write_report, write_sweep
+    from ..evaluation.protocol import Protocol
     from ..evaluation.report import markdown
     from ..generate import load
     from ..subject import MODALITIES, open_run
 
     stored = load(config.run, device=config.device)
-    protocol = build(config.evaluation)
+    protocol = build(config.evaluation, Protocol)
     out = Path(config.out or Path(config.run) / "eval").expanduser()
     embedder = None if protocol.embedder is None else Path(protocol.embedder)
     subject = open_run(config.run, stored, root=config.root)

@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from .. import plugins
-from ..config import ConfigError, signature
+from ..config import ConfigError, parameters
 from ..data.labels import suggest
 
 CONFIGS = "mmdiff.configs"
@@ -102,7 +102,7 @@ def _knows(config: DictConfig, key: str) -> bool:
 
 
 def _parameters(node: DictConfig) -> list[str]:
-    return [name for name in signature(node["_target_"]) if name not in DERIVED]
+    return [name for name in parameters(node["_target_"]) if name not in DERIVED]
 
 
 def _nearest(config: DictConfig, key: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ..config import ConfigError, signature
+from ..config import ConfigError, parameters
 from ..data.labels import suggest
 from .overrides import composed
 
@@ -73,7 +73,7 @@ def setting(stored: dict[str, Any], config: DictConfig, changes: DictConfig, nam
     """The stored node, or the chosen option, with single values changed."""
     node = stored if config.get(name) is None else OmegaConf.to_container(config[name])
     for key in changes.get(name, {}):
-        known = [k for k in signature(node["_target_"]) if k != "self"]
+        known = list(parameters(node["_target_"]))
         if key not in known:
             raise ConfigError(f"no key '{name}.{key}'; {suggest(str(key), known)}")
     return OmegaConf.to_container(OmegaConf.merge(node, changes.get(name, {})))

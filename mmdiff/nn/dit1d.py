@@ -15,9 +15,10 @@ from .attention import check_backend
 from .blocks import TransformerBlock, hide, modulate, zero
 from .embeddings import Embedding, angles
 from .inputs import Given, Intake
+from .network import Network
 
 
-class DiT1d(nn.Module):
+class DiT1d(Network):
     """``(x (B, channels, T), level (B,), cond, mask (B, 1, T)) -> (B, channels, T)``, any T; zero at initialisation.
 
     ``dim`` (a multiple of 2 ``heads``) features a token, ``patch`` frames a token. ``tokens`` adds cross-attention to

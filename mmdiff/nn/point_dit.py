@@ -22,6 +22,7 @@ from .attention import check_backend
 from .blocks import TransformerBlock, hide, modulate, zero
 from .embeddings import Embedding, LevelFeatures
 from .inputs import Given, Intake
+from .network import Network
 
 RANGE = 3.0
 """Half the side of the voxel grid, in standard deviations of the noisy coordinates; what is beyond is in the last cell.
@@ -61,7 +62,7 @@ class VoxelBranch(nn.Module):
         return rearrange(mean, "b (i j k) w -> b w i j k", i=r, j=r)
 
 
-class PointDiT(nn.Module):
+class PointDiT(Network):
     """``(x (B, channels, N), level (B,) or (B, N), cond, mask (B, 1, N)) -> (B, channels, N)``, any N.
 
     Permutation-equivariant, zero at initialisation. The first 3 channels are coordinates. ``frequencies``

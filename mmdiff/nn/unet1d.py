@@ -20,9 +20,10 @@ from .attention import check_backend
 from .blocks import AttentionBlock, ConvBlock, GroupNorm, hide, zero
 from .embeddings import Embedding, angles
 from .inputs import Given, Intake
+from .network import Network
 
 
-class UNet1d(nn.Module):
+class UNet1d(Network):
     """``(x (B, channels, T), level (B,), cond, mask (B, 1, T)) -> (B, channels, T)``, any T; zero at initialisation.
 
     ``blocks`` convolution blocks a level, each way; ``groups`` of the normalisation divide every width. The embedding

@@ -23,6 +23,7 @@ from .blocks import Attention, hide, modulate, zero
 from .embeddings import Embedding
 from .grid import Full, GridAttention, Grouping, Space, Time, Window, axial_angles, axial_waves
 from .inputs import Given, Inputs, Intake
+from .network import Network
 
 PATTERNS = ("full", "divided", "window")
 
@@ -55,7 +56,7 @@ class VideoBlock(nn.Module):
         return z + gate2 * self.mlp(modulate(z, shift2, scale2))
 
 
-class VideoDiT(nn.Module):
+class VideoDiT(Network):
     """``(x (B, channels, T, H, W), level (B,) or (B, T), cond, mask (B, 1, T, H, W)) -> (B, channels, T, H, W)``.
 
     Any T, H, W; zero at initialisation. ``patch`` is (frames, height, width) of a token; the last of each axis is

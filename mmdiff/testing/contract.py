@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..checkpoint import load_model, save_model
 from ..config import build
+from ..core.guidance import Guidance
 from ..core.rng import Purpose, stream
 from ..core.samplers import Auto
 from ..core.types import Condition, Masked
@@ -273,7 +274,7 @@ class AdapterContract:
 
     def _generated(self, trial: Trial, model: torch.nn.Module, seeds: Sequence[int]) -> list[Tensor]:
         row, shape = trial.dataset.read(0)[1], model.codec.latent_shape(**trial.stored["size"])
-        settings = {"sampler": Auto(2), "guidance": build(trial.config.guidance)}
+        settings = {"sampler": Auto(2), "guidance": build(trial.config.guidance, Guidance)}
         latents = model.latents([row] * len(seeds), list(seeds), shape, **settings)
         # a network that was not trained may put out more than any codec decodes, as where noise is predicted
         deviation = latents.flatten(1).std(1).clamp(min=1)

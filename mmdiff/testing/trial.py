@@ -18,7 +18,7 @@ from ..config import build, build_adapter, build_codec, build_model
 from ..core.types import Masked
 from ..data.batch import Batch
 from ..data.dataset import Dataset, Subset
-from ..data.loaders import samples, train_loader
+from ..data.loaders import Loading, samples, train_loader
 from ..data.stream import Stream
 from ..model import DiffusionModel
 
@@ -68,7 +68,7 @@ class Trial:
     @cached_property
     def dataset(self) -> Dataset:
         """The first training samples."""
-        dataset = build(self.config.data, reader=self.reader)
+        dataset = build(self.config.data, Dataset, reader=self.reader)
         return Subset(dataset, range(min(self.config.loader.limit, len(dataset))))
 
     @cached_property
@@ -110,7 +110,7 @@ class Trial:
 
     def order(self) -> Stream:
         """The training stream."""
-        return build(self.config.loader).order(self.dataset, seed=self.config.seed, steps=2)
+        return build(self.config.loader, Loading).order(self.dataset, seed=self.config.seed, steps=2)
 
     def encoded(self, sample: Tensor) -> Tensor:
         """The latent ``(1, C, *S)`` of one sample."""

@@ -10,7 +10,7 @@ from ..data.dataset import Dataset
 from ..data.loaders import Loading, train_loader
 from ..model import DiffusionModel
 from .ema import Ema
-from .optim import AdamW
+from .optim import Recipe
 from .sharded import outline, shard, whole
 
 
@@ -18,7 +18,7 @@ class TrainingModule(L.LightningModule):
     """Trains a model on a data set; ``ema`` maps names of tracks to their settings, and the first track is used."""
 
     def __init__(
-        self, model: DiffusionModel, dataset: Dataset, *, optim: AdamW, loading: Loading,
+        self, model: DiffusionModel, dataset: Dataset, *, optim: Recipe, loading: Loading,
         ema: dict[str, dict[str, float]], seed: int, max_steps: int,
     ):
         super().__init__()

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from .optim import AdamW
+from .optim import AdamW, Recipe
 
 
-class Muon:
+class Muon(Recipe):
     """A recipe like ``AdamW``: ``lr`` of the matrices, ``rest`` for everything else, its warm-up and decay for both.
 
     Needs a network with ``blocks``, and refuses others: what is orthogonal of a convolution is a matter of taste.
@@ -23,14 +23,9 @@ class Muon:
         if lr <= 0 or not 0 <= momentum < 1:
             raise ValueError(f"need lr > 0 and 0 <= momentum < 1, got {lr} and {momentum}")
         self.lr, self.momentum, self.rest = lr, momentum, rest or AdamW()
-
-    @property
-    def clip(self) -> float:
-        """Bound of the gradient's norm (0 = none)."""
-        return self.rest.clip
+        self.clip = self.rest.clip
 
     def __call__(self, module: nn.Module, *, steps: int, fused: bool = True) -> tuple[torch.optim.Optimizer, LambdaLR]:
-        """Optimizer over the parameters that require gradients, and the schedule over ``steps`` optimizer steps."""
         blocks = [b for m in module.modules() for b in getattr(m, "blocks", ()) if isinstance(b, nn.Module)]
         matrices = [p for block in blocks for p in block.parameters() if p.ndim == 2 and p.requires_grad]
         if not matrices:

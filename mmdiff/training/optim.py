@@ -6,6 +6,7 @@ Weights of one dimension (biases, norms, embeddings of absence) are not decayed.
 """
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from torch import nn
@@ -18,8 +19,21 @@ DECAYS = {
 }
 
 
-class AdamW:
-    """A recipe: called with a module and the length of the run it gives the optimizer and its lr_schedule.
+class Recipe(ABC):
+    """Called with a module and the length of the run it gives the optimizer and its lr_schedule."""
+
+    clip: float
+    """Bound of the gradient's norm (0 = none)."""
+
+    @abstractmethod
+    def __call__(
+        self, module: nn.Module, *, steps: int, fused: bool = True
+    ) -> tuple[torch.optim.Optimizer, LambdaLR]:
+        """Optimizer over the parameters that require gradients, and the schedule over ``steps`` optimizer steps."""
+
+
+class AdamW(Recipe):
+    """AdamW for all parameters.
 
     ``lr`` peak; ``warmup`` in optimizer steps; ``decay`` constant, cosine or linear, starting at the share ``hold`` of
     the run; ``clip`` bounds the gradient's norm (0 = not at all).
@@ -39,7 +53,6 @@ class AdamW:
     def __call__(
         self, module: nn.Module, *, steps: int, fused: bool = True
     ) -> tuple[torch.optim.Optimizer, LambdaLR]:
-        """Optimizer over the parameters that require gradients, and the schedule over ``steps`` optimizer steps."""
         parameters = [p for p in module.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(self.groups(parameters), lr=self.lr, betas=self.betas, fused=fused)
         return optimizer, LambdaLR(optimizer, lambda step: self.factor(step, steps))

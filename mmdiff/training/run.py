@@ -22,6 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..checkpoint import model_config
 from ..config import CONFIG_FILE, ConfigError, build, build_adapter, build_codec, build_model, load_yaml
+from ..core.guidance import Guidance
+from ..core.samplers import Sampler
 from ..data.dataset import Dataset, Subset, split
 from ..data.loaders import Loading, samples
 from ..encode import require
@@ -32,6 +34,7 @@ from .checkpoints import AtomicCheckpointIO, latest
 from .lock import locked
 from .metrics import MetricsCsv
 from .module import TrainingModule
+from .optim import Recipe
 from .previews import PreviewMaker
 from .progress import Progress, TrainingLog
 from .quality import Quality
@@ -104,23 +107,23 @@ def source(data: DictConfig) -> str:
 
 def assemble(config: DictConfig, run: Path) -> Assembly:
     """Build data, model, training module and callbacks of a resolved configuration."""
-    for name in ("sampler", "guidance"):                              # a mistake in them is told before the training
-        build(config[name])
+    for name, role in (("sampler", Sampler), ("guidance", Guidance)):      # a mistake is told before the training
+        build(config[name], role)
     if not isinstance(steps := config.trainer.max_steps, int) or steps < 1:
         raise ConfigError(f"trainer.max_steps is a whole number, at least 1, got {steps!r}")
     L.seed_everything(config.seed, verbose=False)                     # initial weights; all else is keyed
     codec, reader = build_codec(config.adapter)
-    dataset = build(config.data, reader=reader)
+    dataset = build(config.data, Dataset, reader=reader)
     if dataset.encoded:
         require(dataset.settings, config.adapter, codec, reader)
-    loading: Loading = build(config.loader)
+    loading = build(config.loader, Loading)
     train_set, val_set = split(dataset, loading.val)
     if loading.limit is not None:
         train_set = Subset(train_set, range(min(loading.limit, len(train_set))))
     model = build_model(build_adapter(config.adapter, codec, reader, fields=dataset.fields), config.diffusion)
     stored = model_config(config, codec, train_set)
     module = TrainingModule(
-        model, train_set, optim=build(config.optim), loading=loading, ema=OmegaConf.to_container(config.ema),
+        model, train_set, optim=build(config.optim, Recipe), loading=loading, ema=OmegaConf.to_container(config.ema),
         seed=config.seed, max_steps=config.trainer.max_steps,
     )
     prepare(model.denoiser.network, recompute=config.recompute, compiled=config.compile)
@@ -155,7 +158,7 @@ def build_trainer(config: DictConfig, run: Path, parts: Assembly, *, start: int 
     if config.logger.tensorboard:
         loggers.append(TensorBoardLogger(run, name="tensorboard", version="", purge_step=start + 1))
     return build(
-        config.trainer, callbacks=parts.callbacks, logger=loggers, plugins=[AtomicCheckpointIO()],
+        config.trainer, L.Trainer, callbacks=parts.callbacks, logger=loggers, plugins=[AtomicCheckpointIO()],
         default_root_dir=str(run), enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         use_distributed_sampler=False, num_sanity_val_steps=0, limit_val_batches=0,
     )

@@ -17,6 +17,7 @@ from mmdiff.cli.overrides import composed
 from mmdiff.config import CONFIG_FILE, build, load_yaml
 from mmdiff.evaluate import Bench
 from mmdiff.evaluation.page import write_sweep
+from mmdiff.evaluation.protocol import Protocol
 from mmdiff.generate import Pipeline, load
 from mmdiff.subject import kind_of, open_run
 
@@ -39,7 +40,7 @@ def main() -> None:
         f"evaluation.references={args.references}", f"evaluation.draws={args.draws}",
     ])
     stored, out = load(args.run), args.run / "eval"
-    bench = Bench(open_run(args.run, stored), build(config.evaluation), out)
+    bench = Bench(open_run(args.run, stored), build(config.evaluation, Protocol), out)
     ddpm = OmegaConf.to_container(composed("sample", ["run=x", "sampler=ddpm"]).sampler)
     wanted = [("auto", {**stored.settings["sampler"], "steps": steps}) for steps in args.calls]
     coupling = stored.model.coupling

@@ -26,6 +26,7 @@ from mmdiff.cli.overrides import composed
 from mmdiff.config import build, build_adapter, build_codec, build_model
 from mmdiff.core.rng import Purpose, stream
 from mmdiff.data.batch import Batch
+from mmdiff.data.dataset import Dataset
 from mmdiff.data.loaders import Loading, samples, train_loader
 from mmdiff.encode import encode
 from mmdiff.evaluation.report import markdown
@@ -67,7 +68,7 @@ class Case:
     def __init__(self, adapter: str, data: dict[str, str]):
         config = composed("train", [f"adapter={adapter}", "data.root=x"])
         codec, reader = build_codec(config.adapter)
-        self.dataset = build(data, reader=reader)
+        self.dataset = build(data, Dataset, reader=reader)
         (codec.measure if self.dataset.encoded else codec.fit)(samples(self.dataset, limit=64))
         self.model = build_model(build_adapter(config.adapter, codec, reader, fields={}), config.diffusion)
         self.optimizer = torch.optim.AdamW(self.model.trainable.parameters(), lr=1e-4)

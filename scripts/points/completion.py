@@ -30,7 +30,8 @@ from mmdiff.adapters.points.sampling import one_sided
 from mmdiff.adapters.points.write import write_points
 from mmdiff.config import build, load_yaml
 from mmdiff.core.types import Masked
-from mmdiff.data.dataset import split
+from mmdiff.data.dataset import Dataset, split
+from mmdiff.data.reader import Reader
 from mmdiff.editing import Edit
 from mmdiff.evaluation.bootstrap import bootstrap
 from mmdiff.evaluation.report import markdown, plain
@@ -61,8 +62,8 @@ def main() -> None:
     config = load_yaml(args.run / "config.yaml")
     pipeline = load(args.run)
     codec, count = pipeline.model.codec, args.points or int(pipeline.size["points"])
-    reader = build({**config["adapter"]["reader"], "points": WHOLE, "scan": False}, **codec.reading)
-    train, held = split(build(config["data"], reader=reader), config["loader"]["val"])
+    reader = build({**config["adapter"]["reader"], "points": WHOLE, "scan": False}, Reader, **codec.reading)
+    train, held = split(build(config["data"], Dataset, reader=reader), config["loader"]["val"])
 
     def whole(dataset, i: int) -> tuple[np.ndarray, dict]:
         sample, labels = dataset.read(i)

@@ -16,7 +16,7 @@ from mmdiff.adapters.video.write import write_video
 from mmdiff.cli.encode import main, share_of
 from mmdiff.cli.overrides import composed
 from mmdiff.config import ConfigError, build, build_codec
-from mmdiff.data.dataset import split
+from mmdiff.data.dataset import Dataset, split
 from mmdiff.data.latents import Latents
 from mmdiff.data.loaders import Loading, eval_loader, samples, train_loader
 from mmdiff.encode import Share, encode, require, settings
@@ -79,7 +79,7 @@ def both(words, out):
     made, config = [], configured(words)
     for data in (config.data, {"_target_": "mmdiff.data.latents.Latents", "root": str(out)}):
         codec, reader = build_codec(config.adapter)
-        made.append((codec, build(data, reader=reader), build(config.loader)))
+        made.append((codec, build(data, Dataset, reader=reader), build(config.loader, Loading)))
     return made
 
 
@@ -188,7 +188,7 @@ def test_the_files_that_a_shape_refers_to_are_part_of_its_digest(tmp_path):
         for content in (b"one", b"two"):
             (tmp_path / name).write_bytes(content)
             config = configured(words)
-            dataset = build(config.data, reader=build_codec(config.adapter)[1])
+            dataset = build(config.data, Dataset, reader=build_codec(config.adapter)[1])
             digests.append(tuple(dataset.digest(i) for i in range(2)))
     gltf, obj = zip(*digests, strict=True)
     assert len(set(obj)) == 2 and len(set(gltf)) == 3

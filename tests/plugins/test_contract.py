@@ -7,6 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from mmdiff import plugins
+from mmdiff.adapters.base import Reader
 from mmdiff.cli.list import options
 from mmdiff.cli.overrides import composed
 from mmdiff.config import ConfigError, build
@@ -98,7 +99,7 @@ def test_options_of_a_plug_in_are_listed_composed_and_built_and_nothing_else_of_
         "mmdiff_toy.adapter.line_sheet": "not a class", "other.Thing": "install that",
     }.items():
         with pytest.raises(ConfigError, match=reason):
-            build({"_target_": target})
+            build({"_target_": target}, Reader)
 
 
 def test_an_option_that_two_packages_offer_is_refused_and_a_broken_package_is_left_out(toy, with_plugins, tmp_path):
