@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .adapters.base import Codec
-from .config import ConfigError, build_adapter, build_codec, build_model
+from .config import ConfigError, build_adapter, build_codec, build_model, part
 from .data.dataset import Dataset
 from .model import DiffusionModel
 
@@ -77,14 +77,14 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> tuple
     if not path.is_file():
         raise ModelFileError(f"no model at {path}: a run writes it with its first checkpoint")
     header, tensors = _read(path)
-    config = header["config"]
+    config = header.get("config")
     try:
-        codec, reader = build_codec(config["adapter"])
+        codec, reader = build_codec(part(config, "adapter"))
         adapter = build_adapter(config["adapter"], codec, reader)
-        model = build_model(adapter, config["diffusion"])
+        model = build_model(adapter, part(config, "diffusion"))
         model.load_state_dict(tensors)
-    except (ConfigError, RuntimeError, KeyError) as error:
-        raise ModelFileError(f"{path}: {error}") from error
+    except (ConfigError, RuntimeError) as error:
+        raise ModelFileError(f"{path}: {' '.join(str(error).split())}") from error
     return model.to(device).eval().requires_grad_(False), header
 
 
@@ -99,8 +99,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ModelFileError(f"{path} was not written by mmdiff: its header has no configuration")
     try:
         header = json.loads(metadata["mmdiff"])
-        intact = header["sha256"] == _digest(header, tensors)
-    except (ValueError, TypeError, KeyError):
+        intact = header["sha256"] == _digest(header, tensors) and isinstance(header["format"], int)
+    except (ValueError, TypeError, KeyError, RecursionError):
         intact = False
     if not intact:
         raise ModelFileError(f"{path} is damaged: its contents do not match the hash in its header")

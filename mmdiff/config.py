@@ -48,7 +48,7 @@ def build(node: Any, role: type[Part], **derived: Any) -> Part:
     node, before anything is built; and for a value that a constructor refuses.
     """
     node = plain(node)
-    _check(node, (role,), derived)
+    check(node, (role,), derived)
     return _made(node, derived)
 
 
@@ -59,7 +59,7 @@ def plain(node: Any) -> Any:
     return {key: plain(value) for key, value in node.items()} if isinstance(node, Mapping) else node
 
 
-def _check(node: Any, roles: tuple[type, ...], derived: Mapping[str, Any] | None = None, *, place: str = "") -> None:
+def check(node: Any, roles: tuple[type, ...], derived: Mapping[str, Any] | None = None, *, place: str = "") -> None:
     """Raise ``ConfigError`` for the first thing in a node that must not be built."""
     if not isinstance(node, dict) or not isinstance(node.get(TARGET), str):
         place = place or " or ".join(role.__name__ for role in roles)
@@ -85,11 +85,11 @@ def _check(node: Any, roles: tuple[type, ...], derived: Mapping[str, Any] | None
 def _check_value(value: Any, annotation: Any, *, place: str) -> None:
     parts, roles = list(_outer_parts(value)), kinds.roles(annotation)
     if isinstance(value, dict) and roles and not parts:
-        _check(value, roles, place=place)
+        check(value, roles, place=place)
     for part in parts:
         if not roles:
             raise ConfigError(f"{place} takes no object, got {part[TARGET]!r}")
-        _check(part, roles, place=place)
+        check(part, roles, place=place)
     if not parts:
         try:
             kinds.check(value, annotation, key=place)
@@ -146,10 +146,10 @@ def target_class(name: str, *roles: type) -> type:
     """
     homes = {".".join(role.__module__.split(".")[:2]) for role in roles} or {"lightning.pytorch"}
     allowed = ("mmdiff", *plugins.packages(), *sorted(h for h in homes if not h.startswith("mmdiff.")))
-    if not _within(name, allowed):
+    if not _within(name, allowed) or any(word.startswith("_") for word in name.split(".")):
         raise ConfigError(
-            f"_target_ {name!r} is refused: only classes of {', '.join(allowed)} may be built here. Where it belongs "
-            "to a plug-in, install that"
+            f"_target_ {name!r} is refused: only public classes of {', '.join(allowed)} may be built here. Where it "
+            "belongs to a plug-in, install that"
         )
     found = _named(name)
     if not inspect.isclass(found):
@@ -178,17 +178,24 @@ def _within(name: str, packages: tuple[str, ...]) -> bool:
     return any(name.startswith(package + ".") for package in packages)
 
 
+def part(node: Any, name: str) -> Any:
+    """A part of a configuration. Raises ``ConfigError`` where it is not there."""
+    if not isinstance(node, Mapping) or name not in node:
+        raise ConfigError(f"the configuration has no {name}")
+    return node[name]
+
+
 def build_codec(node: Any) -> tuple[Codec, Reader]:
     """Codec and reader of an ``adapter`` node: all of it that does not depend on the data."""
-    codec = build(node["codec"], Codec)
-    return codec, build(node["reader"], Reader, **codec.reading)
+    codec = build(part(node, "codec"), Codec)
+    return codec, build(part(node, "reader"), Reader, **codec.reading)
 
 
 def build_adapter(node: Any, codec: Codec, reader: Reader, *, fields: Fields | None = None) -> Adapter:
     """The whole adapter; ``fields`` is what the data can tell of a sample (a model file's node has them already)."""
     told = {} if fields is None else {"fields": {name: list(field) for name, field in fields.items()}}
-    conditioner = build(node["conditioner"], Conditioner, **told)
-    network = build(node["network"], Network, channels=codec.channels, cond_dim=conditioner.dim)
+    conditioner = build(part(node, "conditioner"), Conditioner, **told)
+    network = build(part(node, "network"), Network, channels=codec.channels, cond_dim=conditioner.dim)
     given, coupling = (
         None if node.get(name) is None else build(node[name], role)
         for name, role in (("given", Given), ("coupling", Coupling))
@@ -198,17 +205,17 @@ def build_adapter(node: Any, codec: Codec, reader: Reader, *, fields: Fields | N
 
 def build_model(adapter: Adapter, diffusion: Any) -> DiffusionModel:
     """A model of an adapter and a ``diffusion`` node: schedule, parameterization, time, weight, shift."""
-    diffusion = dict(diffusion)
-    parts = {
-        name: build(diffusion.pop(name), role)
-        for name, role in (("schedule", Schedule), ("parameterization", Parameterization))
-    }
-    loss_parts = {
-        name: build(diffusion.pop(name), role) for name, role in (("time", TimeDistribution), ("weight", Weighting))
-    }
-    _check_value(diffusion.get("shift", 1.0), float, place="diffusion.shift")
+    parts, loss_parts = (
+        {name: build(part(diffusion, name), role) for name, role in roles}
+        for roles in (
+            (("schedule", Schedule), ("parameterization", Parameterization)),
+            (("time", TimeDistribution), ("weight", Weighting)),
+        )
+    )
+    rest = {name: value for name, value in diffusion.items() if name not in (*parts, *loss_parts)}
+    _check_value(rest.get("shift", 1.0), float, place="diffusion.shift")
     try:
-        return DiffusionModel(adapter, **parts, loss=DiffusionLoss(**loss_parts), **diffusion)
+        return DiffusionModel(adapter, **parts, loss=DiffusionLoss(**loss_parts), **rest)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"diffusion: {error}") from error
 

@@ -1,7 +1,7 @@
 """Data sets to batches: training draws and validation passes."""
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -30,8 +30,8 @@ class Loading:
     """
 
     def __init__(
-        self, *, batch_size: int = 64, workers: int = 0, val: float | dict = 0.05, val_samples: int = 256,
-        limit: int | None = None, budget: int | None = None, multiple: int = 4,
+        self, *, batch_size: int = 64, workers: int = 0, val: float | Mapping[str, Sequence[Label]] = 0.05,
+        val_samples: int = 256, limit: int | None = None, budget: int | None = None, multiple: int = 4,
     ):
         least = {
             "batch_size": (batch_size, 1), "workers": (workers, 0), "val_samples": (val_samples, 0),

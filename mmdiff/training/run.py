@@ -109,7 +109,7 @@ def assemble(config: DictConfig, run: Path) -> Assembly:
     """Build data, model, training module and callbacks of a resolved configuration."""
     for name, role in (("sampler", Sampler), ("guidance", Guidance)):      # a mistake is told before the training
         build(config[name], role)
-    if not isinstance(steps := config.trainer.max_steps, int) or steps < 1:
+    if not isinstance(steps := config.trainer.get("max_steps"), int) or steps < 1:
         raise ConfigError(f"trainer.max_steps is a whole number, at least 1, got {steps!r}")
     L.seed_everything(config.seed, verbose=False)                     # initial weights; all else is keyed
     codec, reader = build_codec(config.adapter)
