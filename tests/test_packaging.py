@@ -1,6 +1,7 @@
 """What is shipped: every package and config, a quick import, and the direction of dependencies."""
 
 import ast
+import email
 import subprocess
 import sys
 import venv
@@ -105,7 +106,14 @@ def test_the_wheel_holds_everything_and_composes_from_anywhere(tmp_path):
         check=True, capture_output=True,
     )
     wheel = next(tmp_path.glob("*.whl"))
-    shipped = set(zipfile.ZipFile(wheel).namelist())
+    with zipfile.ZipFile(wheel) as opened:
+        shipped = set(opened.namelist())
+        info = f"{wheel.name.removesuffix('-py3-none-any.whl')}.dist-info"
+        licence, about = (opened.read(f"{info}/{name}") for name in ("licenses/LICENSE", "METADATA"))
+    assert "mmdiff/py.typed" in shipped
+    assert licence == (ROOT / "LICENSE").read_bytes()
+    told = email.message_from_bytes(about)
+    assert (told["License-Expression"], told["Author"]) == ("Apache-2.0", "The mmdiff developers")
     for path in [*(ROOT / "mmdiff").rglob("*.py"), *(ROOT / "configs").rglob("*.yaml")]:
         relative = path.relative_to(ROOT)
         name = str(relative) if relative.parts[0] == "mmdiff" else f"mmdiff/{relative}"
