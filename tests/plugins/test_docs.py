@@ -3,6 +3,7 @@
     ```bash                   every mmdiff command is composed as the command line does, every script has its options
     ```python run             runs, all of a page in one namespace, in a folder that holds a small run ``runs/mine``
     ```LANGUAGE file=PATH     is a file of the package that the documentation makes, which is installed
+    ```LANGUAGE is=PATH       is that file of the project, to the letter
 """
 
 import re
@@ -25,7 +26,10 @@ from tests.conftest import TINY, mmdiff
 from tests.plugins.conftest import install
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*/README.md"))]
+PAGES = [
+    ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "examples").glob("*/README.md")),
+]
 
 
 class Block(NamedTuple):
@@ -65,7 +69,7 @@ def packages(tmp_path_factory, with_plugins):
                 path.write_text(block.text)
     for folder in (root / "mine" / "mmdiff_mine", root / "mine" / "mmdiff_mine" / "configs"):
         (folder / "__init__.py").touch()
-    folders = [root / "mine", write("weather", root), *sorted((ROOT / "examples").iterdir())]
+    folders = [root / "mine", write("weather", root), *sorted((ROOT / "examples").glob("*/"))]
     install(root / "site", *folders)
     with_plugins(root / "site")
     return root
@@ -112,8 +116,16 @@ def check(command, words):
 def test_no_block_is_left_out():
     for page in PAGES:
         for block in blocks(page):
-            used = block.language == "bash" or "run" in block.words or any(w.startswith("file=") for w in block.words)
+            used = block.language == "bash" or "run" in block.words
+            used = used or any(word.startswith(("file=", "is=")) for word in block.words)
             assert used, f"{page.name}: {block.text}"
+
+
+def test_what_is_shown_of_a_file_is_the_file():
+    shown = [(word[3:], block.text) for p in PAGES for block in blocks(p) for word in block.words if word[:3] == "is="]
+    assert "examples/minimal.py" in dict(shown)
+    for path, text in shown:
+        assert text == (ROOT / path).read_text(), path
 
 
 @pytest.fixture(scope="module")
