@@ -16,6 +16,12 @@ TINY = [
 """Overrides that make the audio preset train in milliseconds a step."""
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache_folder(tmp_path_factory):
+    """What is kept between runs is kept between tests alone."""
+    os.environ["MMDIFF_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(autouse=True)
 def few_threads():
     torch.set_num_threads(1)

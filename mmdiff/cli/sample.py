@@ -80,7 +80,7 @@ def setting(stored: dict[str, Any], config: DictConfig, changes: DictConfig, nam
 
 
 def _requests(config: DictConfig, cond: dict[str, Any], size: dict[str, float], words: set[str]) -> list:
-    from ..data.folders import read_table
+    from ..data.tables import read_table
     from ..generate import Request
 
     size = {**{name: config[name] for name in SIZES if config[name] is not None}, **size}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
-from .labels import Fields, Label, suggest
+from .labels import Fields, Label, number, suggest, text
 from .stream import Shape
 
 
@@ -118,4 +118,12 @@ def _matches(columns: Mapping[str, Label], wanted: Mapping[str, Sequence[Label]]
     for name in wanted:
         if name not in columns:
             raise ValueError(f"loader.val names the column {name!r}; {suggest(name, list(columns))}")
-    return all(str(columns[name]) in {str(v) for v in values} for name, values in wanted.items())
+    return all(any(_same(columns[name], value) for value in values) for name, values in wanted.items())
+
+
+def _same(there: Label, wanted: Label) -> bool:
+    """Scalars are equal as numbers, classes as text."""
+    try:
+        return number(wanted) == there if isinstance(there, float) else text(wanted) == text(there)
+    except ValueError:
+        return False

@@ -1,38 +1,38 @@
 """A folder of files as a data set, for any modality: its adapter's reader opens them.
 
-Labels come from a table (CSV or JSONL with a column ``file``), from a pattern (a regular expression with named groups,
+Labels come from a table (see ``tables``: a column ``file``), from a pattern (a regular expression with named groups,
 matched against the file's name without its ending), or from the first sub-folder (field ``label``).
 """
 
-import csv
 import hashlib
-import json
-import os
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
-from tqdm import tqdm
 
+from .checked import extents
 from .dataset import Dataset
-from .labels import Fields, Label, suggest, told
+from .labels import Fields, Label, field_of, number, suggest, text, told
 from .reader import Reader
 from .stream import Shape
+from .tables import Row, read_table
+from .walk import files_below, utf8
 
-Row = dict[str, Label]
+FEW = 10
+"""Samples, of which a column may name each: in larger sets one that does is a name of files rather than a class."""
 
 
 class FolderDataset(Dataset):
-    """Every readable file below ``root``.
+    """Every readable file below ``root``, symbolic links followed, hidden files and folders left out.
 
-    ``labels`` names the columns that condition the model (default: all), ``scalars`` those of them that are numbers.
-    Every file is read once at the start: what cannot be used is skipped and named in ``report()``. ``check=False``
-    trusts that all files can be used, and starts at once.
-    Raises ``ValueError`` where nothing usable is found, saying what was looked for.
+    ``labels`` names the columns that condition the model, ``scalars`` those that are numbers. By default all condition
+    but those that nearly name each file, such as an ``id``: a warning and ``report()`` tell them. Every file is read
+    once before the first run: what cannot be used is skipped and named in ``report()``. ``check=False`` trusts that all
+    files can be used. Raises ``ValueError`` where nothing usable is found, saying what was looked for.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class FolderDataset(Dataset):
             raise ValueError(f"data.root={self.root} is not a folder")
         if pattern and table:
             raise ValueError("give data.pattern or data.table, not both")
-        self.labels, self.scalars = labels, tuple(scalars)
+        self.scalars = tuple(scalars)
         self.skipped: list[tuple[str, str]] = []
         self.others: Counter[str] = Counter()                         # files that are no samples, by their ending
         self.rows = list(self._table(Path(table).expanduser()) if table else self._files(pattern))
@@ -53,60 +53,83 @@ class FolderDataset(Dataset):
             self._check()
         if not self.rows:
             reasons = "".join(f"\n  {name}: {reason}" for name, reason in self.skipped[:5])
-            others = ", ".join(f"{count} {ending}" for ending, count in self.others.most_common(5) if count)
+            others = ", ".join(f"{count} {ending}" for ending, count in self.others.most_common(5))
             raise ValueError(
                 f"nothing usable in {self.root}: looked for {' '.join(reader.suffixes)} in all sub-folders, "
                 f"{len(self.skipped)} file(s) were skipped{f'; other files there: {others}' if others else ''}{reasons}"
             )
+        self.unused = {} if labels is not None else self._names_of_files()
+        columns = self._columns()
+        self.labels = [name for name in columns if name not in self.unused] if labels is None else list(labels)
+        self.labels = list(dict.fromkeys([*self.labels, *self.scalars]))
+        for name in self.labels:
+            if name not in columns:
+                raise ValueError(f"no column {name!r} in the labels of {self.root}; {suggest(name, columns)}")
         self.fields = self.fields_of(range(len(self.rows)))
 
     def _files(self, pattern: str | None) -> Iterator[tuple[Path, Row]]:
         expression = re.compile(pattern) if pattern else None
-        for path in sorted(self.root.rglob("*")):
-            if path.suffix.lower() not in self.reader.suffixes or not path.is_file():
-                self.others[path.suffix.lower() or "no ending"] += path.is_file()
-                continue
+        for path in files_below(self.root, self.reader.suffixes, self.skipped, self.others):
             below = path.relative_to(self.root)
             if expression is None:
-                yield path, {"label": below.parts[0]} if len(below.parts) > 1 else {}
+                yield path, {"label": text(below.parts[0])} if len(below.parts) > 1 else {}
             elif match := expression.fullmatch(path.stem):
-                yield path, match.groupdict()
+                yield path, self._row(str(below), match.groupdict())
             else:
                 self.skipped.append((str(below), f"its name does not match data.pattern={pattern!r}"))
 
     def _table(self, table: Path) -> Iterator[tuple[Path, Row]]:
-        for number, row in enumerate(read_table(table), 1):
-            if not row.get("file"):
-                raise ValueError(f"{table}, row {number}: no value in the column 'file'")
-            yield self.root / str(row["file"]), {k: v for k, v in row.items() if k != "file"}
+        for count, row in enumerate(read_table(table), 1):
+            if "file" not in row:
+                raise ValueError(f"{table}, row {count}: no column 'file'; {suggest('file', list(row))}")
+            file = "" if row["file"] is None else str(row.pop("file"))
+            if not file or not utf8(file):
+                raise ValueError(f"{table}, row {count}: the name in the column 'file' is empty or not UTF-8")
+            yield self.root / file, self._row(f"{table}, row {count} ({file})", row)
+
+    def _row(self, place: str, cells: Row) -> Row:
+        """Cells as they condition: names, numbers, or None for what is not told."""
+        row: Row = {}
+        for name, cell in cells.items():
+            try:
+                nothing = cell is None or cell == "" or cell != cell
+                row[name] = number(cell) if name in self.scalars else None if nothing else text(cell)
+            except ValueError:
+                raise ValueError(
+                    f"{place}: {name} is {cell!r}, which is no number (decimals have a point): correct it, leave it "
+                    f"empty for not told, or leave {name} out of data.scalars"
+                ) from None
+        return row
 
     def _check(self) -> None:
-        def extent(row: tuple[Path, Row]) -> Shape | str:
-            try:
-                return tuple(self.reader.read(row[0]).shape[1:])
-            except (ValueError, OSError) as error:
-                return str(error)
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            found = list(tqdm(pool.map(extent, self.rows), "checking files", len(self.rows), unit="file", leave=False))
+        found = extents(self.reader, [path for path, _ in self.rows])
         self.skipped += [(self.name(i), reason) for i, reason in enumerate(found) if isinstance(reason, str)]
         self.rows = [row for row, extent in zip(self.rows, found, strict=True) if not isinstance(extent, str)]
         self.extents = [extent for extent in found if not isinstance(extent, str)]
 
+    def _columns(self) -> list[str]:
+        return list(dict.fromkeys(name for _, row in self.rows for name in row))
+
+    def _names_of_files(self) -> dict[str, str]:
+        """The columns that nearly name each file, with what to do about them."""
+        unused = {}
+        for name in self._columns():
+            values = [value for _, row in self.rows if (value := row.get(name)) is not None]
+            if name not in self.scalars and len(values) >= FEW and len(set(values)) > len(values) / 2:
+                unused[name] = (
+                    f"{len(set(values))} values in {len(values)} files are no classes, so it conditions nothing; "
+                    f"data.labels names what does, data.scalars=[{name}] takes it as a number"
+                )
+                warnings.warn(f"column {name!r} of {self.root}: {unused[name]}", stacklevel=4)
+        return unused
+
     def fields_of(self, indices: Sequence[int]) -> Fields:
-        rows = [self.rows[i][1] for i in indices]
-        columns = list(dict.fromkeys(name for row in rows for name in row))
-        for name in [*(self.labels or ()), *self.scalars]:
-            if name not in columns:
-                raise ValueError(f"no column {name!r} in the labels of {self.root}; {suggest(name, columns)}")
         fields = {}
-        for name in columns if self.labels is None else self.labels:
-            values = [row[name] for row in rows if row.get(name) not in (None, "")]
-            if name in self.scalars:
-                numbers = [float(v) for v in values]
-                fields[name] = (min(numbers), max(numbers))
-            else:
-                fields[name] = sorted({str(v) for v in values})
+        for name in self.labels:
+            try:
+                fields[name] = field_of((self.rows[i][1].get(name) for i in indices), scalar=name in self.scalars)
+            except ValueError as error:
+                raise ValueError(f"{name} of {self.root}: {error}; leave it out of data.scalars") from None
         return fields
 
     def __len__(self) -> int:
@@ -117,7 +140,11 @@ class FolderDataset(Dataset):
         return self.reader.read(path, rng), told(row, self.fields)
 
     def name(self, index: int) -> str:
-        return str(self.rows[index][0].relative_to(self.root))
+        path = self.rows[index][0]
+        try:
+            return str(path.absolute().relative_to(self.root.absolute()))
+        except ValueError:                                            # a table may name files elsewhere
+            return str(path)
 
     def shape(self, index: int) -> Shape:
         return self.reader.shape(self.rows[index][0])
@@ -136,18 +163,7 @@ class FolderDataset(Dataset):
         return " ".join(digests)
 
     def report(self) -> dict:
-        return {"root": str(self.root), "kept": len(self), "skipped": [list(pair) for pair in self.skipped]}
-
-
-def read_table(path: str | Path) -> list[Row]:
-    """Rows of a CSV (with a header) or JSONL file; empty CSV cells are None."""
-    path = Path(path).expanduser()
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix.lower() == ".csv":
-            return [{k: v or None for k, v in row.items()} for row in csv.DictReader(text.splitlines())]
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
-    except OSError as error:
-        raise ValueError(f"cannot read the table {path}: {error.strerror}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is neither CSV nor JSONL: {error}") from None
+        return {
+            "root": str(self.root), "kept": len(self), "skipped": [list(pair) for pair in self.skipped],
+            "other_files": dict(self.others.most_common()), "unused_columns": self.unused,
+        }

@@ -2,7 +2,8 @@
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -16,6 +17,36 @@ Label = str | float | int | None
 def is_scalar(field: Sequence[str] | Sequence[float]) -> bool:
     """Whether a field is a scalar's range rather than class names."""
     return len(field) == 2 and not any(isinstance(v, str) for v in field)
+
+
+def text(value: Label) -> str:
+    """A class name: the same letters are one name, however Unicode composes them."""
+    return unicodedata.normalize("NFC", str(value))
+
+
+def number(value: Label) -> float | None:
+    """A scalar; None, empty and NaN are not told. Raises ``ValueError`` for what is no finite number."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"{value!r} is no number")
+    told = float(value)
+    if math.isinf(told):
+        raise ValueError(f"{value!r} is not finite")
+    return None if math.isnan(told) else told
+
+
+def field_of(values: Iterable[Label], *, scalar: bool) -> list[str] | tuple[float, float]:
+    """The field of a column: the names in it, or its range; what is not told does not count.
+
+    Raises ``ValueError`` for a scalar that no sample tells.
+    """
+    if not scalar:
+        return sorted({text(value) for value in values if value not in (None, "") and value == value})
+    numbers = [told for told in map(number, values) if told is not None]
+    if not numbers:
+        raise ValueError("no sample tells a number")
+    return min(numbers), max(numbers)
 
 
 def encode_labels(fields: Fields, rows: Sequence[Mapping[str, Label]]) -> dict[str, Tensor]:
@@ -41,18 +72,17 @@ def _column(name: str, field: Sequence[str] | Sequence[float], values: list[Labe
 def _class(name: str, classes: Sequence[str], value: Label) -> int:
     if value is None:
         return -1
-    if str(value) not in classes:
-        raise ValueError(f"{name} has no class {str(value)!r}; {suggest(str(value), list(classes))}")
-    return list(classes).index(str(value))
+    if text(value) not in classes:
+        raise ValueError(f"{name} has no class {text(value)!r}; {suggest(text(value), list(classes))}")
+    return list(classes).index(text(value))
 
 
 def _scalar(name: str, bounds: Sequence[float], value: Label) -> float:
-    if value is None:
-        return math.nan
     try:
-        return float(value)
+        told = number(value)
     except ValueError:
         raise ValueError(f"{name} is a number between {bounds[0]} and {bounds[1]}, got {value!r}") from None
+    return math.nan if told is None else told
 
 
 def suggest(given: str, known: list[str]) -> str:
