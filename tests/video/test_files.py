@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 from torch.utils.data import DataLoader
 
 from mmdiff.adapters.video import cache as cache_module
@@ -108,25 +109,63 @@ def test_a_clip_has_the_frame_rate_of_the_model(tmp_path):
     assert 0 < first <= FRAMES - 8
 
 
-@pytest.mark.parametrize("turns", [0, 1, 2, 3])
-def test_rotation_is_honoured(tmp_path, turns):
-    path = encode(tmp_path / "flat.mp4")
-    turned = tmp_path / "turned.mp4"
+def display_matrices():
+    """(a, b, c, d) of the eight ways to turn and mirror by right angles."""
+    return [(a, 0, 0, d) for a in (1, -1) for d in (1, -1)] + [(0, b, c, 0) for b in (1, -1) for c in (1, -1)]
+
+
+@pytest.mark.parametrize("entries", display_matrices())
+def test_a_display_matrix_is_honoured_mirrors_included(tmp_path, entries):
+    frames = numbered()
+    frames[:, :12] = 128                                              # no way to turn it looks like another
+    path, turned = encode(tmp_path / "flat.mp4", frames=frames), tmp_path / "turned.mp4"
+    a, b, c, d = entries
     with av.open(str(path)) as source, av.open(str(turned), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
-        try:
-            stream.set_display_rotation(90 * turns)
-        except AttributeError:
-            pytest.skip("this PyAV cannot write a display matrix")
+        stream.set_display_matrix([a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30])
         for packet in source.demux(video=0):
             if packet.dts is not None:
                 packet.stream = stream
                 target.mux(packet)
+    plain = frames_at(path, VideoIndex.of(path), [9], height=48, width=96)[0].astype(int)
+    y, x = np.mgrid[:48, :96]
+    right, down = a * x + c * y, b * x + d * y                         # where each stored pixel is shown
+    expected = np.zeros((96, 48, 3) if b else (48, 96, 3), int)
+    expected[down - down.min(), right - right.min()] = plain
     index = VideoIndex.of(turned)
-    plain = frames_at(path, VideoIndex.of(path), [9], height=48, width=96)[0]
-    assert index.shown == ((96, 48) if turns % 2 else (48, 96))
-    assert np.abs(frames_at(turned, index, [9], height=index.shown[0], width=index.shown[1])[0].astype(int)
-                  - np.rot90(plain, index.rotation // 90)).mean() < 2
+    assert index.shown == expected.shape[:2]
+    for _ in range(2):                                                # found, and remembered
+        got = frames_at(turned, VideoIndex.of(turned), [9], height=index.shown[0], width=index.shown[1])[0]
+        assert np.abs(got - expected).mean() < 2
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("way", range(1, 9))
+def test_exif_turns_and_mirrors_pictures(tmp_path, suffix, way):
+    picture = np.zeros((32, 48, 3), np.uint8)
+    picture[:16, :24], picture[:16, 24:], picture[16:, :24] = [250, 0, 0], [0, 250, 0], [0, 0, 250]
+    exif = Image.Exif()
+    exif[0x0112] = way
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(picture).save(path, exif=exif, **({"quality": 100} if suffix in (".jpg", ".webp") else {}))
+    with Image.open(path) as stored:
+        expected = np.asarray(ImageOps.exif_transpose(stored).convert("RGB")).astype(int)
+    height, width = expected.shape[:2]
+    got = (read_clip(path, height=height, width=width)[:, 0].permute(1, 2, 0).numpy() + 1) * 127.5
+    assert np.abs(got - expected).mean() < 6
+
+
+def test_a_home_that_cannot_be_written_costs_time_alone(tmp_path, monkeypatch):
+    path = encode(tmp_path / "a.mp4")
+    expected = VideoIndex.of(path)
+
+    def read_only(self, *args, **kwargs):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setenv("MMDIFF_CACHE", str(tmp_path / "other"))
+    for name in ("mkdir", "unlink"):
+        monkeypatch.setattr(Path, name, read_only)
+    assert VideoIndex.of(path).digest == expected.digest
 
 
 @pytest.mark.parametrize("form", ["yuv420p", "yuvj420p", "yuv420p10le", "gray"])

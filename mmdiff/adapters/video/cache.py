@@ -8,13 +8,14 @@ under its name only when it is whole; two processes may make one at once, and th
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ...data.cached import keep
 
 
 class ClipCache:
@@ -31,13 +32,6 @@ class ClipCache:
             return np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError):
             array = make()
-        partial = path.with_name(f".{name}.{os.getpid()}.{id(array)}.npy")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                np.save(file, array, allow_pickle=False)
-            os.replace(partial, path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
+        if error := keep(path, lambda file: np.save(file, array, allow_pickle=False)):
             warnings.warn(f"the cache {self.folder} cannot be written ({error}): decoding again", stacklevel=2)
         return array

@@ -15,6 +15,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from .index import VideoIndex, open_video, video_stream
+from .orientation import Orientation
 
 _local = threading.local()
 
@@ -33,7 +34,7 @@ def frames_at(
             with open_video(Path(path)) as container:
                 stream = video_stream(container, index.stream)
                 for slots, frame in pick(container, stream, index, positions[done:]):
-                    out[done : done + slots] = _pixels(frame, index.rotation, height, width, channels)
+                    out[done : done + slots] = _pixels(frame, index.orientation, height, width, channels)
                     done += slots
         except av.FFmpegError as error:
             reason = error.strerror or str(error)
@@ -82,10 +83,10 @@ def _key_before(index: VideoIndex, pts: int) -> int:
     return max(0, int(np.searchsorted(index.keys, pts, "right")) - 1)
 
 
-def _pixels(frame: av.VideoFrame, rotation: int, height: int, width: int, channels: int) -> np.ndarray:
+def _pixels(frame: av.VideoFrame, turned: Orientation, height: int, width: int, channels: int) -> np.ndarray:
     if not hasattr(_local, "scaler"):
         _local.scaler = VideoReformatter()
-    stored = (width, height) if rotation % 180 else (height, width)
+    stored = turned.shape(height, width)
     smaller = stored[0] <= frame.height and stored[1] <= frame.width
     scaled = _local.scaler.reformat(
         frame, width=stored[1], height=stored[0], format="rgb24" if channels == 3 else "gray",
@@ -94,4 +95,4 @@ def _pixels(frame: av.VideoFrame, rotation: int, height: int, width: int, channe
     )
     plane = scaled.planes[0]
     rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: stored[0], : stored[1] * channels]
-    return np.rot90(rows.reshape(stored[0], stored[1], channels), rotation // 90)
+    return turned.upright(rows.reshape(stored[0], stored[1], channels))

@@ -17,12 +17,14 @@ from typing import NamedTuple
 import av
 import numpy as np
 
+from ...data.cached import cache_folder, keep
+from .orientation import Orientation, orientation
+
 
 class VideoIndex(NamedTuple):
     """``pts`` ``(N,)`` int64 of all frames as shown, ``keys`` those of key frames, in units of ``time_base`` seconds.
 
-    ``width`` and ``height`` are those of square pixels, to be turned by ``rotation`` (degrees counter-clockwise, a
-    multiple of 90).
+    ``width`` and ``height`` are those of square pixels, as stored, before ``orientation`` turns them upright.
     ``ordered`` tells that packets carry no times: frames are then counted from the start.
     """
 
@@ -31,15 +33,15 @@ class VideoIndex(NamedTuple):
     time_base: Fraction
     width: int
     height: int
-    rotation: int
+    orientation: Orientation
     stream: int
     ordered: bool
     digest: str
 
     @property
     def shown(self) -> tuple[int, int]:
-        """(height, width) after rotation."""
-        return (self.width, self.height) if self.rotation % 180 else (self.height, self.width)
+        """(height, width) when upright."""
+        return self.orientation.shape(self.height, self.width)
 
     @property
     def times(self) -> np.ndarray:
@@ -64,20 +66,14 @@ class VideoIndex(NamedTuple):
         stat = path.stat()
         if not stat.st_size:
             raise ValueError(f"{path} is empty (0 bytes)")
-        key = hashlib.sha256(f"{path} {stat.st_size} {stat.st_mtime_ns} 2".encode()).hexdigest()[:32]
+        key = hashlib.sha256(os.fsencode(path) + f" {stat.st_size} {stat.st_mtime_ns} 3".encode()).hexdigest()[:32]
         stored = cache_folder(folder) / "index" / f"{key}.json"
         try:
-            return _unpacked(json.loads(stored.read_text()))
+            return _unpacked(json.loads(stored.read_bytes()))
         except (OSError, ValueError, TypeError, KeyError):
             index = _scan(path)
         _store(stored, index)
         return index
-
-
-def cache_folder(folder: str | Path | None = None) -> Path:
-    """Where what is worked out of files is kept."""
-    default = os.environ.get("MMDIFF_CACHE") or Path.home() / ".cache" / "mmdiff"
-    return Path(default if folder is None else folder).expanduser()
 
 
 def open_video(path: Path) -> av.container.InputContainer:
@@ -123,7 +119,7 @@ def _scan(path: Path) -> VideoIndex:
             first = next(iter(container.decode(stream)), None)
             if first is None:
                 raise ValueError("no frame of it decodes")
-            rotation, width = round(first.rotation / 90) * 90 % 360, _square(first.width, stream)
+            turned, width = orientation(first, path), _square(first.width, stream)
             ordered = any(pts is None for pts, _ in packets) or len({pts for pts, _ in packets}) < len(packets)
             count = 1 + sum(1 for _ in container.decode(stream)) if ordered else 0
             rate = stream.guessed_rate or stream.average_rate or Fraction(25)
@@ -137,7 +133,7 @@ def _scan(path: Path) -> VideoIndex:
     keys = np.array([] if ordered else sorted(pts for pts, key in packets if key))
     keys = keys if len(keys) else times[:1]
     return VideoIndex(
-        times.astype(np.int64), keys.astype(np.int64), base, width, first.height, rotation, number, ordered,
+        times.astype(np.int64), keys.astype(np.int64), base, width, first.height, turned, number, ordered,
         digest.hexdigest(),
     )
 
@@ -174,15 +170,10 @@ def _decoded(
 def _store(path: Path, index: VideoIndex) -> None:
     packed = {**index._asdict(), "pts": index.pts.tolist(), "keys": index.keys.tolist()}
     packed["time_base"] = [index.time_base.numerator, index.time_base.denominator]
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.{id(index)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(packed))
-        os.replace(partial, path)
-    except OSError:                                                   # it is only quicker with it
-        partial.unlink(missing_ok=True)
+    keep(path, lambda file: file.write(json.dumps(packed).encode()))
 
 
 def _unpacked(packed: dict) -> VideoIndex:
     arrays = {name: np.array(packed[name], dtype=np.int64) for name in ("pts", "keys")}
-    return VideoIndex(**{**packed, **arrays, "time_base": Fraction(*packed["time_base"])})
+    turned = Orientation(*packed["orientation"])
+    return VideoIndex(**{**packed, **arrays, "time_base": Fraction(*packed["time_base"]), "orientation": turned})
