@@ -19,7 +19,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..adapters.audio.io import AudioReader, decode
+from ..adapters.audio.decode import decode
+from ..adapters.audio.io import AudioReader
 from ..adapters.audio.measure import cents, clipped, pitch
 from ..adapters.audio.notes import Notes, frequency
 from .bootstrap import bootstrap

@@ -26,8 +26,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mmdiff.adapters.audio.codec import MelCodec
+from mmdiff.adapters.audio.decode import decode
 from mmdiff.adapters.audio.hifigan import HiFiGAN
-from mmdiff.adapters.audio.io import SUFFIXES, AudioReader, decode
+from mmdiff.adapters.audio.io import SUFFIXES, AudioReader
 from mmdiff.adapters.audio.measure import cents, pitch
 from mmdiff.adapters.audio.mel import MelSpec
 from mmdiff.adapters.audio.notes import Notes, frequency

@@ -6,7 +6,8 @@ import pytest
 import soundfile
 import torch
 
-from mmdiff.adapters.audio.io import AudioReader, decode, write_audio
+from mmdiff.adapters.audio.decode import decode
+from mmdiff.adapters.audio.io import AudioReader, write_audio
 from mmdiff.adapters.audio.measure import pitch
 
 
@@ -117,11 +118,77 @@ def test_a_short_clip_is_left_short_or_followed_by_silence(tmp_path):
     assert y[:, :2000].any()
 
 
-def test_peak_sets_the_largest_value_and_leaves_a_silent_part_silent(tmp_path):
-    x = torch.cat([torch.zeros(1, 8000), tone(level=0.05)], 1)
-    write_audio(x, tmp_path / "a.wav", 8000)
+def test_peak_sets_the_largest_value(tmp_path):
+    write_audio(tone(level=0.05), tmp_path / "a.wav", 8000)
     assert AudioReader(8000, peak=0.9).read(tmp_path / "a.wav").abs().max() == pytest.approx(0.9)
-    assert not AudioReader(8000, seconds=1.0, peak=0.9).read(tmp_path / "a.wav").any()
+
+
+class Pipe:
+    """What can be written but not gone back in, so that no header learns the length."""
+
+    def __init__(self, file):
+        self.write = file.write
+
+
+def stream(path, kind, codec, x, rate):
+    """Write ``(1, L)`` through a pipe."""
+    with path.open("wb") as file, av.open(Pipe(file), "w", format=kind) as container:
+        out = container.add_stream(codec, rate=rate, layout="mono")
+        frame = av.AudioFrame.from_ndarray(x.numpy().astype(np.float32), format="flt", layout="mono")
+        frame.sample_rate = rate
+        context = out.codec_context
+        fit = av.AudioResampler(format=context.format, layout="mono", rate=rate, frame_size=1024)
+        for part in [*fit.resample(frame), *fit.resample(None)]:
+            container.mux(out.encode(part))
+        container.mux(out.encode(None))
+    return path
+
+
+STREAMS = {
+    ".flac": ("flac", "flac"), ".aac": ("adts", "aac"), ".mka": ("matroska", "aac"), ".mp3": ("mp3", "libmp3lame"),
+}
+
+
+@pytest.mark.parametrize("suffix", STREAMS)
+def test_crops_come_from_all_of_a_sound_whose_header_does_not_tell_its_length(tmp_path, suffix):
+    ramp = torch.linspace(0.05, 0.8, 3 * 16000)[None] * tone(3, 16000)
+    path = stream(tmp_path / f"a{suffix}", *STREAMS[suffix], ramp, 16000)
+    reader = AudioReader(16000, seconds=0.5)
+    crops = [reader.read(path, np.random.default_rng(i)) for i in range(40)]
+    assert all(crop.shape == (1, 8000) for crop in crops)
+    loud = torch.stack([crop.abs().max() for crop in crops])
+    assert len(set(loud.tolist())) > 30 and loud.min() < 0.15 and loud.max() > 0.35
+    assert torch.equal(reader.read(path, np.random.default_rng(0)), crops[0])
+
+
+@pytest.mark.parametrize("suffix", [".wav", *STREAMS])
+def test_a_crop_that_is_silent_is_drawn_again(tmp_path, suffix):
+    late, path = torch.cat([torch.zeros(1, 32000), tone(1, 16000)], 1), tmp_path / f"a{suffix}"
+    if suffix == ".wav":
+        write_audio(late, path, 16000)
+    else:
+        stream(path, *STREAMS[suffix], late, 16000)
+    reader = AudioReader(16000, seconds=0.25)
+    for rng in [None, *map(np.random.default_rng, range(20))]:
+        crop = reader.read(path, rng)
+        assert crop.shape == (1, 4000) and crop.any()
+
+
+def test_what_sounds_for_a_moment_alone_is_found(tmp_path):
+    x = torch.zeros(1, 80000)
+    x[0, 60000] = 0.5
+    write_audio(x, tmp_path / "a.wav", 8000)
+    for rng in (None, np.random.default_rng(0)):
+        assert AudioReader(8000, seconds=0.1).read(tmp_path / "a.wav", rng).abs().max() > 0.4
+
+
+@pytest.mark.parametrize("left", [0.0, 0.001])
+def test_channels_that_cancel_each_other_are_told(tmp_path, left):
+    x = tone()[0].numpy()
+    soundfile.write(tmp_path / "a.wav", np.stack([x, (left - 1) * x], 1), 8000, subtype="FLOAT")
+    for seconds in (None, 0.5):
+        with pytest.raises(ValueError, match="a.wav is silent.*cancel each other"):
+            AudioReader(8000, seconds=seconds).read(tmp_path / "a.wav")
 
 
 def corrupt(folder):

@@ -3,13 +3,13 @@
     read    decode -> mean of channels -> resample -> crop or pad -> optional peak
     length  ceil(L rate' / rate) samples after resampling L samples from rate to rate'
 
-libsndfile opens what it knows and FFmpeg the rest; both seek to the part that is needed.
+Files are opened by ``decode``.
 """
 
 import math
 import os
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import av
 import numpy as np
@@ -19,24 +19,18 @@ import torchaudio.functional as AF
 from torch import Tensor
 
 from ..base import Reader
+from .decode import RATES, Clip, decode
 
 SUFFIXES = (
     ".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".au", ".caf", ".w64", ".wma",
     ".mka", ".ac3", ".amr", ".mp2",
 )
-RATES = (1000, 768_000)
 MOST_TAPS = 30_000_000
 """Size of the resampling filter, the product of both rates without their common factor: above this it is a burden."""
-PREROLL = 1.0
-"""Seconds decoded and thrown away after a seek: a compressed frame leans on those before it (MP3: half a second)."""
-
-
-class Clip(NamedTuple):
-    """Decoded samples ``(C, L)`` float32 at ``sample_rate`` Hz; ``whole`` if that is all of the file."""
-
-    samples: np.ndarray
-    sample_rate: int
-    whole: bool
+SILENT_DRAWS = 8
+"""Random crops that may be silent before one is taken where the file sounds."""
+CANCELLED = 1e-4
+"""Energy of the mean of channels against theirs: below, they are each other's opposite."""
 
 
 class AudioReader(Reader):
@@ -44,8 +38,9 @@ class AudioReader(Reader):
 
     ``seconds`` is the length of a clip: longer files are cropped (at random with an ``rng``, else from the start),
     shorter ones are followed by silence with ``pad="silence"`` or left short with ``pad="mask"`` for the batch to pad
-    and mask. None reads whole files. ``peak`` scales each clip to that largest absolute value; silence stays silence.
-    A file that is digital silence from end to end is refused, as it says nothing.
+    and mask. None reads whole files. ``peak`` scales each clip to that largest absolute value. A crop that is digital
+    silence is drawn again, and at last taken where the file begins to sound; a file that is silent from end to end,
+    or whose channels cancel each other, is refused.
     """
 
     suffixes = SUFFIXES
@@ -66,12 +61,8 @@ class AudioReader(Reader):
 
     def read(self, path: Path, rng: np.random.Generator | None = None) -> Tensor:
         """One clip ``(1, L)``. Raises ``ValueError`` for a file that is corrupt, empty, silent or holds NaN."""
-        clip = decode(Path(path), seconds=self.seconds, rng=rng)
-        if not np.isfinite(clip.samples).all():
-            raise ValueError(f"{path} holds NaN or infinite samples")
-        x = torch.from_numpy(clip.samples).mean(0, keepdim=True)
-        if clip.whole and not x.any():
-            raise ValueError(f"{path} is silent: all {x.shape[-1]} samples are 0")
+        clip = self._sounding(Path(path), rng)
+        x = torch.from_numpy(_mixed(clip)[None])
         if clip.sample_rate * self.sample_rate > MOST_TAPS * math.gcd(clip.sample_rate, self.sample_rate) ** 2:
             raise ValueError(
                 f"{path} has {clip.sample_rate} Hz, which is in no simple ratio to {self.sample_rate} Hz: resample it "
@@ -88,78 +79,32 @@ class AudioReader(Reader):
         return x.contiguous()
 
 
-def decode(path: Path, *, seconds: float | None = None, rng: np.random.Generator | None = None) -> Clip:
-    """A file, or ``seconds`` of it from a random start (0 without ``rng``). Raises ``ValueError`` with a reason."""
-    if not path.is_file():
-        raise ValueError(f"{path} does not exist or is no file")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty (0 bytes)")
-    decoders = [_soundfile, _ffmpeg]
-    if path.suffix.lower() in (".mp3", ".mp2"):
-        decoders.reverse()                                            # libmpg123 stumbles, aloud, after a seek
-    reasons = []
-    for decoder in decoders:
-        try:
-            clip = decoder(path, seconds, rng)
-            break
-        except (soundfile.SoundFileError, av.FFmpegError, ValueError, MemoryError) as error:
-            reasons.append(error)
-    else:
-        own = [str(e) for e in reasons if isinstance(e, ValueError) and not isinstance(e, av.FFmpegError)]
-        reason = own[0] if own else "neither libsndfile nor FFmpeg can open it"
-        raise ValueError(f"{path} cannot be read as sound: {reason}")
-    if clip.samples.size == 0:
-        raise ValueError(f"{path} holds no samples")
-    return clip
-
-
-def _start(total: int, count: int, rng: np.random.Generator | None) -> int:
-    return 0 if rng is None or total <= count else int(rng.integers(total - count + 1))
-
-
-def _soundfile(path: Path, seconds: float | None, rng: np.random.Generator | None) -> Clip:
-    with soundfile.SoundFile(path) as file:
-        rate = _checked(file.samplerate)
-        count = file.frames if seconds is None else min(file.frames, math.ceil(seconds * rate))
-        file.seek(_start(file.frames, count, rng))
-        samples = file.read(count, dtype="float32", always_2d=True)
-        if len(samples) < count:
-            raise ValueError(f"ends after {len(samples)} of {count} samples")
-        return Clip(np.ascontiguousarray(samples.T), rate, count == file.frames)
-
-
-def _checked(rate: int) -> int:
-    if not RATES[0] <= rate <= RATES[1]:
-        raise ValueError(f"its sample rate of {rate} Hz is not within {RATES[0]} to {RATES[1]} Hz")
-    return rate
-
-
-def _ffmpeg(path: Path, seconds: float | None, rng: np.random.Generator | None) -> Clip:
-    with av.open(str(path)) as container:
-        if not container.streams.audio:
-            raise ValueError("it has no audio stream")
-        stream = container.streams.audio[0]
-        if stream.codec_context is None:
-            raise ValueError("its audio codec is unknown")
-        rate = _checked(stream.rate)
-        count = None if seconds is None else math.ceil(seconds * rate)
-        total = int(stream.duration * stream.time_base * rate) if stream.duration else 0
-        start = 0 if count is None else _start(total, count, rng)
-        origin = (stream.start_time or 0) * stream.time_base
-        if start > PREROLL * rate:
-            container.seek(int((start / rate - PREROLL + origin) / stream.time_base), stream=stream)
-        planar = av.AudioResampler(format="fltp")
-        pieces, first = [], None
-        for frame in container.decode(stream):
-            if first is None:
-                first = round((frame.time - origin) * rate) if frame.pts is not None else 0
-            pieces += [part.to_ndarray() for part in planar.resample(frame)]
-            if count is not None and first + sum(p.shape[1] for p in pieces) >= start + count:
+    def _sounding(self, path: Path, rng: np.random.Generator | None) -> Clip:
+        for _ in range(1 if rng is None else SILENT_DRAWS):
+            clip = decode(path, seconds=self.seconds, place=0.0 if rng is None else rng.random())
+            if not _silent(path, clip):
+                return clip
+            if clip.whole:
                 break
-        if not pieces:
-            raise ValueError("it holds no samples")
-        samples = np.concatenate(pieces, 1)[:, max(start - first, 0) :]
-        return Clip(samples[:, :count], rate, count is None or total <= count)
+        clip = clip if clip.whole else decode(path)
+        if _silent(path, clip):
+            reason = "its channels cancel each other (one is inverted)" if clip.samples.any() else "all are 0"
+            raise ValueError(f"{path} is silent: of {clip.samples.shape[1]} samples, {reason}")
+        size = clip.samples.shape[1] if self.seconds is None else math.ceil(self.seconds * clip.sample_rate)
+        first = min(int(np.flatnonzero(_mixed(clip))[0]), max(clip.samples.shape[1] - size, 0))
+        return clip._replace(samples=clip.samples[:, first : first + size])
+
+
+def _mixed(clip: Clip) -> np.ndarray:
+    return clip.samples.mean(0)
+
+
+def _silent(path: Path, clip: Clip) -> bool:
+    """Whether nothing, or next to nothing of its channels, is left in their mean."""
+    if not np.isfinite(clip.samples).all():
+        raise ValueError(f"{path} holds NaN or infinite samples")
+    mixed, channels = (np.square(x, dtype=np.float64).mean() for x in (_mixed(clip), clip.samples))
+    return mixed <= CANCELLED * channels
 
 
 def write_audio(sample: Tensor, path: str | Path, sample_rate: int, *, bit_rate: int = 128_000) -> int:

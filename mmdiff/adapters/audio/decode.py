@@ -1,0 +1,142 @@
+"""Sound files to samples: all of them, or a part.
+
+    place   start = floor(place (length - count + 1)),  place in [0, 1)
+
+libsndfile opens what it knows and FFmpeg the rest; both seek to the part that is needed. Lengths are measured where a
+header does not tell them: an ADTS stream's is a guess that can be ten times too long.
+"""
+
+import math
+from functools import lru_cache
+from operator import itemgetter
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+import soundfile
+
+RATES = (1000, 768_000)
+UNTOLD = 2**62
+"""Samples: what libsndfile says of a FLAC stream that came through a pipe is more."""
+PREROLL = 1.0
+"""Seconds decoded and thrown away after a seek: a compressed frame leans on those before it (MP3: half a second)."""
+
+
+class Clip(NamedTuple):
+    """Decoded samples ``(C, L)`` float32 at ``sample_rate`` Hz; ``whole`` if that is all of the file."""
+
+    samples: np.ndarray
+    sample_rate: int
+    whole: bool
+
+
+def decode(path: Path, *, seconds: float | None = None, place: float = 0.0) -> Clip:
+    """A file, or ``seconds`` of it: its start is ``place`` in [0, 1) between the first and the last that there is.
+
+    Raises ``ValueError`` with a reason.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist or is no file")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty (0 bytes)")
+    decoders = [_soundfile, _ffmpeg]
+    if path.suffix.lower() in (".mp3", ".mp2"):
+        decoders.reverse()                                            # libmpg123 stumbles, aloud, after a seek
+    reasons = []
+    for decoder in decoders:
+        try:
+            clip = decoder(path, seconds, place)
+            break
+        except (soundfile.SoundFileError, av.FFmpegError, ValueError, MemoryError) as error:
+            reasons.append(error)
+    else:
+        own = [str(e) for e in reasons if isinstance(e, ValueError) and not isinstance(e, av.FFmpegError)]
+        reason = own[0] if own else "neither libsndfile nor FFmpeg can open it"
+        raise ValueError(f"{path} cannot be read as sound: {reason}")
+    if clip.samples.size == 0:
+        raise ValueError(f"{path} holds no samples")
+    return clip
+
+
+def _start(total: int, count: int, place: float) -> int:
+    return int(place * (max(total - count, 0) + 1))
+
+
+def _soundfile(path: Path, seconds: float | None, place: float) -> Clip:
+    with soundfile.SoundFile(path) as file:
+        rate = _checked(file.samplerate)
+        if not 0 < file.frames < UNTOLD:
+            raise ValueError("its header does not tell its length")
+        count = file.frames if seconds is None else min(file.frames, math.ceil(seconds * rate))
+        file.seek(_start(file.frames, count, place))
+        samples = file.read(count, dtype="float32", always_2d=True)
+        if len(samples) < count:
+            raise ValueError(f"ends after {len(samples)} of {count} samples")
+        return Clip(np.ascontiguousarray(samples.T), rate, count == file.frames)
+
+
+def _checked(rate: int) -> int:
+    if not RATES[0] <= rate <= RATES[1]:
+        raise ValueError(f"its sample rate of {rate} Hz is not within {RATES[0]} to {RATES[1]} Hz")
+    return rate
+
+
+def _ffmpeg(path: Path, seconds: float | None, place: float) -> Clip:
+    if seconds is None:
+        samples, rate = _decoded(path)
+        return Clip(samples, rate, True)
+    stat = path.stat()
+    total, rate = _length(path, stat.st_size, stat.st_mtime_ns)
+    count = math.ceil(seconds * rate)
+    start = _start(total, count, place)
+    samples, _ = _decoded(path, start, count)
+    if samples.shape[1] < min(count, total):                          # it ends early, or a seek went astray
+        samples, _ = _decoded(path)
+        start = min(start, max(samples.shape[1] - count, 0))
+        samples = samples[:, start : start + count]
+    return Clip(samples, rate, total <= count)
+
+
+@lru_cache(maxsize=1_000_000)
+def _length(path: Path, size: int, changed: int) -> tuple[int, int]:
+    """(samples, Hz) of a file of that size and time by its packets: what headers say is often a guess, or missing."""
+    with av.open(str(path)) as container:
+        stream = _sound(container)
+        packets = [(p.pts, p.pts + (p.duration or 0)) for p in container.demux(stream) if p.size and p.pts is not None]
+        if not packets:
+            raise ValueError("it holds no samples")
+        return int((max(packets, key=itemgetter(1))[1] - packets[0][0]) * stream.time_base * stream.rate), stream.rate
+
+
+def _decoded(path: Path, start: int = 0, count: int | None = None) -> tuple[np.ndarray, int]:
+    """``(C, L)`` of at most ``count`` samples from number ``start`` on, and Hz."""
+    with av.open(str(path)) as container:
+        stream = _sound(container)
+        rate, origin = stream.rate, (stream.start_time or 0) * stream.time_base
+        if start > PREROLL * rate:
+            container.seek(int((start / rate - PREROLL + origin) / stream.time_base), stream=stream)
+        planar = av.AudioResampler(format="fltp")
+        pieces, first, length = [], None, 0
+        for frame in container.decode(stream):
+            if first is None:
+                first = round((frame.time - origin) * rate) if frame.pts is not None else 0
+            parts = [part.to_ndarray() for part in planar.resample(frame)]
+            pieces += parts
+            length += sum(part.shape[1] for part in parts)
+            if count is not None and first + length >= start + count:
+                break
+        if not pieces:
+            raise ValueError("it holds no samples")
+        samples = np.concatenate(pieces, 1)[:, max(start - first, 0) :]
+        return samples[:, :count], rate
+
+
+def _sound(container: av.container.InputContainer) -> av.AudioStream:
+    if not container.streams.audio:
+        raise ValueError("it has no audio stream")
+    stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        raise ValueError("its audio codec is unknown")
+    _checked(stream.rate)
+    return stream
