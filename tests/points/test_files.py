@@ -119,6 +119,54 @@ def test_an_obj_without_its_material_is_read(tmp_path):
         assert load_shape(tmp_path / "x.obj", textures=textures).faces.shape == (2, 3)
 
 
+@pytest.mark.parametrize("suffix", [".obj", ".off", ".stl", ".ply"])
+@pytest.mark.parametrize(("encoding", "name"), [("latin-1", "Würfel é"), ("gbk", "誠立体")])
+def test_comments_and_names_may_be_in_any_encoding(tmp_path, suffix, encoding, name):
+    text = CUBE.export(file_type="stl_ascii" if suffix == ".stl" else suffix[1:], **(
+        {"encoding": "ascii"} if suffix == ".ply" else {}
+    ))
+    data, name = text if isinstance(text, bytes) else text.encode(), name.encode(encoding)
+    first, rest = data.split(b"\n", 1)
+    lines = {
+        ".obj": [b"# " + name, b"o " + name, data], ".off": [first, b"# " + name, rest],
+        ".stl": [first + b" " + name, rest], ".ply": [first, b"comment " + name, rest],
+    }
+    (tmp_path / f"a{suffix}").write_bytes(b"\n".join(lines[suffix]))
+    shape = load_shape(tmp_path / f"a{suffix}")
+    assert len(shape.faces) == 12 and np.allclose(np.ptp(shape.points, 0), 2)
+
+
+def test_packed_data_under_a_comment_in_another_encoding_are_not_touched(tmp_path):
+    data = CUBE.export(file_type="ply").replace(b"comment", "comment Würfel".encode("latin-1"), 1)
+    (tmp_path / "a.ply").write_bytes(data)
+    assert np.allclose(np.ptp(load_shape(tmp_path / "a.ply").points, 0), 2)
+
+
+@pytest.mark.parametrize("row", ["{},5 {},5 {},5", "{},5;{},5;{},5", "{},5\t{},25\t{}"])
+def test_commas_that_may_be_decimal_are_refused(tmp_path, row):
+    (tmp_path / "a.xyz").write_text("\n".join(row.format(i, i * i % 7, i % 3) for i in range(9)))
+    with pytest.raises(ValueError, match="a.xyz.*commas may be decimal.*with a point"):
+        load_shape(tmp_path / "a.xyz")
+
+
+@pytest.mark.parametrize("between", [",", ", ", ";", " ; ", "\t"])
+def test_columns_are_parted_by_commas_semicolons_or_blanks(tmp_path, between):
+    x = cloud(20).round(6)
+    (tmp_path / "a.xyz").write_text("\n".join(between.join(map(str, row)) for row in x.tolist()))
+    assert np.allclose(load_shape(tmp_path / "a.xyz").points, x)
+
+
+def test_a_fault_of_a_library_is_not_told_as_one_of_the_file(tmp_path, monkeypatch):
+    CUBE.export(tmp_path / "a.stl")
+
+    def fails(*args, **kwargs):
+        raise TypeError("unexpected keyword")
+
+    monkeypatch.setattr("trimesh.load_scene", fails)
+    with pytest.raises(ValueError, match=r"a.stl: mmdiff or trimesh \S+ fails on it \(TypeError: unexpected keyword\)"):
+        load_shape(tmp_path / "a.stl")
+
+
 def numbers(value):
     return "\n".join(f"{i} {i * i % 7} {value if i == 3 else i % 3}" for i in range(9)).encode()
 

@@ -7,21 +7,32 @@ What a file leads to is data and nothing else: no array is unpickled, nothing is
 ``ValueError`` with the reason.
 """
 
+import io
 import json
+import re
+import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
+from zipfile import BadZipFile
 
 import numpy as np
 import trimesh
 
-from .tables import Columns, pcd_columns, ply_columns, stated_columns, xyz_columns
+from . import gltf
+from .tables import Columns, decoded, pcd_columns, ply_columns, stated_columns, xyz_columns
 
 SUFFIXES = (".ply", ".obj", ".stl", ".off", ".glb", ".gltf", ".xyz", ".npz", ".npy", ".pcd")
 NORMALS = (("nx", "ny", "nz"), ("normal_x", "normal_y", "normal_z"))
 COLORS = (("red", "green", "blue"), ("r", "g", "b"))
 IGNORED = ("x", "y", "z", "alpha", "a", "_")
+BAD_INPUT = (
+    ValueError, KeyError, IndexError, AssertionError, OSError, EOFError, OverflowError, struct.error, zlib.error,
+    BadZipFile,
+)
+"""What parsers raise on bytes that are not of their format; anything else is a fault of the parser."""
 DISTINCT = 4
 """Points that span a solid; a cloud of fewer is no shape."""
 
@@ -84,7 +95,7 @@ def _named(path: Path, keyword: str) -> list[str]:
     """The last word of each line of a text file that starts with a keyword."""
     if not path.is_file():
         return []
-    lines = (line.split() for line in path.read_text(errors="replace").splitlines())
+    lines = (line.split() for line in decoded(path.read_bytes()).split("\n"))
     return [words[-1] for words in lines if len(words) > 1 and words[0].lower().startswith(keyword)]
 
 
@@ -103,8 +114,13 @@ def parse(path: Path, *, textures: bool = False) -> Shape:
         if suffix == ".ply" and (columns := ply_columns(path)) is not None:
             return _cloud(columns)
         return _scene(path, textures)
-    except Exception as error:  # the parsers behind this fail in any way on bytes that are not theirs
+    except BAD_INPUT as error:
         raise ValueError(f"cannot be read as {suffix}: {str(error) or type(error).__name__}") from error
+    except Exception as error:
+        raise ValueError(
+            f"mmdiff or trimesh {trimesh.__version__} fails on it ({type(error).__name__}: {error}): that is a fault "
+            "of theirs, whether or not the file is whole"
+        ) from error
 
 
 def _check(shape: Shape) -> None:
@@ -185,10 +201,27 @@ def _arrays(path: Path) -> Shape:
 
 
 def _scene(path: Path, textures: bool) -> Shape:
-    scene = trimesh.load_scene(path, process=False, skip_materials=not textures)
+    suffix, options = path.suffix.lower(), {"process": False, "skip_materials": not textures}
+    data = gltf.plain(path) if suffix in (".glb", ".gltf") else _utf8(path.read_bytes(), suffix)
+    if data is None:
+        scene = trimesh.load_scene(path, **options)
+    else:
+        kind, resolver = ".gltf" if suffix == ".glb" else suffix, trimesh.resolvers.FilePathResolver(str(path))
+        scene = trimesh.load_scene(io.BytesIO(data), file_type=kind[1:], resolver=resolver, **options)
     parts = scene.dump()
     meshes = [_mesh(part, textures) for part in parts if isinstance(part, trimesh.Trimesh) and len(part.faces)]
     return _joined(meshes or [_bare(part) for part in parts if isinstance(part, trimesh.PointCloud)])
+
+
+def _utf8(data: bytes, suffix: str) -> bytes | None:
+    """A file whose comments or names trimesh cannot read, so that it can; None where there is nothing to do."""
+    if suffix == ".stl" and len(data) >= 84 and len(data) == 84 + 50 * int.from_bytes(data[80:84], "little"):
+        return None                                                   # packed, not text
+    text, end, rest = data.partition(b"end_header") if suffix == ".ply" else (data, b"", b"")
+    plain = decoded(text)
+    if suffix == ".ply":                                              # the format comes second
+        plain = "".join(sorted(re.split(r"(?<=\n)", plain), key=lambda line: line.startswith("comment")))
+    return None if plain.encode() == text else plain.encode() + end + rest
 
 
 def _mesh(mesh: trimesh.Trimesh, textures: bool) -> Shape:

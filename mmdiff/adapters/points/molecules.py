@@ -9,7 +9,6 @@ Elements weigh less than places (weight below 1), so that they are settled last,
 network is not equivariant to rotations: training turns molecules at random instead, as AlphaFold 3 does (2024).
 """
 
-import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,12 @@ import torch
 from torch import Tensor
 
 from ...core.types import Masked
+from ...data.tables import read_table
 from ..base import Reader
 from .augment import TURNS, Turn, rotation
 from .codec import PointCodec
 from .render import Shown
+from .tables import decoded
 
 COLORS = {
     "H": "#e8e8e8", "C": "#555555", "N": "#3050f8", "O": "#ff2010", "F": "#60c030", "S": "#e0c020", "P": "#ff8000",
@@ -120,14 +121,13 @@ def read_molecule(path: str | Path) -> tuple[list[str], np.ndarray]:
 
 
 def _xyz(path: Path) -> tuple[list[str], list]:
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = decoded(path.read_bytes()).split("\n")
     rows = [lines[2 + i].replace("*^", "e").split() for i in range(int(lines[0]))]
     return [row[0] for row in rows], [row[1:4] for row in rows]
 
 
 def _csv(path: Path) -> tuple[list[str], list]:
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_table(path)
     return [row["element"] for row in rows], [[row[axis] for axis in "xyz"] for row in rows]
 
 

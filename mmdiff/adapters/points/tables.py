@@ -6,6 +6,7 @@
 Rows are text or packed bytes. ply: Turk 1994; pcd: the Point Cloud Library's format 0.7.
 """
 
+import re
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,8 +21,22 @@ PLY_TYPES = {
     "double": "f8", "float64": "f8",
 }
 PLY_ORDER = {"ascii": None, "binary_little_endian": "<", "binary_big_endian": ">"}
+DECIMAL_COMMA = re.compile(r"\d,\d")
 LONGEST_HEADER = 1000
 """Lines; more are no header."""
+
+
+def decoded(data: bytes) -> str:
+    """Text whose numbers are ASCII and whose comments may be in any encoding.
+
+    GB 18030 is tried before Latin-1, as its second byte may look like a backslash, which joins lines of an OBJ.
+    """
+    for encoding in ("utf-8-sig", "gb18030"):
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return data.decode("latin-1")
 
 
 def ply_columns(path: Path) -> Columns | None:
@@ -85,10 +100,19 @@ def pcd_columns(path: Path) -> Columns:
 
 
 def xyz_columns(path: Path) -> Columns:
-    """Numbers between blanks, commas or semicolons. A comment that begins with ``x y z`` names the columns."""
-    lines = path.read_text(encoding="utf-8-sig").replace(",", " ").replace(";", " ").splitlines()
-    comments = [line.strip().lstrip("#/").lower().split() for line in lines if line.lstrip().startswith(("#", "//"))]
-    rows = [line.split() for line in lines if line.strip() and not line.lstrip().startswith(("#", "//"))]
+    """Numbers between blanks, or between commas or semicolons. A comment that begins with ``x y z`` names the columns.
+
+    Commas that may as well be decimal ones are refused.
+    """
+    lines = [line.strip() for line in decoded(path.read_bytes()).split("\n")]
+    comments = [line.lstrip("#/").lower() for line in lines if line.startswith(("#", "//"))]
+    rows = [line for line in lines if line and not line.startswith(("#", "//"))]
+    if any(DECIMAL_COMMA.search(row) and (";" in row or len(row.split()) > 1) for row in rows):
+        raise ValueError(
+            "its commas may be decimal (1,5) or between columns: write decimals with a point, and columns with blanks, "
+            "or with commas alone"
+        )
+    comments, rows = ([line.replace(",", " ").replace(";", " ").split() for line in some] for some in (comments, rows))
     if not rows:
         raise ValueError("it holds no points")
     if len(rows[0]) == 1 or rows[0][0].isalpha():
