@@ -14,7 +14,6 @@ from mmdiff.evaluation.frechet import frechet_distance
 from mmdiff.evaluation.kernel import kernel_distance
 from mmdiff.evaluation.pictures import psnr, ssim
 
-
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torchmetrics")
 
 
