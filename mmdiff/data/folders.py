@@ -5,6 +5,7 @@ matched against the file's name without its ending), or from the first sub-folde
 """
 
 import hashlib
+import os
 import re
 import warnings
 from collections import Counter
@@ -156,8 +157,9 @@ class FolderDataset(Dataset):
         return self.rows[index][1]
 
     def digest(self, index: int) -> str:
-        digests = []
-        for path in self.reader.files(self.rows[index][0]):
+        first = self.rows[index][0]
+        digests = [hashlib.sha256(os.fsencode(first.name)).hexdigest()] if self.reader.by_name else []
+        for path in self.reader.files(first):
             with path.open("rb") as file:
                 digests.append(hashlib.file_digest(file, "sha256").hexdigest())
         return " ".join(digests)

@@ -26,7 +26,7 @@ def text(value: Label) -> str:
 
 def number(value: Label) -> float | None:
     """A scalar; None, empty and NaN are not told. Raises ``ValueError`` for what is no finite number."""
-    if value is None or value == "":
+    if _nothing(value):
         return None
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"{value!r} is no number")
@@ -42,7 +42,7 @@ def field_of(values: Iterable[Label], *, scalar: bool) -> list[str] | tuple[floa
     Raises ``ValueError`` for a scalar that no sample tells.
     """
     if not scalar:
-        return sorted({text(value) for value in values if value not in (None, "") and value == value})
+        return sorted({text(value) for value in values if not _nothing(value)})
     numbers = [told for told in map(number, values) if told is not None]
     if not numbers:
         raise ValueError("no sample tells a number")
@@ -60,7 +60,11 @@ def encode_labels(fields: Fields, rows: Sequence[Mapping[str, Label]]) -> dict[s
 
 def told(columns: Mapping[str, Label], fields: Fields) -> dict[str, Label]:
     """Those of a sample's columns that condition the model; an empty one is not told."""
-    return {name: None if columns.get(name) == "" else columns.get(name) for name in fields}
+    return {name: None if _nothing(value := columns.get(name)) else value for name in fields}
+
+
+def _nothing(value: Label) -> bool:
+    return value is None or value == "" or value != value            # NaN is not itself
 
 
 def _column(name: str, field: Sequence[str] | Sequence[float], values: list[Label]) -> Tensor:

@@ -17,6 +17,9 @@ class Reader(ABC):
     incidental: tuple[str, ...] = ()
     """Arguments of the constructor that change no sample, such as where a cache is."""
 
+    by_name: bool = False
+    """Whether the fixed choice of a reading without ``rng`` hangs on the file's name."""
+
     buckets: Sequence[tuple[int, ...]] = ()
     """The extents that files are sorted into, where ``shape`` tells them."""
 

@@ -194,6 +194,19 @@ def test_the_files_that_a_shape_refers_to_are_part_of_its_digest(tmp_path):
     assert len(set(obj)) == 2 and len(set(gltf)) == 3
 
 
+def test_files_of_the_same_bytes_share_a_key_only_where_they_are_read_alike(tmp_path):
+    for adapter, name, content in (
+        ("points", "{}.obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"), ("audio", "{}.wav", b"RIFF"),
+    ):
+        for folder, which in (("x", "a"), ("x", "b"), ("y", "a")):
+            (tmp_path / adapter / folder).mkdir(parents=True, exist_ok=True)
+            (tmp_path / adapter / folder / name.format(which)).write_bytes(content)
+        config = configured([f"adapter={adapter}", f"data.root={tmp_path / adapter}", "data.check=false"])
+        dataset = build(config.data, reader=build_codec(config.adapter)[1])
+        first, second, third = (dataset.digest(i) for i in range(3))
+        assert first == third and (first == second) == (adapter == "audio")
+
+
 def test_an_interrupted_job_goes_on_where_it_stopped(tmp_path, monkeypatch):
     words, read = sounds(tmp_path / "sounds"), encoding._Work._features
     stops = {"at": 3, "with": KeyboardInterrupt}

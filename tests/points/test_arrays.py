@@ -1,6 +1,7 @@
 """Many clouds in one file: their columns, their split, their points."""
 
 import json
+import unicodedata
 
 import numpy as np
 import pytest
@@ -40,3 +41,14 @@ def test_the_real_arrays_are_read():
     furniture = CloudArrays(reader, shared_data("3d", "sh3d_furniture"), labels=["cls"], only=only)
     sample, _ = furniture.read(0)
     assert sample.shape == (6, 4096) and torch.allclose(sample[3:].norm(dim=0), torch.ones(4096), atol=0.02)
+
+
+@pytest.mark.parametrize("nothing", [float("nan"), None])
+def test_a_scalar_that_the_first_cloud_does_not_tell_keeps_its_range(tmp_path, nothing):
+    records = [{"size": nothing, "name": unicodedata.normalize(form, "Träger")} for form in ("NFC", "NFD", "NFC")]
+    records[1]["size"], records[2]["size"] = 2, 5
+    np.savez(tmp_path / "x.npz", points=np.random.default_rng(0).standard_normal((3, 50, 3)))
+    (tmp_path / "index.json").write_text(json.dumps(records))
+    data = CloudArrays(PointReader(points=10), tmp_path, labels=["name"], scalars=["size"])
+    assert data.fields == {"name": ["Träger"], "size": (2.0, 5.0)}
+    assert data.read(0)[1]["size"] is None

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mmdiff.adapters.points.codec import PointCodec
+from mmdiff.adapters.points.molecules import MoleculeCodec
 from mmdiff.adapters.points.reader import PointReader
 from mmdiff.adapters.points.solids import Solids
 from mmdiff.core.types import Masked
@@ -104,9 +105,10 @@ def test_statistics_do_not_depend_on_the_batches_and_travel_with_the_codec():
 def test_sizes_are_numbers_of_points():
     codec = PointCodec()
     assert codec.latent_shape(points=300.0) == (300,) and codec.size(torch.zeros(3, 7)) == {"points": 7}
-    for wrong in (0, 1.5, -3):
-        with pytest.raises(ValueError, match="points"):
+    for wrong in (0, 1, 3, 1.5, -3):                                  # 1 to 3 would not be read again
+        with pytest.raises(ValueError, match="points must be whole and at least 4"):
             codec.latent_shape(points=wrong)
+    assert MoleculeCodec().latent_shape(points=1) == (1,)
 
 
 def test_a_training_set_that_says_nothing_is_refused():

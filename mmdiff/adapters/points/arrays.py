@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from ...data.dataset import Dataset
-from ...data.labels import Label, suggest
+from ...data.labels import Label, field_of, suggest, told
 from .files import Shape
 from .reader import PointReader
 
@@ -66,8 +66,10 @@ class CloudArrays(Dataset):
         return kept, skipped
 
     def _field(self, name: str, scalar: bool) -> list[str] | tuple[float, float]:
-        values = [self.columns[name][i] for i in self.kept if self.columns[name][i] is not None]
-        return (float(min(values)), float(max(values))) if scalar else sorted({str(v) for v in values})
+        try:
+            return field_of((self.columns[name][i] for i in self.kept), scalar=scalar)
+        except ValueError as error:
+            raise ValueError(f"the column {name!r} of {self.path}: {error}; leave it out of data.scalars") from None
 
     def __len__(self) -> int:
         return len(self.kept)
@@ -76,7 +78,7 @@ class CloudArrays(Dataset):
         i = self.kept[index]
         features = {name: _unit(array[i]) for name, array in self.features.items()}
         sample = self.reader.sample(Shape(_unit(self.points[i]), **features), rng, name=self.name(index))
-        return sample, {name: self.columns[name][i] for name in self.labels}
+        return sample, told(self.column(index), self.fields)
 
     def name(self, index: int) -> str:
         return self._name(self.kept[index])
@@ -93,7 +95,7 @@ class CloudArrays(Dataset):
 
 def _found(root: Path) -> Path:
     if root.is_dir():
-        files = sorted(root.glob("*.npz"))
+        files = sorted(root.glob("[!.]*.npz"))
         if len(files) != 1:
             raise ValueError(f"data.root={root} holds {len(files)} npz files; name the one that is meant")
         return files[0]
@@ -119,8 +121,8 @@ def _columns(path: Path, arrays: Mapping[str, np.ndarray], count: int) -> dict[s
     if "test" in arrays:
         columns["split"] = ["test" if test else "train" for test in arrays.pop("test")]
     columns |= {name: array.tolist() for name, array in arrays.items() if array.shape == (count,)}
-    for index in sorted(path.parent.glob("*index.json")):
-        records = json.loads(index.read_text())
+    for index in sorted(p for p in path.parent.glob("*index.json") if not p.name.startswith(".")):
+        records = json.loads(index.read_bytes())
         if len(records) != count:
             raise ValueError(f"{index} has {len(records)} records for the {count} clouds of {path.name}")
         names = dict.fromkeys(name for r in records for name, v in r.items() if isinstance(v, (str, int, float)))

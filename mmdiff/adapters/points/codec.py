@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...core.types import Masked
 from ..base import Codec
-from .files import load_shape
+from .files import DISTINCT, load_shape
 from .reader import PointReader
 from .render import Shown, sheet
 from .surface import surface
@@ -42,6 +42,8 @@ class PointCodec(Codec):
     """
 
     suffix = ".ply"
+    least = DISTINCT
+    """Points of a sample: fewer are no shape, and would not be read again."""
 
     def __init__(
         self, *, normals: bool = False, colors: bool = False, extra: int = 0,
@@ -110,8 +112,8 @@ class PointCodec(Codec):
 
     def latent_shape(self, *, points: float) -> tuple[int]:
         """``(N,)``."""
-        if points < 1 or points != int(points):
-            raise ValueError(f"points must be whole and at least 1, got {points}")
+        if points < self.least or points != int(points):
+            raise ValueError(f"points must be whole and at least {self.least}, got {points}")
         return (int(points),)
 
     def size(self, sample: Tensor) -> dict[str, float]:

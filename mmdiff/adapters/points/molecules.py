@@ -58,6 +58,7 @@ class MoleculeCodec(PointCodec):
     """Samples ``(B, 3 + K, N)`` <-> latents; ``elements`` are K symbols, ``weight`` their standard deviation."""
 
     suffix = ".xyz"
+    least = 1
     incidental = ("weight",)
 
     def __init__(self, *, elements: Sequence[str] = ("H", "C", "N", "O", "F"), weight: float = 0.25):

@@ -17,7 +17,7 @@ from ...core.rng import Purpose, stream
 from ..base import Reader
 from .augment import Augmentation, Turn
 from .cache import RecentShapes
-from .files import SUFFIXES, Shape, companions, load_shape
+from .files import DISTINCT, SUFFIXES, Shape, companions, load_shape
 from .sampling import sample_surface, seen_first, visible
 
 POOL = 4
@@ -38,14 +38,15 @@ class PointReader(Reader):
 
     suffixes = SUFFIXES
     incidental = ("cache",)
+    by_name = True
 
     def __init__(
         self, *, points: int = 2048, normals: bool = False, colors: bool = False, extra: int = 0,
         visible_only: bool = False, rotate: Turn = "none", scale: tuple[float, float] = (1.0, 1.0),
         jitter: float = 0.0, mirror: str = "none", scan: bool = False, cache: int = 5_000_000,
     ):
-        if points < 1 or extra < 0 or cache < 0:
-            raise ValueError(f"need points >= 1, extra >= 0 and cache >= 0, got {points}, {extra} and {cache}")
+        if points < DISTINCT or extra < 0 or cache < 0:
+            raise ValueError(f"need points >= {DISTINCT}, extra >= 0 and cache >= 0, got {points}, {extra} and {cache}")
         self.points, self.normals, self.colors, self.extra = points, normals, colors, extra
         self.visible_only, self.scan = visible_only, scan
         self.augmentation = Augmentation(rotate=rotate, scale=scale, jitter=jitter, mirror=mirror)
