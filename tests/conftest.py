@@ -3,10 +3,13 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
+
+from tests import warm
 
 TINY = [
     "data.n=48", "adapter.network.base=8", "adapter.network.multipliers=[1,2]", "adapter.conditioner.dim=16",
@@ -36,11 +39,15 @@ def command(*arguments: str, env: dict[str, str] | None = None, **options) -> su
     )
 
 
-def mmdiff(*arguments: str, code: int = 0, **options) -> str:
+def mmdiff(*arguments: str, code: int = 0, env: dict[str, str] | None = None, cwd: Path | None = None) -> str:
     """Run ``mmdiff`` to its end, check its exit code and give its output."""
-    process = command(*arguments, **options)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == code, output
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "output"
+        told = [str(argument) for argument in arguments]
+        returned = warm.run(told, file, env=environment, cwd=cwd or Path.cwd(), seconds=300)
+        output = file.read_text()
+    assert returned == code, output
     return output
 
 

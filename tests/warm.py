@@ -1,0 +1,39 @@
+"""``python -m mmdiff`` in a process of its own that need not import anything: a server that has done so forks for each.
+
+The process is new for every command, with the environment and the folder of the test; only the imports, some five CPU
+seconds, are shared. What is of signals, or of how a process starts, uses ``tests.conftest.command`` instead.
+"""
+
+import multiprocessing
+import os
+import runpy
+import sys
+from pathlib import Path
+
+IMPORTS = ["lightning", "hydra", "torchaudio", "mmdiff.training.run", "mmdiff.generate", "mmdiff.evaluate"]
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(IMPORTS)
+
+
+def run(arguments: list[str], output: Path, *, env: dict[str, str], cwd: Path, seconds: float) -> int:
+    """Run ``mmdiff`` with what it prints in the file ``output`` -> exit code."""
+    process = SERVER.Process(target=_main, args=(arguments, str(output), env, str(cwd)))
+    process.start()
+    process.join(seconds)
+    if process.is_alive():
+        process.kill()
+        raise TimeoutError(f"mmdiff {' '.join(arguments)} took more than {seconds} s: {output.read_text()}")
+    return process.exitcode
+
+
+def _main(arguments: list[str], output: str, env: dict[str, str], cwd: str) -> None:
+    file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(cwd)
+    sys.path[:0] = env.get("PYTHONPATH", "").split(os.pathsep) if env.get("PYTHONPATH") else []
+    multiprocessing.set_start_method(None, force=True)                # as it is in a program
+    sys.argv = ["mmdiff", *arguments]
+    runpy.run_module("mmdiff", run_name="__main__", alter_sys=True)
