@@ -118,9 +118,10 @@ def test_the_wheel_holds_everything_and_composes_from_anywhere(tmp_path):
         relative = path.relative_to(ROOT)
         name = str(relative) if relative.parts[0] == "mmdiff" else f"mmdiff/{relative}"
         assert name in shipped, f"{name} is not in the wheel"
-    venv.create(tmp_path / "env", with_pip=True)
+    venv.create(tmp_path / "env", with_pip=False, symlinks=True)
     python = tmp_path / "env" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", wheel], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index"]
+    subprocess.run([*pip, "--disable-pip-version-check", wheel], check=True)
     site = str(tmp_path / "env")
     libraries = [p for p in sys.path if "site-packages" in p]
     code = COMPOSE.format(libraries=libraries, site=site)

@@ -22,6 +22,7 @@ from mmdiff.core.samplers import (
 )
 from mmdiff.core.schedules import Cosine, Linear, Shifted, VarianceExploding, VariancePreserving
 from mmdiff.testing import Gaussian
+from tests.grid import diagonal, name
 
 DETERMINISTIC = [Euler, DDIM, Heun, DPMSolverPP2S, DPMSolverPP2M, DPMSolverPP3M, UniPC, AdamsPC]
 STOCHASTIC = [DDPM, EulerAncestral, DPMSolverPP2MSDE]
@@ -29,9 +30,9 @@ SHIFTED = [Shifted(Linear(), 3.0), Shifted(Cosine(), 0.3)]
 SCHEDULES = [VariancePreserving(), Cosine(), VarianceExploding(), Linear(), *SHIFTED]
 GRIDS = [Uniform(), Trailing(), Karras(), LogSNR(), Power()]
 STEPS = [*range(1, 18), 23, 32, 50, 77, 100, 149, 200]
-every_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
-every_grid = pytest.mark.parametrize("grid", GRIDS, ids=lambda g: type(g).__name__)
-every_sampler = pytest.mark.parametrize("kind", DETERMINISTIC + STOCHASTIC)
+KINDS = DETERMINISTIC + STOCHASTIC
+every_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=name)
+every_sampler = pytest.mark.parametrize("kind", KINDS)
 DATA = Gaussian(torch.tensor([0.5, -1.0], dtype=torch.float64), torch.tensor([0.8, 0.1], dtype=torch.float64))
 
 
@@ -57,8 +58,7 @@ class Recorder:
         return self.denoise(x_t, t)
 
 
-@every_grid
-@every_schedule
+@diagonal(schedule=SCHEDULES, grid=GRIDS)
 def test_times_fall_strictly_from_exactly_one_for_1_to_200_nodes(schedule, grid):
     for n in range(1, 201):
         t = grid(schedule, n)
@@ -69,9 +69,7 @@ def test_times_fall_strictly_from_exactly_one_for_1_to_200_nodes(schedule, grid)
         assert t[-1] >= 0
 
 
-@every_grid
-@every_schedule
-@every_sampler
+@diagonal(kind=KINDS, schedule=SCHEDULES, grid=GRIDS)
 def test_calls_are_as_promised_and_the_result_is_finite_for_1_to_200_steps(kind, schedule, grid):
     for steps in (1, 2, 3, 6, 17):
         recorder, seen = Recorder(schedule), []
@@ -105,17 +103,14 @@ def test_auto_calls_the_network_steps_times_and_is_accurate_for_1_to_200_steps(s
     assert max(error for steps, error in zip(STEPS, errors, strict=True) if steps >= 100) < 2e-4
 
 
-@every_schedule
-@every_sampler
+@diagonal(kind=KINDS, schedule=SCHEDULES)
 def test_one_step_gives_the_denoised_start(kind, schedule):
     x1 = start(schedule)
     expected = DATA.denoiser(schedule)(x1, torch.ones(3, dtype=torch.float64))
     torch.testing.assert_close(kind(1)(DATA.denoiser(schedule), x1, schedule, noise), expected, rtol=1e-9, atol=1e-9)
 
 
-@every_grid
-@every_schedule
-@every_sampler
+@diagonal(kind=KINDS, schedule=SCHEDULES, grid=GRIDS)
 def test_last_step_is_taken_and_reaches_the_clean_level(kind, schedule, grid):
     """All data in one point: whatever noise is left at the end shows in full."""
     point = Gaussian(torch.tensor([0.5, -1.0], dtype=torch.float64), torch.full((2,), 1e-9, dtype=torch.float64))
@@ -124,8 +119,7 @@ def test_last_step_is_taken_and_reaches_the_clean_level(kind, schedule, grid):
         torch.testing.assert_close(x0, point.mean.expand(3, 2), rtol=0, atol=1e-6)
 
 
-@every_schedule
-@every_sampler
+@diagonal(kind=KINDS, schedule=SCHEDULES)
 def test_float32_stays_float32_and_close_to_float64(kind, schedule):
     wide = kind(20)(DATA.denoiser(schedule), start(schedule), schedule, noise)
     narrow = kind(20)(DATA.denoiser(schedule), start(schedule, torch.float32), schedule, lambda i: noise(i).float())

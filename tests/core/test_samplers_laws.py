@@ -30,6 +30,7 @@ from mmdiff.core.samplers.base import trace
 from mmdiff.core.schedules import Cosine, Linear, Schedule, Shifted, VarianceExploding, VariancePreserving
 from mmdiff.core.types import Level
 from mmdiff.testing import Gaussian, Mixture, denoiser, endpoint, guided
+from tests.grid import diagonal
 
 F64 = torch.float64
 SCHEDULES = [VariancePreserving(), Cosine(), VarianceExploding(1e-4), Linear()]
@@ -95,27 +96,26 @@ def test_the_reference_agrees_with_the_closed_form():
 FINE = LogSNR(sigma_min=1e-4)             # what the last step leaves out, sigma_min^2, is below every error measured
 
 
-@every_schedule
-@pytest.mark.parametrize(
-    ("sampler", "nominal", "steps"),
-    [
-        (Euler, 1, (40, 80, 160)),
-        (DDIM, 1, (40, 80, 160)),
-        (Heun, 2, (40, 80, 160)),
-        (DPMSolverPP2S, 2, (81, 161, 321)),
-        (DPMSolverPP2M, 2, (80, 160, 320)),
-        (DPMSolverPP3M, 3, (160, 240, 320)),
-        (UniPC, 3, (80, 160, 240)),
-        (lambda n, grid: DPMSolverPP2MSDE(n, grid, eta=0.0), 2, (80, 160, 320)),
-        (lambda n, grid: AdamsPC(n, grid, order=1, correct=0), 1, (40, 80, 160)),
-        (lambda n, grid: AdamsPC(n, grid, order=2, correct=0), 2, (80, 160, 320)),
-        (lambda n, grid: AdamsPC(n, grid, order=1, correct=2), 2, (80, 160, 320)),
-        (lambda n, grid: AdamsPC(n, grid, order=2, correct=3), 3, (80, 160, 320)),
-    ],
-    ids=["euler", "ddim", "heun", "2s", "2m", "3m", "unipc", "2m_sde", "adams1", "adams2", "adams1_2", "adams2_3"],
-)
-def test_observed_order_is_nominal(sampler, nominal, steps, schedule):
-    assert slope(sampler, schedule, FINE, steps) == pytest.approx(nominal, abs=0.2)
+ORDERS = {
+    "euler": (Euler, 1, (40, 80, 160)),
+    "ddim": (DDIM, 1, (40, 80, 160)),
+    "heun": (Heun, 2, (40, 80, 160)),
+    "2s": (DPMSolverPP2S, 2, (81, 161, 321)),
+    "2m": (DPMSolverPP2M, 2, (80, 160, 320)),
+    "3m": (DPMSolverPP3M, 3, (160, 240, 320)),
+    "unipc": (UniPC, 3, (80, 160, 240)),
+    "2m_sde": (lambda n, grid: DPMSolverPP2MSDE(n, grid, eta=0.0), 2, (80, 160, 320)),
+    "adams1": (lambda n, grid: AdamsPC(n, grid, order=1, correct=0), 1, (40, 80, 160)),
+    "adams2": (lambda n, grid: AdamsPC(n, grid, order=2, correct=0), 2, (80, 160, 320)),
+    "adams1_2": (lambda n, grid: AdamsPC(n, grid, order=1, correct=2), 2, (80, 160, 320)),
+    "adams2_3": (lambda n, grid: AdamsPC(n, grid, order=2, correct=3), 3, (80, 160, 320)),
+}
+
+
+@diagonal(sampler=list(ORDERS), schedule=SCHEDULES)
+def test_observed_order_is_nominal(sampler, schedule):
+    make, nominal, steps = ORDERS[sampler]
+    assert slope(make, schedule, FINE, steps) == pytest.approx(nominal, abs=0.2)
 
 
 @every_schedule
@@ -234,15 +234,14 @@ class ExactNetwork(nn.Module):
         return self.parameterization.target(x0, eps, Level(alpha, sigma), self.schedule.slope(t))
 
 
-@every_schedule
-@pytest.mark.parametrize("sampler", INVARIANT.values(), ids=INVARIANT)
+@diagonal(sampler=list(INVARIANT), schedule=SCHEDULES)
 def test_all_parameterizations_of_one_denoiser_give_one_trajectory(sampler, schedule):
     kinds = [Data(), V(), Velocity(), KarrasOutput()] + ([Noise()] if top(schedule)[0] > 1e-6 else [])
     results = []
     for kind in kinds:
         network = ExactNetwork(schedule, kind)
         denoise = Denoiser(network, schedule, kind).bind()
-        results.append(sampler(10, Uniform())(denoise, start(schedule), schedule, injected))
+        results.append(INVARIANT[sampler](10, Uniform())(denoise, start(schedule), schedule, injected))
     for other in results[1:]:
         torch.testing.assert_close(other, results[0], rtol=0, atol=1e-10)
 
