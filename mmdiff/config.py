@@ -10,6 +10,7 @@ written in YAML.
 
 import importlib
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -240,8 +241,25 @@ def load_yaml(path: str | Path) -> DictConfig:
 
 
 def _interpolations(value: Any) -> Iterator[str]:
-    if isinstance(value, str) and "${" in value:
+    if isinstance(value, str) and re.search(r"(?<!\\)(\\\\)*\$\{", value):
         yield value
     elif isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _interpolations(item)
+
+
+def literal(text: str) -> str:
+    """A text as OmegaConf stores it: a ``${`` in it is no reference to another value."""
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+
+
+def resolved(config: DictConfig) -> DictConfig:
+    """The configuration with the values that its references stand for; texts stay what they are."""
+    def kept(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: kept(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [kept(item) for item in value]
+        return literal(value) if isinstance(value, str) else value
+
+    return OmegaConf.create(kept(OmegaConf.to_container(config, resolve=True)))

@@ -9,6 +9,8 @@ its part, and whichever finds all parts made writes ``manifest.jsonl``, a row an
 import hashlib
 import inspect
 import json
+import operator
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -44,6 +46,9 @@ class Request:
     size: dict[str, float] = field(default_factory=dict)
     name: str | None = None
     edit: Edit | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "seed", operator.index(self.seed))   # NumPy's integers are none to JSON
 
     @property
     def title(self) -> str:
@@ -104,11 +109,16 @@ class Pipeline:
         suffix = suffix or self.model.codec.suffix
         if suffix == ".json":
             raise ValueError("samples cannot be .json files: each has a .json of its name beside it, with its request")
+        endings = self.model.codec.endings(**options)
+        if endings and suffix.lower() not in endings:
+            raise ValueError(f"suffix={suffix}: samples of this model are written as {' '.join(endings)}")
         names = [self._name(i, request) for i, request in enumerate(requests)]
         if len(set(names)) < len(names):
             twice = next(name for i, name in enumerate(names) if name in names[:i])
             raise ValueError(f"two requests have the name {twice!r}")
         out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):                         # told now rather than after the work
+            pass
         outputs = [
             Output(path := out / (name + suffix), {**self._facts(request, path, batch_size), **options}, loose)
             for name, request in zip(names, requests, strict=True)

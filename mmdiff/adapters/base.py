@@ -69,6 +69,10 @@ class Codec(nn.Module, ABC):
     def save(self, sample: Tensor, path: Path) -> Path:
         """Write one decoded sample ``(C_sample, *S_sample)`` to a file whose ending picks the format."""
 
+    def endings(self, **options: Any) -> tuple[str, ...]:
+        """The file endings that ``save`` writes with these options; none where only ``save`` knows."""
+        return ()
+
     @abstractmethod
     def load(self, path: Path, **size: float) -> Tensor:
         """A whole file as a sample ``(C_sample, *S_sample)``; of ``size`` counts what a file does not fix itself."""

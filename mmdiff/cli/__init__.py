@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit with its code."""
     from .. import __version__
 
+    _open_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in {"-h", "--help", "help"}:
         print(__doc__)
@@ -63,10 +64,19 @@ def _run(command: str, arguments: list[str]) -> int:
         sys.stdout = open(os.devnull, "w")                            # noqa: SIM115 (what is left is flushed at exit)
         return 0
     except Exception as error:
-        from .errors import explained
+        from .errors import told
 
-        if (known := explained(error)) is None:
+        if (code := told(command, error)) is None:
             raise
-        text, code = known
-        print(f"mmdiff {command}: {text}", file=sys.stderr)
         return code
+
+
+def _open_streams() -> None:
+    """Give output and errors somewhere to go where they were closed (``2>&-``): a file opened later would get their
+    number, and what is printed would be written into it."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))                 # noqa: SIM115 (for as long as the process lives)

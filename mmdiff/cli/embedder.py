@@ -10,24 +10,30 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from ..config import ConfigError
-from .overrides import composed
+from .overrides import composed, with_run
+from .places import writable
+from .words import parted
 
 
 def main(arguments: list[str]) -> int:
     """Train and write an embedder."""
-    config = composed("embedder", [f"run={a}" if i == 0 and "=" not in a else a for i, a in enumerate(arguments)])
+    words, flags = parted(arguments, "--cfg")
+    config = composed("embedder", with_run("embedder", words))
+    if "--cfg" in flags:
+        print(OmegaConf.to_yaml(config))
+        return 0
     for name in ("run", "out"):
         if OmegaConf.is_missing(config, name):
             raise ConfigError("say what to learn and where to write it: mmdiff embedder RUN out=FILE.safetensors")
-    if Path(config.out).suffix != ".safetensors":
+    if (out := Path(config.out)).suffix != ".safetensors":
         raise ConfigError(f"out={config.out}: an embedder is written as .safetensors")
+    writable("out", out.parent)
 
     from ..generate import load
     from ..subject import modality_of, open_run, train_embedder
 
     subject = open_run(config.run, load(config.run, device="cpu"), root=config.root)
     modality = modality_of(subject.kind, subject.train.read(0)[0])
-    out = Path(config.out).expanduser()
     model = train_embedder(subject, modality, out, steps=config.steps, seed=config.seed)
     print(f"{config.out}: on held-out samples {json.dumps(model.facts['held out'])}")
     return 0

@@ -6,29 +6,31 @@ finish writes the index. ``mmdiff train data=latents data.root=DIR`` trains from
 """
 
 import os
+import shlex
 
-import torch
 from omegaconf import OmegaConf
 
 from ..config import ConfigError
 from ..encode import Share, encode
 from .overrides import composed
+from .places import device
+from .words import parted, written
 
 
 def main(arguments: list[str]) -> int:
     """Encode what is not encoded yet; exit code 1 if this process can read none of its items."""
-    words = [a for a in arguments if a not in ("--cfg", "job")]
+    words, flags = parted(arguments, "--cfg")
     config = composed("encode", words)
-    if len(words) < len(arguments):
+    if "--cfg" in flags:
         print(OmegaConf.to_yaml(config))
         return 0
     if OmegaConf.is_missing(config, "out"):
         raise ConfigError("say where the latents go: mmdiff encode out=DIR, a folder or a URL")
 
-    share, out = share_of(config.shard), str(config.out)
+    share, out = share_of(config.shard), config.out
     done = encode(
         config, out, dtype=config.dtype, copies=config.copies, share=share, shard_mb=config.shard_mb,
-        device=config.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        device=device(config.device),
     )
     for name, reason in done.skipped[:10]:
         print(f"skipped {name}: {reason}")
@@ -37,7 +39,7 @@ def main(arguments: list[str]) -> int:
     if done.waiting:
         print(f"{done.waiting} of {share.count} processes have yet to finish before it can be used")
     else:
-        print(f"train from it with the same adapter and: data=latents data.root={out}")
+        print(f"train from it with the same adapter and: data=latents {shlex.quote(written('data.root', out))}")
     return 0
 
 

@@ -9,13 +9,15 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from ..config import CONFIG_FILE, ConfigError, build, load_yaml
+from .keys import TABLES
 from .list import options
-from .overrides import composed, home
+from .overrides import composed, several, with_run
+from .places import device, writable
 from .sample import setting
+from .words import Word, parted, text
 
 LATE = ("sampler", "guidance")
 
@@ -23,13 +25,16 @@ LATE = ("sampler", "guidance")
 def main(arguments: list[str]) -> int:
     """Judge, sweep or compare."""
     if "--compare" in arguments:
-        return _compare([Path(a) for a in arguments if a != "--compare"])
-    words = [f"run={a}" if i == 0 and "=" not in a else a for i, a in enumerate(a for a in arguments if a != "-m")]
-    words = [home(w) for w in words if not w.startswith("-")]
+        return _compare([Path(a).expanduser() for a in parted(arguments, "--compare")[0]])
+    words, flags = parted(arguments, "-m", "--cfg")
+    words = with_run("eval", words, (*LATE, "evaluation"))
     if not any(w.startswith("run=") for w in words):
         raise ConfigError("say what to judge: mmdiff eval RUN, a run directory")
-    combinations = _combinations(words) if "-m" in arguments else [words]
+    combinations = _combinations(words) if "-m" in flags else [words]
     config, _ = _composed(combinations[0])
+    if "--cfg" in flags:
+        print(OmegaConf.to_yaml(config))
+        return 0
 
     from ..evaluate import Bench
     from ..evaluation.page import heading, summary, turned, write_report, write_sweep
@@ -38,9 +43,9 @@ def main(arguments: list[str]) -> int:
     from ..generate import load
     from ..subject import MODALITIES, open_run
 
-    stored = load(config.run, device=config.device)
+    stored = load(config.run, device=device(config.device))
     protocol = build(config.evaluation, Protocol)
-    out = Path(config.out or Path(config.run) / "eval").expanduser()
+    writable("out", out := Path(config.out or Path(config.run) / "eval"))
     embedder = None if protocol.embedder is None else Path(protocol.embedder)
     subject = open_run(config.run, stored, root=config.root)
     kinds = {subject.kind, protocol.modality.name}
@@ -49,7 +54,7 @@ def main(arguments: list[str]) -> int:
         raise ConfigError(f"{config.run} makes {subject.kind}: judge it with evaluation={known}_v1")
     pipelines = [_pipeline(stored, *_composed(part)) for part in combinations]
     bench = Bench(subject, protocol, out, embedder=embedder)
-    if "-m" not in arguments:
+    if "-m" not in flags:
         report = bench.report(pipelines[0])
         write_report(report, out)
         shown = {name: row for name, row in report["rows"].items() if not name.startswith("control")}
@@ -63,22 +68,22 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _composed(words: list[str]) -> tuple[DictConfig, DictConfig]:
+def _composed(words: list[str]) -> tuple[DictConfig, list[Word]]:
     """The configuration, and the single values of sampler and guidance that are changed."""
     late = [w for w in words if w.startswith(tuple(f"{name}." for name in LATE))]
     rest = [w for w in words if w not in late]
     if not any(w.startswith("evaluation=") for w in rest):
-        run = Path(next(w for w in rest if w.startswith("run=")).partition("=")[2]).expanduser()
+        run = Path(text(next(w for w in rest if w.startswith("run=")).partition("=")[2]))
         if not (run / CONFIG_FILE).is_file():
             raise ConfigError(f"{run} is no run directory: it has no {CONFIG_FILE}, which says what data are real")
         from ..subject import kind_of
 
         own = f"{kind_of(load_yaml(run / CONFIG_FILE))}_v1"
         rest.append(f"evaluation={own if own in options('evaluation') else 'series_v1'}")
-    return composed("eval", rest), OmegaConf.from_dotlist(late)
+    return composed("eval", rest), [Word.of(word) for word in late]
 
 
-def _pipeline(stored: Any, config: DictConfig, changes: DictConfig) -> Any:
+def _pipeline(stored: Any, config: DictConfig, changes: list[Word]) -> Any:
     from ..generate import Pipeline
 
     settings = {name: setting(stored.settings[name], config, changes, name) for name in LATE}
@@ -87,14 +92,12 @@ def _pipeline(stored: Any, config: DictConfig, changes: DictConfig) -> Any:
 
 def _combinations(words: list[str]) -> list[list[str]]:
     """Every combination of the values of swept keys: of sampler and guidance, as one bench judges all."""
-    parsed, choices = OverridesParser.create().parse_overrides(words), []
-    for override, word in zip(parsed, words, strict=True):
-        if not override.is_sweep_override():
-            choices.append([word])
-            continue
-        if override.key_or_group.partition(".")[0] not in LATE:
-            raise ConfigError(f"a sweep is over sampler and guidance, not over {override.key_or_group}")
-        choices.append([f"{override.key_or_group}={value}" for value in override.sweep_string_iterator()])
+    choices = []
+    for word in map(Word.of, words):
+        values = [word.value] if word.key in TABLES["eval"] else several(word)
+        if len(values) > 1 and word.key.partition(".")[0] not in LATE:
+            raise ConfigError(f"a sweep is over sampler and guidance, not over {word.key}")
+        choices.append([f"{word.sign}{word.key}={value}" for value in values])
     return [list(combination) for combination in itertools.product(*choices)]
 
 

@@ -1,91 +1,170 @@
 """Overrides as people write them, made into overrides as Hydra takes them.
 
 Defaults live in signatures, so YAML does not list every parameter; yet each can be overridden without a ``+``. A key
-that neither the YAML nor a signature knows is an error that says what was probably meant.
+that neither the YAML nor a signature knows is an error that says what was probably meant. Whether a value is a text is
+said by the key's annotation (``mmdiff.cli.keys``); a text reaches Hydra in quotes.
 """
 
 import os
+import re
 from collections.abc import Sequence
+from typing import Any, get_args, get_origin
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from .. import plugins
+from .. import kinds, plugins
 from ..config import ConfigError, parameters
 from ..data.labels import suggest
+from .keys import TABLES, annotation, checked
+from .words import FORM, Word, pieces, quoted, text, written
 
 CONFIGS = "mmdiff.configs"
 DERIVED = {"channels", "cond_dim", "fields", "reader", "sample_rate", "self"}
+DELETION = re.compile(r"~[A-Za-z_][\w.@/]*")
 
 
 def composed(name: str, arguments: Sequence[str]) -> DictConfig:
-    """The configuration ``name`` with overrides applied."""
+    """The configuration ``name`` with overrides applied, its values checked."""
     with initialize_config_module(CONFIGS, version_base="1.3"):
-        return compose(name, overrides=completed(name, arguments))
+        try:
+            return checked(name, compose(name, overrides=completed(name, arguments)))
+        except HydraException as error:
+            raise ConfigError(" ".join(str(error.__cause__ or error).split())) from error
 
 
 def completed(name: str, arguments: Sequence[str]) -> list[str]:
-    """``arguments`` with ``++`` put before each parameter that a signature knows and the YAML does not state.
+    """``arguments`` as Hydra reads them: texts quoted, and ``++`` before each parameter that a signature knows and the
+    YAML does not state.
 
-    Raises ``ConfigError`` for keys and group options that do not exist.
+    Raises ``ConfigError`` for keys and group options that do not exist, and for values that cannot be read.
     """
-    arguments = [home(a) for a in [*_data(arguments), *arguments]]
-    words = [a for a in arguments if "=" in a and not a.startswith("-")]
-    overrides = OverridesParser.create().parse_overrides(words)
-    arguments = [*words, *(a for a in arguments if a not in words)]    # Hydra wants options last
     if not GlobalHydra.instance().is_initialized():
         with initialize_config_module(CONFIGS, version_base="1.3"):
             return completed(name, arguments)
-    groups = [o for o in overrides if _options(o.key_or_group)]
-    for override in groups:
-        _check_option(override)
-    config = compose(name, overrides=[_first(o) for o in groups])
-    classes = {o.input_line: _chosen(config, o) for o in overrides if o.key_or_group.endswith("._target_")}
-    plus = {o.input_line: classes.get(o.input_line) or _plus(config, o) for o in overrides if o not in groups}
-    return [plus.get(a, a) for a in arguments]
+    gone = [a for a in arguments if DELETION.fullmatch(a)]
+    words = _words(a for a in arguments if a not in gone)
+    groups = [word for word in words if _options(word.key)]
+    config = compose(name, overrides=[_option(word) for word in groups])
+    lines = {word: f"{word.sign}{_option(word)}" for word in groups}
+    lines |= {w: _chosen(config, w) for w in words if w.key.endswith("._target_") and w.sign != "~"}
+    return [lines.get(word) or _line(name, config, word) for word in words] + gone
 
 
-def home(argument: str) -> str:
-    """``data.root=~/clips`` with the folder meant: shells leave it as it is, and Hydra's grammar has no ``~``."""
-    key, equals, value = argument.partition("=")
-    return f"{key}={os.path.expanduser(value)}" if equals and value.startswith("~") else argument
+def combinations(name: str, arguments: Sequence[str]) -> list[dict[str, str]]:
+    """What ``-m`` makes of words with several values: for each run, the value of each swept key as it is written."""
+    words = _words(a for a in arguments if not DELETION.fullmatch(a))
+    with initialize_config_module(CONFIGS, version_base="1.3"):
+        groups = [word for word in words if _options(word.key)]
+        config = compose(name, overrides=[_option(word._replace(value=several(word, str)[0])) for word in groups])
+        runs: list[dict[str, str]] = [{}]
+        for word in words:
+            taken = str if word in groups or word.key.endswith("._target_") else annotation(name, config, word.key)
+            if len(values := several(word, taken)) > 1:
+                runs = [{**run, word.key: value} for run in runs for value in values]
+    return runs
 
 
-def _data(arguments: Sequence[str]) -> list[str]:
-    """The data that is meant where only a folder is named: ``adapter=video data.root=clips``."""
-    given = {a.partition("=")[0] for a in arguments}
-    return ["data=folder"] if "data.root" in given and not {"data", "experiment"} & given else []
+def with_run(name: str, arguments: Sequence[str], more: Sequence[str] = ()) -> list[str]:
+    """``arguments`` with the first as ``run=``, where it is a path; ``more`` are names of keys besides the table's."""
+    first = arguments[0] if arguments else "="
+    roots = {key.partition(".")[0] for key in TABLES[name]} | set(more)
+    key = (found := FORM.fullmatch(first)) and re.split(r"[./@]", found[2])[0]
+    path = "=" not in first or (key not in roots and ("/" in first or os.path.exists(first)))
+    return [written("run", first), *arguments[1:]] if path else list(arguments)
 
 
-def swept_keys(arguments: Sequence[str]) -> list[str]:
-    """The keys that are given several values (``seed=1,2``)."""
-    words = [home(a) for a in arguments if "=" in a and not a.startswith("-")]
-    overrides = OverridesParser.create().parse_overrides(words)
-    return [o.key_or_group for o in overrides if o.is_sweep_override()]
+def value(word: Word, taken: Any) -> Any:
+    """What a word says where its key takes ``taken``. Raises ``ConfigError`` where it is not of that kind."""
+    if kinds.takes_text(taken):
+        return None if _text(word, taken) == "null" else text(word.value)
+    found = _parsed(word, taken).value()
+    try:
+        kinds.check(found, taken, key=word.key)
+    except kinds.KindError as error:
+        raise ConfigError(str(error)) from None
+    return found
 
 
-def _plus(config: DictConfig, override: Override) -> str:
-    line, key = override.input_line, override.key_or_group
-    if override.is_add() or override.is_delete() or override.is_force_add() or key.startswith("hydra"):
-        return line
-    if _knows(config, key):
-        return line
-    if _takes(config, key):
-        return "++" + line                                             # also where it is given twice
-    raise ConfigError(f"no key {key!r}; {_nearest(config, key)}")
+def _words(arguments: Sequence[str]) -> list[Word]:
+    """The words; with the data that is meant where only a folder is named, as in ``adapter=video data.root=clips``."""
+    words = [Word.of(argument) for argument in arguments]
+    given = {word.key for word in words}
+    meant = "data.root" in given and not {"data", "experiment"} & given
+    return [Word("", "data", "folder"), *words] if meant else words
 
 
-def _chosen(config: DictConfig, override: Override) -> str | None:
+def several(word: Word, taken: Any = Any) -> list[str]:
+    """The values that a word has under ``-m``, as they are written."""
+    if kinds.takes_text(taken):
+        return pieces(word.value)
+    override = _parsed(word, taken)
+    return list(map(str, override.sweep_string_iterator())) if override.is_sweep_override() else [word.value]
+
+
+def _line(name: str, config: DictConfig, word: Word) -> str:
+    key = f"{_sign(config, word)}{word.key}"
+    taken = annotation(name, config, word.key)
+    if kinds.takes_text(taken):
+        return f"{key}={_text(word, taken)}"
+    if _takes_texts(taken) and (inner := re.fullmatch(r"\[([^\[\]]*)\]", word.value)):
+        return f"{key}=[{','.join(quoted(text(item.strip())) for item in pieces(inner[1]) if item.strip())}]"
+    override = _parsed(word, taken)
+    if override.is_sweep_override():
+        raise ConfigError(f"{word.key}={word.value} are several values: -m makes a run of each")
+    plain = override.value() is not None and not isinstance(override.value(), dict)
+    if plain and isinstance(OmegaConf.select(config, word.key), DictConfig):
+        keys = [k for k in _keys(config) if k.startswith(f"{word.key}.")]
+        raise ConfigError(f"{word.key} is no value but a group of keys, such as {keys[0] if keys else word.key}")
+    return f"{key}={word.value}"
+
+
+def _text(word: Word, taken: Any) -> str:
+    if word.value == "null" and type(None) in get_args(taken):
+        return "null"
+    if not (meant := text(word.value)):
+        raise ConfigError(f"{word.key}= is empty: it is {kinds.words(taken)}. Is a variable of the shell not set?")
+    if "\0" in meant:
+        raise ConfigError(f"{word.key} holds a NUL byte")
+    return quoted(meant)
+
+
+def _parsed(word: Word, taken: Any) -> Override:
+    try:
+        return OverridesParser.create().parse_override(f"{word.key}={word.value}")
+    except HydraException:
+        wanted = "read with its brackets, quotes and commas in pairs" if taken is Any else kinds.words(taken)
+        raise ConfigError(f"{word.key} is {wanted}, got {word.value!r}") from None
+
+
+def _takes_texts(taken: Any) -> bool:
+    """Whether it is a list of texts, or null."""
+    members = [a for a in get_args(taken) if a is not type(None)] if type(None) in get_args(taken) else [taken]
+    return all(get_origin(a) in (list, tuple, Sequence) and get_args(a)[:1] == (str,) for a in members)
+
+
+def _sign(config: DictConfig, word: Word) -> str:
+    """Hydra's sign: ``++`` for a parameter that the YAML does not state, also where it is given twice."""
+    if word.sign in ("+", "++") and word.key.partition(".")[0] in config:
+        return word.sign
+    if _knows(config, word.key):
+        return word.sign
+    if _takes(config, word.key):
+        return word.sign or "++"
+    raise ConfigError(f"no key {word.key!r}; {_nearest(config, word.key)}")
+
+
+def _chosen(config: DictConfig, word: Word) -> str:
     """The line that names a class. ``config`` takes it over, so that the class's parameters are known from here on."""
-    key = override.key_or_group
-    part = key.rpartition(".")[0]
-    if override.is_delete() or not (isinstance(OmegaConf.select(config, part), DictConfig) or _takes(config, part)):
-        return None
-    OmegaConf.update(config, key, _values(override)[0], force_add=True)
-    return "++" + override.input_line.lstrip("+")
+    part = word.key.rpartition(".")[0]
+    if not (isinstance(OmegaConf.select(config, part), DictConfig) or _takes(config, part)):
+        raise ConfigError(f"no key {word.key!r}; {_nearest(config, word.key)}")
+    OmegaConf.update(config, word.key, text(word.value), force_add=True)
+    return f"++{word.key}={quoted(text(word.value))}"
 
 
 def _takes(config: DictConfig, key: str) -> bool:
@@ -107,7 +186,8 @@ def _parameters(node: DictConfig) -> list[str]:
 
 def _nearest(config: DictConfig, key: str) -> str:
     groups = GlobalHydra.instance().config_loader().list_groups("")
-    keys, leaf = [*_keys(config), *(g for g in groups if g in config)], key.rpartition(".")[2]
+    leaf = key.rpartition(".")[2]
+    keys = list(dict.fromkeys([*_keys(config), *(g for g in groups if g in config)]))
     keys += ["data.root"] if "data" in config else []                 # it may stand for data=folder
     same_leaf = [k for k in keys if k.rpartition(".")[2] == leaf]
     return f"did you mean {' or '.join(map(repr, same_leaf[:3]))}?" if same_leaf else suggest(key, keys)
@@ -129,23 +209,13 @@ def _options(group: str) -> list[str]:
     return [*loader.get_group_options(group), *inner]
 
 
-def _check_option(override: Override) -> None:
-    values = [c for c in _values(override) if c is not None]
-    for value in values:
-        if value not in _options(override.key_or_group):
-            known = _options(override.key_or_group)
-            raise ConfigError(f"{override.key_or_group} has no option {value!r}; {suggest(value, known)}")
-        if len(packages := plugins.offered_by(override.key_or_group, value)) > 1:
-            raise ConfigError(f"{override.key_or_group}={value} is in {' and in '.join(packages)}: one must go")
-
-
-def _values(override: Override) -> list[str | None]:
-    if override.is_sweep_override():
-        return [str(v) for v in override.sweep_string_iterator()]
-    value = override.value()
-    return [None if value is None else str(value)]
-
-
-def _first(override: Override) -> str:
-    value = _values(override)[0]
-    return f"{override.key_or_group}={'null' if value is None else value}"
+def _option(word: Word) -> str:
+    """``group=option``. Raises ``ConfigError`` where the group has no such option, or two packages have one."""
+    value = text(word.value)
+    if value == "null":
+        return f"{word.key}=null"
+    if value not in _options(word.key):
+        raise ConfigError(f"{word.key} has no option {value!r}; {suggest(value, _options(word.key))}")
+    if len(packages := plugins.offered_by(word.key, value)) > 1:
+        raise ConfigError(f"{word.key}={value} is in {' and in '.join(packages)}: one must go")
+    return f"{word.key}={value}"

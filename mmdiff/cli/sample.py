@@ -7,14 +7,21 @@ makes the second eighth of the job; under torchrun each process makes its share.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Gt
 from omegaconf import DictConfig, OmegaConf
 
-from ..config import ConfigError, parameters
+from .. import kinds
+from ..config import ConfigError, target_class
 from ..data.labels import suggest
-from .overrides import composed
+from .keys import TABLES
+from .overrides import DERIVED, composed, value, with_run
+from .places import device, writable
+from .requests import told_of, wishes
+from .words import Word, parted
 
 OPTIONS = ("mesh",)
 LATE = ("cond", "sampler", "guidance", "size")
@@ -23,23 +30,30 @@ SIZES = ("seconds", "frames", "height", "width", "points")
 
 def main(arguments: list[str]) -> int:
     """Generate files with sidecars and a picture of them."""
-    config, changes = parsed(arguments)
-    if OmegaConf.is_missing(config, "run"):
-        raise ConfigError("say what to sample from: mmdiff sample RUN, a run directory or a model file")
-    if "--cfg" in arguments:
+    words, flags = parted(arguments, "--cfg")
+    config, late = parsed(words)
+    if "--cfg" in flags:
         print(OmegaConf.to_yaml(config))
         return 0
+    if OmegaConf.is_missing(config, "run"):
+        raise ConfigError("say what to sample from: mmdiff sample RUN, a run directory or a model file")
 
     from ..generate import Pipeline, load
     from .encode import share_of
 
-    share = share_of(config.shard)
-    pipeline = load(config.run, device=config.device or _device())
-    settings = {name: setting(pipeline.settings[name], config, changes, name) for name in ("sampler", "guidance")}
+    share, run = share_of(config.shard), Path(config.run)
+    out = Path(config.out) if config.out else (run if run.is_dir() else run.parent) / "samples"
+    edit = _edit(config)
+    pipeline = load(run, device=device(config.device) if config.device else _device())
+    writable("out", out)
+    settings = {name: setting(pipeline.settings[name], config, late, name) for name in ("sampler", "guidance")}
     pipeline = Pipeline(pipeline.model, pipeline.header, **settings)
-    told = {name: OmegaConf.to_container(changes.get(name, OmegaConf.create())) for name in ("cond", "size")}
-    requests = _requests(config, **told, words={*SIZES, *pipeline.size})
-    out = Path(config.out or _beside(Path(config.run))).expanduser()
+    cond = {word.key.partition(".")[2]: word.value for word in late if word.key.startswith("cond.")}
+    requests = wishes(
+        config.requests, n=config.n, seed=config.seed, edit=edit, fields=pipeline.model.conditioner.fields,
+        cond=told_of(cond, pipeline.model.conditioner.fields), size=_size(config, late),
+        kinds={name: TABLES["sample"].get(name, Annotated[float, Gt(0)]) for name in (*SIZES, *pipeline.size)},
+    )
     options = {name: config[name] for name in OPTIONS if config[name] is not None}
     options |= {name: config[name] for name in ("batch_size", "suffix", "replace")}
     paths = pipeline.save(requests, out, shard=share, **options)
@@ -51,15 +65,19 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def parsed(arguments: list[str]) -> tuple[DictConfig, DictConfig]:
+def parsed(arguments: Sequence[str]) -> tuple[DictConfig, list[Word]]:
     """The configuration, and what is said of things that only the model knows: ``cond.``, ``sampler.`` and so on."""
-    words = [f"run={a}" if i == 0 and "=" not in a else a for i, a in enumerate(arguments)]
+    words = with_run("sample", arguments, ("sampler", "guidance", *LATE))
     late = [w for w in words if w.startswith(tuple(f"{name}." for name in LATE))]
-    return composed("sample", [w for w in words if w not in late]), OmegaConf.from_dotlist(late)
+    return composed("sample", [w for w in words if w not in late]), [_late(word) for word in late]
 
 
-def _beside(run: Path) -> Path:
-    return (run if run.is_dir() else run.parent) / "samples"
+def _late(argument: str) -> Word:
+    """A field may have any name, so that what follows ``cond.`` is taken as it stands."""
+    key, equals, said = argument.partition("=")
+    if not equals:
+        raise ConfigError(f"{argument!r} cannot be read as key=value")
+    return Word("", key, said)
 
 
 def _device() -> str | None:
@@ -69,44 +87,37 @@ def _device() -> str | None:
     return f"cuda:{os.environ['LOCAL_RANK']}" if "LOCAL_RANK" in os.environ and torch.cuda.is_available() else None
 
 
-def setting(stored: dict[str, Any], config: DictConfig, changes: DictConfig, name: str) -> dict[str, Any]:
+def setting(stored: dict[str, Any], config: DictConfig, late: Sequence[Word], name: str) -> dict[str, Any]:
     """The stored node, or the chosen option, with single values changed."""
-    node = stored if config.get(name) is None else OmegaConf.to_container(config[name])
-    for key in changes.get(name, {}):
-        known = list(parameters(node["_target_"]))
-        if key not in known:
-            raise ConfigError(f"no key '{name}.{key}'; {suggest(str(key), known)}")
-    return OmegaConf.to_container(OmegaConf.merge(node, changes.get(name, {})))
+    node = dict(stored) if config.get(name) is None else OmegaConf.to_container(config[name], resolve=True)
+    words = [word for word in late if word.key.startswith(f"{name}.")]
+    for word in sorted(words, key=lambda word: not word.key.endswith("._target_")):        # first what a part is
+        node = _changed(node, word, word.key.split(".")[1:])
+    return node
 
 
-def _requests(config: DictConfig, cond: dict[str, Any], size: dict[str, float], words: set[str]) -> list:
-    from ..data.tables import read_table
-    from ..generate import Request
-
-    size = {**{name: config[name] for name in SIZES if config[name] is not None}, **size}
-    edit = _edit(config)
-    if config.requests is None:
-        if config.n < 1:
-            raise ConfigError(f"n={config.n}: ask for at least one sample")
-        return [Request(seed=config.seed + i, labels=cond, size=size, edit=edit) for i in range(config.n)]
-    rows = [{k: v for k, v in row.items() if v is not None} for row in read_table(config.requests)]
-    if not rows:
-        raise ConfigError(f"{config.requests} holds no request")
-    requests = []
-    for i, row in enumerate(rows):
-        where = f"{config.requests}, row {i + 1}"
-        seed = _number(row.pop("seed", config.seed + i), "seed", int, where)
-        own = {k: _number(row.pop(k), k, float, where) for k in words if k in row}
-        name = row.pop("name", None)
-        requests.append(Request(seed=seed, name=name, size={**size, **own}, labels={**cond, **row}, edit=edit))
-    return requests
+def _changed(node: dict[str, Any], word: Word, path: Sequence[str]) -> dict[str, Any]:
+    """A node with the value of a word at ``path`` below it."""
+    name, *below = path
+    known = {"_target_": str, **kinds.annotations(target_class(node["_target_"]))} if "_target_" in node else {}
+    known = {key: taken for key, taken in known.items() if key not in DERIVED}
+    if name not in known and "_target_" in node:
+        raise ConfigError(f"no key {word.key!r}; {suggest(word.key, _under(word.key, list(known), len(path)))}")
+    if not below:
+        return {**node, name: value(word, known.get(name, Any))}
+    inner = node.get(name)
+    return {**node, name: _changed(inner if isinstance(inner, dict) else {}, word, below)}
 
 
-def _number(value: Any, name: str, kind: type, where: str) -> Any:
-    try:
-        return kind(value)
-    except (TypeError, ValueError):
-        raise ConfigError(f"{where}: {name} is a {'whole ' if kind is int else ''}number, got {value!r}") from None
+def _under(key: str, names: list[str], depth: int) -> list[str]:
+    start = ".".join(key.split(".")[:-depth])
+    return [f"{start}.{name}" for name in names if name != "_target_"]
+
+
+def _size(config: DictConfig, late: Sequence[Word]) -> dict[str, float]:
+    size = {name: config[name] for name in SIZES if config[name] is not None}
+    words = [word for word in late if word.key.startswith("size.")]
+    return {**size, **{word.key.partition(".")[2]: value(word, Annotated[float, Gt(0)]) for word in words}}
 
 
 def _edit(config: DictConfig):
@@ -119,4 +130,4 @@ def _edit(config: DictConfig):
         raise ConfigError("to start from a file give both mode= and input= (keep=, overlap= and hole= go with them)")
     if "hole" in told:
         told["hole"] = tuple(float(s) for s in told["hole"])
-    return Edit(config.mode, Path(config.input).expanduser(), **told)
+    return Edit(config.mode, Path(config.input), **told)

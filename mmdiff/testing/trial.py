@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from ..adapters.base import Codec, Reader
 from ..checkpoint import model_config
 from ..cli.overrides import composed
-from ..config import build, build_adapter, build_codec, build_model
+from ..config import build, build_adapter, build_codec, build_model, resolved
 from ..core.types import Masked
 from ..data.batch import Batch
 from ..data.dataset import Dataset, Subset
@@ -45,8 +45,7 @@ class Trial:
     def config(self) -> DictConfig:
         """The training configuration, resolved."""
         config = composed("train", [f"run={self.folder / 'run'}", *self.arguments])
-        OmegaConf.resolve(config)
-        return config
+        return resolved(config)
 
     @cached_property
     def _codec_and_reader(self) -> tuple[Codec, Reader]:

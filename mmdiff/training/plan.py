@@ -24,7 +24,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from ..checkpoint import MODEL_FILE
-from ..config import ConfigError
+from ..config import ConfigError, resolved
 from ..data.dataset import Dataset, Subset
 from ..data.stream import Stream
 from .callbacks import Checkpoints, Previews, Validation
@@ -88,7 +88,7 @@ def plan(config: DictConfig, overrides: Sequence[str] = ()) -> Plan:
     done = latest(run / "checkpoints")
     if (run / CONFIG_FILE).exists():
         config = continued(run, config, overrides)
-    OmegaConf.resolve(config)
+    config = resolved(config)
     steps = config.trainer.max_steps - (done[1] if done else 0)
     if steps < 1:
         raise ConfigError(f"there would be no batch: trainer.max_steps={config.trainer.max_steps}"

@@ -8,6 +8,7 @@ A directory that holds a run is continued; one that does not is started.
 import json
 import logging
 import os
+import shlex
 import signal
 import subprocess
 import warnings
@@ -21,7 +22,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from ..checkpoint import model_config
-from ..config import CONFIG_FILE, ConfigError, build, build_adapter, build_codec, build_model, load_yaml
+from ..config import CONFIG_FILE, ConfigError, build, build_adapter, build_codec, build_model, load_yaml, resolved
 from ..core.guidance import Guidance
 from ..core.samplers import Sampler
 from ..data.dataset import Dataset, Subset, split
@@ -43,6 +44,8 @@ logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)       # the run
 warnings.filterwarnings("ignore", module=r"lightning\.pytorch")
 
 say = rank_zero_only(print)
+QUIET = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+"""What a trainer that is only built, for its complaints, does not start."""
 
 
 class Interrupted(Exception):
@@ -71,7 +74,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> Path:
     resuming = (run / CONFIG_FILE).exists()
     if resuming:
         config = continued(run, config, overrides)
-    OmegaConf.resolve(config)
+    config = resolved(config)
     parts = assemble(config, run)
     module, checkpoint = parts.module, latest(run / "checkpoints")
     count = sum(p.numel() for p in module.model.trainable.parameters())
@@ -96,8 +99,13 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> Path:
     if parts.saving.signal:
         if parts.saving.signal == signal.SIGUSR1 and trainer.is_global_zero:
             requeue()
-        raise Interrupted(f"saved at step {trainer.global_step}; go on with: mmdiff train run={run}")
+        raise Interrupted(f"saved at step {trainer.global_step}; go on with: mmdiff train {named(run)}")
     return run
+
+
+def named(run: Path) -> str:
+    """The word that names a run in a shell."""
+    return shlex.quote(f"run={run}")
 
 
 def source(data: DictConfig) -> str:
@@ -109,8 +117,7 @@ def assemble(config: DictConfig, run: Path) -> Assembly:
     """Build data, model, training module and callbacks of a resolved configuration."""
     for name, role in (("sampler", Sampler), ("guidance", Guidance)):      # a mistake is told before the training
         build(config[name], role)
-    if not isinstance(steps := config.trainer.get("max_steps"), int) or steps < 1:
-        raise ConfigError(f"trainer.max_steps is a whole number, at least 1, got {steps!r}")
+    build(config.trainer, L.Trainer, **dict.fromkeys(QUIET, False))
     L.seed_everything(config.seed, verbose=False)                     # initial weights; all else is keyed
     codec, reader = build_codec(config.adapter)
     dataset = build(config.data, Dataset, reader=reader)
@@ -170,7 +177,7 @@ def _explained(error: RuntimeError | ConnectionError, run: Path) -> Exception:
     if isinstance(error, ConnectionError) or text.startswith("DataLoader worker"):    # it ends in either, by chance
         return ChildProcessError(
             f"{text}: a data worker was killed, often for memory; fewer loader.workers may help. Go on with: mmdiff "
-            f"train run={run}"
+            f"train {named(run)}"
         )
     if "loading state_dict" in text or "checkpoint state_dict" in text:
         return ConfigError(f"the checkpoints of {run} are of another version of mmdiff or of another model: {text}")
@@ -204,6 +211,6 @@ def continued(run: Path, asked: DictConfig, overrides: Sequence[str]) -> DictCon
         if changed := [p for p in parts if now[p] != before.get(p)]:
             raise ConfigError(
                 f"{run} exists and keeps its {', '.join(changed)}, which {group}=... would change. To go on with it as "
-                f"it is: mmdiff train run={run}"
+                f"it is: mmdiff train {named(run)}"
             )
     return config

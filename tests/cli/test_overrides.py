@@ -1,7 +1,6 @@
 import pytest
 
-from mmdiff.cli import main
-from mmdiff.cli.overrides import completed, composed, swept_keys
+from mmdiff.cli.overrides import combinations, composed
 from mmdiff.cli.sample import parsed, setting
 from mmdiff.config import ConfigError
 
@@ -61,11 +60,13 @@ def test_a_path_may_begin_at_the_home_folder(monkeypatch):
     assert composed("train", ["data.root=~/sounds"]).data.root == "/home/ann/sounds"
 
 
-def test_sweeps_flags_and_hydras_own_keys_pass():
-    arguments = ["-m", "seed=1,2", "optim.warmup=1,2", "hydra.verbose=true", "--cfg", "job"]
-    assert completed("train", arguments) == [
-        "seed=1,2", "++optim.warmup=1,2", "hydra.verbose=true", "-m", "--cfg", "job"
-    ]
+def test_every_combination_of_swept_values_is_a_run():
+    words = ["seed=1,2", "optim.warmup=range(1,3)", "data.n=4", "adapter=audio,audio_small", "run=a"]
+    runs = combinations("train", words)
+    assert len(runs) == 8 and runs[0] == {"seed": "1", "optim.warmup": "1", "adapter": "audio"}
+    assert combinations("train", ["data.root=a b,'c,d'", "run='x,y'"]) == [{"data.root": "a b"}, {"data.root": "'c,d'"}]
+    with pytest.raises(ConfigError, match="seed=1,2 are several values: -m makes a run of each"):
+        composed("train", ["seed=1,2"])
 
 
 def test_experiments_set_several_groups_and_can_be_overridden():
@@ -85,16 +86,3 @@ def test_experiments_set_several_groups_and_can_be_overridden():
 )
 def test_an_adapter_or_a_folder_alone_says_which_data_are_meant(arguments, target):
     assert composed("train", arguments).data._target_.endswith(f".{target}")
-
-
-def test_a_folder_in_the_home_directory_and_options_before_overrides_are_understood(monkeypatch, capsys, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert swept_keys(["data.root=~/sounds", "seed=1,2"]) == ["seed"]
-    words = completed("train", ["--cfg", "job", "adapter=audio", "data.root=~/sounds"])
-    assert words[-2:] == ["--cfg", "job"] and f"data.root={tmp_path}/sounds" in words[0:3]
-
-
-def test_a_value_that_cannot_be_read_is_told_how_to_quote(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["train", r"data.pattern=(?P<digit>\d+)"])
-    assert stop.value.code == 2 and "quoted twice" in capsys.readouterr().err

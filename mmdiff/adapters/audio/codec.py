@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...core.types import Masked
 from ..base import Codec
-from .io import AudioReader, write_audio
+from .io import WRITTEN, AudioReader, write_audio
 from .mel import LogMel, MelSpec
 from .sheet import contact_sheet
 from .vocoder import GriffinLim, Vocoder
@@ -108,6 +108,9 @@ class MelCodec(Codec):
     def save(self, sample: Tensor, path: Path) -> Path:
         write_audio(sample, path, self.sample_rate)
         return Path(path)
+
+    def endings(self, **options: Any) -> tuple[str, ...]:
+        return WRITTEN
 
     def load(self, path: Path, **size: float) -> Tensor:
         return AudioReader(self.sample_rate).read(path)

@@ -133,6 +133,7 @@ FORMATS = {
     ".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS"), ".opus": ("OGG", "OPUS"),
     ".mp3": ("MP3", "MPEG_LAYER_III"),
 }
+WRITTEN = (*FORMATS, ".m4a")
 
 
 def _encode(x: np.ndarray, path: Path, suffix: str, sample_rate: int, bit_rate: int) -> None:
@@ -151,4 +152,4 @@ def _encode(x: np.ndarray, path: Path, suffix: str, sample_rate: int, bit_rate: 
             container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
     else:
-        raise ValueError(f"cannot write {suffix!r}; there are {' '.join([*FORMATS, '.m4a'])}")
+        raise ValueError(f"cannot write {suffix!r}; there are {' '.join(WRITTEN)}")

@@ -25,7 +25,7 @@ from .render import Shown, sheet
 from .surface import surface
 from .turntable import turntable
 from .viewer import viewer
-from .write import write_mesh, write_points
+from .write import MESH_SUFFIXES, SUFFIXES, write_mesh, write_points
 
 SCALES = ("cube", "sphere", "global")
 CENTERS = ("bbox", "mass", "none")
@@ -145,6 +145,9 @@ class PointCodec(Codec):
         if mesh is not None:
             return write_mesh(surface(sample[:3], method=mesh), path)
         return write_points(sample, path, normals=self.normals, colors=self.colors)
+
+    def endings(self, *, mesh: str | None = None, **options: Any) -> tuple[str, ...]:
+        return SUFFIXES if mesh is None else MESH_SUFFIXES
 
     def load(self, path: Path, *, points: float = 2048) -> Tensor:
         """All points of a cloud, or so many of a mesh."""

@@ -93,6 +93,9 @@ class MoleculeCodec(PointCodec):
         Path(path).write_text("\n".join([str(len(rows)), "", *rows]) + "\n")
         return Path(path)
 
+    def endings(self, **options: Any) -> tuple[str, ...]:
+        return (".xyz",)
+
     def load(self, path: Path, **size: float) -> Tensor:
         return MoleculeReader(**self.reading).read(path)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..whitened import WhitenedCodec
 from .reader import read_clip
 from .sheet import contact_sheet
-from .write import write_video
+from .write import SUFFIXES, write_video
 
 SHOWN = 128
 """Pixels of the shorter side that a written clip has at least: smaller ones are enlarged by a whole factor."""
@@ -58,6 +58,9 @@ class PixelCodec(WhitenedCodec):
 
     def save(self, sample: Tensor, path: Path) -> Path:
         return write_video(sample, path, self.fps, upscale=max(1, math.ceil(SHOWN / min(sample.shape[-2:]))))
+
+    def endings(self, **options: Any) -> tuple[str, ...]:
+        return SUFFIXES
 
     def load(self, path: Path, *, height: float, width: float, **size: float) -> Tensor:
         return read_clip(path, fps=self.fps, height=int(height), width=int(width), channels=self.channels)

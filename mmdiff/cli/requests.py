@@ -1,0 +1,102 @@
+"""What is asked for, as requests: ``n`` alike, or a row of a table each.
+
+A class is told by its name, which is a text as it stands; a scalar by a number.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .. import kinds as kind
+from ..config import ConfigError
+from ..data.labels import Fields, Label, is_scalar
+from ..editing import Edit
+from ..generate import Request
+from .keys import Draw
+
+
+def wishes(
+    table: str | None, *, n: int, seed: int, cond: Mapping[str, Label], size: Mapping[str, float],
+    kinds: Mapping[str, Any], edit: Edit | None, fields: Fields,
+) -> list[Request]:
+    """The requests; sample i has the seed ``seed + i`` where its row names none. ``kinds`` are those of sizes.
+
+    Raises ``ConfigError`` naming the row and the column of what cannot be taken.
+    """
+    if table is None:
+        return [Request(seed=seed + i, labels=dict(cond), size=dict(size), edit=edit) for i in range(n)]
+    from ..data.folders import read_table
+
+    rows = read_table(table)
+    if not rows:
+        raise ConfigError(f"{table} holds no request")
+    requests = []
+    for i, row in enumerate(rows):
+        where = f"{Path(table)}, row {i + 1}"
+        row = _row(row, where)
+        own_seed = _number(row.pop("seed", seed + i), Draw, f"{where}: seed")
+        own = {name: _number(row.pop(name), taken, f"{where}: {name}") for name, taken in kinds.items() if name in row}
+        name = row.pop("name", None)
+        if isinstance(name, float | bool):
+            raise ConfigError(f"{where}: name is a text, got {name!r}")
+        requests.append(Request(
+            seed=own_seed, name=None if name is None else str(name), size={**size, **own}, edit=edit,
+            labels={**cond, **told_of(row, fields, f"{where}: ")},
+        ))
+    return requests
+
+
+def told_of(values: Mapping[str, Any], fields: Fields, where: str = "") -> dict[str, Label]:
+    """Labels as the model takes them. Names that no field has are left for the model to refuse."""
+    labels: dict[str, Label] = {}
+    for name, value in values.items():
+        field = fields.get(name)
+        if value == "" or isinstance(value, bool):
+            raise ConfigError(f"{where}{'' if where else 'cond.'}{name} is {_words(field)}, got {value!r}")
+        labels[name] = value if field is None or not is_scalar(field) else _scalar(name, field, value, where)
+    return labels
+
+
+def _scalar(name: str, field: Any, value: Any, where: str) -> float:
+    try:
+        if math.isfinite(number := float(value)):
+            return number
+    except (TypeError, ValueError):
+        pass
+    raise ConfigError(f"{where}{'' if where else 'cond.'}{name} is {_words(field)}, got {value!r}")
+
+
+def _words(field: Any) -> str:
+    if field is not None and is_scalar(field):
+        return f"a number between {field[0]:g} and {field[1]:g}"
+    return "the name of a class"
+
+
+def _row(row: Any, where: str) -> dict[str, Any]:
+    """A row without its empty cells, which say nothing."""
+    if not isinstance(row, dict):
+        raise ConfigError(f"{where}: a request is a row of columns, got {row!r}")
+    if None in row:
+        raise ConfigError(f"{where}: there are more cells than columns: {row[None]!r} is left over")
+    for name, value in row.items():
+        if not (value is None or isinstance(value, str | int | float)):
+            raise ConfigError(f"{where}: {name} is a text or a number, got {value!r}")
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _number(value: Any, taken: Any, key: str) -> Any:
+    """A number of a cell, where those of CSV are texts."""
+    found = value
+    if isinstance(value, str):
+        for made in (int, float):
+            try:
+                found = made(value)
+                break
+            except ValueError:
+                pass
+    try:
+        kind.check(found, taken, key=key)
+    except kind.KindError:
+        raise ConfigError(f"{key} is {kind.words(taken)}, got {value!r}") from None
+    return found
