@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from .. import kinds
 from ..config import ConfigError, target_class
+from ..data.labels import suggest
 
 Count = Annotated[int, Ge(0)]
 Some = Annotated[int, Ge(1)]
@@ -33,8 +34,8 @@ TRAIN: dict[str, Any] = {
 TABLES: dict[str, dict[str, Any]] = {
     "train": TRAIN,
     "encode": {
-        **TRAIN, "out": str | Path, "dtype": Literal["float32", "float16", "bfloat16"], "copies": Some, "shard": str | None,
-        "shard_mb": Amount, "device": str | None,
+        **TRAIN, "out": str | Path, "dtype": Literal["float32", "float16", "bfloat16"], "copies": Some,
+        "shard": str | None, "shard_mb": Amount, "device": str | None,
     },
     "sample": {
         "run": Path, "n": Some, "seed": Draw, "requests": Path | None,
@@ -75,7 +76,7 @@ def checked(command: str, config: DictConfig) -> DictConfig:
 
 def _settings(table: dict[str, Any], node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     """(key, value, annotation) of every plain value; of an object its own values."""
-    target = node.get("_target_")
+    target, groups = node.get("_target_"), {f"{key.rpartition('.')[0]}." for key in table}
     taken = _annotations(str(target) if target else _implied(prefix.rstrip(".")))
     for name, value in node.items():
         key = f"{prefix}{name}"
@@ -83,6 +84,9 @@ def _settings(table: dict[str, Any], node: Mapping[str, Any], prefix: str = "") 
             continue
         if isinstance(value, Mapping) and ("_target_" in value or not taken or name not in taken):
             yield from _settings(table, value, f"{key}.")
+        elif "." in key and not target and (taken or prefix in groups) and name not in taken and key not in table:
+            names = [*taken, *(k.removeprefix(prefix) for k in table if k.startswith(prefix))]
+            raise ConfigError(f"no key {key!r}; {suggest(str(name), names)}")
         elif below := next((k for k in table if k.startswith(f"{key}.")), None):
             raise ConfigError(f"{key} is a group of keys, such as {below}=VALUE; got {value!r}")
         elif not _holds_objects(value):

@@ -25,6 +25,10 @@ from .words import FORM, Word, pieces, quoted, text, written
 
 CONFIGS = "mmdiff.configs"
 DERIVED = {"channels", "cond_dim", "fields", "reader", "sample_rate", "self"}
+OPTIONAL = {"adapter.given", "adapter.coupling", "experiment", "debug"}
+"""Parts and groups of a training configuration that may be null."""
+LATER = {"sample": ("sampler", "guidance"), "eval": ("sampler", "guidance")}
+"""Groups for which the model has a choice of its own."""
 DELETION = re.compile(r"~[A-Za-z_][\w.@/]*")
 
 
@@ -49,6 +53,9 @@ def completed(name: str, arguments: Sequence[str]) -> list[str]:
     gone = [a for a in arguments if DELETION.fullmatch(a)]
     words = _words(a for a in arguments if a not in gone)
     groups = [word for word in words if _options(word.key)]
+    for word in groups:
+        if word.value == "null" and not (word.key in OPTIONAL or (name in LATER and word.key in LATER[name])):
+            raise ConfigError(f"{word.key}=null: {word.key} is one of {', '.join(_options(word.key))}")
     config = compose(name, overrides=[_option(word) for word in groups])
     lines = {word: f"{word.sign}{_option(word)}" for word in groups}
     lines |= {w: _chosen(config, w) for w in words if w.key.endswith("._target_") and w.sign != "~"}
@@ -116,10 +123,11 @@ def _line(name: str, config: DictConfig, word: Word) -> str:
     override = _parsed(word, taken)
     if override.is_sweep_override():
         raise ConfigError(f"{word.key}={word.value} are several values: -m makes a run of each")
-    plain = override.value() is not None and not isinstance(override.value(), dict)
-    if plain and isinstance(OmegaConf.select(config, word.key), DictConfig):
+    whole = isinstance(OmegaConf.select(config, word.key), DictConfig) and not isinstance(override.value(), dict)
+    if whole and not (override.value() is None and (word.key in OPTIONAL or type(None) in get_args(taken))):
         keys = [k for k in _keys(config) if k.startswith(f"{word.key}.")]
-        raise ConfigError(f"{word.key} is no value but a group of keys, such as {keys[0] if keys else word.key}")
+        raise ConfigError(f"{word.key} is no value but a group of keys, such as {(keys or [word.key])[0]}; "
+                          f"got {word.value!r}")
     return f"{key}={word.value}"
 
 
@@ -135,10 +143,12 @@ def _text(word: Word, taken: Any) -> str:
 
 def _parsed(word: Word, taken: Any) -> Override:
     try:
-        return OverridesParser.create().parse_override(f"{word.key}={word.value}")
+        if word.value:
+            return OverridesParser.create().parse_override(f"{word.key}={word.value}")
     except HydraException:
-        wanted = "read with its brackets, quotes and commas in pairs" if taken is Any else kinds.words(taken)
-        raise ConfigError(f"{word.key} is {wanted}, got {word.value!r}") from None
+        pass
+    wanted = "a value whose brackets, quotes and braces are closed" if taken is Any else kinds.words(taken)
+    raise ConfigError(f"{word.key} is {wanted}, got {word.value!r}")
 
 
 def _takes_texts(taken: Any) -> bool:

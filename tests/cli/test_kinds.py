@@ -1,56 +1,180 @@
 """No value of a wrong kind is a traceback, whatever key of whatever command it is given to."""
 
 import json
-from typing import Any
+import os
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_module
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from mmdiff import kinds
 from mmdiff.cli import errors, keys, main, overrides
-from mmdiff.cli.overrides import composed
 from mmdiff.cli.places import device, writable
 from mmdiff.cli.requests import told_of, wishes
 from mmdiff.cli.sample import parsed, setting
+from mmdiff.cli.words import Word
 from mmdiff.config import ConfigError
+from mmdiff.generate import Request
 
-NONSENSE = ["abc", "2.5", "", "null", "[1,2]", "-1", "{a: 1}", "true", "nan", "1e999", "[1,", "a b(", "9" * 30]
+NONSENSE = ["abc", "2.5", "", "null", "[1,2]", "-1", "{a: 1}", "true", "nan", "1e999", "[1,", "9" * 30]
 BASES = {
     "train": ["data.root=x"], "encode": ["out=x", "data.root=x"], "sample": ["run=x"], "embedder": ["run=x"],
     "eval": ["run=x", "evaluation=audio_v1"],
 }
 
 
-def leaves(command):
-    with initialize_config_module(overrides.CONFIGS, version_base="1.3"):
-        config = compose(command, overrides=overrides.completed(command, BASES[command]))
-        return list(dict.fromkeys(key for key in [*keys.TABLES[command], *overrides._keys(config)] if "*" not in key))
-
-
 @pytest.mark.parametrize("command", BASES)
-def test_nonsense_is_refused_in_one_line_that_names_the_key_or_is_legal(command):
-    """Each key's word is read as the command line reads it, then its value is checked as in a configuration."""
-    refused = 0
+def test_a_value_of_any_key_is_of_its_kind_or_refused_in_a_line_that_names_the_key(command):
     with initialize_config_module(overrides.CONFIGS, version_base="1.3"):
         config = compose(command, overrides=overrides.completed(command, BASES[command]))
-        for key in leaves_of(command, config):
-            taken = keys.annotation(command, config, key)
-            for value in NONSENSE:
-                try:
-                    line = overrides._line(command, config, overrides.Word("", key, value))
-                    found = overrides.OverridesParser.create().parse_override(line).value()
-                    kinds.check(found, taken, key=key)
-                except (ConfigError, kinds.KindError) as error:
-                    refused += 1
-                    assert key in str(error) and "\n" not in str(error) and value in str(error).replace("'", ""), value
-    assert refused > 5 * len(keys.TABLES[command])
+        for key in dict.fromkeys([*keys.TABLES[command], *overrides._keys(config)]):
+            if "." in key or key in keys.TABLES[command]:
+                taken = keys.annotation(command, config, key)
+                refusals = [refusal(command, config, Word("", key, given), taken) for given in NONSENSE]
+                assert all(text is None or (text.startswith(key) and "\n" not in text) for text in refusals), refusals
+                assert refusals[NONSENSE.index("")], key
+                assert kinds.takes_text(taken) or refusals[NONSENSE.index("[1,")], key
 
 
-def leaves_of(command, config):
-    return list(dict.fromkeys([*keys.TABLES[command], *overrides._keys(config)]))
+def refusal(command, config, word, taken):
+    """Why a word is not taken; None where it is."""
+    try:
+        line = overrides._line(command, config, word)
+        kinds.check(OverridesParser.create().parse_override(line).value(), taken, key=word.key)
+    except (ConfigError, kinds.KindError) as error:
+        return str(error)
+    return None
 
 
-def code(capsys, *arguments):
+@pytest.mark.parametrize(("command", "word", "told"), [
+    ("sample", "n=abc", "n is a whole number, at least 1, got 'abc'"), ("sample", "n=2.5", "at least 1, got 2.5"),
+    ("sample", "n=", "at least 1, got ''"), ("sample", "n=null", "got null"), ("sample", "n=[1,2]", "got [1, 2]"),
+    ("sample", "seed=abc", "seed is a whole number"), ("sample", "batch_size=1.5", "batch_size is a whole number"),
+    ("sample", "seconds=abc", "seconds is a number, above 0, or null"), ("sample", "keep=1.5", "keep is a whole"),
+    ("sample", "overlap=abc", "overlap is a whole"), ("sample", "hole=0.1", "hole is [a number, a number], or null"),
+    ("sample", "mode=grow", "mode is one of extend"), ("sample", "mesh=x", "mesh is one of alpha"),
+    ("sample", "replace=no", "replace is true or false, got 'no'"), ("train", "checkpoint.every=abc", "whole number"),
+    ("train", "loader.val=half", "loader.val is"), ("train", "loader.limit=2.5", "loader.limit is a whole number"),
+    ("train", "trainer.precision=bf16-true", "trainer.precision is one of 32"), ("train", "quality.n=x", "quality.n"),
+    ("train", "trainer.max_steps=0", "trainer.max_steps is a whole number, at least 1, got 0"),
+    ("train", "ema.main.ramp=x", "ema.main.ramp is a number"), ("train", "++ema.short.rmp=0.1", "'ema.short.rmp'"),
+    ("train", "loader=5", "loader is no value but a group of keys"), ("train", "checkpoint=null", "group of keys"),
+    ("train", "adapter=null", "adapter is one of"), ("train", "compile=yes", "compile is true or false"),
+    ("train", "checkpoint={a: 1}", "checkpoint.a"), ("train", "diffusion.shift=big", "diffusion.shift is a number"),
+    ("train", "run", "'run' cannot be read as key=value"), ("train", "9=1", "cannot be read as key=value"),
+    ("train", "--fast", "no option --fast"), ("embedder", "steps=0", "steps is a whole number, at least 1"),
+    ("encode", "shard_mb=0", "shard_mb is a number, above 0, got 0"), ("encode", "dtype=int8", "dtype is one of"),
+    ("eval", "evaluation.n=many", "evaluation.n is a whole number"), ("eval", "root=", "root= is empty"),
+    ("sample", "device=foo", "device is one that this machine has"), ("sample", "device=meta", "device is one"),
+])
+def test_a_mistake_is_one_line_and_exit_code_2(command, word, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    if word.startswith("device"):
+        with pytest.raises(ConfigError, match=told):
+            device(word.partition("=")[2])
+        return
     with pytest.raises(SystemExit) as stop:
-        main(list(arguments))
-    return stop.value.code, capsys.readouterr().err
+        main([command, *BASES[command], word])
+    text = capsys.readouterr().err
+    assert stop.value.code == 2 and told in text and text.count("\n") == 1, text
+
+
+def test_a_part_of_a_stored_setting_is_of_its_kind_too():
+    stored = {"_target_": "mmdiff.core.samplers.Heun", "steps": 20}
+    for word, told in [("sampler.steps=true", "sampler.steps is a whole number"), ("sampler.steps=2.5", "whole number"),
+                       ("sampler.stesp=3", "did you mean 'sampler.steps'"), ("sampler.steps=", "got ''")]:
+        with pytest.raises(ConfigError, match=told):
+            setting(stored, *parsed(["x", word]), "sampler")
+    weak = {"_target_": "mmdiff.autoguidance.RunAutoguidance", "weak": "a"}
+    assert setting(weak, *parsed(["x", "guidance.weak=s/seed=1 [b]"]), "guidance")["weak"] == "s/seed=1 [b]"
+
+
+FIELDS = {"label": ["01", "1", "1e3", "a: b", "no", "null", "# x"], "pitch": (48.0, 72.0)}
+
+
+def test_a_class_is_its_name_and_a_scalar_a_number():
+    for name in FIELDS["label"]:
+        _, late = parsed(["x", f"cond.label={name}"])
+        assert told_of({late[0].key[5:]: late[0].value}, FIELDS) == {"label": name}
+    assert told_of({"pitch": "6e1"}, FIELDS) == {"pitch": 60.0}
+    for value in ("high", "nan", "", "null", "[1]"):
+        with pytest.raises(ConfigError, match="cond.pitch is a number between 48 and 72, got"):
+            told_of({"pitch": value}, FIELDS)
+
+
+def asked(path, **more):
+    settings = {"n": 1, "seed": 5, "cond": {}, "size": {}, "kinds": {"seconds": keys.Amount}, "edit": None}
+    return wishes(str(path), **settings, fields=FIELDS, **more)
+
+
+def test_rows_of_a_table_are_requests(tmp_path):
+    path = tmp_path / "a b=[1].csv"
+    path.write_text("label,seed,seconds,name,pitch\n01,3,,x,60\nno,,1.5,,\n")
+    assert asked(path) == [
+        Request(seed=3, labels={"label": "01", "pitch": 60.0}, name="x"),
+        Request(seed=6, labels={"label": "no"}, size={"seconds": 1.5}),
+    ]
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"label": "1", "name": 7, "seconds": 2}) + "\n")
+    assert asked(path) == [Request(seed=5, labels={"label": "1"}, name="7", size={"seconds": 2})]
+
+
+@pytest.mark.parametrize(("row", "told"), [
+    ("null", "row 2: a request is a row of columns, got None"), ("[1, 2]", "a request is a row"), ("5", "got 5"),
+    ('{"label": ["no"]}', "row 2: label is a text or a number"), ('{"label": {"a": 1}}', "label is a text or a number"),
+    ('{"seed": 1.5}', "row 2: seed is a whole number"), ('{"seed": "x"}', "seed is a whole number"),
+    ('{"seed": true}', "seed is a whole number"), ('{"name": 1.5}', "row 2: name is a text, got 1.5"),
+    ('{"seconds": "long"}', "row 2: seconds is a number, above 0, got 'long'"), ('{"seconds": -1}', "above 0, got -1"),
+    ('{"pitch": "high"}', "row 2: pitch is a number between"), ('{"label": true}', "label is the name of a class"),
+])
+def test_a_row_that_is_no_request_is_told_with_its_number(row, told, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f'{{"label": "no"}}\n{row}\n')
+    with pytest.raises(ConfigError) as error:
+        asked(path)
+    assert told in str(error.value)
+
+
+def test_cells_beyond_the_columns_are_told(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("label,seed\nno,1,2\n")
+    with pytest.raises(ConfigError, match=r"row 1: there are more cells than columns: \['2'\] is left over"):
+        asked(path)
+
+
+def test_a_seed_may_be_an_integer_of_numpy():
+    assert json.dumps(Request(seed=np.int64(3)).seed) == "3"
+    with pytest.raises(TypeError):
+        Request(seed=1.5)
+
+
+@pytest.mark.parametrize("error", [
+    MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8"),
+    torch.OutOfMemoryError("CUDA out of memory. Tried"), OSError(12, os.strerror(12)),
+])
+def test_a_full_memory_is_told_with_what_to_do(error):
+    text, code = errors.explained(error)
+    assert code == 1 and "the memory is full" in text and "batch_size" in text
+    assert errors.explained(RuntimeError("shape mismatch")) is None
+
+
+def test_a_place_that_cannot_be_written_is_told_and_nothing_is_left_there(tmp_path):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", "/proc/nothing"):
+        with pytest.raises(ConfigError, match="out=.* cannot be written to: "):
+            writable("out", folder)
+    writable("out", tmp_path / "a" / "b")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_closed_streams_do_not_break_a_command(monkeypatch):
+    import mmdiff.cli as cli
+
+    monkeypatch.setattr(cli, "sys", SimpleNamespace(stdout=None, stderr=None))
+    cli._open_streams()
+    print("words", file=cli.sys.stderr)
+    cli.sys.stdout.close()
+    cli.sys.stderr.close()

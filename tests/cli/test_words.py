@@ -16,8 +16,9 @@ from mmdiff.cli.words import Word, pieces, quoted, text, written
 from mmdiff.config import ConfigError, resolved
 
 ODD = [
-    "s/seed=1", "a b", "josé/snd", "x[1]{2}(3)", "it's", 'say "so"', "a,b", "#1: yes", "${oc.env:HOME}", r"back\slash\ ",
-    "null", "01", "1e3", "~x", "日本 語", "a=b,c=[d", "'q'", "100%", "a\tb", "@home", "yes", r"\${x}'\'",
+    "s/seed=1", "a b", "josé/snd", "x[1]{2}(3)", "it's", 'say "so"', "a,b", "#1: yes", "${oc.env:HOME}",
+    r"back\slash\ ", "null", "01", "1e3", "~x", "日本 語", "a=b,c=[d", "'q'", "100%", "a\tb", "@home", "yes",
+    r"\${x}'\'",
 ]
 """Names of folders that shells, YAML, Hydra and OmegaConf each have something to say about."""
 
