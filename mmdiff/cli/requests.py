@@ -5,12 +5,12 @@ A class is told by its name, which is a text as it stands; a scalar by a number.
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from .. import kinds as kind
 from ..config import ConfigError
 from ..data.labels import Fields, Label, is_scalar
+from ..data.tables import read_table
 from ..editing import Edit
 from ..generate import Request
 from .keys import Draw
@@ -26,15 +26,13 @@ def wishes(
     """
     if table is None:
         return [Request(seed=seed + i, labels=dict(cond), size=dict(size), edit=edit) for i in range(n)]
-    from ..data.folders import read_table
-
     rows = read_table(table)
     if not rows:
         raise ConfigError(f"{table} holds no request")
     requests = []
-    for i, row in enumerate(rows):
-        where = f"{Path(table)}, row {i + 1}"
-        row = _row(row, where)
+    for i, cells in enumerate(rows):
+        where = f"{table}, row {i + 1}"
+        row = {name: value for name, value in cells.items() if value is not None}      # an empty cell says nothing
         own_seed = _number(row.pop("seed", seed + i), Draw, f"{where}: seed")
         own = {name: _number(row.pop(name), taken, f"{where}: {name}") for name, taken in kinds.items() if name in row}
         name = row.pop("name", None)
@@ -71,18 +69,6 @@ def _words(field: Any) -> str:
     if field is not None and is_scalar(field):
         return f"a number between {field[0]:g} and {field[1]:g}"
     return "the name of a class"
-
-
-def _row(row: Any, where: str) -> dict[str, Any]:
-    """A row without its empty cells, which say nothing."""
-    if not isinstance(row, dict):
-        raise ConfigError(f"{where}: a request is a row of columns, got {row!r}")
-    if None in row:
-        raise ConfigError(f"{where}: there are more cells than columns: {row[None]!r} is left over")
-    for name, value in row.items():
-        if not (value is None or isinstance(value, str | int | float)):
-            raise ConfigError(f"{where}: {name} is a text or a number, got {value!r}")
-    return {name: value for name, value in row.items() if value is not None}
 
 
 def _number(value: Any, taken: Any, key: str) -> Any:
