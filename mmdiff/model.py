@@ -6,6 +6,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -137,9 +138,8 @@ class DiffusionModel(nn.Module):
             return normal(list(seeds), draws, purpose, like, part)
 
         cond, null = self.conditioner(encoded), self.conditioner.null(len(labels))
-        denoise = guidance.told(encoded)(self.denoiser, cond, null=null)
-        if window is not None:
-            denoise = Windowed(denoise, size=window, overlap=overlap)
+        bind = partial(guidance.told(labels, self), self.denoiser, cond, null=null)
+        denoise = bind() if window is None else Windowed(bind, size=window, overlap=overlap)
         if known is not None and known.mask is not None:
             denoise = Inpaint(denoise, known.x, known.mask, clean=self.given is not None)
         end = self.denoiser.schedule.level(torch.ones((), dtype=torch.float64))

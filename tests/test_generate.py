@@ -11,9 +11,18 @@ from safetensors.torch import load_file, save_file
 
 import mmdiff
 from mmdiff import Request
+from mmdiff.adapters.base import Adapter
+from mmdiff.adapters.conditioners import Labels
+from mmdiff.adapters.points.codec import PointCodec
+from mmdiff.autoguidance import RunAutoguidance
 from mmdiff.checkpoint import MODEL_FILE, ModelFileError, _digest, load_model, save_model
 from mmdiff.cli import sample
+from mmdiff.core.parameterizations import Data
+from mmdiff.core.samplers import Euler
+from mmdiff.core.schedules import Cosine, Linear, Shifted
+from mmdiff.data.labels import is_scalar
 from mmdiff.generate import MANIFEST
+from mmdiff.model import DiffusionModel
 from tests.conftest import mmdiff as command
 
 
@@ -219,3 +228,61 @@ def test_guidance_by_the_same_model_changes_nothing(run):
     guided = made("mmdiff.autoguidance.RunAutoguidance", weak=str(run), scale=3.0)
     for a, b in zip(plain, guided, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-2)
+
+
+class Parrot(torch.nn.Module):
+    """Puts out its condition, and knows where it was asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, x, level, cond, mask):
+        return x * self.weight if cond.vector is None else x * 0 + cond.vector[:, :1, None]
+
+
+def parrot(fields, *, schedule=None, mean=0.0, extra=0):
+    codec = PointCodec(extra=extra)
+    codec.mean.fill_(mean)
+    conditioner = Labels(fields, dim=4)
+    for name, field in fields.items():
+        if not is_scalar(field):                                      # what a class means hangs on its name alone
+            for row, value in enumerate(field):
+                conditioner.embeddings[name].weight.data[row] = float(sum(value.encode()))
+    adapter = Adapter(None, codec, conditioner, Parrot())
+    return DiffusionModel(adapter, schedule=schedule or Linear(), parameterization=Data())
+
+
+def guided_by(weak, strong, labels):
+    guidance = RunAutoguidance("weak", scale=3.0)
+    guidance.__dict__["model"] = weak
+    return strong.latents(labels, [0] * len(labels), (5,), sampler=Euler(2), guidance=guidance)
+
+
+def test_autoguidance_tells_the_weak_model_the_classes_by_name():
+    rows = [{"word": "hat"}, {"word": "kick"}]
+    strong, weak = parrot({"word": ["hat", "kick"]}), parrot({"word": ["kick", "cow", "hat"]})
+    plain = strong.latents(rows, [0, 0], (5,), sampler=Euler(2))
+    torch.testing.assert_close(guided_by(weak, strong, rows), plain)
+
+
+@pytest.mark.parametrize(("weak", "text"), [
+    ({"fields": {"word": ["hat"]}}, "it has no word 'kick'"), ({"fields": {}}, "it is not told word"),
+    ({"fields": {"word": ["hat", "kick"], "pitch": (0.0, 1.0)}}, "it is told pitch"),
+    ({"fields": {"word": (0.0, 1.0)}}, "word is a number to it"),
+    ({"schedule": Cosine()}, r"schedule is Cosine\(\), not"),
+    ({"schedule": Shifted(Linear(), 2.0)}, r"its schedule is Shifted\(schedule=Linear\(\), shift=2.0\), not Linear"),
+    ({"mean": 0.3}, "codec's mean has other values"), ({"extra": 1}, "codec's channels is 4, not 3"),
+])
+def test_a_weak_model_that_means_something_else_is_refused_by_what_differs(weak, text):
+    strong = parrot({"word": ["hat", "kick"]})
+    with pytest.raises(ValueError, match=f"guidance.weak=weak cannot guide this model: .*{text}"):
+        guided_by(parrot(**{"fields": {"word": ["hat", "kick"]}, **weak}), strong, [{"word": "kick"}])
+
+
+def test_an_unlabelled_weak_model_goes_where_the_strong_one_is():
+    weak, strong = parrot({}), parrot({}).to("meta")
+    guidance = RunAutoguidance("weak")
+    guidance.__dict__.update(model=weak, compared=strong)
+    guidance.told([{}], strong)
+    assert weak.device.type == "meta"

@@ -9,6 +9,7 @@ noise to it as alpha given + sigma eps by itself, and nothing need be replaced a
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -52,27 +53,36 @@ class Windowed:
     """One prediction from many overlapping windows of the first axis (MultiDiffusion, Bar-Tal et al. 2023, eq. 5).
 
     Makes samples longer than what a network was trained on: ``size`` positions a window, at least ``overlap`` of them
-    shared with the next. Weights fall off linearly towards a window's ends.
+    shared with the next. Weights fall off linearly towards a window's ends. A window is a trajectory of its own:
+    ``bind()`` gives it a denoiser, which may remember what it saw. So this too is for one trajectory only.
     """
 
-    def __init__(self, denoise: Denoise, *, size: int, overlap: int):
+    def __init__(self, bind: Callable[[], Denoise], *, size: int, overlap: int):
         if not 0 <= overlap < size:
             raise ValueError(f"need 0 <= overlap < size, got overlap={overlap} and size={size}")
-        self.denoise, self.size, self.overlap = denoise, size, overlap
+        self.bind, self.size, self.overlap = bind, size, overlap
+        self.windows: dict[int, Denoise] = {}
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
         """``x_t`` ``(B, C, T, ...)`` of any T, ``t`` ``(B,)`` or ``(B, T)``."""
         length = x_t.shape[2]
         if length <= self.size:
-            return self.denoise(x_t, t)
+            return self._window(0)(x_t, t)
         ramp = 1 + torch.arange(self.size, device=x_t.device, dtype=x_t.dtype)
         weight = torch.minimum(ramp, ramp.flip(0)).reshape(-1, *(1,) * (x_t.ndim - 3))
-        total, weights = torch.zeros_like(x_t), torch.zeros_like(x_t[:1, :1])
-        for start in starts(length, self.size, self.overlap):
-            part = slice(start, start + self.size)
-            total[:, :, part] += weight * self.denoise(x_t[:, :, part], t[:, part] if t.ndim == 2 else t)
+        parts = {start: slice(start, start + self.size) for start in starts(length, self.size, self.overlap)}
+        weights, x0 = torch.zeros_like(x_t[:1, :1]), torch.zeros_like(x_t)
+        for part in parts.values():
             weights[:, :, part] += weight
-        return total / weights
+        for start, part in parts.items():
+            share = weight / weights[:, :, part]                      # exactly 1 where no other window looks
+            x0[:, :, part] += share * self._window(start)(x_t[:, :, part], t[:, part] if t.ndim == 2 else t)
+        return x0
+
+    def _window(self, start: int) -> Denoise:
+        if start not in self.windows:
+            self.windows[start] = self.bind()
+        return self.windows[start]
 
 
 def starts(length: int, size: int, overlap: int) -> list[int]:

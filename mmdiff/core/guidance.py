@@ -9,6 +9,8 @@ Outside ``interval`` (in t) the conditional is used as it is, at half the cost.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,14 +25,17 @@ Interval = tuple[float, float]
 class Guidance(ABC):
     """Binds a condition to a denoiser; the result may hold state of one trajectory and is used for one only."""
 
+    uses_null: bool = False
+    """Whether it contrasts with the condition in which nothing is told, which a model must have learned."""
+
     @abstractmethod
     def __call__(
         self, denoiser: Denoiser, cond: Condition, *, null: Condition, mask: Tensor | None = None
     ) -> Denoise:
         """``cond`` and ``null`` for B samples, ``mask`` ``(B, 1, *S)`` -> ``(x_t (B, C, *S), t (B,)) -> x0``."""
 
-    def told(self, labels: dict[str, Tensor]) -> "Guidance":
-        """The guidance for these labels; differs only where a second model must be told them too."""
+    def told(self, labels: Sequence[Mapping[str, Any]], model: Any) -> "Guidance":
+        """The guidance of ``model`` for these B rows of labels; differs only where a second model must be told too."""
         return self
 
 
@@ -43,6 +48,8 @@ class Unguided(Guidance):
 
 class _Contrast(Guidance):
     """Guidance by the difference of a condition and its absence, both in one batched forward."""
+
+    uses_null = True
 
     def __init__(self, scale: float, interval: Interval):
         low, high = interval

@@ -27,7 +27,7 @@ class DiffusionLoss:
     ) -> Tensor:
         """Loss per sample ``(B,)`` at given noise ``eps`` ``(B, C, *S)`` and times ``t`` ``(B,)`` or ``(B, T)``.
 
-        Where ``t`` is 0 (a given, clean frame) there is no loss.
+        Where ``t`` is 0 (a given, clean frame), or nothing is noise, there is no loss.
         """
         real = torch.ones_like(x0.x[:, :1], dtype=torch.bool) if x0.mask is None else x0.mask
         x, eps = torch.where(real, x0.x, 0), torch.where(real, eps, 0)
@@ -36,8 +36,7 @@ class DiffusionLoss:
         target = denoiser.parameterization.target(x, eps, level, slope)
         output = denoiser.output(x_t, t, cond, x0.mask)
         weight = self.weight.output(denoiser.parameterization, level, slope)
-        counts = real & expand(t > 0, x) if t.ndim == 2 else real
-        error = torch.where(counts, weight * (output - target) ** 2, 0)
-        return error.flatten(1).sum(1) / counts.expand_as(error).flatten(1).sum(1).clamp(min=1)
-
-
+        counts = (real & (expand(t > 0, x) if t.ndim == 2 else level.sigma > 0)).expand_as(x)
+        weight, error = (torch.where(counts, v, 0) for v in (weight, output - target))     # before they are multiplied:
+        error = weight * error**2                                     # what does not count has no gradient, not NaN
+        return error.flatten(1).sum(1) / counts.flatten(1).sum(1).clamp(min=1)

@@ -27,7 +27,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def slope(self, t: Tensor) -> Level:
-        """Derivatives of both amplitudes in ``t``."""
+        """Derivatives of both amplitudes in ``t``: large, but finite, where the true ones are infinite."""
 
     @abstractmethod
     def time(self, log_snr: Tensor) -> Tensor:
@@ -71,6 +71,7 @@ class VariancePreserving(_Spherical):
 
     def slope(self, t: Tensor) -> Level:
         alpha, sigma = self.level(t)
+        sigma = sigma.clamp(min=torch.finfo(sigma.dtype).eps)         # at t = 0 the slope is infinite: large instead
         rate = -0.5 * (t * (self.beta_max - self.beta_min) + self.beta_min)     # d log alpha / dt
         return Level(alpha * rate, -(alpha**2) * rate / sigma)
 

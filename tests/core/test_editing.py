@@ -95,7 +95,7 @@ def test_windows_cover_everything_and_overlap_as_asked(length, size, overlap):
 def test_windows_of_a_pointwise_denoiser_change_nothing():
     x, t = normal(B, C, 23), torch.rand(B, 23, dtype=torch.float64)
     exact = x * (1 - t[:, None])
-    out = Windowed(lambda x, t: x * (1 - t[:, None]), size=8, overlap=3)(x, t)
+    out = Windowed(lambda: lambda x, t: x * (1 - t[:, None]), size=8, overlap=3)(x, t)
     assert (out - exact).abs().max() < 1e-12
 
 
@@ -107,7 +107,7 @@ def test_windowed_sampling_of_independent_gaussians_is_exact():
         return 0.25 * alpha / (0.25 * alpha**2 + sigma**2) * x
 
     whole = Auto(12)(denoise, x1, schedule)
-    parts = Auto(12)(Windowed(denoise, size=8, overlap=3), x1, schedule)
+    parts = Auto(12)(Windowed(lambda: denoise, size=8, overlap=3), x1, schedule)
     assert (whole - parts).abs().max() < 1e-12
 
 

@@ -3,9 +3,11 @@ import torch
 from torch import nn
 
 from mmdiff.core.denoiser import Denoiser
-from mmdiff.core.guidance import APG, Autoguidance, CFGZeroStar, ClassifierFree, Unguided
-from mmdiff.core.parameterizations import Data
-from mmdiff.core.schedules import Linear
+from mmdiff.core.editing import Inpaint, Windowed
+from mmdiff.core.guidance import APG, Autoguidance, CFGZeroStar, ClassifierFree, Guidance, Unguided
+from mmdiff.core.parameterizations import Data, Velocity
+from mmdiff.core.samplers import DDIM
+from mmdiff.core.schedules import Cosine, Linear, Shifted, VarianceExploding, VariancePreserving
 from mmdiff.core.types import Condition
 
 
@@ -133,3 +135,55 @@ def test_autoguidance_extrapolates_from_the_weak_model():
 def test_impossible_settings_are_refused(kind, arguments, text):
     with pytest.raises(ValueError, match=text):
         kind(**arguments)
+
+
+class Drifting(Guidance):
+    """A guidance of somebody else, which counts its calls."""
+
+    def __call__(self, denoiser, cond, *, null, mask=None):
+        calls = 0
+
+        def denoise(x_t, t):
+            nonlocal calls
+            calls += 1
+            return denoiser(x_t, t, cond, mask) * (1 + calls / 10)
+
+        return denoise
+
+
+EVERY = [
+    Unguided(), ClassifierFree(3.0), ClassifierFree(3.0, rescale=0.7), ClassifierFree(3.0, interval=(0.3, 0.7)),
+    APG(3.0), APG(5.0, norm=0.5, momentum=0.7, interval=(0.2, 0.8)), CFGZeroStar(3.0, zero=0.1),
+    Autoguidance(Denoiser(Shift(0.5), Linear(), Data()), scale=2.0), Drifting(),
+]
+
+
+@pytest.mark.parametrize("guidance", EVERY, ids=lambda g: type(g).__name__)
+def test_windows_that_do_not_overlap_are_runs_of_their_own(guidance):
+    denoiser, size, sampler = make(), 4, DDIM(6)
+    x1 = torch.randn(B, C, 3 * size, generator=torch.Generator().manual_seed(0))
+
+    def bind():
+        return guidance(denoiser, COND, null=NULL)
+
+    long = sampler(Windowed(bind, size=size, overlap=0), x1, Linear())
+    alone = [sampler(bind(), part, Linear()) for part in x1.split(size, 2)]
+    assert torch.equal(long, torch.cat(alone, 2))
+    assert torch.equal(sampler(Windowed(bind, size=size, overlap=0), x1[..., :size], Linear()), alone[0])
+
+
+@pytest.mark.parametrize("guidance", EVERY, ids=lambda g: type(g).__name__)
+@pytest.mark.parametrize(
+    "schedule", [VariancePreserving(), Shifted(VariancePreserving(), 2.0), Cosine(), Linear(), VarianceExploding()],
+    ids=lambda s: type(s).__name__,
+)
+def test_frames_that_are_given_clean_leave_every_prediction_finite(guidance, schedule):
+    class Blend(nn.Module):
+        def forward(self, x, level, cond, mask):
+            return x.cumsum(2) / 4 + cond.vector[:, :, None]
+
+    denoiser = Denoiser(Blend(), schedule, Velocity())
+    known = torch.arange(T)[None, None].expand(B, 1, T) < 3
+    seen = Inpaint(guidance(denoiser, COND, null=NULL), X, known, clean=True)(X, HALF)
+    assert seen.isfinite().all()
+    assert denoiser(X, torch.where(known[:, 0], 0, HALF[:, None]), COND).isfinite().all()

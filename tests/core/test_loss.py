@@ -7,9 +7,9 @@ from torch import nn
 from mmdiff.core.denoiser import Denoiser
 from mmdiff.core.loss import DiffusionLoss
 from mmdiff.core.parameterizations import Data, Karras, Noise, V, Velocity
-from mmdiff.core.schedules import Cosine, Linear, VariancePreserving
-from mmdiff.core.types import Masked
-from mmdiff.core.weightings import MinSNR, Sigmoid
+from mmdiff.core.schedules import Cosine, Linear, Shifted, VarianceExploding, VariancePreserving
+from mmdiff.core.types import Level, Masked
+from mmdiff.core.weightings import EDM, MinSNR, Sigmoid
 
 
 class Affine(nn.Module):
@@ -57,7 +57,7 @@ class Blend(nn.Module):
         self.conv = nn.Conv1d(3, 3, 3, padding=1)
 
     def forward(self, x, level, cond, mask):
-        x = x * level[:, None, None]
+        x = x * level.reshape(len(x), 1, -1)
         return self.conv(x if mask is None else torch.where(mask, x, 0))
 
 
@@ -122,3 +122,38 @@ def test_given_frames_are_shown_as_they_are_and_have_no_loss(parameterization, w
     torch.testing.assert_close(loss, alone)
     loss.sum().backward()
     assert denoiser.network.a.grad.isfinite()
+
+
+class Root(Linear):
+    """A schedule of somebody else, whose slope is infinite where nothing is noise."""
+
+    def slope(self, t):
+        return Level(-torch.ones_like(t), 1 / t)
+
+
+SCHEDULES = [
+    VariancePreserving(), Cosine(), VarianceExploding(), Linear(), Root(), Shifted(VariancePreserving(), 3.0),
+    Shifted(Cosine(), 0.3),
+]
+LEAST = 2.0**-54
+"""The earliest time that training draws."""
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("parameterization", [Noise(), Data(), V(), Velocity(), Karras()])
+@pytest.mark.parametrize("weight", [None, MinSNR(5.0), Sigmoid(0.0), EDM()])
+def test_loss_and_gradients_are_finite_at_every_level_whatever_is_given(schedule, parameterization, weight):
+    try:
+        denoiser = Denoiser(Blend(), schedule, parameterization)
+    except ValueError:
+        pytest.skip("refused: nothing to learn at t = 1")
+    x0, eps = torch.randn(2, 4, 3, 6, generator=torch.Generator().manual_seed(0))
+    times = torch.tensor([1.0, 0.5, 1e-3, LEAST])
+    frames = times[:, None].repeat(1, 6)
+    frames[:, [0, 3]] = 0
+    frames[3, :5] = 0
+    for t in (times, frames, torch.zeros(4), torch.zeros(4, 6)):
+        for mask in (None, torch.arange(6)[None, None] < torch.tensor([6, 4, 1, 6])[:, None, None]):
+            loss = DiffusionLoss(weight=weight)(denoiser, Masked(x0, mask), eps=eps, t=t)
+            gradients = torch.autograd.grad(loss.sum(), denoiser.parameters())
+            assert loss.isfinite().all() and all(g.isfinite().all() for g in gradients)
