@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import statistics
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,10 @@ def write_atomic(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def model_config(config: DictConfig, codec: Codec, dataset: Dataset) -> dict[str, Any]:

@@ -188,7 +188,7 @@ def part(node: Any, name: str) -> Any:
 
 def build_codec(node: Any) -> tuple[Codec, Reader]:
     """Codec and reader of an ``adapter`` node: all of it that does not depend on the data."""
-    codec = build(part(node, "codec"), Codec)
+    codec = build(part(node, "codec"), Codec).eval()
     return codec, build(part(node, "reader"), Reader, **codec.reading)
 
 

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from .checkpoint import write_atomic
 from .config import ConfigError
 from .core.types import Masked
+from .data.dataset import spread
 from .data.labels import Label, is_scalar, suggest
 from .evaluation.bootstrap import bootstrap
 from .evaluation.classify import confusion
@@ -165,7 +166,7 @@ class Bench:
     def _picture(self, made: Samples, name: str) -> str:
         path = self.out / "pictures" / f"{name.replace(', ', '-').replace(' ', '-')}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        chosen = [i * len(made.x) // SHOWN for i in range(SHOWN)]
+        chosen = spread(len(made.x), SHOWN)
         shown = [(kind, part, i) for kind, part in ((REAL, self.real), (name, made)) for i in chosen]
         titles = [f"{kind}: {Request(labels=part.labels[i]).title}" for kind, part, i in shown]
         return str(self.codec.preview([part.x[i] for _, part, i in shown], titles, path))

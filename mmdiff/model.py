@@ -42,6 +42,18 @@ class DiffusionModel(nn.Module):
         self.denoiser = Denoiser(adapter.network, schedule, parameterization)
         self.diffusion_loss = loss or DiffusionLoss()
         self.codec.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "DiffusionModel":
+        """As any module, except that frozen parts (the codec, and what holds no parameter that is trained) always work
+        as they do in generation: their dropout and batch statistics are no part of training."""
+        super().train(mode)
+        self.codec.eval()
+        for part in (*self.conditioner.modules(), *self.denoiser.modules()):
+            trained = [p.requires_grad for p in part.parameters()]
+            if trained and not any(trained):
+                part.eval()
+        return self
 
     @property
     def trainable(self) -> nn.ModuleDict:

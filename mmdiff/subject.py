@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from .adapters.base import Codec
 from .config import CONFIG_FILE, ConfigError, build, build_codec, load_yaml, target_class
-from .data.dataset import Dataset, split
+from .data.dataset import Dataset, split, spread
 from .data.labels import Label, encode_labels
 from .data.loaders import Loading
 from .evaluation.audio import Audio
@@ -93,8 +93,7 @@ def open_run(run: str | Path, pipeline: Pipeline, *, root: str | None = None) ->
 
 def real_samples(subject: Subject, modality: Modality, dataset: Dataset, n: int, *, title: str) -> Samples:
     """``n`` samples, or all, evenly over a data set, of one size."""
-    count = min(n, len(dataset))
-    chosen = [i * len(dataset) // count for i in range(count)]
+    chosen = spread(len(dataset), n)
     samples, labels = zip(*(dataset.read(i) for i in tqdm(chosen, title, unit="sample", leave=False)), strict=True)
     columns = [{**dataset.column(i), **told} for i, told in zip(chosen, labels, strict=True)]
     x = modality.stacked(list(samples), subject.pipeline.model.codec, subject.pipeline.size)

@@ -13,10 +13,11 @@
 Exit codes: 0 done, 1 failed, 2 a mistake in the command or configuration, 130 interrupted (what was made is saved).
 """
 
-import os
 import sys
 from importlib import import_module
 from importlib.resources import files
+
+from .streams import settle
 
 COMMANDS = ("train", "sample", "eval", "embedder", "encode", "plan", "list", "doctor", "adapter")
 SAME_KEYS = {"plan": "train"}
@@ -27,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit with its code."""
     from .. import __version__
 
-    _open_streams()
+    settle()
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in {"-h", "--help", "help"}:
         print(__doc__)
@@ -60,23 +61,9 @@ def _run(command: str, arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:                                           # whoever read has read enough, such as head
-        sys.stdout = open(os.devnull, "w")                            # noqa: SIM115 (what is left is flushed at exit)
-        return 0
     except Exception as error:
         from .errors import told
 
         if (code := told(command, error)) is None:
             raise
         return code
-
-
-def _open_streams() -> None:
-    """Give output and errors somewhere to go where they were closed (``2>&-``): a file opened later would get their
-    number, and what is printed would be written into it."""
-    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(number)
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))                 # noqa: SIM115 (for as long as the process lives)

@@ -34,11 +34,10 @@ def _train(config: DictConfig, overrides: list[str]) -> int:
     from ..training.run import Interrupted, say, train
 
     try:
-        run = train(config, overrides)
+        train(config, overrides)
     except Interrupted as stop:
         say(stop)
         return 130
-    say(f"{run}: done; generate with: mmdiff sample {shlex.quote(str(run))} n=8")
     return 0
 
 

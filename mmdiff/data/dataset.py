@@ -91,6 +91,18 @@ class Subset(Dataset):
         return self.dataset.column(self.indices[index])
 
 
+def spread(count: int, limit: int | None = None) -> list[int]:
+    """At most ``limit`` of the numbers below ``count``, evenly over all of them, the same wherever it is asked.
+
+    Data sets are in the order of their paths, so the first few of one are of one class.
+
+    >>> spread(10, 4)
+    [0, 2, 5, 7]
+    """
+    chosen = count if limit is None else min(limit, count)
+    return [i * count // chosen for i in range(chosen)]
+
+
 def split(dataset: Dataset, val: float | Mapping[str, Sequence[Label]]) -> tuple[Dataset, Dataset]:
     """Training and validation part.
 

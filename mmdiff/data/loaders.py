@@ -13,7 +13,7 @@ from ..core.rng import Purpose, normal, stream
 from ..core.types import Masked
 from .batch import Batch, Item, pad
 from .coupling import Coupling
-from .dataset import Dataset
+from .dataset import Dataset, spread
 from .labels import Fields, Label, encode_labels
 from .stream import Key, Shape, Stream, batch_sizes
 
@@ -26,7 +26,8 @@ class Loading:
 
     Where samples come in several shapes, ``budget`` sizes the step by positions (frames x height x width) instead: a
     step then holds samples of one shape, a multiple of ``multiple`` of them. ``val`` is the part held out (see
-    ``data.dataset.split``), of which ``val_samples`` are scored; ``limit`` trains on that many samples only.
+    ``data.dataset.split``), of which ``val_samples`` are scored (0 = no validation); ``limit`` trains on that many
+    samples only. Both are spread evenly over what there is.
     """
 
     def __init__(
@@ -105,9 +106,10 @@ def train_loader(
 def eval_loader(
     dataset: Dataset, batch_size: int, *, limit: int | None = None, rank: int = 0, world: int = 1, workers: int = 0
 ) -> DataLoader:
-    """One pass in order without random choices; rank r of W gets every W-th batch. The draw is the index."""
-    count = len(dataset) if limit is None else min(limit, len(dataset))
-    batches = [[(i, i) for i in batch] for batch in alike(dataset, range(count), batch_size)]
+    """One pass over ``limit`` samples, spread evenly, without random choices; rank r of W gets every W-th batch. The
+    draw is the index."""
+    chosen = spread(len(dataset), limit)
+    batches = [[(i, i) for i in batch] for batch in alike(dataset, chosen, batch_size)]
     return DataLoader(
         _Draws(dataset, 0, random=False), batch_sampler=batches[rank::world],
         collate_fn=_Collate(dataset.fields, dataset.encoded), num_workers=workers, generator=torch.Generator(),
@@ -117,9 +119,7 @@ def eval_loader(
 def samples(dataset: Dataset, batch_size: int = 32, *, limit: int | None = 2048) -> Iterator[Masked]:
     """Batches of samples (or features) alone, spread evenly over the data set: what a codec measures its whitening on.
     """
-    count = len(dataset) if limit is None else min(limit, len(dataset))
-    chosen = [i * len(dataset) // count for i in range(count)]
-    for batch in alike(dataset, chosen, batch_size):
+    for batch in alike(dataset, spread(len(dataset), limit), batch_size):
         yield pad([dataset.read(i)[0] for i in batch])
 
 

@@ -17,7 +17,7 @@ from ..cli.overrides import composed
 from ..config import build, build_adapter, build_codec, build_model, resolved
 from ..core.types import Masked
 from ..data.batch import Batch
-from ..data.dataset import Dataset, Subset
+from ..data.dataset import Dataset, Subset, spread
 from ..data.loaders import Loading, samples, train_loader
 from ..data.stream import Stream
 from ..model import DiffusionModel
@@ -66,9 +66,9 @@ class Trial:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The first training samples."""
+        """Some training samples."""
         dataset = build(self.config.data, Dataset, reader=self.reader)
-        return Subset(dataset, range(min(self.config.loader.limit, len(dataset))))
+        return Subset(dataset, spread(len(dataset), self.config.loader.limit))
 
     @cached_property
     def model(self) -> DiffusionModel:

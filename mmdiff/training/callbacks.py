@@ -1,20 +1,18 @@
-"""What happens every n optimizer steps: validation, previews, checkpoints. In this order, so that a checkpoint at a
-step comes after all else of that step, and a resumed run neither repeats nor misses anything."""
+"""What happens every n optimizer steps: validation and previews here, checkpoints in ``saving``. In this order, so that
+a checkpoint at a step comes after all else of that step, and a resumed run neither repeats nor misses anything."""
 
-import signal
 import warnings
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.utilities.rank_zero import rank_zero_info
 
-from ..checkpoint import MODEL_FILE, save_model, write_atomic
+from ..checkpoint import write_atomic
 from ..data.dataset import Dataset
 from ..data.loaders import Loading, eval_loader
-from .checkpoints import checkpoint_path, prune
+from .alone import alone
+from .metrics import log
 from .module import TrainingModule
 from .previews import PreviewMaker
 
@@ -80,12 +78,11 @@ class Validation(Every):
         bins = (total[:-1] / total[-1]).tolist()
         values = {f"val/loss_q{i}": value for i, value in enumerate(bins)}
         self.value = sum(bins) / len(bins)
-        for logger in trainer.loggers:
-            logger.log_metrics({"val/loss": self.value, **values}, step=step)
+        log(trainer, {"val/loss": self.value, **values}, step)
 
 
 class Previews(Every):
-    """Samples of the averaged weights, written to ``previews/step-*``."""
+    """Samples of the averaged weights, written to ``previews/step-*``; one that fails is told, and the run goes on."""
 
     def __init__(self, steps: int, folder: Path, make: PreviewMaker):
         super().__init__(steps)
@@ -93,60 +90,18 @@ class Previews(Every):
 
     def act(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
         model = module.averaged.eval()                                # of all processes, where weights are sharded
-        if trainer.is_global_zero:
-            try:
-                picture = self.make(model, self.folder / f"step-{step:09d}")
-            except FloatingPointError as error:                       # the run is worth more than its preview
-                warnings.warn(f"no preview of step {step}: {error}", stacklevel=2)
-            else:
-                for logger in trainer.loggers:
-                    if isinstance(logger, L.pytorch.loggers.TensorBoardLogger):
-                        import matplotlib.image
+        with alone(trainer) as working:
+            if working:
+                try:
+                    self._show(trainer, self.make(model, self.folder / f"step-{step:09d}"), step)
+                except Exception as error:                            # whatever it is: disk, memory, a codec's fault
+                    warnings.warn(f"no preview of step {step}: {error or type(error).__name__}", stacklevel=2)
+        module.model.train()
 
-                        image = matplotlib.image.imread(picture)
-                        logger.experiment.add_image("preview", image, step, dataformats="HWC")
-            module.model.train()
-        trainer.strategy.barrier()
+    def _show(self, trainer: L.Trainer, picture: Path, step: int) -> None:
+        for logger in trainer.loggers:
+            if isinstance(logger, L.pytorch.loggers.TensorBoardLogger):
+                import matplotlib.image
 
-
-class Checkpoints(Every):
-    """Saves the state to resume from and the model to generate with; also at a signal, and at the end.
-
-    Ctrl-C, SIGTERM and SIGUSR1 (SLURM's warning) let the step finish, save, and stop the run, whichever process gets
-    them; a second one stops it at once.
-    """
-
-    def __init__(self, steps: int, run: Path, config: dict[str, Any], *, keep: int = 2):
-        super().__init__(steps)
-        self.run, self.config, self.keep = run, config, keep
-        self.signal, self._received = 0, 0                            # what all processes know of, and this one
-
-    def on_train_start(self, trainer: L.Trainer, module: TrainingModule) -> None:
-        super().on_train_start(trainer, module)
-        self._before = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
-
-    def teardown(self, trainer: L.Trainer, module: TrainingModule, stage: str) -> None:
-        for number, handler in getattr(self, "_before", {}).items():
-            signal.signal(number, handler)
-
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self._received:
-            raise KeyboardInterrupt
-        self._received = number
-        rank_zero_info("\nstopping after this step; press Ctrl-C again to stop at once")
-
-    def due(self, trainer: L.Trainer, step: int) -> bool:
-        self.signal = self._received
-        if trainer.world_size > 1:
-            shared = torch.tensor(self.signal, device=trainer.strategy.root_device)
-            self.signal = int(trainer.strategy.reduce(shared, reduce_op="max"))
-        trainer.should_stop = trainer.should_stop or self.signal > 0
-        return super().due(trainer, step) or trainer.should_stop or step == trainer.max_steps
-
-    def act(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
-        folder, model = self.run / "checkpoints", module.averaged
-        if trainer.is_global_zero:                                    # first, as nothing is made anew after the last
-            save_model(model, self.config, self.run / MODEL_FILE, step=step)
-        trainer.save_checkpoint(checkpoint_path(folder, step))
-        if trainer.is_global_zero:
-            prune(folder, self.keep)
+                image = matplotlib.image.imread(picture)
+                logger.experiment.add_image("preview", image, step, dataformats="HWC")

@@ -5,6 +5,8 @@ A file, or a folder where training is sharded.
 
 import os
 import shutil
+import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.partial")
-        with temporary.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        try:
+            with temporary.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):                                   # what was written so far may fill the disk
+                temporary.unlink()
+            raise
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -38,12 +45,15 @@ def checkpoint_path(folder: Path, step: int) -> Path:
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Delete all but the newest ``keep`` checkpoints."""
+    """Delete all but the newest ``keep`` checkpoints; one that cannot be deleted is told."""
     for path in sorted(folder.glob(PATTERN))[:-keep]:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        try:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            warnings.warn(f"an old checkpoint cannot be deleted: {error}", stacklevel=2)
 
 
 def latest(folder: Path) -> tuple[Path, int] | None:

@@ -2,12 +2,13 @@
 
 The lock is the operating system's, on the file ``.lock`` of the run directory: it ends with the process, however that
 ends, so a run that was killed is free at once. It is of the kind that belongs to a process (POSIX), not to an open file
-(flock): data workers that outlive their trainer for a moment do not hold it.
+(flock): data workers that outlive their trainer for a moment do not hold it. A file system that knows no locks is told.
 """
 
 import fcntl
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,10 @@ def locked(run: Path) -> Iterator[None]:
                 f"{run} is being trained by {file.read().strip() or 'another process'}: wait for it, stop it, or name "
                 "another run="
             ) from None
+        except OSError as error:                                      # ENOLCK, ENOSYS, EOPNOTSUPP, ...
+            warnings.warn(
+                f"{run} cannot be locked ({error.strerror}): start no second process on it", stacklevel=3
+            )
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()

@@ -27,10 +27,11 @@ from ..checkpoint import MODEL_FILE
 from ..config import ConfigError, resolved
 from ..data.dataset import Dataset, Subset
 from ..data.stream import Stream
-from .callbacks import Checkpoints, Previews, Validation
+from .callbacks import Previews, Validation
 from .checkpoints import latest
 from .progress import Progress
 from .run import CONFIG_FILE, Assembly, assemble, build_trainer, continued, fit_codec
+from .saving import Checkpoints
 
 STEPS = 4
 """Optimizer steps that are tried, an even number; the first is left out of the time of a step."""

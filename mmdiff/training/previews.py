@@ -3,19 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-from ..core.rng import Purpose, stream
-from ..data.dataset import Dataset
+from ..data.dataset import Dataset, spread
 from ..generate import Pipeline, Request
 from ..model import DiffusionModel
 
 
 class PreviewMaker:
-    """Generates ``n`` samples with labels taken from a data set, and one picture of them."""
+    """Generates ``n`` samples with labels taken evenly from a data set, and one picture of them."""
 
-    def __init__(self, stored: dict[str, Any], dataset: Dataset, *, n: int, seed: int):
+    def __init__(self, stored: dict[str, Any], dataset: Dataset, *, n: int):
         self.stored = stored
-        chosen = stream(seed, 0, Purpose.DATA).integers(len(dataset), size=n)
-        self.requests = [Request(seed=i, labels=dataset.read(int(k))[1]) for i, k in enumerate(chosen)]
+        chosen = spread(len(dataset), n)
+        self.requests = [Request(seed=i, labels=dataset.read(chosen[i % len(chosen)])[1]) for i in range(n)]
 
     def __call__(self, model: DiffusionModel, folder: Path) -> Path:
         """Write the samples and ``preview.png`` into ``folder``; gives the picture's path."""

@@ -2,6 +2,8 @@
 
     stop when the monitored value has not been below its best for ``patience`` evaluations in a row
 
+Where a run may stop so, its model file is that of the best value so far; its checkpoints are of its last steps.
+
 Samples of the averaged weights are judged as ``mmdiff eval`` judges them, with fewer samples. ``quality/nearest``
 falling below 1 while ``val/loss`` rises is a model that learns its training set by heart.
 """
@@ -12,15 +14,20 @@ from typing import Any
 
 import lightning as L
 
+from ..checkpoint import MODEL_FILE, save_model
 from ..config import ConfigError
 from ..data.dataset import Dataset
 from ..evaluate import Bench
 from ..evaluation.bootstrap import Interval
+from ..evaluation.embedder import load_embedder
 from ..evaluation.protocol import Protocol
 from ..evaluation.scores import LEAST
 from ..generate import Pipeline
+from ..model import DiffusionModel
 from ..subject import Subject, kind_of, modality_of
+from .alone import alone
 from .callbacks import Every, Validation
+from .metrics import log
 from .module import TrainingModule
 
 LOSS, DISTANCE = "val/loss", "FD"
@@ -52,6 +59,8 @@ class Quality(Every):
         self.n, self.references = n, references
         self.bench: Bench | None = None
         self.best, self.waited = float("inf"), 0
+        self.best_step: int | None = None
+        """The step of the model file, where stopping early chooses it."""
 
     def on_fit_start(self, trainer: L.Trainer, module: TrainingModule) -> None:
         if self.steps and len(self.held) < LEAST:
@@ -59,32 +68,52 @@ class Quality(Every):
         if self.steps and self.train.encoded:
             raise ConfigError("quality.every needs samples, and a cache of latents has none: judge with mmdiff eval")
         if self.steps:
-            modality_of(kind_of(self.stored), self.train.read(0)[0])
+            modality = modality_of(kind_of(self.stored), self.train.read(0)[0])
+            if self.embedder is not None:                             # a mistake in it is told before the training
+                settings = modality.settings(module.model.codec)
+                load_embedder(Path(self.embedder), modality=modality.name, settings=settings)
 
     def state_dict(self) -> dict[str, Any]:
         """What a continued run has to know."""
-        return {"best": self.best, "waited": self.waited}
+        return {"best": self.best, "waited": self.waited, "best_step": self.best_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best, self.waited = state_dict["best"], state_dict["waited"]
+        self.best_step = state_dict["best_step"] if self.patience else None
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the run is to stop early, if it is."""
+        if self.patience is None or self.waited < self.patience:
+            return None
+        found = f"model.safetensors is that of step {self.best_step}" if self.best_step else "none was finite"
+        return f"{self.monitor} has not been below its best, {self.best:.4g}, for {self.waited} judgements: {found}"
 
     def act(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
         values, model = {}, module.averaged.eval()                    # of all processes, where weights are sharded
-        if trainer.is_global_zero:
-            try:
-                values = self._judged(Pipeline(model, {"config": self.stored, "sha256": None}))
-            except FloatingPointError as error:
-                warnings.warn(f"step {step} is not judged: {error}", stacklevel=2)
-            module.model.train()
-            for logger in trainer.loggers:
-                logger.log_metrics({f"quality/{name}": value for name, value in values.items()}, step=step)
+        with alone(trainer) as working:
+            if working:
+                try:
+                    values = self._judged(Pipeline(model, {"config": self.stored, "sha256": None}))
+                except Exception as error:                            # the run is worth more than what it is worth
+                    warnings.warn(f"step {step} is not judged: {error or type(error).__name__}", stacklevel=2)
+                log(trainer, {f"quality/{name}": value for name, value in values.items()}, step)
+        module.model.train()
         values = trainer.strategy.broadcast(values)
         distance = next((value for name, value in values.items() if name.startswith(DISTANCE)), float("inf"))
         value = distance if self.monitor == DISTANCE else self.validation.value
         if value is not None:
-            self.best, self.waited = (value, 0) if value < self.best else (self.best, self.waited + 1)
-        if self.patience is not None and self.waited >= self.patience:
-            trainer.should_stop = True
+            better = value < self.best
+            self.best, self.waited = (value, 0) if better else (self.best, self.waited + 1)
+            if better and self.patience is not None:
+                self._keep(trainer, module.averaged, step)
+        trainer.should_stop = trainer.should_stop or self.stopped is not None
+
+    def _keep(self, trainer: L.Trainer, model: DiffusionModel, step: int) -> None:
+        self.best_step = step
+        with alone(trainer) as working:
+            if working:
+                save_model(model, self.stored, self.run / MODEL_FILE, step=step, best={self.monitor: self.best})
 
     def _judged(self, pipeline: Pipeline) -> dict[str, float]:
         if self.bench is None:

@@ -25,12 +25,12 @@ from ..checkpoint import model_config
 from ..config import CONFIG_FILE, ConfigError, build, build_adapter, build_codec, build_model, load_yaml, resolved
 from ..core.guidance import Guidance
 from ..core.samplers import Sampler
-from ..data.dataset import Dataset, Subset, split
+from ..data.dataset import Dataset, Subset, split, spread
 from ..data.loaders import Loading, samples
 from ..encode import require
 from ..evaluation.scores import LEAST
 from .blocks import prepare
-from .callbacks import Checkpoints, Previews, Records, Validation
+from .callbacks import Previews, Records, Validation
 from .checkpoints import AtomicCheckpointIO, latest
 from .lock import locked
 from .metrics import MetricsCsv
@@ -39,6 +39,7 @@ from .optim import Recipe
 from .previews import PreviewMaker
 from .progress import Progress, TrainingLog
 from .quality import Quality
+from .saving import Checkpoints
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)       # the run says itself what matters
 warnings.filterwarnings("ignore", module=r"lightning\.pytorch")
@@ -46,6 +47,9 @@ warnings.filterwarnings("ignore", module=r"lightning\.pytorch")
 say = rank_zero_only(print)
 QUIET = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
 """What a trainer that is only built, for its complaints, does not start."""
+
+PRECISIONS = {name: name for name in ("32-true", "bf16-mixed", "16-mixed")} | {None: "32-true", 32: "32-true"}
+"""What ``trainer.precision`` may be, and what Lightning calls it."""
 
 
 class Interrupted(Exception):
@@ -59,6 +63,7 @@ class Assembly(NamedTuple):
     val_set: Dataset
     callbacks: list[L.Callback]
     saving: Checkpoints
+    quality: Quality
     stored: dict[str, Any]
     """The configuration that the model file carries."""
     report: dict[str, Any]
@@ -94,18 +99,35 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> Path:
         trainer = build_trainer(config, run, parts, start=checkpoint[1] if checkpoint else 0)
         try:
             trainer.fit(module, ckpt_path=checkpoint[0] if checkpoint else None, weights_only=True)
-        except (RuntimeError, ConnectionError) as error:
+        except SystemExit:                                            # Lightning's answer to a second Ctrl-C
+            raise KeyboardInterrupt from None
+        except Exception as error:
+            if parts.saving.saved:
+                say(f"{run} is saved up to step {parts.saving.saved}; go on with: mmdiff train {named(run)}")
             raise _explained(error, run) from error
     if parts.saving.signal:
         if parts.saving.signal == signal.SIGUSR1 and trainer.is_global_zero:
             requeue()
         raise Interrupted(f"saved at step {trainer.global_step}; go on with: mmdiff train {named(run)}")
+    if trainer.global_step < trainer.max_steps:
+        say(f"{run}: saved at step {trainer.global_step} of {trainer.max_steps}: {_ended_by(trainer, parts)}. Go on "
+            f"with: mmdiff train {named(run)}")
+    else:
+        say(f"{run}: done; generate with: mmdiff sample {shlex.quote(str(run))} n=8")
     return run
 
 
 def named(run: Path) -> str:
     """The word that names a run in a shell."""
     return shlex.quote(f"run={run}")
+
+
+def _ended_by(trainer: L.Trainer, parts: Assembly) -> str:
+    """What ended a run before its last step, other than a signal or an error."""
+    timers = [c.time_remaining() for c in trainer.callbacks if isinstance(c, L.pytorch.callbacks.Timer)]
+    if any(left is not None and left <= 0 for left in timers):
+        return "trainer.max_time is up"
+    return parts.quality.stopped or "trainer.max_epochs or a callback ended it"
 
 
 def source(data: DictConfig) -> str:
@@ -118,6 +140,11 @@ def assemble(config: DictConfig, run: Path) -> Assembly:
     for name, role in (("sampler", Sampler), ("guidance", Guidance)):      # a mistake is told before the training
         build(config[name], role)
     build(config.trainer, L.Trainer, **dict.fromkeys(QUIET, False))
+    if (precision := config.trainer.get("precision")) not in PRECISIONS:
+        known = ", ".join(str(name) for name in PRECISIONS if isinstance(name, str))
+        raise ConfigError(
+            f"trainer.precision is one of {known}, as weights and averages stay in float32; got {precision}"
+        )
     L.seed_everything(config.seed, verbose=False)                     # initial weights; all else is keyed
     codec, reader = build_codec(config.adapter)
     dataset = build(config.data, Dataset, reader=reader)
@@ -126,7 +153,7 @@ def assemble(config: DictConfig, run: Path) -> Assembly:
     loading = build(config.loader, Loading)
     train_set, val_set = split(dataset, loading.val)
     if loading.limit is not None:
-        train_set = Subset(train_set, range(min(loading.limit, len(train_set))))
+        train_set = Subset(train_set, spread(len(train_set), loading.limit))
     model = build_model(build_adapter(config.adapter, codec, reader, fields=dataset.fields), config.diffusion)
     stored = model_config(config, codec, train_set)
     module = TrainingModule(
@@ -134,14 +161,14 @@ def assemble(config: DictConfig, run: Path) -> Assembly:
         seed=config.seed, max_steps=config.trainer.max_steps,
     )
     prepare(model.denoiser.network, recompute=config.recompute, compiled=config.compile)
-    saving = Checkpoints(config.checkpoint.every, run, stored, keep=config.checkpoint.keep)
     shown = val_set if len(val_set) else train_set
-    preview = PreviewMaker(stored, shown, n=config.preview.n, seed=config.seed)
-    validation = Validation(config.validation.every if len(val_set) else 0, val_set, loading)
+    preview = PreviewMaker(stored, shown, n=config.preview.n)
+    validation = Validation(config.validation.every if len(val_set) and loading.val_samples else 0, val_set, loading)
     try:
         quality = Quality(run, stored, train_set, val_set, validation, **(config.get("quality") or {}))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"quality: {error}") from error
+    saving = Checkpoints(config.checkpoint.every, run, stored, keep=config.checkpoint.keep, chooser=quality)
     callbacks = [
         Progress(config.preview.every if config.preview.n else 0),
         TrainingLog(config.log.every),
@@ -150,7 +177,7 @@ def assemble(config: DictConfig, run: Path) -> Assembly:
         Previews(config.preview.every if config.preview.n else 0, run / "previews", preview),
         saving,
     ]
-    return Assembly(module, val_set, callbacks, saving, stored, dataset.report())
+    return Assembly(module, val_set, callbacks, saving, quality, stored, dataset.report())
 
 
 def fit_codec(module: TrainingModule) -> None:
@@ -164,21 +191,23 @@ def build_trainer(config: DictConfig, run: Path, parts: Assembly, *, start: int 
     loggers: list[Logger] = [MetricsCsv(run / "metrics.csv", start=start)]
     if config.logger.tensorboard:
         loggers.append(TensorBoardLogger(run, name="tensorboard", version="", purge_step=start + 1))
-    return build(
+    trainer = build(
         config.trainer, L.Trainer, callbacks=parts.callbacks, logger=loggers, plugins=[AtomicCheckpointIO()],
-        default_root_dir=str(run), enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        default_root_dir=str(run), enable_checkpointing=True, enable_progress_bar=False, enable_model_summary=False,
         use_distributed_sampler=False, num_sanity_val_steps=0, limit_val_batches=0,
     )
+    if trainer.precision != PRECISIONS.get(asked := config.trainer.get("precision")):
+        raise ConfigError(f"trainer.precision={asked} is not for this device: Lightning would take {trainer.precision}")
+    return trainer
 
 
-def _explained(error: RuntimeError | ConnectionError, run: Path) -> Exception:
+def _explained(error: Exception, run: Path) -> Exception:
     """The error in the words of the user, where its cause is outside the program."""
+    if not isinstance(error, RuntimeError | ConnectionError):
+        return error
     text = " ".join(str(error).split())
     if isinstance(error, ConnectionError) or text.startswith("DataLoader worker"):    # it ends in either, by chance
-        return ChildProcessError(
-            f"{text}: a data worker was killed, often for memory; fewer loader.workers may help. Go on with: mmdiff "
-            f"train {named(run)}"
-        )
+        return ChildProcessError(f"{text}: a data worker was killed, often for memory; fewer loader.workers may help")
     if "loading state_dict" in text or "checkpoint state_dict" in text:
         return ConfigError(f"the checkpoints of {run} are of another version of mmdiff or of another model: {text}")
     return error

@@ -9,11 +9,23 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from mmdiff.training.callbacks import Checkpoints
+from mmdiff.checkpoint import load_model
 from mmdiff.training.checkpoints import latest
+from mmdiff.training.saving import Checkpoints
 from tests.conftest import TINY
-from tests.training.faults import disk_full_at, not_finite_at, worker_dies_at
+from tests.training.faults import (
+    disk_full_at,
+    gradient_not_finite_at,
+    nobody_reads,
+    not_finite_at,
+    preview_fails,
+    reading_fails_at,
+    validation_fails_at,
+    waits_after,
+    worker_dies_at,
+)
 from tests.training.launch import Job
+from tests.training.states import state
 
 SETTINGS = [*TINY, "trainer.max_steps=10", "validation.every=0", "loader.val=0"]
 
@@ -23,26 +35,89 @@ def steps(run):
         return [int(row["step"]) for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize(("fault", "overrides", "text"), [
-    (disk_full_at(2), [], "No space left on device"),
-    (not_finite_at(59), [], "the loss is not finite at step 7, for note-"),
-    (worker_dies_at(59), ["loader.workers=1"], "a data worker was killed"),
+@pytest.mark.parametrize(("fault", "overrides", "text", "saved"), [
+    (disk_full_at(2), [], "No space left on device", 4),
+    (not_finite_at(59), [], "the loss is not finite at step 8, for note-", 4),
+    (gradient_not_finite_at(59), [], "the gradient is not finite at step 8 (norm nan", 4),
+    (reading_fails_at(59), [], "no file can be read", 7),
+    (reading_fails_at(61), ["trainer.accumulate_grad_batches=2"], "no file can be read", 7),
+    (validation_fails_at(2), ["loader.val=0.1", "validation.every=3"], "the held-out file is gone", 6),
 ])
-def test_a_fault_is_told_in_a_line_keeps_the_last_good_checkpoint_and_the_run_goes_on(tmp_path, fault, overrides, text):
+def test_a_fault_is_told_in_a_line_saves_the_last_good_step_and_the_run_goes_on_as_if_nothing_had_been(
+    tmp_path, straight, fault, overrides, text, saved
+):
     run = tmp_path / "run"
     output = Job("train", f"run={run}", *SETTINGS, *overrides, fault=fault, output=tmp_path).wait(code=1)
     assert text in output and "Traceback" not in output
-    path, step = latest(run / "checkpoints")
-    assert step == 4 and [p for p in path.parent.iterdir() if not p.name.startswith(".")] == [path]
+    assert f"{run} is saved up to step {saved}; go on with: mmdiff train run={run}" in output
+    assert latest(run / "checkpoints")[1] == saved and not list(run.rglob("*.partial"))
+    assert load_model(run)[1]["step"] == (8 if "No space" in text else saved)
     Job("train", f"run={run}", output=tmp_path).wait()
     assert steps(run) == list(range(1, 11))
+    if not overrides:
+        assert_equal(state(run)["state_dict"], straight["state_dict"])
 
 
-def test_a_process_of_several_that_meets_a_fault_ends_the_run(tmp_path):
+def test_a_data_worker_that_dies_ends_the_run_at_a_step_that_was_whole(tmp_path, straight):
     run = tmp_path / "run"
-    job = Job("train", f"run={run}", *SETTINGS, "trainer=fsdp_cpu", world=2, fault=not_finite_at(59), output=tmp_path)
-    assert "the loss is not finite at step 7" in job.wait(code=1)
-    assert latest(run / "checkpoints")[1] == 4
+    words = [*SETTINGS, "loader.workers=1"]
+    output = Job("train", f"run={run}", *words, fault=worker_dies_at(59), output=tmp_path).wait(code=1)
+    step = latest(run / "checkpoints")[1]                             # the worker is ahead of the training
+    assert "a data worker was killed" in output and f"saved up to step {step}" in output and 4 <= step <= 7
+    Job("train", f"run={run}", output=tmp_path).wait()
+    assert steps(run) == list(range(1, 11))
+    assert_equal(state(run)["state_dict"], straight["state_dict"])
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """What a run without a fault ends with."""
+    folder = tmp_path_factory.mktemp("straight")
+    Job("train", f"run={folder / 'run'}", *SETTINGS, output=folder).wait()
+    return state(folder / "run")
+
+
+def assert_equal(one, other):
+    assert one.keys() == other.keys()
+    assert not [name for name in one if not torch.equal(one[name], other[name])]
+
+
+@pytest.mark.parametrize("words", [["trainer.max_time=00:00:00:01"], ["+trainer.max_epochs=1"]])
+def test_whatever_ends_a_run_saves_it_and_says_how_to_go_on(tmp_path, straight, words):
+    run, slow = tmp_path / "run", 1 if "max_time" in words[0] else 0
+    words = [*SETTINGS, "checkpoint.every=0", *words]
+    output = Job("train", f"run={run}", *words, fault=waits_after(5) if slow else None, output=tmp_path).wait()
+    assert latest(run / "checkpoints")[1] == load_model(run)[1]["step"] == (5 if slow else 10)
+    if slow:
+        assert f"saved at step 5 of 10: trainer.max_time is up. Go on with: mmdiff train run={run}" in output
+        assert "done" in Job("train", f"run={run}", "trainer.max_time=00:01:00:00", output=tmp_path).wait()
+    assert_equal(state(run)["state_dict"], straight["state_dict"])
+
+
+def test_a_preview_that_fails_for_whatever_reason_is_told_and_the_run_goes_on(tmp_path):
+    words = [*SETTINGS, "preview.n=2", "preview.every=5", "trainer=ddp_cpu"]
+    job = Job("train", f"run={tmp_path / 'run'}", *words, fault=preview_fails, world=2, output=tmp_path)
+    output = job.wait()
+    assert "no preview of step 5: [Errno 28] No space left" in output and "no preview of step 10" in output
+    assert steps(tmp_path / "run") == list(range(1, 11))
+
+
+def test_a_run_goes_on_when_nobody_reads_its_output_any_more(tmp_path):
+    run = tmp_path / "run"
+    Job("train", f"run={run}", *SETTINGS, fault=nobody_reads, output=tmp_path).wait()
+    assert steps(run) == list(range(1, 11)) and load_model(run)[1]["step"] == 10
+
+
+@pytest.mark.parametrize(("fault", "trainer", "text"), [
+    (not_finite_at(59), "fsdp_cpu", "the loss is not finite at step 8"),
+    (gradient_not_finite_at(59), "fsdp_cpu", "the gradient is not finite at step 8"),
+    (not_finite_at(59), "ddp_cpu", "the loss is not finite at step 8"),
+])
+def test_a_process_of_several_that_meets_a_fault_ends_the_run(tmp_path, fault, trainer, text):
+    run = tmp_path / "run"
+    job = Job("train", f"run={run}", *SETTINGS, f"trainer={trainer}", world=2, fault=fault, output=tmp_path)
+    assert text in job.wait(code=1)
+    assert latest(run / "checkpoints")[1] == 4 == load_model(run)[1]["step"]
 
 
 def test_a_run_of_an_earlier_version_is_continued_with_what_it_did_not_know_at_its_default(tmp_path):

@@ -10,8 +10,8 @@ import torch
 
 import mmdiff
 from mmdiff.checkpoint import load_model
-from mmdiff.training.callbacks import Checkpoints
 from mmdiff.training.checkpoints import AtomicCheckpointIO, latest
+from mmdiff.training.saving import Checkpoints
 from tests.training.launch import CONTEXT
 
 KILLS = int(os.environ.get("MMDIFF_KILLS", "15"))
@@ -21,13 +21,13 @@ def save_for_ever(run: Path, source: Path, step: int) -> None:
     """Save one step after the other; what is saved tells its step."""
     torch.set_num_threads(1)
     pipeline = mmdiff.load(source, device="cpu")
-    module = SimpleNamespace(averaged=pipeline.model)
+    module = SimpleNamespace(averaged=pipeline.model, finite=lambda: True)
     saving = Checkpoints(1, run, pipeline.header["config"])
     while True:
         step += 1
         state = {"global_step": step, "x": torch.full((200_000,), step)}
         trainer = SimpleNamespace(
-            is_global_zero=True,
+            is_global_zero=True, world_size=1,
             save_checkpoint=lambda path, state=state: AtomicCheckpointIO().save_checkpoint(state, path),
         )
         saving.act(trainer, module, step)

@@ -1,0 +1,112 @@
+"""What is saved of a run, and when: every n steps, at a signal, and whatever ends it.
+
+    model.safetensors  then  checkpoints/step-*.ckpt     of a step that is whole and finite
+"""
+
+import signal
+import warnings
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import lightning as L
+import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_info
+
+from ..checkpoint import MODEL_FILE, save_model
+from ..config import ConfigError
+from .alone import alone
+from .callbacks import Every
+from .checkpoints import checkpoint_path, prune
+from .module import TrainingModule
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+
+
+class Chooser(Protocol):
+    """What keeps the model file itself, once there is a ``best_step``: early stopping."""
+
+    best_step: int | None
+
+
+class Checkpoints(Every, L.pytorch.callbacks.Checkpoint):             # Lightning calls callbacks of this class last
+    """Saves the state to resume from and the model to generate with, unless a ``chooser`` keeps the latter.
+
+    Ctrl-C, SIGTERM, SIGUSR1 (SLURM's warning) and SIGHUP (the terminal is gone) let the step finish, save, and stop the
+    run, whichever process gets them; a second one stops it at once. An error saves the last step that was whole; where
+    weights are sharded over several processes it cannot, since all would have to take part.
+    """
+
+    def __init__(
+        self, steps: int, run: Path, config: dict[str, Any], *, keep: int = 2, chooser: Chooser | None = None
+    ):
+        super().__init__(steps)
+        if keep < 1:
+            raise ConfigError(f"checkpoint.keep is at least 1, as a run goes on from its newest checkpoint; got {keep}")
+        self.run, self.config, self.keep, self.chooser = run, config, keep, chooser
+        self.signal, self._received = 0, 0                            # what all processes know of, and this one
+        self.saved = 0
+        """The step of the newest checkpoint."""
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: L.Trainer, module: TrainingModule) -> None:
+        super().on_train_start(trainer, module)
+        self.saved = self._tried = trainer.global_step
+        heard = [s for s in SIGNALS if s != signal.SIGHUP or signal.getsignal(s) is not signal.SIG_IGN]    # nohup
+        self._before = {s: signal.signal(s, self._stop) for s in heard}
+
+    def teardown(self, trainer: L.Trainer, module: TrainingModule, stage: str) -> None:
+        while self._before:
+            signal.signal(*self._before.popitem())
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self._received:
+            raise KeyboardInterrupt
+        self._received = number
+        rank_zero_info("\nstopping after this step; press Ctrl-C again to stop at once")
+
+    def due(self, trainer: L.Trainer, step: int) -> bool:
+        self.signal = self._received
+        if trainer.world_size > 1:
+            shared = torch.tensor(self.signal, device=trainer.strategy.root_device)
+            self.signal = int(trainer.strategy.reduce(shared, reduce_op="max"))
+        trainer.should_stop = trainer.should_stop or self.signal > 0
+        return super().due(trainer, step) or trainer.should_stop or step == trainer.max_steps
+
+    def act(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
+        self._tried = step
+        if not module.finite():
+            raise FloatingPointError(f"weights, averages or moments are not finite after step {step}: it is not saved")
+        model = module.averaged                                       # of all processes, where weights are sharded
+        with alone(trainer) as working:
+            if working:
+                self._export(model, step)
+        trainer.save_checkpoint(checkpoint_path(self.run / "checkpoints", step))
+        self.saved = step
+        if trainer.is_global_zero:
+            prune(self.run / "checkpoints", self.keep)
+
+    def _export(self, model: Any, step: int) -> None:                 # before the checkpoint of its step
+        if self.chooser is None or self.chooser.best_step is None:
+            save_model(model, self.config, self.run / MODEL_FILE, step=step)
+
+    def on_train_end(self, trainer: L.Trainer, module: TrainingModule) -> None:
+        """Whatever ended the run without a word."""
+        if trainer.global_step not in (self._tried, self.saved):
+            self.act(trainer, module, trainer.global_step)
+
+    def on_exception(self, trainer: L.Trainer, module: TrainingModule, exception: BaseException) -> None:
+        """Save what is whole, alone, as the others may be gone; not what may be at fault itself."""
+        step, sharded = trainer.global_step, module.device_mesh is not None and trainer.world_size > 1
+        suspect = not isinstance(exception, Exception) or isinstance(exception, FloatingPointError)
+        if suspect or sharded or not trainer.is_global_zero or module.settled != step or step in (0, self._tried):
+            return
+        self._tried = step
+        try:
+            state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+            self._export(module.averaged, step)
+            trainer.strategy.save_checkpoint(state, checkpoint_path(self.run / "checkpoints", step))
+            self.saved = step
+            prune(self.run / "checkpoints", self.keep)
+        except Exception as error:                                    # the first error is the one to tell
+            warnings.warn(f"step {step} could not be saved either: {error}", stacklevel=1)
