@@ -1,6 +1,7 @@
 """The command on a run: a report in three forms, one protocol a hash, sweeps and comparisons."""
 
 import json
+import math
 import shutil
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from mmdiff.evaluate import grouped
 from mmdiff.evaluation.page import summary
 from mmdiff.evaluation.protocol import digest
 from mmdiff.training.quality import Quality
+from mmdiff.training.saving import Checkpoints
 from tests.conftest import TINY, mmdiff
 
 QUICK = ["evaluation.n=10", "evaluation.references=20", "evaluation.draws=4", "sampler.steps=2"]
@@ -140,22 +142,54 @@ def test_quality_is_logged_while_training(judged):
     assert "quality/FD-own" in log and "quality/nearest" in log
 
 
-@pytest.mark.parametrize(("values", "stops"), [([3, 2, 1], False), ([3, 4, 2, 5], False), ([3, 4, 4], True)])
-def test_a_run_stops_after_as_many_judgements_without_a_new_best_as_patience_says(values, stops, monkeypatch):
+@pytest.mark.parametrize(("values", "stops", "best"), [
+    ([3, 2, 1], False, 3), ([3, 4, 2, 5], False, 3), ([3, 4, 4], True, 1), ([math.nan, 4, 5, 5], True, 2),
+])
+def test_a_run_stops_after_as_many_judgements_without_a_new_best_as_patience_says_and_keeps_its_best_model(
+    values, stops, best, monkeypatch, tmp_path
+):
     held, stored = range(9), {"adapter": {"codec": {"_target_": "mmdiff.adapters.audio.codec.MelCodec"}}}
+    files = []
+    for where in ("quality", "saving"):
+        monkeypatch.setattr(
+            f"mmdiff.training.{where}.save_model", lambda model, config, path, **facts: files.append((path, facts))
+        )
+    monkeypatch.setattr(Quality, "_judged", lambda self, pipeline: {"FD-own": given.pop(0)})
+    monkeypatch.setattr("mmdiff.training.quality.Pipeline", lambda model, header: None)
     validation = SimpleNamespace(steps=1, value=None)
     trainer = SimpleNamespace(
-        is_global_zero=False, should_stop=False, strategy=SimpleNamespace(broadcast=lambda _: {"FD-own": given.pop(0)})
+        world_size=1, is_global_zero=True, should_stop=False, loggers=[], save_checkpoint=lambda path: None,
+        strategy=SimpleNamespace(broadcast=lambda values: values),
     )
-    module = SimpleNamespace(averaged=SimpleNamespace(eval=lambda: None))
-    given, first = list(values), Quality("run", stored, held, held, validation, every=1, patience=2)
-    for step in range(2):
+    module = SimpleNamespace(
+        averaged=SimpleNamespace(eval=lambda: None), model=SimpleNamespace(train=lambda: None), finite=lambda: True
+    )
+    given, first = list(values), Quality(tmp_path, stored, held, held, validation, every=1, patience=2)
+    for step in (1, 2):
         first.act(trainer, module, step)
-    again = Quality("run", stored, held, held, validation, every=1, patience=2)
+    again = Quality(tmp_path, stored, held, held, validation, every=1, patience=2)
     again.load_state_dict(first.state_dict())                         # a continued run goes on counting
-    while given:
-        again.act(trainer, module, 2)
-    assert trainer.should_stop == stops
+    for step in range(3, len(values) + 1):
+        again.act(trainer, module, step)
+        Checkpoints(1, tmp_path, {}, chooser=again).act(trainer, module, step)
+    assert trainer.should_stop == stops == bool(again.stopped)
+    assert files[-1] == (tmp_path / "model.safetensors", {"step": best, "best": {"FD": values[best - 1]}})
+    if stops:
+        assert f"model.safetensors is that of step {best}" in again.stopped
+
+
+def test_a_judgement_that_fails_for_whatever_reason_is_told_and_the_run_goes_on(monkeypatch, tmp_path):
+    stored = {"adapter": {"codec": {"_target_": "mmdiff.adapters.audio.codec.MelCodec"}}}
+    monkeypatch.setattr("mmdiff.training.quality.Pipeline", lambda model, header: 1 / 0)
+    trainer = SimpleNamespace(
+        world_size=1, is_global_zero=True, should_stop=False, loggers=[],
+        strategy=SimpleNamespace(broadcast=lambda values: values),
+    )
+    module = SimpleNamespace(averaged=SimpleNamespace(eval=lambda: None), model=SimpleNamespace(train=lambda: None))
+    quality = Quality(tmp_path, stored, range(9), range(9), SimpleNamespace(steps=1, value=None), every=1)
+    with pytest.warns(UserWarning, match="step 5 is not judged: division by zero"):
+        quality.act(trainer, module, 5)
+    assert not trainer.should_stop
 
 
 @pytest.mark.parametrize("wrong", [{"monitor": "loss"}, {"patience": 0}, {"n": 3}])

@@ -1,11 +1,14 @@
 """Files that become unreadable while a run goes on."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
-from mmdiff.data.dataset import Dataset
+from mmdiff.data.dataset import Dataset, spread
 from mmdiff.data.loaders import eval_loader, train_loader
 from mmdiff.data.stream import Stream
+from mmdiff.training.previews import PreviewMaker
 
 
 class Frail(Dataset):
@@ -49,3 +52,37 @@ def test_where_nothing_can_be_read_the_reason_is_told():
 def test_validation_replaces_nothing():
     with pytest.warns(UserWarning, match="cannot be read"), pytest.raises(ValueError, match="sample 2"):
         list(eval_loader(Frail(broken=[2]), 2))
+
+
+class Sorted(Frail):
+    """Ten classes one after the other, as folders are listed."""
+
+    fields = {"label": list("abcdefghij")}  # noqa: RUF012
+
+    def __len__(self):
+        return 300
+
+    def read(self, index, rng=None):
+        return torch.full((1, 2), float(index)), {"label": "abcdefghij"[index // 30]}
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_validation_sees_all_of_the_held_out_set_whatever_the_number_of_processes(world):
+    batches = [b for rank in range(world) for b in eval_loader(Sorted(), 8, limit=40, rank=rank, world=world)]
+    draws = torch.cat([b.draws for b in batches])
+    values = torch.cat([b.samples.x[:, 0, 0] for b in batches])
+    assert draws.sort().values.tolist() == spread(300, 40) == values.sort().values.tolist()
+    assert torch.cat([b.labels["label"] for b in batches]).bincount()[-10:].tolist() == [4] * 10
+
+
+def test_a_spread_is_distinct_and_even_and_all_where_there_is_less():
+    assert spread(3, 7) == spread(3) == [0, 1, 2] and spread(5, 0) == spread(0, 5) == []
+    for count, limit in ((10, 9), (1000, 7), (17, 16)):
+        chosen = spread(count, limit)
+        gaps = {b - a for a, b in pairwise(chosen)}
+        assert len(set(chosen)) == limit and gaps <= {count // limit, -(-count // limit)}
+
+
+def test_previews_show_labels_of_all_the_set():
+    requests = PreviewMaker({}, Sorted(), n=10).requests
+    assert [request.labels["label"] for request in requests] == list("abcdefghij")

@@ -1,10 +1,13 @@
 """A run directory belongs to one process at a time."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
+
+import pytest
 
 from mmdiff.training.lock import locked
 from tests.conftest import TINY, command, mmdiff
@@ -49,3 +52,14 @@ def test_a_child_that_outlives_a_killed_process_does_not_hold_the_run(tmp_path):
             pass
     finally:
         os.kill(child, signal.SIGKILL)
+
+
+def test_a_file_system_without_locks_is_told_and_the_run_goes_on(tmp_path, monkeypatch):
+    def lockf(file, how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.lockf", lockf)
+    begun, text = [], "cannot be locked .No locks available.: start no second process"
+    with pytest.warns(UserWarning, match=text), locked(tmp_path):
+        begun.append(True)
+    assert begun
