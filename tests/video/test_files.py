@@ -122,6 +122,8 @@ def test_a_display_matrix_is_honoured_mirrors_included(tmp_path, entries):
     a, b, c, d = entries
     with av.open(str(path)) as source, av.open(str(turned), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
+        if not hasattr(stream, "set_display_matrix"):
+            pytest.skip("this PyAV cannot write a display matrix")
         stream.set_display_matrix([a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30])
         for packet in source.demux(video=0):
             if packet.dts is not None:

@@ -39,13 +39,20 @@ EXIF = {
 }
 
 
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+"""Files whose EXIF says how they are turned; what FFmpeg makes of it differs by format and version."""
+TURNS = {0: EXIF[1], 90: EXIF[8], 180: EXIF[3], 270: EXIF[6]}
+"""By degrees counter-clockwise."""
+
+
 def orientation(frame: av.VideoFrame, path: Path) -> Orientation:
     """How a decoded frame of a file is turned."""
-    try:
-        sides = frame.side_data
-    except ValueError:                                                # PyAV knows no name for EXIF: a picture has it
+    if path.suffix.lower() in PICTURES:
         return _of_exif(path)
-    found = sides.get(Type.DISPLAYMATRIX)
+    try:
+        found = frame.side_data.get(Type.DISPLAYMATRIX)
+    except ValueError:                                                # a kind of side data that PyAV has no name for
+        return TURNS[round(frame.rotation / 90) * 90 % 360]
     return Orientation() if found is None else of_matrix(np.frombuffer(bytes(found), np.int32).reshape(3, 3))
 
 
