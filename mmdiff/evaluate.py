@@ -151,7 +151,7 @@ class Bench:
             write_atomic(cost, json.dumps({name: value / len(paths) for name, value in spent.items()}).encode())
         samples = [self.codec.load(path, **pipeline.size) for path in paths]
         x = self.modality.stacked(samples, self.codec, pipeline.size)
-        return self.real._replace(x=x), json.loads(cost.read_text()) if cost.exists() else None
+        return self.real._replace(x=x), json.loads(cost.read_text(encoding="utf-8")) if cost.exists() else None
 
     def drawn(self, pipeline: Pipeline) -> Samples:
         """Samples as ``report`` judges them, of the first seed, kept in memory alone."""

@@ -30,7 +30,7 @@ class Output(NamedTuple):
     def stored(self) -> dict[str, Any] | None:
         """What the JSON says; None where there is none."""
         try:
-            return json.loads(self.sidecar.read_text())
+            return json.loads(self.sidecar.read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError):
             return None
 

@@ -63,7 +63,7 @@ def on_files(files, config):
 
     outside = [*OUTSIDE, *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("examples/*/README.md")))]
     for source in outside:
-        files.append(File.generated(config, place(source), content=(ROOT / source).read_text()))
+        files.append(File.generated(config, place(source), content=(ROOT / source).read_text(encoding="utf-8")))
     for package, modules in packages().items():
         text = f"# {package}\n\n" + "\n\n".join(f"::: {module}" for module in modules) + "\n"
         files.append(File.generated(config, f"reference/{package}.md", content=text))

@@ -30,7 +30,8 @@ def options(group: str) -> dict[str, str]:
         for path in sorted(root.rglob("*.yaml")) if root.is_dir() else ():
             if group == "diffusion" and path.parent != root:
                 continue
-            comments = [line[1:].strip() for line in path.read_text().splitlines() if line.startswith("#")]
+            lines = path.read_text(encoding="utf-8").splitlines()
+            comments = [line[1:].strip() for line in lines if line.startswith("#")]
             text = next((c for c in comments if not c.startswith("@")), "")
             found.setdefault(str(path.relative_to(root).with_suffix("")), text)
     return found

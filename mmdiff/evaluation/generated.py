@@ -34,7 +34,7 @@ def generated(folder: Path, *, suffix: str, fields: tuple[str, ...]) -> list[Gen
 def _facts(path: Path, fields: tuple[str, ...]) -> dict[str, Any]:
     sidecar = path.with_suffix(".json")
     try:
-        facts = json.loads(sidecar.read_text())
+        facts = json.loads(sidecar.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{path} has no sidecar {sidecar.name}: repeat its mmdiff sample to finish the job") from None
     except json.JSONDecodeError as error:

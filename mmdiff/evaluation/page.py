@@ -30,13 +30,13 @@ def write_report(report: Mapping[str, Any], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     text = "\n\n".join(f"## {title}\n\n{body}" for title, body in sections(report))
     text = f"# {heading(report)}\n\n{text}\n"
-    (out / "report.md").write_text(text)
-    (out / "report.json").write_text(json.dumps(as_json(report), indent=1))
+    (out / "report.md").write_text(text, encoding="utf-8")
+    (out / "report.json").write_text(json.dumps(as_json(report), indent=1), encoding="utf-8")
     pictures = {f"samples: {name}": Path(path) for name, path in report["pictures"].items()}
     pictures["every metric, with 95 % intervals"] = intervals(report["rows"], out / "pictures" / "intervals.png")
     if report["confusion"]:
         pictures["confusion, first seed"] = confusions(report["confusion"], out / "pictures" / "confusion.png")
-    (out / "report.html").write_text(_page(report, pictures))
+    (out / "report.html").write_text(_page(report, pictures), encoding="utf-8")
 
 
 def heading(report: Mapping[str, Any]) -> str:
@@ -118,7 +118,7 @@ def as_json(value: Any) -> Any:
 def read_report(path: Path) -> dict[str, Any]:
     """A report.json; ``ValueError`` for a file that is none."""
     try:
-        report = json.loads(path.read_text())
+        report = json.loads(path.read_text(encoding="utf-8"))
         if not {"protocol", "protocol_sha256", "rows"} <= set(report):
             raise ValueError
     except OSError as error:
@@ -165,7 +165,7 @@ def write_sweep(swept: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], ou
             points.append((choice, model["calls"], row))
     real = {"row": "real", **{m: floor[m] for m in [*told, "nearest", "diversity"] if m in floor}}
     text = markdown([*table, real])
-    (out / "sweep.md").write_text(text + "\n")
+    (out / "sweep.md").write_text(text + "\n", encoding="utf-8")
     (out / "sweep.json").write_text(json.dumps({
         "protocols": [report["protocol"] for _, report in swept], "rows": [plain(row) for row in [*table, real]],
     }, indent=1))

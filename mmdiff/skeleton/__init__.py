@@ -25,7 +25,7 @@ def write(name: str, folder: str | Path = ".") -> Path:
         if source.is_file() and "__pycache__" not in source.parts:
             path = root / _named(str(source.relative_to(TEMPLATE)), name)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(_named(source.read_text(), name))
+            path.write_text(_named(source.read_text(encoding="utf-8"), name))
     return root
 
 

@@ -260,7 +260,7 @@ class AdapterContract:
         )
         said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip(" ^~")] or ["nothing was said"]
         assert done.returncode == 0, f"training failed: {said[-1].strip()}"
-        with (run / "metrics.csv").open(newline="") as file:
+        with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
             found = float(next(csv.DictReader(file))["loss"])
         assert abs(found - expected) <= 1e-3 * abs(expected), f"the loss of two is {found:.5f}, of one {expected:.5f}"
 

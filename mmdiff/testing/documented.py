@@ -6,7 +6,7 @@ from .. import plugins
 def undocumented(group: str, name: str) -> list[str]:
     """The lines of an option's file whose value has no comment; the first line must be one that says what it is."""
     package = plugins.offered_by(group, name)[0]
-    lines = plugins.roots()[package].joinpath(group, f"{name}.yaml").read_text().splitlines()
+    lines = plugins.roots()[package].joinpath(group, f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     found = [] if lines[0].startswith("#") else [f"line 1: {lines[0]}"]
     in_defaults = False
     for number, line in enumerate(lines, 1):

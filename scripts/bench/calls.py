@@ -55,7 +55,7 @@ def main() -> None:
         choice = {"sampler": name, "sampler.steps": str(sampler["steps"])}
         swept.append((choice, bench.report(pipeline, controls=False)))
         print(write_sweep(swept, out).splitlines()[-2], flush=True)
-    print((out / "sweep.md").read_text())
+    print((out / "sweep.md").read_text(encoding="utf-8"))
     if args.plot:
         shutil.copy(out / "sweep.png", args.plot)
 

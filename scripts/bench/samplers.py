@@ -228,7 +228,7 @@ def main() -> None:
             print(line, flush=True)
             lines.append(line)
     if arguments.out:
-        arguments.out.write_text("\n".join(lines) + "\n")
+        arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

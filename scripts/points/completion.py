@@ -100,7 +100,7 @@ def main() -> None:
     print(f"{len(held)} held-out shapes, {args.views} scans each, {count} points")
     print(markdown([{"completed by": name, **row} for name, row in table.items()]))
     if args.out:
-        args.out.write_text(json.dumps({name: plain(row) for name, row in table.items()}, indent=1))
+        args.out.write_text(json.dumps({name: plain(row) for name, row in table.items()}, indent=1), encoding="utf-8")
         names = ("scan", "completed", "nearest known", "whole")
         shapes = [
             Shown(torch.from_numpy(cloud.T), name)

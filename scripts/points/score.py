@@ -85,7 +85,7 @@ def main() -> None:
     print(table(report))
     if args.out:
         report["rows"] = {name: plain(row) for name, row in report["rows"].items()}
-        args.out.write_text(json.dumps(report, indent=1))
+        args.out.write_text(json.dumps(report, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ class HiFiGAN(Vocoder):
         """What a configuration in the format of the authors says otherwise; empty without one."""
         if not config.is_file():
             return ""
-        given, mel = json.loads(config.read_text()), self.mel
+        given, mel = json.loads(config.read_text(encoding="utf-8")), self.mel
         expected: dict[str, Any] = {
             "sampling_rate": mel.sample_rate, "n_fft": mel.n_fft, "hop_size": mel.hop_length,
             "win_size": mel.win_length, "num_mels": mel.n_mels, "fmin": mel.f_min, "fmax": mel.f_max, "resblock": "1",

@@ -90,7 +90,7 @@ class MoleculeCodec(PointCodec):
             raise ValueError(f"{path} is not written: the molecule holds NaN or infinite values")
         symbols = [self.elements[i] for i in sample[3:].argmax(0)]
         rows = [f"{s} {x:.5f} {y:.5f} {z:.5f}" for s, (x, y, z) in zip(symbols, sample[:3].T.tolist(), strict=True)]
-        Path(path).write_text("\n".join([str(len(rows)), "", *rows]) + "\n")
+        Path(path).write_text("\n".join([str(len(rows)), "", *rows]) + "\n", encoding="utf-8")
         return Path(path)
 
     def endings(self, **options: Any) -> tuple[str, ...]:
