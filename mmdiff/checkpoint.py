@@ -8,8 +8,9 @@ names the file and the fault.
 
 import hashlib
 import json
+import math
 import os
-import statistics
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ FORMAT = 1
 MODEL_FILE = "model.safetensors"
 PARTS = ("adapter", "diffusion", "sampler", "guidance")
 SIZED = 101
-"""Samples whose median size is what a request without one gets."""
+"""Samples of which the middle one by size is what a request without a size gets."""
 
 
 class ModelFileError(ValueError):
@@ -53,13 +54,19 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 def model_config(config: DictConfig, codec: Codec, dataset: Dataset) -> dict[str, Any]:
     """What a model file keeps of a resolved training configuration: the parts that generate, what the data can tell,
-    and the median size of a sample."""
+    and the size of a usual sample."""
     stored = {name: OmegaConf.to_container(config[name]) for name in PARTS}
     stored["adapter"]["conditioner"]["fields"] = {name: list(field) for name, field in dataset.fields.items()}
     chosen = range(0, len(dataset), max(1, len(dataset) // SIZED))
     sizes = [dataset.size(i) or codec.size(dataset.read(i)[0]) for i in chosen]
-    stored["size"] = {name: statistics.median(size[name] for size in sizes) for name in sizes[0]}
+    stored["size"] = usual(sizes)
     return stored
+
+
+def usual(sizes: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The middle one by volume: a size that occurs, which medians of each number alone need not be."""
+    ordered = sorted(sizes, key=lambda size: (math.prod(size.values()), *size.values()))
+    return dict(ordered[(len(ordered) - 1) // 2])
 
 
 def save_model(model: DiffusionModel, config: dict[str, Any], path: str | Path, **facts: Any) -> str:

@@ -11,17 +11,21 @@ is there, or filled in through overlapping windows at once (interpolate, inpaint
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from .adapters.base import Codec
 from .core.types import Masked
+from .kinds import annotations, check
 
 MODES = ("extend", "interpolate", "inpaint", "complete")
+Count = Annotated[int, Ge(1)]
 
 
 class MakeLatents(Protocol):
@@ -35,16 +39,22 @@ class MakeLatents(Protocol):
 
 @dataclass(frozen=True)
 class Edit:
-    """One editing task. ``keep`` positions of the input are used at most (the last ones when extending); ``overlap``
-    positions are shared by windows (default: half a window); ``hole`` is (start, stop) in seconds, for inpaint."""
+    """One editing task, from the file ``input`` (a path, or the text of one). ``keep`` positions of it are used at most
+    (the last ones when extending); ``overlap`` positions are shared by windows (default: half a window); ``hole`` is
+    (start, stop) in seconds, for inpaint. Raises ``ValueError`` for what cannot be done."""
 
     mode: str
     input: Path
-    keep: int | None = None
+    keep: Count | None = None
     overlap: int | None = None
     hole: tuple[float, float] | None = None
 
     def __post_init__(self):
+        object.__setattr__(self, "input", Path(self.input).expanduser())
+        for name in ("keep", "overlap", "hole"):
+            check(getattr(self, name), annotations(Edit)[name], key=name)
+        if self.hole is not None:
+            object.__setattr__(self, "hole", tuple(float(s) for s in self.hole))
         if self.mode not in MODES:
             raise ValueError(f"mode is one of {', '.join(MODES)}, got {self.mode!r}")
         if (self.mode == "inpaint") != (self.hole is not None):
@@ -52,9 +62,9 @@ class Edit:
         if not self.input.is_file():
             raise ValueError(f"input={self.input} is not a file")
 
-    @property
+    @cached_property
     def facts(self) -> dict[str, Any]:
-        """What a sidecar says of it."""
+        """What a sidecar says of it; the input is hashed once for all requests that share the task."""
         digest = sha256(self.input.read_bytes()).hexdigest()
         return {**asdict(self), "input": self.input.name, "input_sha256": digest}
 

@@ -141,12 +141,15 @@ class Bench:
         """Samples with the labels of the real ones, from files: what was made before is not made again."""
         folder = self.out / "samples" / digest(pipeline.settings)[:12]
         requests = self._requests(seed)
-        fresh, cost = not any(folder.glob(f"*seed{seed}.json")), folder / f".cost-{seed}.json"
+        cost, before = folder / f".cost-{seed}.json", {path: _version(path) for path in folder.glob("*")}
         begun, processor = time.perf_counter(), time.process_time()
         paths = pipeline.save(
             requests, folder, batch_size=self.protocol.batch_size, suffix=self.modality.suffix, replace=True
         )
-        if fresh:
+        fresh = [before.get(path) != _version(path) for path in paths]
+        if any(fresh):                                                # what they cost before is not what they cost now
+            cost.unlink(missing_ok=True)
+        if all(fresh):
             spent = {"seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - processor}
             write_atomic(cost, json.dumps({name: value / len(paths) for name, value in spent.items()}).encode())
         samples = [self.codec.load(path, **pipeline.size) for path in paths]
@@ -229,6 +232,11 @@ class Bench:
             values = self.modality.paired(guess, x[:, :, keep:])
             rows[name] = {"n": len(x), **{metric: bootstrap(v, resamples=500) for metric, v in values.items()}}
         return rows
+
+
+def _version(path: Path) -> tuple[int, int]:
+    """What changes when a file is written anew."""
+    return (stat := path.stat()).st_ino, stat.st_mtime_ns
 
 
 def grouped(labels: Sequence[Mapping[str, Label]], name: str, field: Sequence) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ import inspect
 import json
 import operator
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,6 +36,10 @@ from .outputs import Output, clear
 BATCH = 16
 """The largest micro-batch that is chosen for the user."""
 MANIFEST = "manifest.jsonl"
+RESERVED = ("manifest", "preview")
+"""Names of what a job writes besides its samples."""
+LONGEST = 200
+"""Bytes of a sample's name: systems take 255, of which hidden names, process numbers and endings need some."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +62,16 @@ class Request:
 
 
 class Pipeline:
-    """A trained model with its sampler and guidance, as ``mmdiff.load`` gives it."""
+    """A trained model with its sampler and guidance, as ``mmdiff.load`` gives it.
+
+    Where no sample was hidden from the labels in training (``adapter.conditioner.drop=0``), nothing can be contrasted
+    with them: the guidance scale is then 1, and that is told, unless ``guidance`` was given and ``insist`` says that
+    its scale is what was asked for.
+    """
 
     def __init__(
         self, model: DiffusionModel, header: dict[str, Any], *, sampler: dict | None = None,
-        guidance: dict | None = None,
+        guidance: dict | None = None, insist: bool = True,
     ):
         self.model, self.header = model, header
         self.settings = {
@@ -70,10 +80,19 @@ class Pipeline:
         }
         self.sampler = build(self.settings["sampler"], Sampler)
         self.guidance = build(self.settings["guidance"], Guidance)
+        self.notice = ""
+        if self.guidance.uses_null and self.guidance.scale != 1 and model.conditioner.dropped == 0:
+            self.notice = "0 % of the training samples were told nothing (adapter.conditioner.drop=0), so guidance "
+            if guidance is not None and insist:
+                self.notice += f"by scale {self.guidance.scale:g} contrasts with what the model never learned"
+            else:
+                self.notice += "has nothing to contrast with: its scale is 1 (guidance.scale=... insists on another)"
+                self.settings["guidance"]["scale"] = 1.0
+                self.guidance = build(self.settings["guidance"], Guidance)
 
     @property
     def size(self) -> dict[str, float]:
-        """The size of a sample where a request names none: the median of the training set."""
+        """The size of a sample where a request names none: that of the middle one of the training set."""
         return dict(self.header["config"]["size"])
 
     def sample(
@@ -113,12 +132,15 @@ class Pipeline:
         if endings and suffix.lower() not in endings:
             raise ValueError(f"suffix={suffix}: samples of this model are written as {' '.join(endings)}")
         names = [self._name(i, request) for i, request in enumerate(requests)]
+        if taken := [name for name in names if name.lower() in RESERVED]:
+            raise ValueError(f"no sample can have the name {taken[0]!r}: a file of the job itself has it")
         if len(set(names)) < len(names):
             twice = next(name for i, name in enumerate(names) if name in names[:i])
             raise ValueError(f"two requests have the name {twice!r}")
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):                         # told now rather than after the work
             pass
+        listed(out)
         outputs = [
             Output(path := out / (name + suffix), {**self._facts(request, path, batch_size), **options}, loose)
             for name, request in zip(names, requests, strict=True)
@@ -134,7 +156,8 @@ class Pipeline:
             outputs[todo[k]].write(partial(self.model.codec.save, sample, **options))
         if not all(output.done() for output in outputs):
             return [outputs[i].path for i in own]
-        rows = [{**o.stored(), "sha256": hashlib.sha256(o.path.read_bytes()).hexdigest()} for o in outputs]
+        rows = [row for row in listed(out) if row["file"] not in {output.path.name for output in outputs}]
+        rows += [{**o.stored(), "sha256": hashlib.sha256(o.path.read_bytes()).hexdigest()} for o in outputs]
         write_atomic(out / MANIFEST, "".join(json.dumps(row) + "\n" for row in rows).encode())
         return [output.path for output in outputs]
 
@@ -149,6 +172,8 @@ class Pipeline:
     ) -> Iterator[tuple[int, Tensor]]:
         """(position, sample) of every request, those of one size together, as they are made."""
         self._check(requests)
+        if self.notice and requests:
+            warnings.warn(self.notice, stacklevel=2)
         groups: dict[tuple, list[int]] = {}
         for i, request in enumerate(requests):
             groups.setdefault((tuple(sorted(self._size(request).items())), request.edit), []).append(i)
@@ -205,8 +230,13 @@ class Pipeline:
 
     def _name(self, index: int, request: Request) -> str:
         labels = "_".join(f"{k}-{v}" for k, v in request.labels.items() if v is not None)
-        name = request.name or "_".join(filter(None, [f"{index:04d}", labels, f"seed{request.seed}"]))
-        return "".join(c if c.isalnum() or c in "-_.+" else "-" for c in name)
+        name = _plain(request.name or "_".join(filter(None, [f"{index:04d}", labels, f"seed{request.seed}"])))
+        if (length := len(name.encode())) <= LONGEST:
+            return name
+        if request.name:
+            raise ValueError(f"request {index + 1}: its name has {length} bytes, a file's at most {LONGEST}: {name!r}")
+        kept = _plain(labels).encode()[: LONGEST // 2].decode(errors="ignore")
+        return f"{index:04d}_{kept}-{hashlib.sha256(labels.encode()).hexdigest()[:8]}_seed{request.seed}"
 
     def _facts(self, request: Request, path: Path, batch_size: int) -> dict[str, Any]:
         return {
@@ -215,6 +245,21 @@ class Pipeline:
             "model": self.header["sha256"], "step": self.header.get("step"), "mmdiff": __version__,
             "torch": torch.__version__,
         }
+
+
+def _plain(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_.+" else "-" for c in name)
+
+
+def listed(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a folder's manifest whose files are there; ``ValueError`` where it cannot be read."""
+    try:
+        rows = [json.loads(line) for line in (folder / MANIFEST).read_text(encoding="utf-8").splitlines()]
+        return [row for row in rows if (folder / row["file"]).exists()]
+    except FileNotFoundError:
+        return []
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{folder / MANIFEST} is no list of generated files, so move it away: {error}") from None
 
 
 def load(path: str | Path, *, device: str | None = None, **settings: Any) -> Pipeline:

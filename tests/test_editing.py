@@ -59,8 +59,26 @@ def test_what_cannot_be_done_is_refused_with_the_remedy():
         Edit("dream", INPUT)
     with pytest.raises(ValueError, match="not a file"):
         Edit("extend", INPUT / "nothing")
+    for keep in (0, 1.5, "2", True):
+        with pytest.raises(ValueError, match="keep is a whole number, at least 1"):
+            Edit("extend", INPUT, keep=keep)
+    for hole in ((1,), (1, "2"), 3.0):
+        with pytest.raises(ValueError, match=r"hole is \[a number, a number\]"):
+            Edit("inpaint", INPUT, hole=hole)
     with pytest.raises(ValueError, match="two frames"):
         placed("interpolate", 4, keep=1)
+
+
+def test_an_input_may_be_text_and_a_hole_a_list():
+    edit = Edit("inpaint", str(INPUT), hole=[1, 3])
+    assert edit == Edit("inpaint", INPUT, hole=(1.0, 3.0)) and hash(edit) == hash(Edit("inpaint", INPUT, hole=(1, 3)))
+
+
+def test_the_input_of_an_edit_is_hashed_once_for_all_its_requests(tmp_path, monkeypatch):
+    (tmp_path / "a.wav").write_bytes(b"some")
+    edit, read = Edit("extend", tmp_path / "a.wav"), []
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path) or b"some")
+    assert edit.facts == edit.facts and len(read) == 1
 
 
 def count_on(calls):

@@ -15,7 +15,7 @@ from mmdiff.adapters.base import Adapter
 from mmdiff.adapters.conditioners import Labels
 from mmdiff.adapters.points.codec import PointCodec
 from mmdiff.autoguidance import RunAutoguidance
-from mmdiff.checkpoint import MODEL_FILE, ModelFileError, _digest, load_model, save_model
+from mmdiff.checkpoint import MODEL_FILE, ModelFileError, _digest, load_model, save_model, usual
 from mmdiff.cli import sample
 from mmdiff.core.parameterizations import Data
 from mmdiff.core.samplers import Euler
@@ -123,6 +123,82 @@ def test_a_mistaken_request_is_refused_before_any_work(pipeline, tmp_path):
     assert not list((tmp_path / "out").glob("*.wav"))
     with pytest.raises(ValueError, match="the name 'x'"):
         pipeline.save([Request(name="x"), Request(name="x")], tmp_path)
+
+
+def test_names_that_the_job_uses_itself_or_that_no_system_takes_are_refused_before_any_work(pipeline, tmp_path):
+    for name in ("preview", "Manifest"):
+        with pytest.raises(ValueError, match=f"no sample can have the name '{name}'"):
+            pipeline.save([Request(name=name)], tmp_path / "out")
+    with pytest.raises(ValueError, match="request 2: its name has 300 bytes, a file's at most 200"):
+        pipeline.save([Request(), Request(name="é" * 150)], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / MANIFEST).write_text("not JSON\n")
+    with pytest.raises(ValueError, match="manifest.jsonl is no list of generated files, so move it away"):
+        pipeline.save(requests(1), tmp_path)
+
+
+def test_long_labels_give_names_that_fit_and_differ(pipeline):
+    long = ["ü" * 300 + end for end in "ab"]
+    names = {pipeline._name(0, Request(labels={"instrument": value})) for value in long}
+    assert len(names) == 2
+    assert all(len(n.encode()) <= 200 and n.startswith("0000_instrument-ü") and n.endswith("_seed0") for n in names)
+
+
+def test_a_second_job_in_a_folder_adds_to_its_manifest(pipeline, tmp_path):
+    def files():
+        return [json.loads(line)["file"] for line in (tmp_path / MANIFEST).read_text().splitlines()]
+
+    for name in "abca":
+        pipeline.save([Request(name=name)], tmp_path)
+    assert files() == ["b.wav", "c.wav", "a.wav"]
+    (tmp_path / "b.wav").unlink()
+    pipeline.save([Request(name="a")], tmp_path)
+    assert files() == ["c.wav", "a.wav"]
+
+
+@pytest.mark.parametrize(("sizes", "expected"), [
+    ([4, 10, 19, 24], 10), ([14, 15], 14), ([7], 7), ([24, 4, 9], 9),
+])
+def test_the_usual_size_is_one_that_occurs(sizes, expected):
+    assert usual([{"points": n} for n in sizes]) == {"points": expected}
+    assert type(usual([{"points": n} for n in sizes])["points"]) is int
+
+
+def test_the_usual_size_of_buckets_is_a_shape_of_one_of_them():
+    shapes = [(8, 32, 64)] * 4 + [(8, 64, 32)] * 4 + [(16, 32, 32)] * 3
+    sizes = [dict(zip(("frames", "height", "width"), shape, strict=True)) for shape in shapes]
+    assert tuple(usual(sizes).values()) in shapes
+
+
+def undropped(run, path):
+    def change(header):
+        header["config"]["adapter"]["conditioner"]["drop"] = 0.0
+
+    return rewritten(run, path / "undropped.safetensors", change)
+
+
+def test_guidance_of_a_model_that_never_saw_a_hidden_label_is_told_and_is_none_unless_it_is_insisted_on(run, tmp_path):
+    path, cond = undropped(run, tmp_path), {"instrument": "blown"}
+    cautious = mmdiff.load(path, device="cpu")
+    with pytest.warns(UserWarning, match=r"0 % of the training samples were told nothing .*: its scale is 1"):
+        plain = cautious.sample(1, cond=cond)[0]
+    assert cautious.settings["guidance"]["scale"] == 1
+    node = {"_target_": "mmdiff.core.guidance.ClassifierFree", "scale": 3.0}
+    insisted = mmdiff.load(path, device="cpu", guidance=node)
+    with pytest.warns(UserWarning, match="by scale 3 contrasts with what the model never learned"):
+        guided = insisted.sample(1, cond=cond)[0]
+    assert not torch.equal(guided, plain)
+    assert not mmdiff.load(run, device="cpu").notice
+    assert not mmdiff.load(path, device="cpu", guidance={"_target_": "mmdiff.core.guidance.Unguided"}).notice
+
+
+@pytest.mark.parametrize(("words", "scale"), [([], 1), (["guidance=apg"], 1), (["guidance.scale=3"], 3)])
+def test_the_command_insists_on_a_guidance_scale_by_its_key_alone(run, tmp_path, words, scale):
+    words = [str(undropped(run, tmp_path)), "n=1", f"out={tmp_path}", "device=cpu", "sampler.steps=1", *words]
+    with pytest.warns(UserWarning, match="0 % of the training samples"):
+        assert sample.main(words) == 0
+    facts = json.loads((tmp_path / MANIFEST).read_text())
+    assert facts["guidance"]["scale"] == scale
 
 
 def test_what_is_refused_leaves_no_folder_and_json_is_for_sidecars(pipeline, tmp_path):

@@ -104,6 +104,9 @@ class Conditioner(nn.Module, ABC):
     dim: int
     """D of ``Condition.vector`` and ``Condition.tokens``; 0 for none."""
 
+    dropped: float | None = None
+    """Share of training samples of which nothing was told, from which ``null`` is learned; None = not known."""
+
     @abstractmethod
     def forward(self, labels: dict[str, Tensor]) -> Condition:
         """``labels`` maps field names to ``(B,)`` tensors."""

@@ -31,6 +31,7 @@ class Labels(Conditioner):
             raise ValueError(f"drop and drop_each are probabilities below 1, got {drop} and {drop_each}")
         self.fields = {name: tuple(field) for name, field in fields.items()}
         self.dim, self.drop_all, self.drop_each = (dim if fields else 0), drop, drop_each
+        self.dropped = 1 - (1 - drop) * (1 - drop_each ** len(self.fields)) if self.fields else None
         self.frequencies = frequencies
         self.embeddings = nn.ModuleDict({
             name: nn.Linear(2 * frequencies + 1, dim) if is_scalar(field) else nn.Embedding(len(field) + 1, dim)

@@ -16,7 +16,7 @@ from .keys import TABLES
 from .list import options
 from .overrides import composed, several, with_run
 from .places import device, writable
-from .sample import setting
+from .sample import insisted, setting
 from .words import Word, parted, text
 
 LATE = ("sampler", "guidance")
@@ -86,8 +86,8 @@ def _composed(words: list[str]) -> tuple[DictConfig, list[Word]]:
 def _pipeline(stored: Any, config: DictConfig, changes: list[Word]) -> Any:
     from ..generate import Pipeline
 
-    settings = {name: setting(stored.settings[name], config, changes, name) for name in LATE}
-    return Pipeline(stored.model, stored.header, **settings)
+    settings = {name: setting(stored.header["config"][name], config, changes, name) for name in LATE}
+    return Pipeline(stored.model, stored.header, **settings, insist=insisted(changes))
 
 
 def _combinations(words: list[str]) -> list[list[str]]:

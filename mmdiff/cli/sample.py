@@ -46,8 +46,9 @@ def main(arguments: list[str]) -> int:
     edit = _edit(config)
     pipeline = load(run, device=device(config.device) if config.device else _device())
     writable("out", out)
-    settings = {name: setting(pipeline.settings[name], config, late, name) for name in ("sampler", "guidance")}
-    pipeline = Pipeline(pipeline.model, pipeline.header, **settings)
+    stored = pipeline.header["config"]
+    settings = {name: setting(stored[name], config, late, name) for name in ("sampler", "guidance")}
+    pipeline = Pipeline(pipeline.model, pipeline.header, **settings, insist=insisted(late))
     cond = {word.key.partition(".")[2]: word.value for word in late if word.key.startswith("cond.")}
     requests = wishes(
         config.requests, n=config.n, seed=config.seed, edit=edit, fields=pipeline.model.conditioner.fields,
@@ -85,6 +86,11 @@ def _device() -> str | None:
     import torch
 
     return f"cuda:{os.environ['LOCAL_RANK']}" if "LOCAL_RANK" in os.environ and torch.cuda.is_available() else None
+
+
+def insisted(late: Sequence[Word]) -> bool:
+    """Whether ``guidance.scale`` was asked for by name."""
+    return any(word.key == "guidance.scale" for word in late)
 
 
 def setting(stored: dict[str, Any], config: DictConfig, late: Sequence[Word], name: str) -> dict[str, Any]:
