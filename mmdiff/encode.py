@@ -12,6 +12,7 @@ writes the index that training reads.
 import hashlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -20,12 +21,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .adapters.base import Codec, Reader
-from .config import ConfigError, build, build_codec, complete, parameters
+from .config import ConfigError, build, build_codec, complete, parameters, plain
 from .core.rng import Purpose, stream
 from .core.types import Masked
 from .data.batch import unpad
-from .data.dataset import Dataset
-from .data.latents import DTYPES, FORMAT, INDEX
+from .data.dataset import Dataset, Subset
+from .data.latents import DTYPES, FORMAT, INDEX, Latents
 from .shards import Place, Shards
 
 WHITENING = ("mean", "std")
@@ -90,8 +91,8 @@ def encode(
     if copies < 1 or shard_mb <= 0:
         raise ConfigError(f"need copies >= 1 and shard_mb > 0, got {copies} and {shard_mb}")
     codec, reader = build_codec(config.adapter)
-    unchecked = {"check": False} if "check" in parameters(config.data["_target_"]) else {}
-    dataset = build(config.data, Dataset, reader=reader, **unchecked)
+    origin = _placed(plain(config.data))
+    dataset = _opened(origin, reader)
     if dataset.encoded:
         raise ConfigError("data=latents is encoded already: name the data that latents are to be made of")
     told, shards = settings(config.adapter, codec, reader, dtype=dtype), Shards(out, limit=int(shard_mb * 2**20))
@@ -108,9 +109,38 @@ def encode(
             raise
     shards.flush()
     shards.write(lists[share.index], json.dumps({"keys": work.keys, "skipped": work.skipped}).encode())
-    waiting = _finish(dataset, told, shards, lists)
+    waiting = _finish(dataset, origin, told, shards, lists)
     skipped = [[dataset.name(i), reason] for i, reason in work.skipped.items()]
     return Encoded(len(members), work.made, skipped, waiting)
+
+
+def uncached(latents: Latents, reader: Reader, *, root: str | None = None) -> Dataset:
+    """The samples that a cache was made of, in its order; ``root`` is where their data are, if they have moved.
+
+    Raises ``ConfigError`` naming one that is not there.
+    """
+    origin = latents.origin if root is None else {**latents.origin, "root": root}
+    dataset = _opened(origin, reader)
+    number = {dataset.name(i): i for i in range(len(dataset))}
+    names = [latents.name(i) for i in range(len(latents))]
+    if missing := [name for name in names if name not in number]:
+        raise ConfigError(
+            f"{latents.folder.root} was encoded from other data than {origin.get('root', 'these')}: {len(missing)} of "
+            f"{len(names)} samples are not there, such as {missing[0]!r}. Say where they are now: root=FOLDER"
+        )
+    return Subset(dataset, [number[name] for name in names])
+
+
+def _opened(origin: dict[str, Any], reader: Reader) -> Dataset:
+    unchecked = {"check": False} if "check" in parameters(origin["_target_"]) else {}
+    return build(origin, Dataset, reader=reader, **unchecked)
+
+
+def _placed(origin: dict[str, Any]) -> dict[str, Any]:
+    """A node of data with a folder on this disk named from its top, as a cache is read from anywhere."""
+    root = origin.get("root")
+    local = isinstance(root, str) and root and "://" not in root
+    return {**origin, "root": str(Path(root).expanduser().absolute())} if local else origin
 
 
 class _Work:
@@ -146,7 +176,7 @@ class _Work:
         return features, self.codec.size(sample)
 
 
-def _finish(dataset: Dataset, told: dict[str, Any], shards: Shards, lists: list[str]) -> int:
+def _finish(dataset: Dataset, origin: dict[str, Any], told: dict[str, Any], shards: Shards, lists: list[str]) -> int:
     """Write the index if all processes of a job have left their lists; else how many have not."""
     there = set(shards.folder.names(".json"))
     if waiting := len(set(lists) - there):
@@ -166,7 +196,7 @@ def _finish(dataset: Dataset, told: dict[str, Any], shards: Shards, lists: list[
     report = dataset.report()
     index = {
         "format": FORMAT, "settings": told, "fields": {k: list(v) for k, v in dataset.fields_of(kept).items()},
-        "source": {name: value for name, value in report.items() if name not in ("kept", "skipped")},
+        "data": origin, "source": {name: value for name, value in report.items() if name not in ("kept", "skipped")},
         "skipped": [*report["skipped"], *([dataset.name(i), reason] for i, reason in skipped)],
         "shards": names, "items": [_item(dataset, i, [shards.places[key] for key in keys[i]], number) for i in kept],
     }

@@ -15,6 +15,7 @@ from .config import CONFIG_FILE, ConfigError, build, build_codec, load_yaml, tar
 from .data.dataset import Dataset, split, spread
 from .data.labels import Label, encode_labels
 from .data.loaders import Loading
+from .encode import uncached
 from .evaluation.audio import Audio
 from .evaluation.clouds import Clouds
 from .evaluation.embedder import Embedder
@@ -76,17 +77,21 @@ def modality_of(kind: str, sample: Tensor) -> Modality:
 
 
 def open_run(run: str | Path, pipeline: Pipeline, *, root: str | None = None) -> Subject:
-    """The data of a run directory beside its model; ``root`` replaces ``data.root`` where it has moved."""
+    """The data of a run directory beside its model, those that a cache was made of where it learned from one.
+
+    ``root`` is where they are, if they have moved.
+    """
     run = Path(run).expanduser()
     if not (run / CONFIG_FILE).is_file():
         raise ConfigError(f"{run} has no {CONFIG_FILE}: a run directory is judged, as its data say what is real")
     config = load_yaml(run / CONFIG_FILE)
-    if root is not None:
-        config.data.root = root
     _, reader = build_codec(config.adapter)
+    cached = target_class(str(config.data["_target_"]), Dataset).encoded
+    if root is not None and not cached:
+        config.data.root = root
     dataset = build(config.data, Dataset, reader=reader)
-    if dataset.encoded:
-        raise ConfigError(f"{run} learned from a cache of latents, which holds no samples to compare with")
+    if cached:
+        dataset = uncached(dataset, reader, root=root)
     train, held = split(dataset, build(config.loader, Loading).val)
     return Subject(pipeline, train, held)
 

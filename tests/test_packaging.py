@@ -78,6 +78,29 @@ def test_import_is_quick_and_light():
     assert min(float(seconds) for seconds, _ in tries) < 0.2, "the quickest of five, as the machine may be busy"
 
 
+IMPORT_ALL = """
+import importlib, logging, pkgutil, warnings
+import hydra, lightning.pytorch, matplotlib, scipy.signal, torch, torchaudio, trimesh
+def state():
+    names = ['', *logging.root.manager.loggerDict]
+    loggers = {name: (logging.getLogger(name).level, len(logging.getLogger(name).handlers)) for name in names}
+    return matplotlib.rcParams._get('backend'), list(warnings.filters), loggers
+before = state()
+import mmdiff
+for module in pkgutil.walk_packages(mmdiff.__path__, 'mmdiff.'):
+    if 'skeleton.package' not in module.name and not module.name.endswith('__main__'):
+        importlib.import_module(module.name)
+after = state()
+assert after[:2] == before[:2], after[:2]
+assert {name: after[2][name] for name in before[2]} == before[2]
+"""
+
+
+def test_importing_the_library_changes_nothing_of_other_libraries():
+    """Neither matplotlib's backend nor the levels and handlers of logging nor the filters of warnings."""
+    subprocess.run([sys.executable, "-c", IMPORT_ALL], check=True, timeout=300)
+
+
 COMPOSE = """
 import sys
 sys.path[1:1] = {libraries!r}

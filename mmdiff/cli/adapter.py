@@ -34,7 +34,10 @@ def _check(name: str, *overrides: str) -> int:
 
 def _new(name: str, folder: str = ".") -> int:
     from ..skeleton import write
+    from .list import options
 
+    if name in options("adapter"):
+        raise ConfigError(f"an adapter {name!r} is there already, and one would hide the other: choose another name")
     root = write(name, folder)
     where = root if root.is_absolute() else f"./{root}"
     print(f"{root} is written. Next: pip install -e {where}, then: mmdiff adapter check {name}")

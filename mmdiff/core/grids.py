@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .schedules import Schedule
 
-SIGMA_MAX = 80.0
+SIGMA_MAX = 160.0
 """Where ``Karras`` and ``LogSNR`` bend when a schedule starts without signal (Linear, Cosine)."""
 
 
@@ -115,7 +115,7 @@ class _Ramp(_InRatio):
 class Karras(_Ramp):
     """The ramp of Karras et al. 2022 (eq. 5) in sigma / alpha, for any schedule."""
 
-    def __init__(self, rho: float = 7.0, *, sigma_min: float = 0.002):
+    def __init__(self, rho: float = 7.0, *, sigma_min: float = 0.004):
         super().__init__(sigma_min)
         if rho < 1:
             raise ValueError(f"rho must be at least 1, got {rho}")
@@ -129,7 +129,7 @@ class Karras(_Ramp):
 class LogSNR(_Ramp):
     """Uniform in log-SNR (Lu et al. 2022)."""
 
-    def __init__(self, *, sigma_min: float = 0.002):
+    def __init__(self, *, sigma_min: float = 0.004):
         super().__init__(sigma_min)
 
     def between(self, high: float, low: float, u: Tensor) -> Tensor:

@@ -28,6 +28,9 @@ class Guidance(ABC):
     uses_null: bool = False
     """Whether it contrasts with the condition in which nothing is told, which a model must have learned."""
 
+    scale: float = 1.0
+    """How far it goes; 1 = no guidance."""
+
     @abstractmethod
     def __call__(
         self, denoiser: Denoiser, cond: Condition, *, null: Condition, mask: Tensor | None = None

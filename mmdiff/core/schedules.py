@@ -97,9 +97,12 @@ class Cosine(_Spherical):
 
 
 class VarianceExploding(Schedule):
-    """The schedule of Karras et al. 2022 (EDM), eq. 5; sigma is in units of the (unit) data standard deviation."""
+    """The schedule of Karras et al. 2022 (EDM), eq. 5; sigma is in units of the data's standard deviation.
 
-    def __init__(self, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0):
+    The paper's 0.002 to 80 are for data of standard deviation 0.5; ours have 1, so the same noise is twice as much.
+    """
+
+    def __init__(self, sigma_min: float = 0.004, sigma_max: float = 160.0, rho: float = 7.0):
         if not 0 < sigma_min < sigma_max:
             raise ValueError(f"need 0 < sigma_min < sigma_max, got {sigma_min} and {sigma_max}")
         if rho < 1:

@@ -1,6 +1,7 @@
 """A codec's features, encoded once, as a data set: on this disk or in an object store.
 
-    index.json              settings, fields, shards, and the items in order: name, columns, shape, size, places
+    index.json              settings, the data encoded, fields, shards, and the items in order: name, columns, shape,
+                            size, places
     HASH.latents            features of many items, each under its key: a safetensors file
 
     place   [shard, first byte, byte behind the last, shape]      one request an item, wherever it lies
@@ -80,6 +81,7 @@ class Latents(Dataset):
             raise ValueError(f"{root} has format {index['format']}, this version reads up to {FORMAT}: update mmdiff")
         self.settings, self.fields, self.items = index["settings"], index["fields"], index["items"]
         self.shards, self.source, self.skipped = index["shards"], index["source"], index["skipped"]
+        self.origin = index["data"]
         self.dtype = DTYPES[self.settings["dtype"]]
 
     def __len__(self) -> int:

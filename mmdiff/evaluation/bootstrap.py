@@ -21,6 +21,11 @@ class Interval(NamedTuple):
     high: float
 
 
+def median(x: Tensor) -> Tensor:
+    """Of an even number of values the mean of the two in the middle, where torch's takes the lower."""
+    return x.quantile(0.5)
+
+
 def bootstrap(
     samples: Tensor, statistic: Callable[[Tensor], Tensor] = torch.mean, *, confidence: float = 0.95,
     resamples: int = 2000, seed: int = 0,

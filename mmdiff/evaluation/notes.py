@@ -23,7 +23,7 @@ from ..adapters.audio.decode import decode
 from ..adapters.audio.io import AudioReader
 from ..adapters.audio.measure import cents, clipped, pitch
 from ..adapters.audio.notes import Notes, frequency
-from .bootstrap import bootstrap
+from .bootstrap import bootstrap, median
 from .classify import share
 from .command import measure
 from .generated import generated
@@ -103,7 +103,7 @@ def summary(heard: Heard) -> Row:
     return {
         "n": len(heard.right),
         "instrument": share(heard.right),
-        "median cents": bootstrap(pitched, torch.median) if len(pitched) > 1 else "none",
+        "median cents": bootstrap(pitched, median) if len(pitched) > 1 else "none",
         "within 50 cents": share(heard.error < 50),
         "no pitch": len(heard.error) - len(pitched),
         "clipped": heard.clipped.mean().item(),

@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from .bootstrap import Interval
 from .report import Row
@@ -20,9 +19,7 @@ def intervals(rows: Mapping[str, Row], path: Path) -> Path:
     """A panel a metric, a line a row; real samples green, the model red, controls grey."""
     metrics = list(dict.fromkeys(name for row in rows.values() for name, v in row.items() if isinstance(v, Interval)))
     height = -(-len(metrics) // WIDTH)
-    figure, axes = plt.subplots(
-        height, WIDTH, figsize=(4 * WIDTH, 0.22 * height * (len(rows) + 4)), squeeze=False, layout="constrained"
-    )
+    figure, axes = _panels(height, WIDTH, (4 * WIDTH, 0.22 * height * (len(rows) + 4)))
     names = list(rows)[::-1]
     for axis, metric in zip(axes.flat, metrics, strict=False):
         for place, name in enumerate(names):
@@ -41,7 +38,7 @@ def intervals(rows: Mapping[str, Row], path: Path) -> Path:
 
 def confusions(tables: Mapping[str, Mapping], path: Path) -> Path:
     """Asked for (down) against judged as (across), counts."""
-    figure, axes = plt.subplots(1, len(tables), figsize=(4.5 * len(tables), 4), squeeze=False, layout="constrained")
+    figure, axes = _panels(1, len(tables), (4.5 * len(tables), 4))
     for axis, (name, table) in zip(axes.flat, tables.items(), strict=True):
         axis.imshow(table["counts"], cmap="Greys")
         ticks = range(len(table["classes"]))
@@ -57,7 +54,7 @@ def curves(
     """A panel a metric against network calls, a line for each setting besides the number of steps; the floor dashed."""
     across = min(3, len(metrics))
     down = -(-len(metrics) // across)
-    figure, axes = plt.subplots(down, across, figsize=(4.2 * across, 3.2 * down), squeeze=False, layout="constrained")
+    figure, axes = _panels(down, across, (4.2 * across, 3.2 * down))
     lines: dict[str, list[tuple[float, Row]]] = {}
     for choice, calls, row in points:
         name = " ".join(v for k, v in choice.items() if k != "sampler.steps") or "model"
@@ -78,8 +75,13 @@ def curves(
     return _saved(figure, path)
 
 
-def _saved(figure: plt.Figure, path: Path) -> Path:
+def _panels(down: int, across: int, size: tuple[float, float]) -> tuple[Figure, np.ndarray]:
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)                                           # the backend of pyplot is the caller's to choose
+    return figure, figure.subplots(down, across, squeeze=False)
+
+
+def _saved(figure: Figure, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
     return path

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..data.labels import Label
-from .bootstrap import Interval, bootstrap
+from .bootstrap import Interval, bootstrap, median
 from .classify import classifier_score, share, wilson
 from .coverage import Coverage, coverage_of, feature_distances
 from .embedder import Embedder, Foreign
@@ -114,7 +114,7 @@ class Scorer:
         row |= {name: share(right[rows]) for name, right in m.shares.items()}
         if min(len(rows), len(among)) >= LEAST:
             row |= self._sets(m, rows, among)
-        for values, statistic in ((m.means, torch.mean), (m.medians, torch.median), (m.values, torch.mean)):
+        for values, statistic in ((m.means, torch.mean), (m.medians, median), (m.values, torch.mean)):
             for name, column in values.items():
                 told = column[rows]
                 told = told[told.isfinite()]

@@ -109,9 +109,13 @@ def halves_interval(
 def around(
     value: float, halves: Sequence[float], *, least: float = 0.0, most: float = np.inf, confidence: float = 0.95
 ) -> Interval:
-    """An interval about ``value`` of the width that its values on halves have, kept in ``least`` to ``most``."""
+    """An interval about ``value`` of the width that its values on halves have, kept in ``least`` to ``most``.
+
+    The k-th of B values has a share of k / (B + 1) below it, whatever their distribution, so B = 39 is the least that
+    reaches to 95 %: fewer cover 1 - 2 / (B + 1).
+    """
     tail = (1 - confidence) / 2
-    low, high = np.quantile(halves, [tail, 1 - tail]) - np.mean(halves)
+    low, high = np.quantile(halves, [tail, 1 - tail], method="weibull") - np.mean(halves)
     return Interval(float(value), max(least, float(value + min(low, 0))), min(most, float(value + max(high, 0))))
 
 

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from ..adapters.video.index import VideoIndex
 from ..adapters.video.reader import read_clip
 from ..adapters.video.shapes import BACKGROUND, COLOURS, RADIUS, SHAPES, Shapes, render
-from .bootstrap import bootstrap
+from .bootstrap import bootstrap, median
 from .classify import share
 from .command import measure
 from .generated import generated
@@ -91,8 +91,8 @@ def summary(seen: Seen) -> Row:
         "shape": share(seen.shape),
         "colour": share(seen.colour),
         "identity kept": bootstrap(seen.identity, torch.mean),
-        "speed error, median": bootstrap(moving, torch.median) if len(moving) > 1 else "none",
-        "acceleration, median": bootstrap(even, torch.median) if len(even) > 1 else "none",
+        "speed error, median": bootstrap(moving, median) if len(moving) > 1 else "none",
+        "acceleration, median": bootstrap(even, median) if len(even) > 1 else "none",
         "empty frames": len(seen.speed_error) - len(moving),
     }
 

@@ -19,7 +19,7 @@ import torch
 from ..adapters.points.files import load_shape
 from ..adapters.points.reader import PointReader
 from ..adapters.points.solids import SOLIDS, Solids
-from .bootstrap import bootstrap
+from .bootstrap import bootstrap, median
 from .classify import share
 from .command import measure
 from .generated import generated
@@ -63,7 +63,7 @@ def summary(clouds: Clouds, against: Clouds) -> Row:
     return {
         "n": len(asked),
         "right kind": share(right),
-        "CD to the nearest of its kind, median": bootstrap(torch.from_numpy(own), torch.median),
+        "CD to the nearest of its kind, median": bootstrap(torch.from_numpy(own), median),
         "spacing, mean": bootstrap(spacing, torch.mean),
     }
 

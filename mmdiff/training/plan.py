@@ -30,7 +30,7 @@ from ..data.stream import Stream
 from .callbacks import Previews, Validation
 from .checkpoints import latest
 from .progress import Progress
-from .run import CONFIG_FILE, Assembly, assemble, build_trainer, continued, fit_codec
+from .run import CONFIG_FILE, Assembly, assemble, build_trainer, continued, fit_codec, quiet
 from .saving import Checkpoints
 
 STEPS = 4
@@ -83,6 +83,7 @@ class Plan(NamedTuple):
         return steps + sum(self.counts[name] * self.seconds.get(name, 0.0) for name in self.counts)
 
 
+@quiet()
 def plan(config: DictConfig, overrides: Sequence[str] = ()) -> Plan:
     """Try the run of ``config``. Raises ``ConfigError`` saying why it would fail."""
     run = Path(config.run).expanduser()

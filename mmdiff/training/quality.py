@@ -65,8 +65,6 @@ class Quality(Every):
     def on_fit_start(self, trainer: L.Trainer, module: TrainingModule) -> None:
         if self.steps and len(self.held) < LEAST:
             raise ConfigError(f"quality.every needs {LEAST} held-out samples, loader.val holds {len(self.held)}")
-        if self.steps and self.train.encoded:
-            raise ConfigError("quality.every needs samples, and a cache of latents has none: judge with mmdiff eval")
         if self.steps:
             modality = modality_of(kind_of(self.stored), self.train.read(0)[0])
             if self.embedder is not None:                             # a mistake in it is told before the training

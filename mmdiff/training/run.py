@@ -12,7 +12,8 @@ import shlex
 import signal
 import subprocess
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +28,7 @@ from ..core.guidance import Guidance
 from ..core.samplers import Sampler
 from ..data.dataset import Dataset, Subset, split, spread
 from ..data.loaders import Loading, samples
-from ..encode import require
+from ..encode import require, uncached
 from ..evaluation.scores import LEAST
 from .blocks import prepare
 from .callbacks import Previews, Records, Validation
@@ -41,15 +42,26 @@ from .progress import Progress, TrainingLog
 from .quality import Quality
 from .saving import Checkpoints
 
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)       # the run says itself what matters
-warnings.filterwarnings("ignore", module=r"lightning\.pytorch")
-
 say = rank_zero_only(print)
 QUIET = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
 """What a trainer that is only built, for its complaints, does not start."""
 
 PRECISIONS = {name: name for name in ("32-true", "bf16-mixed", "16-mixed")} | {None: "32-true", 32: "32-true"}
 """What ``trainer.precision`` may be, and what Lightning calls it."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Lightning's remarks left out, while a run goes on: the run says itself what matters."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\.pytorch")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 class Interrupted(Exception):
@@ -69,6 +81,7 @@ class Assembly(NamedTuple):
     report: dict[str, Any]
 
 
+@quiet()
 def train(config: DictConfig, overrides: Sequence[str] = ()) -> Path:
     """Train, or continue, the run of ``config.run``; gives its directory.
 
@@ -151,9 +164,7 @@ def assemble(config: DictConfig, run: Path) -> Assembly:
     if dataset.encoded:
         require(dataset.settings, config.adapter, codec, reader)
     loading = build(config.loader, Loading)
-    train_set, val_set = split(dataset, loading.val)
-    if loading.limit is not None:
-        train_set = Subset(train_set, spread(len(train_set), loading.limit))
+    train_set, val_set = _parts(dataset, loading)
     model = build_model(build_adapter(config.adapter, codec, reader, fields=dataset.fields), config.diffusion)
     stored = model_config(config, codec, train_set)
     module = TrainingModule(
@@ -164,8 +175,12 @@ def assemble(config: DictConfig, run: Path) -> Assembly:
     shown = val_set if len(val_set) else train_set
     preview = PreviewMaker(stored, shown, n=config.preview.n)
     validation = Validation(config.validation.every if len(val_set) and loading.val_samples else 0, val_set, loading)
+    judging = config.get("quality") or {}
+    judged = train_set, val_set
+    if dataset.encoded and judging.get("every"):
+        judged = _parts(uncached(dataset, reader), loading)
     try:
-        quality = Quality(run, stored, train_set, val_set, validation, **(config.get("quality") or {}))
+        quality = Quality(run, stored, *judged, validation, **judging)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"quality: {error}") from error
     saving = Checkpoints(config.checkpoint.every, run, stored, keep=config.checkpoint.keep, chooser=quality)
@@ -178,6 +193,14 @@ def assemble(config: DictConfig, run: Path) -> Assembly:
         saving,
     ]
     return Assembly(module, val_set, callbacks, saving, quality, stored, dataset.report())
+
+
+def _parts(dataset: Dataset, loading: Loading) -> tuple[Dataset, Dataset]:
+    """What is trained on, and what is held out."""
+    train_set, val_set = split(dataset, loading.val)
+    if loading.limit is not None:
+        train_set = Subset(train_set, spread(len(train_set), loading.limit))
+    return train_set, val_set
 
 
 def fit_codec(module: TrainingModule) -> None:

@@ -1,5 +1,6 @@
 """The command on a run: a report in three forms, one protocol a hash, sweeps and comparisons."""
 
+import csv
 import json
 import math
 import shutil
@@ -8,13 +9,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
+import torch
 
+from mmdiff.checkpoint import write_atomic
 from mmdiff.cli import embedder
 from mmdiff.cli import eval as command
-from mmdiff.evaluate import grouped
+from mmdiff.cli.overrides import composed
+from mmdiff.encode import encode
+from mmdiff.evaluate import Bench, grouped
 from mmdiff.evaluation.page import summary
 from mmdiff.evaluation.protocol import digest
+from mmdiff.subject import Samples
 from mmdiff.training.quality import Quality
+from mmdiff.training.run import train
 from mmdiff.training.saving import Checkpoints
 from tests.conftest import TINY, mmdiff
 
@@ -58,6 +65,45 @@ def test_scalars_are_grouped_by_thirds_of_their_range_and_what_is_not_told_by_no
     assert {name: rows.tolist() for name, rows in groups.items()} == {"0 to 3": [0, 1], "3 to 6": [2], "6 to 9": [3]}
     classes = grouped([{"c": "b"}, {"c": "a"}, {}, {"c": "b"}], "c", ["a", "b"])
     assert {name: rows.tolist() for name, rows in classes.items()} == {"a": [1], "b": [0, 3]}
+
+
+def test_a_run_from_latents_is_judged_as_one_from_samples_also_while_it_trains(judged, tmp_path):
+    judge, told = f"{judged}/judge.safetensors", [w for w in TINY if w.startswith(("data.", "adapter."))]
+    encode(composed("encode", told), f"{tmp_path}/z", progress=False)
+    words = [w for w in TINY if not w.startswith("data.")]
+    train(composed("train", [
+        f"run={tmp_path}/run", *words, "data=latents", f"data.root={tmp_path}/z", "loader.val=0.25",
+        "trainer.max_steps=4", "quality.every=2", "quality.n=8", "quality.references=16", f"quality.embedder={judge}",
+    ]))
+    table = (tmp_path / "run" / "metrics.csv").read_text()
+    assert [row["quality/FD-own"] for row in csv.DictReader(table.splitlines()) if row["quality/FD-own"]]
+    assert command.main([f"{tmp_path}/run", f"evaluation.embedder={judge}", *QUICK]) == 0
+    assert report(tmp_path / "run")["protocol"]["data"] == report(judged)["protocol"]["data"]
+    assert report(tmp_path / "run")["rows"]["real"] == report(judged)["rows"]["real"]
+
+
+def test_a_cost_is_that_of_the_samples_that_are_judged(tmp_path):
+    bench = Bench.__new__(Bench)
+    bench.out, bench.protocol = tmp_path, SimpleNamespace(batch_size=2)
+    bench.modality = SimpleNamespace(suffix=".wav", stacked=lambda samples, codec, size: torch.zeros(3, 1, 1))
+    bench.codec = SimpleNamespace(load=lambda path: None)
+    bench.real = Samples(torch.zeros(3, 1, 1), [{}] * 3, [{}] * 3)
+
+    def judged(*names):
+        """Of a pipeline that makes these of three files anew."""
+        def save(requests, folder, **options):
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in names:
+                (folder / name).unlink(missing_ok=True)
+                write_atomic(folder / name, name.encode())
+            return [folder / name for name in "abc"]
+
+        return bench._generated(SimpleNamespace(settings={}, size={}, save=save), 0)[1]
+
+    first = judged("a", "b", "c")
+    assert first["seconds"] > 0 and judged() == first, "what is there is not made again, and cost what it cost"
+    assert judged("b") is None, "made in parts"
+    assert judged("a", "b", "c") not in (None, first), "made anew, by a model that trained on"
 
 
 def test_a_report_is_broken_down_by_a_column_that_the_model_is_not_told(judged, tmp_path):

@@ -196,8 +196,8 @@ def test_impossible_settings_are_refused_with_what_was_given(make):
 def test_uniform_on_variance_exploding_is_the_grid_of_edm():
     n, ramp = 18, torch.arange(18, dtype=torch.float64) / 17
     sigma = (80 ** (1 / 7) + ramp * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
-    for grid in (Uniform(), Karras()):
-        torch.testing.assert_close(VarianceExploding().level(grid(VarianceExploding(), n)).sigma, sigma)
+    for grid in (Uniform(), Karras()):                                # the paper's data have standard deviation 0.5
+        torch.testing.assert_close(VarianceExploding().level(grid(VarianceExploding(), n)).sigma, sigma / 0.5)
 
 
 def test_power_of_one_is_the_uniform_grid_of_flow_matching():
@@ -220,8 +220,18 @@ def test_tables_of_one_sampler_are_kept_apart(grid, other):
             assert recorder.times == g(schedule, 6).tolist()
 
 
+@pytest.mark.parametrize("make", [Euler, Auto, AdamsPC], ids=lambda m: m.__name__)
+def test_a_sampler_that_is_changed_is_the_one_that_would_have_been_built_so(make):
+    schedule, sampler = Linear(), make(5)
+    sampler(Recorder(schedule), start(schedule), schedule)
+    sampler.steps = 20
+    changed, built = Recorder(schedule), Recorder(schedule)
+    x = [s(r, start(schedule), schedule) for s, r in ((sampler, changed), (make(20), built))]
+    assert changed.times == built.times and len(changed.times) == 20 and torch.equal(*x)
+
+
 def test_power_grid_spreads_down_to_the_end_of_a_schedule_that_has_one():
     schedule = VarianceExploding()
     few, many = (schedule.level(Power(2.0)(schedule, n)).sigma for n in (10, 100))
-    assert few[-1] > 0.005
-    assert many[-1].item() == pytest.approx(0.002)
+    assert few[-1] > 0.01
+    assert many[-1].item() == pytest.approx(0.004)

@@ -22,6 +22,17 @@ def test_log_normal_sigma_has_the_stated_moments_on_any_schedule(schedule):
     assert log_sigma.std() == pytest.approx(1.2, abs=5e-3)
 
 
+def test_edm_sees_unit_data_as_its_paper_sees_data_of_standard_deviation_one_half():
+    """log-normal(-1.2, 1.2) and eq. 5, with data and noise both multiplied by 2: the same loss, levels and order."""
+    schedule, paper = VarianceExploding(), VarianceExploding(0.002, 80.0)
+    snr = 2 * (0.5 / paper.level(U).sigma).log()                      # of data of standard deviation 0.5
+    torch.testing.assert_close(schedule.log_snr(U), snr)
+    drawn, published = (
+        times.quantile(U, schedule) for times, schedule in ((LogNormalSigma(), schedule), (LogNormalSigma(-1.2), paper))
+    )
+    torch.testing.assert_close(drawn, published, rtol=0, atol=1e-3)
+
+
 def test_logit_normal_has_the_stated_moments():
     logit = torch.logit(LogitNormal(0.5, 2.0).quantile(U, Linear()))
     assert logit.mean() == pytest.approx(0.5, abs=1e-3) and logit.std() == pytest.approx(2.0, abs=1e-2)

@@ -19,7 +19,7 @@ from mmdiff.config import ConfigError, build, build_codec
 from mmdiff.data.dataset import Dataset, split
 from mmdiff.data.latents import Latents
 from mmdiff.data.loaders import Loading, eval_loader, samples, train_loader
-from mmdiff.encode import Share, encode, require, settings
+from mmdiff.encode import Share, encode, require, settings, uncached
 from mmdiff.shards import Shards
 
 AUDIO = ["adapter=audio", "adapter.reader.seconds=0.5", "adapter.reader.pad=mask"]
@@ -110,6 +110,28 @@ def test_latents_are_those_of_the_folder(tmp_path, make, training):
         assert (a.mask is None and b.mask is None) or torch.equal(a.mask, b.mask)
         assert all(torch.equal(one.labels[name], two.labels[name]) for name in one.labels)
     assert [p.indices for p in split(folder, 0.3)] == [p.indices for p in split(cached, 0.3)]
+
+
+def test_a_cache_knows_the_samples_that_it_was_made_of_also_where_they_moved(tmp_path, monkeypatch):
+    words = sounds(tmp_path / "files")
+    (tmp_path / "files" / "ann_5.wav").write_bytes(b"no sound")
+    monkeypatch.chdir(tmp_path)
+    job([word.replace(f"root={tmp_path}/", "root=") for word in words], tmp_path / "out")
+    monkeypatch.chdir("/")
+    (_, folder, _), (_, cached, _) = both([*words, "data.check=true"], tmp_path / "out")
+    _, reader = build_codec(configured(words).adapter)
+
+    def parts(dataset):
+        return [(part.indices, [part.read(i)[0].tolist() for i in range(len(part))]) for part in split(dataset, 0.4)]
+
+    wanted = parts(folder)
+
+    assert parts(uncached(cached, reader)) == wanted
+    (tmp_path / "files").rename(tmp_path / "moved")
+    assert parts(uncached(cached, reader, root=str(tmp_path / "moved"))) == wanted
+    (tmp_path / "moved" / "bob_2.wav").unlink()
+    with pytest.raises(ConfigError, match=r"1 of 5 samples are not there, such as 'bob_2.*root=FOLDER"):
+        uncached(cached, reader, root=str(tmp_path / "moved"))
 
 
 def test_training_takes_the_same_draws_and_buckets_as_from_the_folder(tmp_path):

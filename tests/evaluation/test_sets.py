@@ -145,6 +145,17 @@ def test_sets_as_small_as_k_are_refused():
         coverage(features(5, 2), features(9, 2))
 
 
+@pytest.mark.parametrize("draws", [39, 50, 200])
+def test_intervals_of_95_percent_cover_95_percent_however_few_halves_they_are_from(draws):
+    rng, n, inside = np.random.default_rng(0), 60, []
+    for _ in range(2000):
+        x, y = rng.normal(size=(2, n))
+        halves = rng.random((2, draws, n)).argsort(2)[..., : n // 2]
+        found = around(x.mean() - y.mean(), x[halves[0]].mean(1) - y[halves[1]].mean(1), least=-np.inf)
+        inside.append(found.low <= 0 <= found.high)
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.015)
+
+
 def test_an_interval_holds_its_value_however_skewed_the_halves_are():
     assert around(1.0, [1.0] * 99 + [0.5], most=1) == (1, 1, 1)
     low, high = around(0.4, [0.4] * 99 + [0.9])[1:]

@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 
 from mmdiff import plugins
 from mmdiff.adapters.base import Reader
+from mmdiff.cli import adapter
 from mmdiff.cli.list import options
 from mmdiff.cli.overrides import composed
 from mmdiff.config import ConfigError, build
@@ -114,6 +115,12 @@ def test_an_option_that_two_packages_offer_is_refused_and_a_broken_package_is_le
         assert set(plugins.installed()) == {"toy", "other"}
     with pytest.raises(ConfigError, match=r"audio is in mmdiff\.configs and in mmdiff_other\.configs"):
         composed("train", ["adapter=audio"])
+
+
+def test_an_adapter_that_is_there_already_is_not_hidden_by_a_new_one(tmp_path):
+    with pytest.raises(ConfigError, match="an adapter 'audio' is there already"):
+        adapter.main(["new", "audio", str(tmp_path)])
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("name", "reason"), [("1d", "a name is"), ("My-Data", "a name is"), ("toy", "exists")])

@@ -19,8 +19,8 @@ class Auto(Sampler):
 
     def __init__(self, steps: int = 20):
         super().__init__(steps, Power(2.0, scale=3.0))
-        order, correct = POLICY[max(least for least in POLICY if least <= steps)]
-        self.solver = AdamsPC(steps, self.grid, order=order, correct=correct)
 
     def rows(self, path: Path) -> list[Row]:
-        return self.solver.rows(path)
+        steps = len(path.time)
+        order, correct = POLICY[max(least for least in POLICY if least <= steps)]
+        return AdamsPC(steps, self.grid, order=order, correct=correct).rows(path)

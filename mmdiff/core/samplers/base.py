@@ -9,9 +9,9 @@ so a step costs a few element-wise operations, and never waits for the device.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -80,7 +80,7 @@ class Sampler(ABC):
         """
         if x1.dtype not in (torch.float32, torch.float64):
             raise TypeError(f"x1 must be float32 or float64, got {x1.dtype}: only the network may run in less")
-        time, rows = _table(self, schedule)
+        time, rows = _table(_ByValue(self, schedule))
         if noise is None and any(row.noise for row in rows):
             raise ValueError(
                 f"{type(self).__name__} is stochastic: pass noise=, a function i -> standard normal of the shape of x1 "
@@ -114,8 +114,30 @@ def combine(factors: tuple[float, ...], base: Tensor, fields: list[Tensor], *, o
     return x
 
 
+class _ByValue:
+    """A sampler and a schedule, equal to others that hold the same: a setting that is changed makes another table."""
+
+    def __init__(self, sampler: Sampler, schedule: Schedule):
+        self.sampler, self.schedule, self.key = sampler, schedule, _key((sampler, schedule))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByValue) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+def _key(value: Any) -> Any:
+    if isinstance(value, Sampler | Grid | Schedule):
+        return type(value), *((name, _key(part)) for name, part in vars(value).items())
+    if isinstance(value, list | tuple):
+        return tuple(_key(part) for part in value)
+    return value if isinstance(value, Hashable) else repr(value)
+
+
 @lru_cache(maxsize=128)
-def _table(sampler: Sampler, schedule: Schedule) -> tuple[list[float], list[Row]]:
+def _table(settings: _ByValue) -> tuple[list[float], list[Row]]:
+    sampler, schedule = settings.sampler, settings.schedule
     path = trace(schedule, sampler.grid, sampler.steps)
     return path.time, list(sampler.rows(path))
 
