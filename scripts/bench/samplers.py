@@ -27,7 +27,7 @@ from mmdiff.core.schedules import Linear, Schedule, VarianceExploding
 from mmdiff.testing import Mixture, denoiser, endpoint, guided
 
 CALLS = (5, 10, 20, 50)
-SCHEDULES = {"karras": VarianceExploding(), "flow": Linear()}
+SCHEDULES = {"karras": VarianceExploding(0.002, 80.0), "flow": Linear()}
 FAMILIES = {  # components, dimensions, spread of means, smallest and largest standard deviation
     "survey": (16, 64, 0.6, 0.05, 0.7),
     "tight": (16, 64, 1.0, 0.02, 0.1),
