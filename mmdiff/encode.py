@@ -117,16 +117,20 @@ def encode(
 def uncached(latents: Latents, reader: Reader, *, root: str | None = None) -> Dataset:
     """The samples that a cache was made of, in its order; ``root`` is where their data are, if they have moved.
 
-    Raises ``ConfigError`` naming one that is not there.
+    Raises ``ConfigError`` where they cannot be opened, or naming one that is not there.
     """
     origin = latents.origin if root is None else {**latents.origin, "root": root}
-    dataset = _opened(origin, reader)
+    remedy = "Say where they are: mmdiff eval RUN root=FOLDER; a run trains without them with quality.every=0"
+    try:
+        dataset = _opened(origin, reader)
+    except ConfigError as error:
+        raise ConfigError(f"the samples that {latents.folder.root} was made of: {error}. {remedy}") from None
     number = {dataset.name(i): i for i in range(len(dataset))}
     names = [latents.name(i) for i in range(len(latents))]
     if missing := [name for name in names if name not in number]:
         raise ConfigError(
-            f"{latents.folder.root} was encoded from other data than {origin.get('root', 'these')}: {len(missing)} of "
-            f"{len(names)} samples are not there, such as {missing[0]!r}. Say where they are now: root=FOLDER"
+            f"{latents.folder.root} was made of other samples than those of {origin.get('root', 'now')}: "
+            f"{len(missing)} of {len(names)} are not there, such as {missing[0]!r}. {remedy}"
         )
     return Subset(dataset, [number[name] for name in names])
 

@@ -130,8 +130,10 @@ def test_a_cache_knows_the_samples_that_it_was_made_of_also_where_they_moved(tmp
     (tmp_path / "files").rename(tmp_path / "moved")
     assert parts(uncached(cached, reader, root=str(tmp_path / "moved"))) == wanted
     (tmp_path / "moved" / "bob_2.wav").unlink()
-    with pytest.raises(ConfigError, match=r"1 of 5 samples are not there, such as 'bob_2.*root=FOLDER"):
+    with pytest.raises(ConfigError, match=r"1 of 5 are not there, such as 'bob_2.*root=FOLDER"):
         uncached(cached, reader, root=str(tmp_path / "moved"))
+    with pytest.raises(ConfigError, match=r"samples that .*out was made of: .*/files.*root=FOLDER"):
+        uncached(cached, reader)
 
 
 def test_training_takes_the_same_draws_and_buckets_as_from_the_folder(tmp_path):

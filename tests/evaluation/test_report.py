@@ -3,7 +3,9 @@
 import json
 
 import pytest
+import torch
 
+from mmdiff.evaluation import notes, shapes
 from mmdiff.evaluation.bootstrap import Interval
 from mmdiff.evaluation.generated import generated
 from mmdiff.evaluation.report import markdown, plain
@@ -51,3 +53,10 @@ def test_rows_become_a_table_with_all_columns_in_order():
 def test_rows_become_json_that_keeps_every_digit():
     row = {"n": 3, "digit": Interval(0.123456789, 0.1, 0.2)}
     assert json.loads(json.dumps(plain(row))) == {"n": 3, "digit": {"value": 0.123456789, "low": 0.1, "high": 0.2}}
+
+
+def test_a_median_of_an_even_number_lies_between_the_two_in_the_middle():
+    values, right = torch.tensor([1.0, 9.0, 4.0, 2.0]), torch.ones(4, dtype=torch.bool)
+    assert notes.summary(notes.Heard(right, values, torch.zeros(4)))["median cents"].value == 3
+    row = shapes.summary(shapes.Seen(right, right, torch.ones(4), values, 10 * values))
+    assert row["speed error, median"].value == 3 and row["acceleration, median"].value == 30
