@@ -51,7 +51,7 @@ def _help(command: str) -> int:
     print(import_module(f".{command}", __name__).__doc__.replace("``", ""))
     keys = files("mmdiff.configs") / f"{SAME_KEYS.get(command, command)}.yaml"
     if keys.is_file():
-        print(keys.read_text(encoding="utf-8").partition("\nhydra:")[0])
+        print(keys.read_text(encoding="utf-8"))
     return 0
 
 

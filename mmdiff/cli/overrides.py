@@ -136,8 +136,8 @@ def _text(word: Word, taken: Any) -> str:
         return "null"
     if not (meant := text(word.value)):
         raise ConfigError(f"{word.key}= is empty: it is {kinds.words(taken)}. Is a variable of the shell not set?")
-    if "\0" in meant:
-        raise ConfigError(f"{word.key} holds a NUL byte")
+    if meant.startswith("~") and "path" in kinds.words(taken):        # a name: nobody is to look for a home again
+        return quoted(os.path.abspath(meant))
     return quoted(meant)
 
 

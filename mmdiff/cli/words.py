@@ -56,7 +56,9 @@ def text(value: str) -> str:
     """The text that is meant, without its quotes, or with the home folder that ``~`` stands for."""
     if QUOTED.fullmatch(value):
         return value[1:-1]
-    return os.path.expanduser(value) if value.startswith("~") else value
+    if value.startswith("~") and (found := os.path.expanduser(value)) == value:
+        raise ConfigError(f"{value!r} is in nobody's home folder; a name that begins with ~ itself is quoted twice")
+    return found if value.startswith("~") else value
 
 
 def written(key: str, meant: str) -> str:

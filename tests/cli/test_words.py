@@ -1,6 +1,7 @@
 """What is a text on the command line is that text, for every command, whatever it is made of."""
 
 import itertools
+import os
 import random
 import shlex
 
@@ -49,6 +50,11 @@ def test_a_run_may_have_any_name_in_the_first_place(command, tmp_path, monkeypat
     assert with_run(command, ["run=x"]) == ["run=x"] and with_run(command, ["sede=1"]) == ["sede=1"]
 
 
+def found(path):
+    """A name that begins with ~ is told apart from a home folder by its whole path."""
+    return os.path.abspath(path) if path.startswith("~") else path
+
+
 def words(key, paths):
     return [written(key, path) for path in paths]
 
@@ -57,11 +63,11 @@ def test_every_command_takes_any_path():
     for path, (other, third) in zip(ODD, itertools.pairwise([*ODD, "x", "y"][1:]), strict=False):
         run, root, table = written("run", path), written("data.root", other), written("data.table", third)
         config = composed("train", [run, root, table])
-        assert (config.run, config.data.root, config.data.table) == (path, other, third)
+        assert (config.run, config.data.root, config.data.table) == (found(path), found(other), found(third))
         config, _ = parsed([path if "/" in path or "=" not in path else f"./{path}", *words("out", [other]),
                             *words("requests", [third]), *words("input", [path]), "mode=extend"])
-        assert (config.out, config.requests, config.input) == (other, third, path)
-        assert config.run in {path, f"./{path}"}
+        assert (config.out, config.requests, config.input) == (found(other), found(third), found(path))
+        assert config.run in {found(path), f"./{path}"}
     config = composed("encode", [written("out", ODD[0]), written("data.root", ODD[3])])
     assert (config.out, config.data.root) == (ODD[0], ODD[3])
     config = composed("embedder", [written("run", ODD[5]), written("out", ODD[6]), written("root", ODD[8])])
@@ -77,6 +83,11 @@ def test_what_is_not_written_specially_is_taken_as_it_stands():
     pattern = r"(?P<digit>\d)_(?P<speaker>\w{1,9})_(?P<take>\d+)"
     assert composed("train", ["data.root=x", f"data.pattern={pattern}"]).data.pattern == pattern
     assert composed("train", ["data.root=x", f"data.pattern='{pattern}'"]).data.pattern == pattern
+
+
+def test_a_home_folder_that_nobody_has_is_told():
+    with pytest.raises(ConfigError, match="'~nobody-here/x' is in nobody's home folder"):
+        composed("train", ["run=~nobody-here/x"])
 
 
 def test_null_is_none_where_that_is_taken_and_a_list_of_names_holds_texts():
