@@ -76,3 +76,11 @@ def on_page_markdown(markdown, page, config, files):
         return markdown
     source = "README.md" if path == "index.md" else path if (ROOT / path).exists() else f"docs/{path}"
     return relocated(markdown, source)
+
+
+def on_post_page(output, page, config):
+    from mkdocs.exceptions import PluginError
+
+    if fetched := re.search(r"<(?:script|link|img|iframe)[^>]* (?:src|href)=\"?(https?://[^\" >]*)", output):
+        raise PluginError(f"{page.file.src_uri} fetches {fetched[1]}: the site must be whole without a network")
+    return output
