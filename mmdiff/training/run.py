@@ -46,9 +46,6 @@ say = rank_zero_only(print)
 QUIET = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
 """What a trainer that is only built, for its complaints, does not start."""
 
-PRECISIONS = {name: name for name in ("32-true", "bf16-mixed", "16-mixed")} | {None: "32-true", 32: "32-true"}
-"""What ``trainer.precision`` may be, and what Lightning calls it."""
-
 
 @contextmanager
 def quiet() -> Iterator[None]:
@@ -153,11 +150,6 @@ def assemble(config: DictConfig, run: Path) -> Assembly:
     for name, role in (("sampler", Sampler), ("guidance", Guidance)):      # a mistake is told before the training
         build(config[name], role)
     build(config.trainer, L.Trainer, **dict.fromkeys(QUIET, False))
-    if (precision := config.trainer.get("precision")) not in PRECISIONS:
-        known = ", ".join(str(name) for name in PRECISIONS if isinstance(name, str))
-        raise ConfigError(
-            f"trainer.precision is one of {known}, as weights and averages stay in float32; got {precision}"
-        )
     L.seed_everything(config.seed, verbose=False)                     # initial weights; all else is keyed
     codec, reader = build_codec(config.adapter)
     dataset = build(config.data, Dataset, reader=reader)
@@ -219,7 +211,7 @@ def build_trainer(config: DictConfig, run: Path, parts: Assembly, *, start: int 
         default_root_dir=str(run), enable_checkpointing=True, enable_progress_bar=False, enable_model_summary=False,
         use_distributed_sampler=False, num_sanity_val_steps=0, limit_val_batches=0,
     )
-    if trainer.precision != PRECISIONS.get(asked := config.trainer.get("precision")):
+    if (asked := config.trainer.get("precision")) not in (None, 32, "32", trainer.precision):
         raise ConfigError(f"trainer.precision={asked} is not for this device: Lightning would take {trainer.precision}")
     return trainer
 
