@@ -277,7 +277,8 @@ def test_the_command_takes_labels_tables_and_changed_settings(run, tmp_path):
 
 
 @pytest.mark.parametrize(("arguments", "text"), [
-    (["n=0"], "n is a whole number, at least 1, got 0"), (["sampler.stps=3"], "did you mean 'sampler.steps'"), (["samplr=ddim"], "no key 'samplr'"),
+    (["n=0"], "n is a whole number, at least 1, got 0"),
+    (["sampler.stps=3"], "did you mean 'sampler.steps'"), (["samplr=ddim"], "no key 'samplr'"),
     (["cond.instrument=drum"], "no class 'drum'"), (["requests=nowhere.csv"], "cannot read the table"),
     (["seconds=-1"], "seconds is a number, above 0"), (["run=nowhere"], "there is no such run directory or file"),
 ])
