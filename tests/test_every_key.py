@@ -1,6 +1,7 @@
 """No key is silently ignored: change any leaf of any shipped config, and something that is built changes."""
 
 import inspect
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +23,11 @@ from mmdiff.core.guidance import Guidance
 from mmdiff.core.samplers import Sampler
 from mmdiff.encode import encode
 from mmdiff.evaluation.protocol import Protocol
+from mmdiff.record import Record, names
 from mmdiff.testing.documented import undocumented
 from mmdiff.training import run as training
+from mmdiff.training import trainer
+from mmdiff.training.continuing import continued
 
 GROUPS = [
     "adapter", "data", "diffusion", "diffusion/schedule", "diffusion/parameterization", "diffusion/time",
@@ -72,7 +76,7 @@ def light(request, tmp_path, monkeypatch):
 
     monkeypatch.setattr(training, "build_adapter", without_memory)
     monkeypatch.setattr(lightning.pytorch, "Trainer", Recorder)
-    monkeypatch.setattr(training, "TensorBoardLogger", lambda *args, **kwargs: ("tensorboard", args, kwargs))
+    monkeypatch.setattr(trainer, "TensorBoardLogger", lambda *args, **kwargs: ("tensorboard", args, kwargs))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     for folder in ("sounds", "others"):
@@ -107,16 +111,15 @@ def light(request, tmp_path, monkeypatch):
         write_video(torch.zeros(1, 12, 64, 64), tmp_path / folder / f"{folder}.mkv", 15)
 
 
-def everything(config: DictConfig) -> dict[str, Any]:
-    """All that a configuration builds, described."""
+def everything(config: DictConfig, record: Record | None = None) -> dict[str, Any]:
+    """All that a configuration builds, described; ``record`` is of the run that goes on with it."""
     config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
     run = Path(config.run)
     run.mkdir(exist_ok=True)
-    parts = training.assemble(config, run)
-    trainer = training.build_trainer(config, run, parts)
+    parts = training.assemble(config, run, own=record)
     return describe({
-        "parts": parts, "trainer": trainer, "sampler": build(config.sampler, Sampler),
-        "guidance": build(config.guidance, Guidance),
+        "parts": parts, "trainer": trainer.build_trainer(config, run, parts.callbacks),
+        "sampler": build(config.sampler, Sampler), "guidance": build(config.guidance, Guidance),
     })
 
 
@@ -172,18 +175,42 @@ def cases() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("group", "name"), cases(), ids=lambda v: v.replace("/", "-"))
 def test_every_leaf_changes_something_that_is_built(group, name):
+    config, keys = chosen(group, name)
+    before = everything(config)
+    for key in keys:
+        assert changes(config, key, before), f"{group}={name}: nothing that is built depends on {key}"
+
+
+@pytest.mark.parametrize(("group", "name"), cases(), ids=lambda v: v.replace("/", "-"))
+def test_every_leaf_is_in_force_on_a_continued_run_or_refused_by_name(group, name):
+    config, keys = chosen(group, name)
+    own = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    run = Path(own.run)
+    parts = training.assemble(own, run)
+    record = Record(run, own, [], parts.module.dataset.fields, names(parts.module.dataset), names(parts.val_set))
+    before = everything(own, record)
+    for key in (key for key in keys if key != "run"):
+        found, held = [], OmegaConf.select(own, key)
+        for value in (value for value in others(held) if value != held):
+            try:
+                now, changed = continued(run, own, config, [f"{key}={json.dumps(value)}"])
+                assert [change.key for change in changed] == [key]
+                found.append(everything(now, record) != before)
+            except (ConfigError, ValueError) as error:
+                found.append(key in str(error) or key.split(".")[-1] in str(error) or "has learned" in str(error))
+        assert any(found), f"{group}={name}: a continued run takes {key} and does nothing with it"
+
+
+def chosen(group: str, name: str) -> tuple[DictConfig, list[str]]:
+    """The configuration of a choice, and the keys that its file states."""
     choice = [f"{group}={name}"] if group else []
     overrides = ["run=run", "data.n=6", *choice, *NEEDS.get(f"{group}={name}", [])]
     sources = ("folder", "fsdd", "digits", "scene", "clouds", "ldraw", "furniture", "molecules", "latents")
     if any(part in name for part in sources):
         overrides.remove("data.n=6")
-    file = Path(__file__).parents[1] / "configs" / (f"{group}/{name}.yaml" if group else "train.yaml")
-    stated = OmegaConf.load(file)
-    config = composed("train", overrides)
+    stated = OmegaConf.load(Path(__file__).parents[1] / "configs" / (f"{group}/{name}.yaml" if group else "train.yaml"))
     prefix = "" if group in {"", "experiment", "debug"} else group.replace("/", ".") + "."
-    before = everything(config)
-    for key, _ in leaves(stated, prefix):
-        assert changes(config, key, before), f"{file.name}: nothing that is built depends on {key}"
+    return composed("train", overrides), [key for key, _ in leaves(stated, prefix)]
 
 
 def changes(config: DictConfig, key: str, before: dict[str, Any]) -> bool:

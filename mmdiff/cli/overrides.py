@@ -8,6 +8,7 @@ said by the key's annotation (``mmdiff.cli.keys``); a text reaches Hydra in quot
 import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from hydra import compose, initialize_config_module
@@ -20,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from .. import kinds, plugins
 from ..config import ConfigError, parameters
 from ..data.labels import suggest
+from ..record import own_config
 from .keys import TABLES, annotation, checked
 from .words import FORM, Word, pieces, quoted, text, written
 
@@ -51,15 +53,28 @@ def completed(name: str, arguments: Sequence[str]) -> list[str]:
         with initialize_config_module(CONFIGS, version_base="1.3"):
             return completed(name, arguments)
     gone = [a for a in arguments if DELETION.fullmatch(a)]
-    words = _words(a for a in arguments if a not in gone)
+    own = _own(arguments) if name == "train" else None
+    if own and gone:
+        raise ConfigError(f"{gone[0]}: the run exists, and ~ takes nothing away from it; give the key a value instead")
+    words = [Word.of(a) for a in arguments] if own else _words(a for a in arguments if a not in gone)
     groups = [word for word in words if _options(word.key)]
     for word in groups:
         if word.value == "null" and not (word.key in OPTIONAL or (name in LATER and word.key in LATER[name])):
             raise ConfigError(f"{word.key}=null: {word.key} is one of {', '.join(_options(word.key))}")
-    config = compose(name, overrides=[_option(word) for word in groups])
+    config = own or compose(name, overrides=[_option(word) for word in groups])
     lines = {word: f"{word.sign}{_option(word)}" for word in groups}
     lines |= {w: _chosen(config, w) for w in words if w.key.endswith("._target_") and w.sign != "~"}
-    return [lines.get(word) or _line(name, config, word) for word in words] + gone
+    told = {word: _line(name, config, word) for word in words if word not in lines}
+    if own:                                                           # its keys need not be those of the default choice
+        told = {word: "++" + line.lstrip("+") for word, line in told.items()}
+    return [lines.get(word) or told[word] for word in words] + gone
+
+
+def _own(arguments: Sequence[str]) -> DictConfig | None:
+    """The configuration of the run that is named, where it exists: what is given is given to that one."""
+    runs = [word for a in arguments if "=" in a and (word := Word.of(a)).key == "run"]
+    found = own_config(Path(text(runs[-1].value))) if runs else None
+    return found and found[0]
 
 
 def combinations(name: str, arguments: Sequence[str]) -> list[dict[str, str]]:
@@ -198,7 +213,7 @@ def _nearest(config: DictConfig, key: str) -> str:
     groups = GlobalHydra.instance().config_loader().list_groups("")
     leaf = key.rpartition(".")[2]
     keys = list(dict.fromkeys([*_keys(config), *(g for g in groups if g in config)]))
-    keys += ["data.root"] if "data" in config else []                 # it may stand for data=folder
+    keys += ["data.root"] if "data" in config and key != "data.root" else []     # it may stand for data=folder
     same_leaf = [k for k in keys if k.rpartition(".")[2] == leaf]
     return f"did you mean {' or '.join(map(repr, same_leaf[:3]))}?" if same_leaf else suggest(key, keys)
 

@@ -41,12 +41,13 @@ class Every(L.Callback):
 
 
 class Records(L.Callback):
-    """Files that describe a run, written once all its processes have met: until then none of them knows of it."""
+    """Files that describe a run, written once it goes on: all its processes have met, and what it goes on from is read.
+    """
 
     def __init__(self, run: Path, files: dict[str, str]):
         self.run, self.files = run, files
 
-    def on_fit_start(self, trainer: L.Trainer, module: TrainingModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, module: TrainingModule) -> None:
         if trainer.is_global_zero:
             for name, text in self.files.items():
                 write_atomic(self.run / name, text.encode())

@@ -3,7 +3,9 @@
 A file, or a folder where training is sharded.
 """
 
+import json
 import os
+import re
 import shutil
 import warnings
 from contextlib import suppress
@@ -12,11 +14,22 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from omegaconf import OmegaConf
+from safetensors import SafetensorError, safe_open
+from torch.distributed.checkpoint import FileSystemReader
 
+from ..checkpoint import MODEL_FILE
+from ..config import ConfigError
+from ..record import Record
 from .sharded import read_facts
 
 PATTERN = "step-*.ckpt"
+SAVING = ".saving"
+"""A mark in the folder while a model file and its checkpoint are written: the first model file may then be alone."""
 LAZILY = {"map_location": "meta", "weights_only": True, "mmap": True}
+
+say = rank_zero_only(print)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -44,9 +57,13 @@ def checkpoint_path(folder: Path, step: int) -> Path:
     return folder / f"step-{step:09d}.ckpt"
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Delete all but the newest ``keep`` checkpoints; one that cannot be deleted is told."""
-    for path in sorted(folder.glob(PATTERN))[:-keep]:
+def prune(folder: Path, keep: int, *, step: int) -> None:
+    """Delete all but the newest ``keep`` checkpoints up to ``step``; what is of later steps could not be read.
+
+    One that cannot be deleted is told.
+    """
+    own = [path for path in sorted(folder.glob(PATTERN)) if path <= checkpoint_path(folder, step)]
+    for path in own[:-keep]:
         try:
             if path.is_dir():
                 shutil.rmtree(path)
@@ -57,11 +74,65 @@ def prune(folder: Path, keep: int) -> None:
 
 
 def latest(folder: Path) -> tuple[Path, int] | None:
-    """The newest checkpoint that can be read and its optimizer step, or None."""
+    """The newest checkpoint that can be read and its optimizer step; None where there is none.
+
+    Raises ``ConfigError`` where there are some, none of which can be read.
+    """
+    faults = []
     for path in sorted(folder.glob(PATTERN), reverse=True):
         try:
             facts = read_facts(path) if path.is_dir() else torch.load(path, **LAZILY)
+            if faults:
+                say(f"skipping what cannot be read: {'; '.join(faults)}")
             return path, int(facts["global_step"])
         except Exception as error:
-            print(f"skipping the unreadable checkpoint {path.name}: {error}")
+            faults.append(f"{path.name} ({' '.join(str(error).split())})")
+    if faults:
+        raise ConfigError(f"no checkpoint in {folder} can be read: {'; '.join(faults)}. Bring one back from a copy, or "
+                          "begin another run with run=")
     return None
+
+
+def shapes(path: Path) -> dict[str, torch.Size]:
+    """The shape of every tensor of the module that a checkpoint holds, by name."""
+    if path.is_dir():
+        found = FileSystemReader(path).read_metadata().state_dict_metadata
+        return {name.removeprefix("state_dict."): kind.size for name, kind in found.items()
+                if name.startswith("state_dict.")}
+    return {name: value.shape for name, value in torch.load(path, **LAZILY)["state_dict"].items()}
+
+
+def start(record: Record) -> tuple[Path, int] | None:
+    """What a run that was begun goes on from: a checkpoint and its step, or None where it had not come to its first.
+
+    A checkpoint that must have been made and is gone is no beginning: ``ConfigError`` says what to do.
+    """
+    run, every = record.run, OmegaConf.select(record.config, "checkpoint.every", default=0)
+    folder = run / "checkpoints"
+    if (found := latest(folder)) is not None or (folder / SAVING).exists():
+        return found
+    made, reached = model_step(run), logged(run)
+    if made is not None or 0 < every < reached:
+        raise ConfigError(
+            f"{run} has no checkpoint to go on from, though it came to step {max(made or 0, reached)}: bring "
+            f"{folder.name}/ back, or begin another run with run="
+            + (f". {MODEL_FILE} still generates: mmdiff sample {run}" if made is not None else "")
+        )
+    return None
+
+
+def model_step(run: Path) -> int | None:
+    """The step of the run's model file, 0 where that is damaged, None where there is none."""
+    if not (run / MODEL_FILE).exists():
+        return None
+    try:
+        with safe_open(run / MODEL_FILE, framework="pt") as file:
+            return int(json.loads(file.metadata()["mmdiff"])["step"])
+    except (SafetensorError, TypeError, KeyError, ValueError):
+        return 0
+
+
+def logged(run: Path) -> int:
+    """The last step in the log of a run; 0 where there is none."""
+    path = run / "metrics.csv"
+    return max(map(int, re.findall(rb"^(\d+),", path.read_bytes(), re.M)), default=0) if path.exists() else 0

@@ -19,7 +19,7 @@ from ..data.dataset import Dataset
 from ..data.loaders import Loading, train_loader
 from ..model import DiffusionModel
 from .ema import Ema
-from .optim import Recipe
+from .optim import Recipe, impose, settings
 from .sharded import outline, shard, whole
 
 
@@ -70,6 +70,8 @@ class TrainingModule(L.LightningModule):
         )
 
     def on_train_start(self) -> None:
+        """What is configured is in force, whatever a checkpoint says: of that the moments stay."""
+        impose(self._asked, self.trainer.optimizers[0], self.trainer.lr_scheduler_configs[0].scheduler)
         self.settled = self.global_step
 
     def on_train_batch_start(self, batch: Batch, index: int) -> None:
@@ -134,6 +136,7 @@ class TrainingModule(L.LightningModule):
     def configure_optimizers(self) -> dict:
         fused = getattr(self.trainer.precision_plugin, "scaler", None) is None    # fp16 unscales before it clips
         optimizer, schedule = self.optim(self.model, steps=self.max_steps, fused=fused)
+        self._asked = settings(optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ Weights of one dimension (biases, norms, embeddings of absence) are not decayed.
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,6 +31,26 @@ class Recipe(ABC):
         self, module: nn.Module, *, steps: int, fused: bool = True
     ) -> tuple[torch.optim.Optimizer, LambdaLR]:
         """Optimizer over the parameters that require gradients, and the schedule over ``steps`` optimizer steps."""
+
+
+def settings(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """What each parameter group of a new optimizer is set to, its first ``lr`` included."""
+    return [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+
+
+def impose(asked: list[dict[str, Any]], optimizer: torch.optim.Optimizer, schedule: LambdaLR) -> None:
+    """Set an optimizer whose state was loaded to the ``settings`` that it was made with, at the step of its schedule.
+
+    Nothing changes, to the last bit, where the state was saved with the same settings.
+    """
+    schedule.base_lrs = [group["initial_lr"] for group in asked]
+    for group, told, factor in zip(optimizer.param_groups, asked, schedule.lr_lambdas, strict=True):
+        group.update(told, lr=told["initial_lr"] * factor(schedule.last_epoch))
+        for parameter in group["params"]:                             # fused ones count their steps on the device
+            state = optimizer.state.get(parameter, {})
+            if "step" in state:
+                state["step"] = state["step"].to(parameter.device if group.get("fused") else "cpu")
+    schedule._last_lr = [group["lr"] for group in optimizer.param_groups]
 
 
 class AdamW(Recipe):

@@ -24,14 +24,16 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from ..checkpoint import MODEL_FILE
-from ..config import ConfigError, resolved
+from ..config import ConfigError
 from ..data.dataset import Dataset, Subset
 from ..data.stream import Stream
+from ..record import Record
 from .callbacks import Previews, Validation
-from .checkpoints import latest
+from .checkpoints import latest, start
 from .progress import Progress
-from .run import CONFIG_FILE, Assembly, assemble, build_trainer, continued, fit_codec, quiet
+from .run import Assembly, assemble, fit_codec, opened, quiet
 from .saving import Checkpoints
+from .trainer import build_trainer
 
 STEPS = 4
 """Optimizer steps that are tried, an even number; the first is left out of the time of a step."""
@@ -84,13 +86,11 @@ class Plan(NamedTuple):
 
 
 @quiet()
-def plan(config: DictConfig, overrides: Sequence[str] = ()) -> Plan:
+def plan(config: DictConfig, overrides: Sequence[str] | None = None) -> Plan:
     """Try the run of ``config``. Raises ``ConfigError`` saying why it would fail."""
     run = Path(config.run).expanduser()
-    done = latest(run / "checkpoints")
-    if (run / CONFIG_FILE).exists():
-        config = continued(run, config, overrides)
-    config = resolved(config)
+    config, record, _ = opened(run, config, overrides)
+    done = start(record) if record else None
     steps = config.trainer.max_steps - (done[1] if done else 0)
     if steps < 1:
         raise ConfigError(f"there would be no batch: trainer.max_steps={config.trainer.max_steps}"
@@ -100,7 +100,7 @@ def plan(config: DictConfig, overrides: Sequence[str] = ()) -> Plan:
     rank_zero_only(shutil.rmtree)(trial, ignore_errors=True)
     try:
         trial.mkdir(exist_ok=True)
-        return _tried(config, trial, steps=steps, free=free)
+        return _tried(config, trial, record, steps=steps, free=free)
     finally:
         rank_zero_only(shutil.rmtree)(trial, ignore_errors=True)
 
@@ -115,8 +115,8 @@ def buckets(dataset: Dataset, order: Stream) -> list[Bucket]:
     return found
 
 
-def _tried(config: DictConfig, trial: Path, *, steps: int, free: int) -> Plan:
-    parts = assemble(_short(config, trial, STEPS), trial)
+def _tried(config: DictConfig, trial: Path, record: Record | None, *, steps: int, free: int) -> Plan:
+    parts = assemble(_short(config, trial, STEPS), trial, own=record)
     module, dataset = parts.module, parts.module.dataset
     found = buckets(dataset, module.loading.order(dataset, seed=config.seed, steps=steps))
     if missing := _missing(module.model.reader.buckets, dataset):
@@ -132,7 +132,7 @@ def _tried(config: DictConfig, trial: Path, *, steps: int, free: int) -> Plan:
     parameters = {name: sum(p.numel() for p in part.parameters()) for name, part in module.model.named_children()}
     report, val = parts.report, len(parts.val_set)
     del parts, module
-    seconds["resume"] = _resumed(config, trial)
+    seconds["resume"] = _resumed(config, trial, record)
     counts = {name: _times(config[name].every, steps, least=name == "checkpoint") for name in ACTS.values()}
     one = max(map(_size, (trial / "checkpoints").iterdir()))
     model, preview = _size(trial / MODEL_FILE), _size(trial / "previews")
@@ -156,20 +156,20 @@ def _fit(config: DictConfig, trial: Path, parts: Assembly) -> dict[str, float]:
     for callback in callbacks:
         if name := ACTS.get(type(callback)):
             callback.act = _timed(callback.act, name, seconds)
-    trainer = build_trainer(_short(config, trial, STEPS), trial, parts._replace(callbacks=callbacks))
+    trainer = build_trainer(_short(config, trial, STEPS), trial, callbacks)
     with _stage("a training step with the largest batch"):
         trainer.fit(parts.module)
     return {"step": statistics.median(clock.seconds), **seconds}
 
 
-def _resumed(config: DictConfig, trial: Path) -> float:
+def _resumed(config: DictConfig, trial: Path, record: Record | None) -> float:
     """Seconds to come back and do one step."""
     start = time.perf_counter()
     short = _short(OmegaConf.merge(config, {"validation": {"every": 0}, "preview": {"every": 0}}), trial, STEPS + 1)
     with _stage("resuming"):
-        parts = assemble(short, trial)
+        parts = assemble(short, trial, own=record)
         callbacks = [c for c in parts.callbacks if not isinstance(c, Progress)]
-        trainer = build_trainer(short, trial, parts._replace(callbacks=callbacks), start=STEPS)
+        trainer = build_trainer(short, trial, callbacks, start=STEPS)
         trainer.fit(parts.module, ckpt_path=latest(trial / "checkpoints")[0], weights_only=True)
     return time.perf_counter() - start
 

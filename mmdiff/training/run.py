@@ -5,7 +5,6 @@
 A directory that holds a run is continued; one that does not is started.
 """
 
-import json
 import logging
 import os
 import shlex
@@ -19,28 +18,29 @@ from typing import Any, NamedTuple
 
 import lightning as L
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
-from ..checkpoint import model_config
-from ..config import CONFIG_FILE, ConfigError, build, build_adapter, build_codec, build_model, load_yaml, resolved
+from ..checkpoint import MODEL_FILE, model_config
+from ..config import ConfigError, build, build_adapter, build_codec, build_model, resolved
 from ..core.guidance import Guidance
 from ..core.samplers import Sampler
 from ..data.dataset import Dataset, Subset, split, spread
 from ..data.loaders import Loading, samples
 from ..encode import require, uncached
 from ..evaluation.scores import LEAST
+from ..record import Change, Record, data_change, files, own_fields, read_record
 from .blocks import prepare
 from .callbacks import Previews, Records, Validation
-from .checkpoints import AtomicCheckpointIO, latest
+from .checkpoints import model_step, shapes, start
+from .continuing import continued, fits
 from .lock import locked
-from .metrics import MetricsCsv
 from .module import TrainingModule
 from .optim import Recipe
 from .previews import PreviewMaker
 from .progress import Progress, TrainingLog
 from .quality import Quality
 from .saving import Checkpoints
+from .trainer import build_trainer, check_trainer
 
 say = rank_zero_only(print)
 QUIET = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
@@ -79,34 +79,46 @@ class Assembly(NamedTuple):
 
 
 @quiet()
-def train(config: DictConfig, overrides: Sequence[str] = ()) -> Path:
+def train(config: DictConfig, overrides: Sequence[str] | None = None) -> Path:
     """Train, or continue, the run of ``config.run``; gives its directory.
 
-    On an existing run only value overrides count, and they are applied to the configuration it was started with.
+    On an existing run the values of ``overrides`` are applied to the configuration that is in force there (without
+    them, all of ``config`` is asked for); what a run keeps is refused.
     Raises ``ConfigError`` for a mistake of the user, ``Interrupted`` after a signal.
     """
     run = Path(config.run).expanduser()
-    resuming = (run / CONFIG_FILE).exists()
-    if resuming:
-        config = continued(run, config, overrides)
-    config = resolved(config)
-    parts = assemble(config, run)
-    module, checkpoint = parts.module, latest(run / "checkpoints")
+    config, record, changed = opened(run, config, overrides)
+    checkpoint = start(record) if record else None
+    step = checkpoint[1] if checkpoint else 0
+    parts = assemble(config, run, own=record)
+    module = parts.module
+    if record and (moved := data_change(record, module.dataset, parts.val_set)):
+        changed.append(moved)
     count = sum(p.numel() for p in module.model.trainable.parameters())
     few = " (too few for mmdiff eval)" if len(parts.val_set) < LEAST else ""
     say(f"{run}: {len(module.dataset)} training and {len(parts.val_set)} validation samples{few} of "
         f"{source(config.data)}, {len(parts.report['skipped'])} skipped (see data.json), {count / 1e6:.2f} M parameters"
-        + (f", continuing from step {checkpoint[1]}" if checkpoint else ""))
-    if checkpoint and checkpoint[0].is_dir() and isinstance(config.trainer.strategy, str):
-        raise ConfigError(f"{run} has sharded checkpoints: go on with the trainer.strategy that it began with")
-    if checkpoint is None:
+        + (f", continuing from step {step}" if checkpoint else ""))
+    if checkpoint:
+        fits(run, module, shapes(checkpoint[0]), changed)
+    if step >= config.trainer.max_steps:
+        say(f"{run} is at step {step}, and trainer.max_steps is {config.trainer.max_steps}: nothing is left to train"
+            + (", so nothing was changed" if changed else "") + "; more with trainer.max_steps=")
+        return run
+    for change in changed:
+        say(f"  {change.key} was {change.old}, is {change.new}")
+    if checkpoint:
+        parts.saving.least = model_step(run) or 0
+        if parts.saving.least > step:
+            say(f"  {MODEL_FILE} is of step {parts.saving.least}, and stays until this run has come to that step")
+    else:
         fit_codec(module)
-    if not resuming:
-        parts.callbacks.insert(0, Records(run, {
-            "data.json": json.dumps(parts.report, indent=1), CONFIG_FILE: OmegaConf.to_yaml(config),
-        }))
+    if record is None or changed:
+        history = [*(record.history if record else ()), *({"step": step, **c._asdict()} for c in changed)]
+        described = files(config, history, parts.report, module.dataset, parts.val_set)
+        parts.callbacks.insert(0, Records(run, described))
     with locked(run):
-        trainer = build_trainer(config, run, parts, start=checkpoint[1] if checkpoint else 0)
+        trainer = build_trainer(config, run, parts.callbacks, start=step)
         try:
             trainer.fit(module, ckpt_path=checkpoint[0] if checkpoint else None, weights_only=True)
         except SystemExit:                                            # Lightning's answer to a second Ctrl-C
@@ -140,24 +152,39 @@ def _ended_by(trainer: L.Trainer, parts: Assembly) -> str:
     return parts.quality.stopped or "trainer.max_epochs or a callback ended it"
 
 
+def opened(
+    run: Path, config: DictConfig, overrides: Sequence[str] | None
+) -> tuple[DictConfig, Record | None, list[Change]]:
+    """The resolved configuration that is to be in force, what is known of the run where it exists, and what changes."""
+    record, changed = read_record(run), []
+    config = resolved(config)
+    if record is not None:
+        config, changed = continued(run, record.config, config, overrides)
+    return config, record, changed
+
+
 def source(data: DictConfig) -> str:
     """Where samples come from, in a few words: a folder, or the class that makes them."""
     return str(data["root"]) if "root" in data else f"{data['_target_'].rpartition('.')[2]} (made by code)"
 
 
-def assemble(config: DictConfig, run: Path) -> Assembly:
-    """Build data, model, training module and callbacks of a resolved configuration."""
+def assemble(config: DictConfig, run: Path, *, own: Record | None = None) -> Assembly:
+    """Build data, model, training module and callbacks of a resolved configuration, with the fields of its ``own`` run
+    where that exists."""
+    check_trainer(config.trainer)
     for name, role in (("sampler", Sampler), ("guidance", Guidance)):      # a mistake is told before the training
         build(config[name], role)
     build(config.trainer, L.Trainer, **dict.fromkeys(QUIET, False))
     L.seed_everything(config.seed, verbose=False)                     # initial weights; all else is keyed
     codec, reader = build_codec(config.adapter)
     dataset = build(config.data, Dataset, reader=reader)
+    fields = own_fields(own, dataset.fields) if own else dataset.fields
     if dataset.encoded:
         require(dataset.settings, config.adapter, codec, reader)
     loading = build(config.loader, Loading)
     train_set, val_set = _parts(dataset, loading)
-    model = build_model(build_adapter(config.adapter, codec, reader, fields=dataset.fields), config.diffusion)
+    train_set.fields = val_set.fields = fields
+    model = build_model(build_adapter(config.adapter, codec, reader, fields=fields), config.diffusion)
     stored = model_config(config, codec, train_set)
     module = TrainingModule(
         model, train_set, optim=build(config.optim, Recipe), loading=loading, ema=OmegaConf.to_container(config.ema),
@@ -201,21 +228,6 @@ def fit_codec(module: TrainingModule) -> None:
     (codec.measure if dataset.encoded else codec.fit)(samples(dataset))
 
 
-def build_trainer(config: DictConfig, run: Path, parts: Assembly, *, start: int = 0) -> L.Trainer:
-    """The Lightning trainer, ``start`` being the step that the run continues from."""
-    loggers: list[Logger] = [MetricsCsv(run / "metrics.csv", start=start)]
-    if config.logger.tensorboard:
-        loggers.append(TensorBoardLogger(run, name="tensorboard", version="", purge_step=start + 1))
-    trainer = build(
-        config.trainer, L.Trainer, callbacks=parts.callbacks, logger=loggers, plugins=[AtomicCheckpointIO()],
-        default_root_dir=str(run), enable_checkpointing=True, enable_progress_bar=False, enable_model_summary=False,
-        use_distributed_sampler=False, num_sanity_val_steps=0, limit_val_batches=0,
-    )
-    if (asked := config.trainer.get("precision")) not in (None, 32, "32", trainer.precision):
-        raise ConfigError(f"trainer.precision={asked} is not for this device: Lightning would take {trainer.precision}")
-    return trainer
-
-
 def _explained(error: Exception, run: Path) -> Exception:
     """The error in the words of the user, where its cause is outside the program."""
     if not isinstance(error, RuntimeError | ConnectionError):
@@ -223,8 +235,6 @@ def _explained(error: Exception, run: Path) -> Exception:
     text = " ".join(str(error).split())
     if isinstance(error, ConnectionError) or text.startswith("DataLoader worker"):    # it ends in either, by chance
         return ChildProcessError(f"{text}: a data worker was killed, often for memory; fewer loader.workers may help")
-    if "loading state_dict" in text or "checkpoint state_dict" in text:
-        return ConfigError(f"the checkpoints of {run} are of another version of mmdiff or of another model: {text}")
     return error
 
 
@@ -234,27 +244,3 @@ def requeue() -> None:
     if job is not None:
         name = job if array is None else f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
         subprocess.run(["scontrol", "requeue", name], check=True)
-
-
-def continued(run: Path, asked: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """The configuration of an existing run with values changed; a group may be named again, but not changed."""
-    config, groups = load_yaml(run / CONFIG_FILE), []
-    for key in asked:                                                 # what a run of an earlier version did not know
-        if key not in config:
-            config[key] = asked[key]
-    for override in overrides:
-        key, _, value = override.lstrip("+").partition("=")
-        if isinstance(OmegaConf.select(config, key), DictConfig) or "/" in key or key in {"experiment", "debug"}:
-            groups.append(key)
-        elif key != "run":
-            OmegaConf.update(config, key, OmegaConf.from_dotlist([f"value={value}"]).value, force_add=True)
-    before, now = OmegaConf.to_container(config), OmegaConf.to_container(asked, resolve=True)
-    for group in groups:
-        part = group.split("/")[0]
-        parts = [part] if part in now and part not in {"experiment", "debug"} else [p for p in now if p != "run"]
-        if changed := [p for p in parts if now[p] != before.get(p)]:
-            raise ConfigError(
-                f"{run} exists and keeps its {', '.join(changed)}, which {group}=... would change. To go on with it as "
-                f"it is: mmdiff train {named(run)}"
-            )
-    return config

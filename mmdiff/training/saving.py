@@ -17,7 +17,7 @@ from ..checkpoint import MODEL_FILE, save_model
 from ..config import ConfigError
 from .alone import alone
 from .callbacks import Every
-from .checkpoints import checkpoint_path, prune
+from .checkpoints import SAVING, checkpoint_path, prune
 from .module import TrainingModule
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
@@ -45,6 +45,8 @@ class Checkpoints(Every, L.pytorch.callbacks.Checkpoint):             # Lightnin
             raise ConfigError(f"checkpoint.keep is at least 1, as a run goes on from its newest checkpoint; got {keep}")
         self.run, self.config, self.keep, self.chooser = run, config, keep, chooser
         self.signal, self._received = 0, 0                            # what all processes know of, and this one
+        self.least = 0
+        """No model of an earlier step than this replaces the model file."""
         self.saved = 0
         """The step of the newest checkpoint."""
         self._before: dict[int, Any] = {}
@@ -78,16 +80,20 @@ class Checkpoints(Every, L.pytorch.callbacks.Checkpoint):             # Lightnin
         if not module.finite():
             raise FloatingPointError(f"weights, averages or moments are not finite after step {step}: it is not saved")
         model = module.averaged                                       # of all processes, where weights are sharded
+        folder = self.run / "checkpoints"
         with alone(trainer) as working:
             if working:
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / SAVING).touch()
                 self._export(model, step)
-        trainer.save_checkpoint(checkpoint_path(self.run / "checkpoints", step))
+        trainer.save_checkpoint(checkpoint_path(folder, step))
         self.saved = step
         if trainer.is_global_zero:
-            prune(self.run / "checkpoints", self.keep)
+            prune(folder, self.keep, step=step)
+            (folder / SAVING).unlink()
 
     def _export(self, model: Any, step: int) -> None:                 # before the checkpoint of its step
-        if self.chooser is None or self.chooser.best_step is None:
+        if step >= self.least and (self.chooser is None or self.chooser.best_step is None):
             save_model(model, self.config, self.run / MODEL_FILE, step=step)
 
     def on_train_end(self, trainer: L.Trainer, module: TrainingModule) -> None:
@@ -107,6 +113,6 @@ class Checkpoints(Every, L.pytorch.callbacks.Checkpoint):             # Lightnin
             self._export(module.averaged, step)
             trainer.strategy.save_checkpoint(state, checkpoint_path(self.run / "checkpoints", step))
             self.saved = step
-            prune(self.run / "checkpoints", self.keep)
+            prune(self.run / "checkpoints", self.keep, step=step)
         except Exception as error:                                    # the first error is the one to tell
             warnings.warn(f"step {step} could not be saved either: {error}", stacklevel=1)

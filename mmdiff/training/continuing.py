@@ -1,0 +1,109 @@
+"""What may be changed of a run that goes on: every key is then in force, or refused by name.
+
+Rates, lengths, what is logged, saved and shown, how samples are read and loaded, and on what devices: these may change.
+What the weights were learned with and what the stream of draws is counted by may not: there is no such run.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+from torch import Size, nn
+
+from ..config import ConfigError, complete, literal
+from ..record import Change
+
+STREAM = "the order of samples and their noise are counted by it"
+LEARNED = "the weights were learned with it"
+KEPT = {
+    "seed": STREAM, "loader.batch_size": STREAM, "loader.budget": STREAM, "loader.multiple": STREAM,
+    "loader.limit": STREAM, "adapter.reader.buckets": STREAM, "loader.val": "samples held out would be learned from",
+    "adapter.codec": LEARNED, "adapter.network": LEARNED, "diffusion.schedule": LEARNED,
+    "diffusion.parameterization": LEARNED,
+}
+"""Keys, and all below them, that a run keeps."""
+GROUPS = ("experiment", "debug")
+"""Groups that are no part of the configuration themselves."""
+
+
+def continued(
+    run: Path, own: DictConfig, asked: DictConfig, overrides: Sequence[str] | None = None
+) -> tuple[DictConfig, list[Change]]:
+    """The configuration ``own`` of an existing run with the values of ``overrides`` in force, and what they change.
+
+    A group may be named again: ``asked``, which is composed with it, must then agree. Without ``overrides`` all of
+    ``asked`` is in force. Raises ``ConfigError`` for what a run keeps.
+    """
+    config, groups = OmegaConf.create(OmegaConf.to_container(asked if overrides is None else own)), []
+    config.run = literal(str(run))
+    for key in asked:                                                 # what a run of an earlier version did not know
+        if key not in config:
+            config[key] = asked[key]
+    for override in OverridesParser.create().parse_overrides(list(overrides or ())):
+        key = override.key_or_group
+        if override.is_delete():
+            raise ConfigError(f"{override.input_line}: {run} exists, and ~ takes nothing away from it")
+        if "/" in key or key in GROUPS or ("." not in key and isinstance(config.get(key), DictConfig)):
+            groups.append(key)
+        elif key != "run" and not key.startswith("hydra"):
+            OmegaConf.update(config, key, override.value(), force_add=True)
+    for group in groups:
+        _agree(run, config, asked, group)
+    found = list(changes(own, config))
+    for change in found:
+        _check(run, own, change)
+    return config, found
+
+
+def changes(old: DictConfig, new: DictConfig) -> Iterator[Change]:
+    """The keys in which two configurations differ, the defaults of signatures included."""
+    before, after = (dict(_leaves(complete(config))) for config in (old, new))
+    for key in dict.fromkeys([*before, *after]):
+        if before.get(key) != after.get(key) and key != "run":
+            yield Change(key, before.get(key), after.get(key))
+
+
+def fits(run: Path, module: nn.Module, shapes: Mapping[str, Size], changed: Sequence[Change]) -> None:
+    """Raise ``ConfigError`` where a checkpoint's tensors, told by their ``shapes``, are not those of ``module``."""
+    own = {name: value.shape for name, value in module.state_dict().items()}
+    differ = [name for name in dict.fromkeys([*own, *shapes]) if own.get(name) != shapes.get(name)]
+    if differ:
+        keys = [change.key for change in changed if change.key.partition(".")[0] in ("adapter", "diffusion", "ema")]
+        cause = f"which {', '.join(keys)} would change" if keys else "which is of another version of mmdiff"
+        raise ConfigError(f"{run} keeps its model, {cause}: {len(differ)} tensors differ, such as {differ[0]} "
+                          f"({_extent(shapes.get(differ[0]))} saved, {_extent(own.get(differ[0]))} asked for)")
+
+
+def _extent(shape: Size | None) -> str:
+    return "none" if shape is None else " x ".join(map(str, shape)) or "one number"
+
+
+def _agree(run: Path, config: DictConfig, asked: DictConfig, group: str) -> None:
+    part = group.split("/")[0]
+    parts = [part] if part in asked and part not in GROUPS else [p for p in asked if p != "run"]
+    differ = list(changes(*(OmegaConf.masked_copy(node, parts) for node in (config, asked))))
+    if differ:
+        told = "; ".join(f"{change.key} is {change.old}, not {change.new}" for change in differ[:5])
+        raise ConfigError(f"{run} exists and keeps its {part if part in asked else 'choices'}, which {group}=... would "
+                          f"change: {told}. To go on with it as it is: mmdiff train run={run}")
+
+
+def _check(run: Path, own: DictConfig, change: Change) -> None:
+    reasons = [reason for key, reason in KEPT.items() if f"{change.key}.".startswith(f"{key}.")]
+    if change.key.endswith("_target_"):
+        reasons.append("another class is another run")
+    if change.key.startswith("ema.") and change.key.split(".")[1] not in own.get("ema", {}):
+        reasons.append("an average needs the weights of all steps")
+    if reasons:
+        raise ConfigError(f"{run} exists and keeps {change.key}={change.old}, as {reasons[0]}: leave it out to go on, "
+                          "or begin another run with run=")
+
+
+def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value
