@@ -73,9 +73,12 @@ class Quality(Every):
 
     def state_dict(self) -> dict[str, Any]:
         """What a continued run has to know."""
-        return {"best": self.best, "waited": self.waited, "best_step": self.best_step}
+        return {"best": self.best, "waited": self.waited, "best_step": self.best_step,
+                "measure": self.measure}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if state_dict["measure"] != self.measure:                     # the best of another measure is no best of this
+            return
         self.best, self.waited = state_dict["best"], state_dict["waited"]
         self.best_step = state_dict["best_step"] if self.patience else None
 
@@ -86,6 +89,12 @@ class Quality(Every):
             return None
         found = f"model.safetensors is that of step {self.best_step}" if self.best_step else "none was finite"
         return f"{self.monitor} has not been below its best, {self.best:.4g}, for {self.waited} judgements: {found}"
+
+    @property
+    def measure(self) -> list[Any]:
+        """What the monitored value is a value of."""
+        own = [self.validation.loading.val_samples] if self.monitor == LOSS else [self.n, self.references, self.embedder]
+        return [self.monitor, *own]
 
     def act(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
         values, model = {}, module.averaged.eval()                    # of all processes, where weights are sharded
