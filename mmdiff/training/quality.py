@@ -93,8 +93,9 @@ class Quality(Every):
     @property
     def measure(self) -> list[Any]:
         """What the monitored value is a value of."""
-        own = [self.validation.loading.val_samples] if self.monitor == LOSS else [self.n, self.references, self.embedder]
-        return [self.monitor, *own]
+        if self.monitor == LOSS:
+            return [self.monitor, self.validation.loading.val_samples]
+        return [self.monitor, self.n, self.references, self.embedder]
 
     def act(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
         values, model = {}, module.averaged.eval()                    # of all processes, where weights are sharded
