@@ -97,7 +97,7 @@ def test_the_same_values_again_change_nothing(begun):
 def test_keys_are_those_of_the_run_and_not_of_the_default_choice(tmp_path):
     OmegaConf.save(composed("train", ["adapter=points", "data=solids", f"run={tmp_path}"]), tmp_path / CONFIG_FILE)
     words = [f"run={tmp_path}", "adapter.reader.points=64", "data.n=9"]
-    assert completed("train", words) == [f"++run={tmp_path}", "++adapter.reader.points=64", "++data.n=9"]
+    assert completed("train", words)[1:] == ["++adapter.reader.points=64", "++data.n=9"]
     with pytest.raises(ConfigError, match="no key 'adapter.reader.seconds'"):
         completed("train", [f"run={tmp_path}", "adapter.reader.seconds=1"])
 
