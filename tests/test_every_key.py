@@ -63,6 +63,10 @@ class Recorder(lightning.pytorch.Trainer):
         assert not unknown, unknown
         self.settings = settings
 
+    @property
+    def precision(self) -> str | None:
+        return trainer.PRECISIONS.get(self.settings.get("precision"))
+
 
 REAL_TRAINER = lightning.pytorch.Trainer
 
