@@ -64,8 +64,8 @@ class Recorder(lightning.pytorch.Trainer):
         self.settings = settings
 
     @property
-    def precision(self) -> str | None:
-        return trainer.PRECISIONS.get(self.settings.get("precision"))
+    def precision(self) -> str | int | None:
+        return self.settings.get("precision")
 
 
 REAL_TRAINER = lightning.pytorch.Trainer
