@@ -13,11 +13,11 @@ import os
 import pickle
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 
 from tqdm import tqdm
 
-from .. import __version__
 from .cached import cache_folder, keep, one_at_a_time
 from .reader import Reader
 
@@ -65,7 +65,7 @@ def _identity(reader: Reader) -> str:
     Empty for a reader that cannot be pickled.
     """
     try:
-        digest = hashlib.sha256(f"{__version__} {type(reader).__qualname__}".encode() + pickle.dumps(reader))
+        digest = hashlib.sha256(f"{version('mmdiff')} {type(reader).__qualname__}".encode() + pickle.dumps(reader))
     except (pickle.PicklingError, AttributeError, TypeError):
         return ""
     source = inspect.getsourcefile(type(reader))
