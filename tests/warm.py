@@ -10,6 +10,8 @@ import runpy
 import sys
 from pathlib import Path
 
+import torch
+
 IMPORTS = ["lightning", "hydra", "torchaudio", "mmdiff.training.run", "mmdiff.generate", "mmdiff.evaluate"]
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(IMPORTS)
@@ -35,5 +37,6 @@ def _main(arguments: list[str], output: str, env: dict[str, str], cwd: str) -> N
     os.chdir(cwd)
     sys.path[:0] = env.get("PYTHONPATH", "").split(os.pathsep) if env.get("PYTHONPATH") else []
     multiprocessing.set_start_method(None, force=True)                # as it is in a program
+    torch.set_num_threads(int(env["OMP_NUM_THREADS"]))                # torch read it when it was imported
     sys.argv = ["mmdiff", *arguments]
     runpy.run_module("mmdiff", run_name="__main__", alter_sys=True)

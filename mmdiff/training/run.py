@@ -20,6 +20,7 @@ import lightning as L
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
+from .. import kinds
 from ..checkpoint import MODEL_FILE, model_config
 from ..config import ConfigError, build, build_adapter, build_codec, build_model, resolved
 from ..core.guidance import Guidance
@@ -149,7 +150,7 @@ def _ended_by(trainer: L.Trainer, parts: Assembly) -> str:
     timers = [c.time_remaining() for c in trainer.callbacks if isinstance(c, L.pytorch.callbacks.Timer)]
     if any(left is not None and left <= 0 for left in timers):
         return "trainer.max_time is up"
-    return parts.quality.stopped or "trainer.max_epochs or a callback ended it"
+    return parts.quality.stopped or "a callback ended it"
 
 
 def opened(
@@ -199,9 +200,12 @@ def assemble(config: DictConfig, run: Path, *, own: Record | None = None) -> Ass
     if dataset.encoded and judging.get("every"):
         judged = _parts(uncached(dataset, reader), loading)
     try:
+        for name, taken in kinds.annotations(Quality).items():
+            if name in judging:
+                kinds.check(judging[name], taken, key=name)
         quality = Quality(run, stored, *judged, validation, **judging)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"quality: {error}") from error
+        raise ConfigError(f"quality.{str(error).removeprefix('quality.')}") from error
     saving = Checkpoints(config.checkpoint.every, run, stored, keep=config.checkpoint.keep, chooser=quality)
     callbacks = [
         Progress(config.preview.every if config.preview.n else 0),

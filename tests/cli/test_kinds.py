@@ -2,7 +2,6 @@
 
 import json
 import os
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -159,13 +158,3 @@ def test_a_place_that_cannot_be_written_is_told_and_nothing_is_left_there(tmp_pa
             writable("out", folder)
     writable("out", tmp_path / "a" / "b")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_closed_streams_do_not_break_a_command(monkeypatch):
-    import mmdiff.cli as cli
-
-    monkeypatch.setattr(cli, "sys", SimpleNamespace(stdout=None, stderr=None))
-    cli._open_streams()
-    print("words", file=cli.sys.stderr)
-    cli.sys.stdout.close()
-    cli.sys.stderr.close()

@@ -226,7 +226,7 @@ def test_files_of_the_same_bytes_share_a_key_only_where_they_are_read_alike(tmp_
             (tmp_path / adapter / folder).mkdir(parents=True, exist_ok=True)
             (tmp_path / adapter / folder / name.format(which)).write_bytes(content)
         config = configured([f"adapter={adapter}", f"data.root={tmp_path / adapter}", "data.check=false"])
-        dataset = build(config.data, reader=build_codec(config.adapter)[1])
+        dataset = build(config.data, Dataset, reader=build_codec(config.adapter)[1])
         first, second, third = (dataset.digest(i) for i in range(3))
         assert first == third and (first == second) == (adapter == "audio")
 

@@ -64,7 +64,7 @@ def test_a_surface_is_written_where_it_is_asked_for_and_remembered(run, tmp_path
     path = next(tmp_path.glob("*.obj"))
     assert len(load_shape(path).faces) > 100 and json.loads(path.with_suffix(".json").read_text())["mesh"] == "density"
     assert "1 of 1 are there already" in mmdiff("sample", run, *told)
-    assert "method is one of" in mmdiff("sample", run, "mesh=rubber", "sampler.steps=1", f"out={tmp_path}/b", code=2)
+    assert "mesh is one of" in mmdiff("sample", run, "mesh=rubber", "sampler.steps=1", f"out={tmp_path}/b", code=2)
 
 
 def test_completions_keep_the_part_and_differ_in_the_rest(run, tmp_path):

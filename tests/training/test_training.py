@@ -78,7 +78,7 @@ def test_a_folder_must_be_named(tmp_path):
 
 def test_a_sweep_makes_a_run_for_each_value(tmp_path):
     mmdiff("train", "-m", f"run={tmp_path}", *TINY, "trainer.max_steps=1", "seed=1,2")
-    assert [[row["step"] for row in rows(tmp_path / name)] for name in ("seed=1", "seed=2")] == [["1"], ["1"]]
+    assert [[row["step"] for row in rows(tmp_path / name)] for name in ("seed-1", "seed-2")] == [["1"], ["1"]]
 
 
 def test_the_configuration_can_be_shown_without_training(tmp_path):
