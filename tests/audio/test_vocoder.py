@@ -21,12 +21,15 @@ def test_the_length_is_exact(name):
         assert torch.isfinite(y).all()
 
 
-def test_an_item_is_the_same_in_any_batch():
-    spec = MelSpec.named("speech_8k")
-    vocoder, z = GriffinLim(spec), log_mels(spec, batch=5)
+@pytest.mark.parametrize("frames", [17, 40])
+@pytest.mark.parametrize("name", PRESETS)
+def test_an_item_is_the_same_in_any_batch(name, frames):
+    """To the last bit: the iteration makes of one rounding a difference as large as a percent of the peak."""
+    spec = MelSpec.named(name)
+    vocoder, z = GriffinLim(spec, n_iter=4, inversion_iter=5), log_mels(spec, batch=5, frames=frames)
     together = vocoder(z)
-    for i in range(5):
-        torch.testing.assert_close(vocoder(z[i : i + 1])[0], together[i], atol=1e-5, rtol=0)
+    for part in (slice(0, 1), slice(1, 3), slice(4, 5)):
+        assert torch.equal(vocoder(z[part]), together[part])
 
 
 def test_it_uses_no_global_randomness():

@@ -107,7 +107,8 @@ class GriffinLim(Vocoder):
         )
 
     def _istft(self, spectrum: Tensor, weight: Tensor) -> Tensor:
-        pieces = torch.fft.irfft(spectrum, n=self.mel.n_fft, dim=1) * self.window[:, None]
+        # of rows that lie together: along other axes the library's rounding hangs on how many items there are
+        pieces = torch.fft.irfft(spectrum.mT.contiguous(), n=self.mel.n_fft).mT * self.window[:, None]
         return self._overlap_add(pieces) / weight
 
     def _overlap_add(self, pieces: Tensor) -> Tensor:
