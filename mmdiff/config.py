@@ -62,7 +62,7 @@ def plain(node: Any) -> Any:
 
 def check(node: Any, roles: tuple[type, ...], derived: Mapping[str, Any] | None = None, *, place: str = "") -> None:
     """Raise ``ConfigError`` for the first thing in a node that must not be built."""
-    if not isinstance(node, dict) or not isinstance(node.get(TARGET), str):
+    if not _is_node(node):
         place = place or " or ".join(role.__name__ for role in roles)
         raise ConfigError(f"{place} is an object: say of which class, {place.rpartition(' ')[2]}._target_=CLASS")
     made, derived = target_class(node[TARGET], *roles), derived or {}
@@ -98,9 +98,14 @@ def _check_value(value: Any, annotation: Any, *, place: str) -> None:
             raise ConfigError(str(error)) from None
 
 
+def _is_node(value: Any) -> bool:
+    """Whether a value says of which class it is; a field of the data may be called ``_target_`` too."""
+    return isinstance(value, dict) and isinstance(value.get(TARGET), str)
+
+
 def _outer_parts(value: Any) -> Iterator[dict[str, Any]]:
     """The nodes with a class in a value, but not those within them."""
-    if isinstance(value, dict) and TARGET in value:
+    if _is_node(value):
         yield value
     elif isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
@@ -112,9 +117,9 @@ def _made(value: Any, derived: Mapping[str, Any] | None = None) -> Any:
         return [_made(item) for item in value]
     if not isinstance(value, dict):
         return value
+    if not _is_node(value):
+        return {key: _made(item) for key, item in value.items()}
     settings = {key: _made(item) for key, item in value.items() if key != TARGET}
-    if TARGET not in value:
-        return settings
     made = _named(value[TARGET])
     try:
         return made(**settings, **derived or {})
@@ -134,7 +139,7 @@ def parameters(name: str) -> dict[str, inspect.Parameter]:
 def complete(node: Any) -> dict[str, Any]:
     """A node as plain values, with the default of every parameter that it leaves to a signature."""
     node = plain(node)
-    if TARGET in node:
+    if _is_node(node):
         found = parameters(node[TARGET])
         node = {k: p.default for k, p in found.items() if p.default is not inspect.Parameter.empty} | node
     return {key: complete(value) if isinstance(value, dict) else value for key, value in node.items()}

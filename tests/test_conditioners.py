@@ -3,8 +3,12 @@ import math
 import pytest
 import torch
 
+from mmdiff.adapters.base import Conditioner
 from mmdiff.adapters.conditioners import Labels
+from mmdiff.cli.sample import _cond, _late
+from mmdiff.config import build
 from mmdiff.data.labels import encode_labels
+from mmdiff.evaluation.embedder import Embedder
 
 FIELDS = {"digit": ["0", "7"], "speaker": ["ann", "bob", "cid"], "pitch": (40.0, 80.0)}
 
@@ -55,3 +59,30 @@ def test_without_fields_there_is_no_condition():
 def test_gradients_are_finite_where_a_scalar_is_not_told(labels):
     labels(encode({"pitch": None}, {"pitch": 45.0})).vector.sum().backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in labels.parameters())
+
+
+ODD = ["type", "keys", "a.b", "a%2Eb", "", "_target_", "${oc.env:HOME}", "x=y", "training", "größe"]
+
+
+def test_a_column_of_any_name_can_condition_be_judged_and_be_loaded_again():
+    fields = {name: ["u", "v"] if i % 2 else (0.0, 1.0) for i, name in enumerate(ODD)}
+    told = {name: list(field) for name, field in fields.items()}     # as a model file holds them
+    made = build({"_target_": "mmdiff.adapters.conditioners.Labels", "dim": 4, "fields": told}, Conditioner)
+    assert made.fields == {k: tuple(v) for k, v in fields.items()}
+    made.load_state_dict(Labels(fields, dim=4).state_dict())
+    rows = [{name: "v" if i % 2 else 0.5 for i, name in enumerate(ODD)}, {}]
+    assert made(encode_labels(fields, rows)).vector.isfinite().all()
+    judged = Embedder("series", fields, channels=1).eval().judge(torch.randn(2, 1, 16))
+    assert list(judged.probabilities) == ODD[1::2]
+
+
+def test_on_the_command_line_the_longest_name_of_a_field_is_meant():
+    fields = {"x": ["u"], "x=y": ["u"], "": ["u"]}
+    words = ["cond.x=y=u", "cond.x=u", "cond.=u", "cond.z=u=v"]
+    told = [_cond(_late(word), fields) for word in words]
+    assert told == [("x=y", "u"), ("x", "u"), ("", "u"), ("z", "u=v")]
+
+
+def test_a_scalar_that_never_varied_stays_finite_and_small_for_other_values():
+    constant = Labels({"rate": (5.0, 5.0)}, dim=4)
+    assert constant(encode_labels({"rate": (5.0, 5.0)}, [{"rate": 5.0}, {"rate": 7.0}])).vector.abs().max() < 100

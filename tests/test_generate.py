@@ -20,7 +20,7 @@ from mmdiff.cli import sample
 from mmdiff.core.parameterizations import Data
 from mmdiff.core.samplers import Euler
 from mmdiff.core.schedules import Cosine, Linear, Shifted
-from mmdiff.data.labels import is_scalar
+from mmdiff.data.labels import is_scalar, part_name
 from mmdiff.generate import MANIFEST
 from mmdiff.model import DiffusionModel
 from tests.conftest import mmdiff as command
@@ -325,7 +325,7 @@ def parrot(fields, *, schedule=None, mean=0.0, extra=0):
     for name, field in fields.items():
         if not is_scalar(field):                                      # what a class means hangs on its name alone
             for row, value in enumerate(field):
-                conditioner.embeddings[name].weight.data[row] = float(sum(value.encode()))
+                conditioner.embeddings[part_name(name)].weight.data[row] = float(sum(value.encode()))
     adapter = Adapter(None, codec, conditioner, Parrot())
     return DiffusionModel(adapter, schedule=schedule or Linear(), parameterization=Data())
 

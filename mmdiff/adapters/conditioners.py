@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.types import Condition
-from ..data.labels import Fields, is_scalar
+from ..data.labels import Fields, is_scalar, part_name
 from .base import Conditioner
 
 
@@ -34,11 +34,12 @@ class Labels(Conditioner):
         self.dropped = 1 - (1 - drop) * (1 - drop_each ** len(self.fields)) if self.fields else None
         self.frequencies = frequencies
         self.embeddings = nn.ModuleDict({
-            name: nn.Linear(2 * frequencies + 1, dim) if is_scalar(field) else nn.Embedding(len(field) + 1, dim)
+            part_name(name): nn.Linear(2 * frequencies + 1, dim) if is_scalar(field)
+            else nn.Embedding(len(field) + 1, dim)
             for name, field in self.fields.items()
         })
         self.untold = nn.ParameterDict({
-            name: nn.Parameter(torch.randn(dim)) for name, field in self.fields.items() if is_scalar(field)
+            part_name(name): nn.Parameter(torch.randn(dim)) for name, field in self.fields.items() if is_scalar(field)
         })
 
     def forward(self, labels: dict[str, Tensor]) -> Condition:
@@ -47,17 +48,17 @@ class Labels(Conditioner):
             return Condition()
         parts = [
             self._scalar(name, labels[name]) if is_scalar(field)
-            else self.embeddings[name](labels[name] % (len(field) + 1))     # -1, not told, is the last row
+            else self.embeddings[part_name(name)](labels[name] % (len(field) + 1))     # -1, not told, is the last row
             for name, field in self.fields.items()
         ]
         return Condition(vector=torch.stack(parts).sum(0))
 
     def _scalar(self, name: str, value: Tensor) -> Tensor:
         low, high = self.fields[name]
-        unit = ((value - low) / max(high - low, 1e-12)).nan_to_num(0.0)
+        unit = ((value - low) / ((high - low) or 1.0)).nan_to_num(0.0)          # one value alone has no range
         angle = 2 * math.pi * unit[:, None] * torch.arange(1, self.frequencies + 1, device=unit.device) / 2
-        told = self.embeddings[name](torch.cat([unit[:, None], angle.cos(), angle.sin()], 1))
-        return torch.where(value.isnan()[:, None], self.untold[name].to(told.dtype), told)
+        told = self.embeddings[part_name(name)](torch.cat([unit[:, None], angle.cos(), angle.sin()], 1))
+        return torch.where(value.isnan()[:, None], self.untold[part_name(name)].to(told.dtype), told)
 
     def null(self, batch: int) -> Condition:
         """The condition in which no field is told."""

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from .. import kinds
 from ..config import ConfigError, target_class
-from ..data.labels import suggest
+from ..data.labels import Fields, suggest
 from .keys import TABLES
 from .overrides import DERIVED, composed, value, with_run
 from .places import device, writable
@@ -49,10 +49,11 @@ def main(arguments: list[str]) -> int:
     stored = pipeline.header["config"]
     settings = {name: setting(stored[name], config, late, name) for name in ("sampler", "guidance")}
     pipeline = Pipeline(pipeline.model, pipeline.header, **settings, insist=insisted(late))
-    cond = {word.key.partition(".")[2]: word.value for word in late if word.key.startswith("cond.")}
+    fields = pipeline.model.conditioner.fields
     requests = wishes(
-        config.requests, n=config.n, seed=config.seed, edit=edit, fields=pipeline.model.conditioner.fields,
-        cond=told_of(cond, pipeline.model.conditioner.fields), size=_size(config, late),
+        config.requests, n=config.n, seed=config.seed, edit=edit, fields=fields,
+        cond=told_of(dict(_cond(word, fields) for word in late if word.key.startswith("cond.")), fields),
+        size=_size(config, late),
         kinds={name: TABLES["sample"].get(name, Annotated[float, Gt(0)]) for name in (*SIZES, *pipeline.size)},
     )
     options = {name: config[name] for name in OPTIONS if config[name] is not None}
@@ -79,6 +80,13 @@ def _late(argument: str) -> Word:
     if not equals:
         raise ConfigError(f"{argument!r} cannot be read as key=value")
     return Word("", key, said)
+
+
+def _cond(word: Word, fields: Fields) -> tuple[str, str]:
+    """(field, value) of ``cond.FIELD=VALUE``: where a name holds ``=`` too, it is the longest that fits."""
+    said = f"{word.key.partition('.')[2]}={word.value}"
+    name = max((name for name in fields if said.startswith(f"{name}=")), key=len, default=said.partition("=")[0])
+    return name, said[len(name) + 1 :]
 
 
 def _device() -> str | None:

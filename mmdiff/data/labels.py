@@ -19,6 +19,15 @@ def is_scalar(field: Sequence[str] | Sequence[float]) -> bool:
     return len(field) == 2 and not any(isinstance(v, str) for v in field)
 
 
+def part_name(name: str) -> str:
+    """A field's name as torch takes it for that of a module or parameter: without a dot, and none of its own words.
+
+    >>> part_name("a.b"), part_name("")
+    ('of_a%2Eb', 'of_')
+    """
+    return "of_" + name.replace("%", "%25").replace(".", "%2E")
+
+
 def text(value: Label) -> str:
     """A class name: the same letters are one name, however Unicode composes them."""
     return unicodedata.normalize("NFC", str(value))

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ..data.labels import Fields, is_scalar
+from ..data.labels import Fields, is_scalar, part_name
 from .networks import WIDTH, Body, ClipBody, CloudBody, SeriesBody, SoundBody
 from .pretrained import pretrained
 
@@ -51,7 +51,7 @@ class Embedder(nn.Module):
         self.fields = {name: list(field) for name, field in fields.items()}
         self.body = BODIES[modality](**settings)
         sizes = {name: 1 if is_scalar(field) else len(field) for name, field in self.fields.items()}
-        self.heads = nn.ModuleDict({f"of_{name}": nn.Linear(WIDTH, size) for name, size in sizes.items()})
+        self.heads = nn.ModuleDict({part_name(name): nn.Linear(WIDTH, size) for name, size in sizes.items()})
         first = next(iter(self.classes.values()), None)
         self.frame_head = nn.Linear(WIDTH, len(first)) if first and modality == "video" else None
         self.seen_head = nn.Linear(WIDTH, 32) if modality == "video" else None
@@ -64,7 +64,7 @@ class Embedder(nn.Module):
 
     def head(self, name: str, features: Tensor) -> Tensor:
         """Logits ``(N, classes)`` of a field."""
-        return self.heads[f"of_{name}"](features)
+        return self.heads[part_name(name)](features)
 
     @torch.no_grad()
     def judge(self, x: Tensor, *, batch: int = 64) -> Judged:
