@@ -149,6 +149,46 @@ def test_commas_that_may_be_decimal_are_refused(tmp_path, row):
         load_shape(tmp_path / "a.xyz")
 
 
+@pytest.mark.parametrize("rows", ["1,05,2,10,3,15", "1,5,2,5,3,07\n1,5,2,5,3,5", ",5 ,25 -,75", "-,5;1;2"])
+def test_decimal_commas_are_known_by_what_no_whole_number_looks_like(tmp_path, rows):
+    (tmp_path / "a.xyz").write_text("".join(f"{row}\n" for row in rows.split("\n")) * 4)
+    with pytest.raises(ValueError, match="a.xyz.*commas may be decimal.*with a point"):
+        load_shape(tmp_path / "a.xyz")
+
+
+@pytest.mark.parametrize("row", ["1,,3,4", ",1,2,3", "1;;3;4"])
+def test_an_empty_cell_moves_no_other_into_its_place(tmp_path, row):
+    (tmp_path / "a.xyz").write_text("".join(f"{row}{i}\n" for i in range(5)))
+    with pytest.raises(ValueError, match="a.xyz.*a cell of it is empty"):
+        load_shape(tmp_path / "a.xyz")
+
+
+HEADERS = {
+    ".ply": "ply\nformat {form} 1.0\nelement vertex {count}\n" + "property float {axis}\n" * 3 + "end_header\n",
+    ".pcd": "FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nPOINTS {count}\nDATA {form}\n",
+}
+
+
+@pytest.mark.parametrize("text", [True, False])
+@pytest.mark.parametrize("suffix", [".ply", ".pcd"])
+@pytest.mark.parametrize(("count", "reason"), [
+    (10**15, f"ends after 5 of {10**15} points"), (4, "holds more points than the 4"), (-1, "tells of -1 points"),
+    (5, None),
+])
+def test_a_header_that_counts_wrong_is_refused_by_both_numbers(tmp_path, suffix, text, count, reason):
+    points = np.random.default_rng(0).random((5, 3)).astype("<f4")
+    form = "ascii" if text else "binary_little_endian" if suffix == ".ply" else "binary"
+    head = HEADERS[suffix].format(form=form, count=count, axis="{}")
+    head = head.replace("{}", "x", 1).replace("{}", "y", 1).replace("{}", "z", 1).encode()
+    body = "".join(" ".join(map(str, row)) + "\n" for row in points).encode() if text else points.tobytes()
+    (path := tmp_path / f"a{suffix}").write_bytes(head + body)
+    if reason is None:
+        assert np.allclose(load_shape(path).points, points)
+        return
+    with pytest.raises(ValueError, match=reason):
+        load_shape(path)
+
+
 @pytest.mark.parametrize("between", [",", ", ", ";", " ; ", "\t"])
 def test_columns_are_parted_by_commas_semicolons_or_blanks(tmp_path, between):
     x = cloud(20).round(6)

@@ -33,11 +33,25 @@ def test_three_formats_hold_the_same_molecule(tmp_path):
 @pytest.mark.parametrize(("name", "content"), [
     ("a.xyz", b""), ("b.xyz", b"3\n\nO 0 0 0\nH 0 0 1"), ("c.xyz", b"1\n\nO 0 0\n"), ("d.xyz", b"1\n\nO 0 0 nan\n"),
     ("e.csv", b"symbol,x,y,z\nO,0,0,0\n"), ("f.npz", b"no zip"), ("g.csv", b"element,x,y,z\n"), ("h.xyz", b"0\n\n"),
+    ("i.csv", b"element,x,y,z\n,0,0,0\n"), ("j.xyz", b"-1\n\nO 0 0 0\n"), ("k.xyz", b"1\n\nO 0 0 0\n1\n\nO 0 0 1\n"),
 ])
 def test_what_is_no_molecule_is_refused_by_name(name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=name):
         MoleculeReader(elements=ELEMENTS).read(tmp_path / name)
+
+
+def test_elements_are_symbols_and_a_trajectory_is_no_molecule(tmp_path):
+    np.savez(tmp_path / "a.npz", elements=np.array([8, 1, 1]), points=WATER)
+    with pytest.raises(ValueError, match="an element is its symbol, such as C, got 8"):
+        read_molecule(tmp_path / "a.npz")
+    step = write(tmp_path, "a.xyz", "OHH", WATER).read_text().replace("more that does not matter", "")
+    (tmp_path / "a.xyz").write_text(step + step)
+    with pytest.raises(ValueError, match="several molecules: write a file each"):
+        read_molecule(tmp_path / "a.xyz")
+    (tmp_path / "a.xyz").write_text(step.replace("3\n", "9\n", 1))
+    with pytest.raises(ValueError, match="tells of 9 atoms and has 4 lines"):
+        read_molecule(tmp_path / "a.xyz")
 
 
 def test_elements_that_were_not_named_are_refused_with_the_remedy(tmp_path):

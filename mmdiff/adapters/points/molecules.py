@@ -1,6 +1,7 @@
 """Molecules: sets of atoms, each at a place in Angstrom and of an element.
 
-    .xyz      a count, a comment, then  SYMBOL x y z  a line; more columns and lines are left alone
+    .xyz      a count, a comment, then  SYMBOL x y z  a line; more columns and lines are left alone, a second molecule
+              (the steps of a trajectory) is not
     .csv      columns element, x, y, z          .npz  arrays elements (N,) of symbols and points (N, 3)
     sample    (3 + K, N): places, then a one-hot vector over K elements
     latent    (x - mean_i x_i) / std,   weight * one-hot, whitened;          decoded: the likeliest element
@@ -117,6 +118,8 @@ def read_molecule(path: str | Path) -> tuple[list[str], np.ndarray]:
     try:
         symbols, places = parse(path)
         places = np.array(places, np.float64).reshape(len(symbols), 3)
+        if strange := [symbol for symbol in symbols if not (isinstance(symbol, str) and symbol.strip())]:
+            raise ValueError(f"an element is its symbol, such as C, got {strange[0]!r}")
     except (IndexError, KeyError, TypeError, ValueError, OSError, BadZipFile) as error:
         raise ValueError(f"{path.name} is no molecule ({form}): {error}") from None
     if not symbols or not np.isfinite(places).all():
@@ -126,7 +129,12 @@ def read_molecule(path: str | Path) -> tuple[list[str], np.ndarray]:
 
 def _xyz(path: Path) -> tuple[list[str], list]:
     lines = decoded(path.read_bytes()).split("\n")
-    rows = [lines[2 + i].replace("*^", "e").split() for i in range(int(lines[0]))]
+    end = 2 + int(lines[0])
+    rows = [line.replace("*^", "e").split() for line in lines[2:end]]
+    if not 2 <= end <= len(lines):
+        raise ValueError(f"it tells of {lines[0].strip()} atoms and has {len(rows)} lines for them")
+    if "".join(lines[end : end + 1]).strip().isdecimal() and len(lines) > end + 2:
+        raise ValueError("it holds several molecules: write a file each")
     return [row[0] for row in rows], [row[1:4] for row in rows]
 
 

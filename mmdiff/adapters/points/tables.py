@@ -6,7 +6,9 @@
 Rows are text or packed bytes. ply: Turk 1994; pcd: the Point Cloud Library's format 0.7.
 """
 
+import os
 import re
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,7 +23,10 @@ PLY_TYPES = {
     "double": "f8", "float64": "f8",
 }
 PLY_ORDER = {"ascii": None, "binary_little_endian": "<", "binary_big_endian": ">"}
-DECIMAL_COMMA = re.compile(r"\d,\d")
+DECIMAL_COMMA = re.compile(r"\d,\d|(^|[\s;+-]),\d")
+FRACTION = re.compile(r"(^|,)[+-]?0\d")
+"""A whole number that begins with 0 is what stands behind a decimal mark."""
+EMPTY_CELL = re.compile(r"(^|[,;])\s*[,;]")
 LONGEST_HEADER = 1000
 """Lines; more are no header."""
 
@@ -59,12 +64,12 @@ def ply_columns(path: Path) -> Columns | None:
             return None
         if order not in PLY_ORDER:
             raise ValueError(f"its format {order!r} is none of {', '.join(PLY_ORDER)}")
-        for name, count, properties in elements:
+        for place, (name, count, properties) in enumerate(elements, 1):
             if count and any(kind not in PLY_TYPES for _, kind in properties):
                 raise ValueError(f"the {name} element holds a list or an unknown type, which no point has")
             dtype = np.dtype([(column, (PLY_ORDER[order] or "<") + PLY_TYPES[kind]) for column, kind in properties
                               if kind in PLY_TYPES])
-            rows = _rows(file, dtype, count, text=PLY_ORDER[order] is None)
+            rows = _rows(file, dtype, count, text=PLY_ORDER[order] is None, last=place == len(elements))
             if name == "vertex":
                 return rows
     raise ValueError("it has no element vertex")
@@ -89,7 +94,7 @@ def pcd_columns(path: Path) -> Columns:
         ):
             stem = f"_{i}" if field == "_" else field
             columns += [(f"{stem}_{k}" if count > 1 else stem, f"<{kind.lower()}{size}") for k in range(count)]
-        rows = _rows(file, np.dtype(columns), int(header["POINTS"][0]), text=form == "ascii")
+        rows = _rows(file, np.dtype(columns), int(header["POINTS"][0]), text=form == "ascii", last=True)
     rows = {name: column for name, column in rows.items() if not name.startswith("_")}
     for name in ("rgb", "rgba"):
         if name in rows:
@@ -107,11 +112,13 @@ def xyz_columns(path: Path) -> Columns:
     lines = [line.strip() for line in decoded(path.read_bytes()).split("\n")]
     comments = [line.lstrip("#/").lower() for line in lines if line.startswith(("#", "//"))]
     rows = [line for line in lines if line and not line.startswith(("#", "//"))]
-    if any(DECIMAL_COMMA.search(row) and (";" in row or len(row.split()) > 1) for row in rows):
+    if any(_decimal_commas(row) for row in rows):
         raise ValueError(
             "its commas may be decimal (1,5) or between columns: write decimals with a point, and columns with blanks, "
             "or with commas alone"
         )
+    if empty := next((row for row in rows if EMPTY_CELL.search(row)), None):
+        raise ValueError(f"a cell of it is empty: {empty[:60]!r}")
     comments, rows = ([line.replace(",", " ").replace(";", " ").split() for line in some] for some in (comments, rows))
     if not rows:
         raise ValueError("it holds no points")
@@ -125,6 +132,13 @@ def xyz_columns(path: Path) -> Columns:
     table = np.array(rows, dtype=np.float64)
     named = next((names for names in comments if names[:3] == ["x", "y", "z"] and len(names) == table.shape[1]), None)
     return dict(zip(named, table.T, strict=True)) if named else stated_columns(table)
+
+
+def _decimal_commas(row: str) -> bool:
+    if "," not in row:
+        return False
+    alone = ";" not in row and len(row.split()) == 1                  # commas are all that may be between columns
+    return bool(FRACTION.search(row) if alone and "." not in row else not alone and DECIMAL_COMMA.search(row))
 
 
 def stated_columns(table: np.ndarray) -> Columns:
@@ -155,15 +169,26 @@ def _header(file: BinaryIO, *, end: str) -> list[list[str]]:
     raise ValueError(f"its header has no {end!r}")
 
 
-def _rows(file: BinaryIO, dtype: np.dtype, count: int, *, text: bool) -> Columns:
+def _rows(file: BinaryIO, dtype: np.dtype, count: int, *, text: bool, last: bool) -> Columns:
+    """As many rows as the header tells: ``ValueError`` where there are fewer, or behind the ``last`` ones more."""
+    if count < 0:
+        raise ValueError(f"its header tells of {count} points")
     if text:
-        rows = [file.readline().split()[: len(dtype)] for _ in range(count)]
+        lines = list(islice(file, count))                             # however many are told, no more than there are
+        rest = file.readline().strip()
+        if len(lines) < count:
+            raise ValueError(f"it ends after {len(lines)} of {count} points")
+        rows = [line.split()[: len(dtype)] for line in lines]
         table = np.array(rows, dtype=np.float64).reshape(count, -1 if count else len(dtype))
         if count and table.shape[1] != len(dtype):
             raise ValueError(f"its rows have {table.shape[1]} columns of {len(dtype)}")
-        return {name: table[:, i].astype(dtype[name]) for i, name in enumerate(dtype.names or ())}
-    data = file.read(dtype.itemsize * count)
-    if len(data) < dtype.itemsize * count:
-        raise ValueError(f"it ends after {len(data) // max(dtype.itemsize, 1)} of {count} points")
-    table = np.frombuffer(data, dtype)
-    return {name: table[name].astype(dtype[name].newbyteorder("=")) for name in dtype.names or ()}
+        columns = {name: table[:, i].astype(dtype[name]) for i, name in enumerate(dtype.names or ())}
+    else:
+        there, size = os.fstat(file.fileno()).st_size - file.tell(), dtype.itemsize * count
+        if there < size:
+            raise ValueError(f"it ends after {there // max(dtype.itemsize, 1)} of {count} points")
+        table, rest = np.frombuffer(file.read(size), dtype), dtype.itemsize and there - size >= dtype.itemsize
+        columns = {name: table[name].astype(dtype[name].newbyteorder("=")) for name in dtype.names or ()}
+    if last and rest:
+        raise ValueError(f"it holds more points than the {count} that its header tells of")
+    return columns
