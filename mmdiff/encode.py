@@ -11,10 +11,12 @@ writes the index that training reads.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
@@ -26,6 +28,7 @@ from .core.rng import Purpose, stream
 from .core.types import Masked
 from .data.batch import unpad
 from .data.dataset import Dataset, Subset
+from .data.labels import Label
 from .data.latents import DTYPES, FORMAT, INDEX, Latents
 from .shards import Place, Shards
 
@@ -108,7 +111,7 @@ def encode(
             shards.flush()
             raise
     shards.flush()
-    shards.write(lists[share.index], json.dumps({"keys": work.keys, "skipped": work.skipped}).encode())
+    shards.write(lists[share.index], json.dumps(work.done()).encode())
     waiting = _finish(dataset, origin, told, shards, lists)
     skipped = [[dataset.name(i), reason] for i, reason in work.skipped.items()]
     return Encoded(len(members), work.made, skipped, waiting)
@@ -125,14 +128,42 @@ def uncached(latents: Latents, reader: Reader, *, root: str | None = None) -> Da
         dataset = _opened(origin, reader)
     except ConfigError as error:
         raise ConfigError(f"the samples that {latents.folder.root} was made of: {error}. {remedy}") from None
-    number = {dataset.name(i): i for i in range(len(dataset))}
+    found: dict[str, deque[int]] = {}
+    for i in range(len(dataset)):
+        found.setdefault(dataset.name(i), deque()).append(i)          # a table may name a file in several rows
     names = [latents.name(i) for i in range(len(latents))]
-    if missing := [name for name in names if name not in number]:
+    order = [found[name].popleft() if found.get(name) else None for name in names]
+    if missing := [name for name, i in zip(names, order, strict=True) if i is None]:
         raise ConfigError(
             f"{latents.folder.root} was made of other samples than those of {origin.get('root', 'now')}: "
             f"{len(missing)} of {len(names)} are not there, such as {missing[0]!r}. {remedy}"
         )
-    return Subset(dataset, [number[name] for name in names])
+    for k, i in enumerate(order):
+        if (now := _plain(dataset.column(i))) != (then := _plain(latents.column(k))):
+            raise ConfigError(f"the labels of {names[k]} have changed since {latents.folder.root} was made: they were "
+                              f"{then}, are {now}. Run mmdiff encode again, which makes only what is new")
+    return _Originals(dataset, order, latents)
+
+
+class _Originals(Subset):
+    """The samples of a cache; one that has changed since is noticed when it is first read."""
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int], latents: Latents):
+        super().__init__(dataset, indices)
+        self.latents, self.compared = latents, set()
+
+    def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
+        if index not in self.compared and self.dataset.digest(self.indices[index]) != self.latents.digest(index):
+            raise ConfigError(
+                f"{self.name(index)} has changed since {self.latents.folder.root} was made of it, so a model of these "
+                "latents cannot be judged by it: bring it back, or run mmdiff encode again and train anew"
+            )
+        self.compared.add(index)
+        return super().read(index, rng)
+
+
+def _plain(column: Mapping[str, Label]) -> str:
+    return json.dumps(column, sort_keys=True, ensure_ascii=False)
 
 
 def _opened(origin: dict[str, Any], reader: Reader) -> Dataset:
@@ -154,6 +185,7 @@ class _Work:
         self.dataset, self.codec, self.told, self.shards, self.copies = dataset, codec, told, shards, copies
         self.dtype = DTYPES[told["dtype"]]
         self.keys: dict[int, list[str]] = {}
+        self.digests: dict[int, str] = {}
         self.skipped: dict[int, str] = {}
         self.made = 0
 
@@ -165,9 +197,13 @@ class _Work:
                 if key not in self.shards:
                     self.shards.add(key, *self._features(index, digest, copy))
                     self.made += 1
-            self.keys[index] = keys
+            self.keys[index], self.digests[index] = keys, digest
         except (ValueError, OSError) as error:
             self.skipped[index] = str(error)
+
+    def done(self) -> dict[str, dict]:
+        """What the process leaves of its share."""
+        return {"keys": self.keys, "digests": self.digests, "skipped": self.skipped}
 
     @torch.no_grad()
     def _features(self, index: int, digest: str, copy: int) -> tuple[Tensor, dict[str, float]]:
@@ -189,7 +225,9 @@ def _finish(dataset: Dataset, origin: dict[str, Any], told: dict[str, Any], shar
         parts = [json.loads(shards.folder.read(name)) for name in lists]
     except OSError:                                                   # another process was last too, and has done it
         return 0
-    keys = {int(i): value for part in parts for i, value in part["keys"].items()}
+    keys, digests = (
+        {int(i): value for part in parts for i, value in part[name].items()} for name in ("keys", "digests")
+    )
     if not keys:
         raise ValueError(f"none of {len(dataset)} items can be read: {next(iter(parts[0]['skipped'].values()), '')}")
     skipped = sorted((int(i), reason) for part in parts for i, reason in part["skipped"].items())
@@ -202,7 +240,9 @@ def _finish(dataset: Dataset, origin: dict[str, Any], told: dict[str, Any], shar
         "format": FORMAT, "settings": told, "fields": {k: list(v) for k, v in dataset.fields_of(kept).items()},
         "data": origin, "source": {name: value for name, value in report.items() if name not in ("kept", "skipped")},
         "skipped": [*report["skipped"], *([dataset.name(i), reason] for i, reason in skipped)],
-        "shards": names, "items": [_item(dataset, i, [shards.places[key] for key in keys[i]], number) for i in kept],
+        "shards": names, "items": [
+            {**_item(dataset, i, [shards.places[key] for key in keys[i]], number), "digest": digests[i]} for i in kept
+        ],
     }
     shards.write(INDEX, json.dumps(index).encode())
     for name in lists:

@@ -1,7 +1,7 @@
 """A codec's features, encoded once, as a data set: on this disk or in an object store.
 
     index.json              settings, the data encoded, fields, shards, and the items in order: name, columns, shape,
-                            size, places
+                            size, places, digest of the sample
     HASH.latents            features of many items, each under its key: a safetensors file
 
     place   [shard, first byte, byte behind the last, shape]      one request an item, wherever it lies
@@ -113,6 +113,10 @@ class Latents(Dataset):
 
     def column(self, index: int) -> dict[str, Label]:
         return self.items[index]["column"]
+
+    def digest(self, index: int) -> str:
+        """Of the sample that the features were made of."""
+        return self.items[index]["digest"]
 
     def report(self) -> dict:
         return {**self.source, "latents": self.folder.root, "kept": len(self), "skipped": self.skipped}

@@ -136,6 +136,28 @@ def test_a_cache_knows_the_samples_that_it_was_made_of_also_where_they_moved(tmp
         uncached(cached, reader)
 
 
+def test_a_sample_or_label_that_changed_under_its_name_is_told(tmp_path):
+    words = sounds(tmp_path / "files")
+    rows = [f"{i}.wav,{name}" for name, i in (("x", 0), ("y", 1), ("z", 0))]
+    for i in range(2):
+        (tmp_path / "files" / f"ann_{i}.wav").rename(tmp_path / "files" / f"{i}.wav")
+    (tmp_path / "t.csv").write_text("\n".join(["file,who", *rows]))
+    words = [*words[:-2], f"data.table={tmp_path / 't.csv'}"]
+    job(words, tmp_path / "out")
+    _, reader = build_codec(configured(words).adapter)
+    cached = Latents(reader, str(tmp_path / "out"))
+    again = uncached(cached, reader)
+    assert [again.read(i)[1]["who"] for i in range(3)] == ["x", "y", "z"]        # one file, two rows
+    soundfile.write(tmp_path / "files" / "1.wav", np.full(2000, 0.1), 8000)
+    again = uncached(cached, reader)
+    assert again.read(0)[1]["who"] == "x"
+    with pytest.raises(ConfigError, match=r"1\.wav has changed since .*out was made of it.*mmdiff encode again"):
+        again.read(1)
+    (tmp_path / "t.csv").write_text("\n".join(["file,who", *rows[:2], "0.wav,y"]))
+    with pytest.raises(ConfigError, match=r"the labels of 0\.wav have changed .*\"z\".*are .*\"y\""):
+        uncached(cached, reader)
+
+
 def test_training_takes_the_same_draws_and_buckets_as_from_the_folder(tmp_path):
     words = films(tmp_path / "films")
     job(words, tmp_path / "out")
