@@ -26,7 +26,7 @@ from .checkpoint import write_atomic
 from .config import ConfigError
 from .core.types import Masked
 from .data.dataset import spread
-from .data.labels import Label, is_scalar, suggest
+from .data.labels import Label, is_scalar, suggest, text
 from .evaluation.bootstrap import bootstrap
 from .evaluation.classify import confusion
 from .evaluation.embedder import Embedder, Foreign, load_embedder
@@ -179,7 +179,7 @@ class Bench:
         for name, classes in self.embedder.classes.items():
             asked = [row.get(name) for row in self.real.labels]
             if all(value is not None for value in asked):
-                true = torch.tensor([list(classes).index(str(value)) for value in asked])
+                true = torch.tensor([list(classes).index(text(value)) for value in asked])
                 counts = confusion(m.probabilities[name].argmax(1), true, classes=len(classes))
                 tables[name] = {"classes": list(classes), "counts": counts.tolist()}
         return tables
@@ -206,7 +206,7 @@ class Bench:
         known = list(dict.fromkeys(key for row in self.real.columns for key in row))
         if name not in known:
             raise ConfigError(f"evaluation.groups: the data have no column {name!r}; {suggest(name, known)}")
-        values = sorted({str(row[name]) for row in self.real.columns if row.get(name) is not None})
+        values = sorted({text(row[name]) for row in self.real.columns if row.get(name) is not None})
         if len(values) > GROUPS:
             raise ConfigError(f"evaluation.groups: {name} has {len(values)} values, at most {GROUPS} make groups")
         return values
@@ -250,5 +250,5 @@ def grouped(labels: Sequence[Mapping[str, Label]], name: str, field: Sequence) -
             low, high = (float(v) for v in field)
             third = min(2, max(0, int(3 * (float(value) - low) / max(high - low, 1e-12))))
             value = f"{low + third * (high - low) / 3:g} to {low + (third + 1) * (high - low) / 3:g}"
-        groups.setdefault(str(value), []).append(i)
+        groups.setdefault(text(value), []).append(i)
     return {value: torch.tensor(groups[value]) for value in sorted(groups)}

@@ -47,8 +47,8 @@ class WhitenedCodec(Codec):
             second += x.square().sum(1)
         mean = first / max(count, 1)
         variance = second / max(count, 1) - mean.square()
-        variance = variance.mean() if self.std.ndim == 0 else variance
-        if variance.min() < 1e-8:
+        variance, square = (v.mean() if self.std.ndim == 0 else v for v in (variance, second / max(count, 1)))
+        if (variance <= 1e-12 * square).any():                        # of whatever unit: rounding is relative
             raise ValueError("whitening needs variety: the training set holds nothing, or a channel that never varies")
         self.mean.copy_(mean)
         self.std.copy_(variance.sqrt())

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .local import local_statistics
+from .local import NEAREST, local_statistics
 from .modality import Between, Modality
 from .pairwise import chamfer_matrix, sliced_wasserstein_matrix
 from .points import normalizing
@@ -35,8 +35,19 @@ class Clouds(Modality):
         return {}
 
     def stacked(self, samples: Sequence[Tensor], codec: Any, size: Mapping[str, float]) -> Tensor:
-        """As many points of each as the smallest has, at most ``points``; their order is shuffled."""
-        count, rng = min(self.points, *(s.shape[-1] for s in samples)), np.random.default_rng(0)
+        """``points`` of each, or as many as all have; their order is shuffled.
+
+        Raises ``ValueError`` for clouds too small to have neighbours, or of several numbers of points below ``points``,
+        of which the smallest would decide what is seen of all others.
+        """
+        sizes, rng = sorted({min(self.points, s.shape[-1]) for s in samples}), np.random.default_rng(0)
+        count = sizes[0]
+        if count < NEAREST or len(sizes) > 1:
+            raise ValueError(
+                f"clouds are judged by as many points each, {NEAREST} at least, and these have {sizes[0]}"
+                + (f" to {sizes[-1]}" if len(sizes) > 1 else "") + ": sets of few points or of their own sizes, such as "
+                "molecules, are not (scripts/molecules/score.py counts what is right of those)"
+            )
         clouds = np.stack([s[:3].numpy()[:, rng.permutation(s.shape[-1])[:count]] for s in samples])
         rows = normalizing(self.normalizer, clouds)(clouds.transpose(0, 2, 1).astype(np.float64))
         return torch.from_numpy(rows).mT.float()

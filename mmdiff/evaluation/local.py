@@ -19,6 +19,9 @@ from tqdm import tqdm
 from .bootstrap import Interval
 from .sets import halves_interval
 
+NEAREST = 16
+"""Points of a neighbourhood, the point itself among them."""
+
 
 class Local(NamedTuple):
     """One value ``(n,)`` a cloud; both are free of the cloud's size, position and orientation."""
@@ -27,7 +30,7 @@ class Local(NamedTuple):
     variation: np.ndarray
 
 
-def local_statistics(clouds: np.ndarray, *, k: int = 16) -> Local:
+def local_statistics(clouds: np.ndarray, *, k: int = NEAREST) -> Local:
     """Of clouds ``(n, N, D)``; a point is among its own ``k`` nearest. About 7 ms a cloud at N = 2048."""
     if clouds.ndim != 3 or not 2 <= k <= clouds.shape[1]:
         raise ValueError(f"need clouds (n, N, D) with N >= k >= 2, got {clouds.shape} and k = {k}: draw more points")

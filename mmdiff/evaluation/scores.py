@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.labels import Label
+from ..data.labels import Label, text
 from .bootstrap import Interval, bootstrap, median
 from .classify import classifier_score, share, wilson
 from .coverage import Coverage, coverage_of, feature_distances
@@ -86,9 +86,9 @@ class Scorer:
         for name, classes in self.embedder.classes.items():
             asked = [row.get(name) for row in labels]
             if all(value is not None for value in asked):
-                if strange := {str(value) for value in asked} - set(classes):
+                if strange := {text(value) for value in asked} - set(classes):
                     raise ValueError(f"the embedder learned no {name} {min(strange)!r}: it is one of other data")
-                true = torch.tensor([list(classes).index(str(value)) for value in asked])
+                true = torch.tensor([list(classes).index(text(value)) for value in asked])
                 shares[f"{name} right"] = judged.probabilities[name].argmax(1) == true
         nearest = nearest_distances(modality.latents(x, self.codec), self.latents, shifts=modality.shifts)[0]
         if self.nearest is None:

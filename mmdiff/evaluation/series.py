@@ -51,7 +51,9 @@ class Series(Modality):
         return {name: value.nanmean(1) for name, value in found.items()}
 
     def paired(self, x: Tensor, truth: Tensor) -> dict[str, Tensor]:
-        return {"RMSE, spreads": ((x - truth).double() / _spread(truth)).square().flatten(1).mean(1).sqrt()}
+        spread = _spread(truth)
+        told = torch.where(spread > TINY, spread, torch.nan)              # a constant has no spread to count in
+        return {"RMSE, spreads": ((x - truth).double() / told).square().mean(-1).nanmean(1).sqrt()}
 
     def faults(self, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         spread, length = _spread(x).to(x.dtype), x.shape[-1]

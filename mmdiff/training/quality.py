@@ -16,7 +16,7 @@ import lightning as L
 
 from ..checkpoint import MODEL_FILE, save_model
 from ..config import ConfigError
-from ..data.dataset import Dataset
+from ..data.dataset import Dataset, spread
 from ..evaluate import Bench
 from ..evaluation.bootstrap import Interval
 from ..evaluation.embedder import load_embedder
@@ -66,7 +66,12 @@ class Quality(Every):
         if self.steps and len(self.held) < LEAST:
             raise ConfigError(f"quality.every needs {LEAST} held-out samples, loader.val holds {len(self.held)}")
         if self.steps:
-            modality = modality_of(kind_of(self.stored), self.train.read(0)[0])
+            shown = [self.held.read(i)[0] for i in spread(len(self.held), self.n)]
+            modality = modality_of(kind_of(self.stored), shown[0])
+            try:
+                modality.stacked(shown, module.model.codec, self.stored["size"])
+            except ValueError as error:
+                raise ConfigError(f"quality.every={self.steps}: {error}") from None
             if self.embedder is not None:                             # a mistake in it is told before the training
                 settings = modality.settings(module.model.codec)
                 load_embedder(Path(self.embedder), modality=modality.name, settings=settings)

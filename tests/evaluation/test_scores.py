@@ -152,3 +152,16 @@ def test_an_embedder_of_other_classes_is_refused_by_name():
     scorer = Scorer(Clouds(points=64), Embedder("points", {"kind": ["a", "b"]}).eval(), None, x, draws=4)
     with pytest.raises(ValueError, match="learned no kind 'low'"):
         scorer.measure(x, [{"kind": "low"}] * 16)
+
+
+@pytest.mark.parametrize(("sizes", "text"), [((9, 9), "16 at least, and these have 9:"), ((20, 24, 90), "have 20 to 64")])
+def test_clouds_of_few_points_or_of_their_own_sizes_are_refused_before_anything_is_learned(sizes, text):
+    with pytest.raises(ValueError, match=text):
+        Clouds(points=64).stacked([torch.randn(3, n) for n in sizes], None, {})
+    assert Clouds(points=64).stacked([torch.randn(4, n) for n in (64, 90)], None, {}).shape == (2, 3, 64)
+
+
+def test_classes_are_the_same_names_in_either_unicode_form():
+    x, _ = solids(16, 0)
+    scorer = Scorer(Clouds(points=64), Embedder("points", {"kind": ["Tr\u00e4ger"]}).eval(), None, x, draws=4)
+    assert scorer.measure(x, [{"kind": "Tra\u0308ger"}] * 16).shares["kind right"].all()

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from mmdiff.adapters.whitened import WhitenedCodec
+from mmdiff.core.types import Masked
 from mmdiff.evaluation.fitting import fit, scored
+from mmdiff.evaluation.networks import SeriesBody
 from mmdiff.evaluation.series import Series
 from mmdiff.subject import modality_of
 
@@ -87,3 +89,23 @@ def test_the_kind_is_that_of_the_codec_it_is_made_of(monkeypatch):
     monkeypatch.setattr(subject, "target_class", {"mmdiff_pictures.Pictures": made, "mmdiff_x.Codec": Codec}.get)
     for target, kind in (("mmdiff_pictures.Pictures", "video"), ("mmdiff_x.Codec", "mmdiff_x")):
         assert subject.kind_of({"adapter": {"codec": {"_target_": target}}}) == kind
+
+
+def test_a_channel_that_never_varies_takes_over_neither_features_nor_errors():
+    x = torch.randn(32, 2, 64, generator=torch.Generator().manual_seed(0))
+    x[:, 1] = 5.0
+    body = SeriesBody(channels=2).eval()
+    body.measure(x)
+    near = x + torch.tensor([0.0, 1e-3])[:, None]
+    assert (body(near) - body(x)).abs().max() < 0.1
+    assert Series().paired(near, x)["RMSE, spreads"].max() < 1e-3
+
+
+def test_whitening_measures_quantities_of_any_unit_and_refuses_constants_of_any():
+    codec, volts = Codec(), 1e-6 * torch.randn(4, 2, 50, generator=torch.Generator().manual_seed(0))
+    codec.std = torch.ones(2)                                         # one a channel
+    codec.measure([Masked(volts)])
+    assert torch.allclose(codec.encode(Masked(volts)).x.std((0, 2)), torch.ones(2), atol=0.01)
+    volts[:, 1] = 1e9
+    with pytest.raises(ValueError, match="never varies"):
+        codec.measure([Masked(volts)])

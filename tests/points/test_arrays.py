@@ -9,6 +9,7 @@ import torch
 
 from mmdiff.adapters.points.arrays import CloudArrays
 from mmdiff.adapters.points.reader import PointReader
+from mmdiff.adapters.video.moving_digits import load_arrays
 from tests.conftest import shared_data
 
 
@@ -52,3 +53,40 @@ def test_a_scalar_that_the_first_cloud_does_not_tell_keeps_its_range(tmp_path, n
     data = CloudArrays(PointReader(points=10), tmp_path, labels=["name"], scalars=["size"])
     assert data.fields == {"name": ["Träger"], "size": (2.0, 5.0)}
     assert data.read(0)[1]["size"] is None
+
+
+def npz(folder, **arrays):
+    points = np.random.default_rng(0).standard_normal((4, 50, 3))
+    told = {"points": points, "label": np.array([0, 1, 1, 0]), "classes": np.array(["a", "b"])}
+    np.savez(folder / "x.npz", **told | arrays)
+    return folder / "x.npz"
+
+
+def test_what_is_not_finite_in_any_channel_is_skipped_by_name_and_arrays_of_other_shapes_are_told(tmp_path):
+    normals = np.zeros((4, 50, 3))
+    normals[2, 7, 1] = np.nan
+    data = CloudArrays(PointReader(points=10, normals=True), npz(tmp_path, normals=normals, weight=np.ones((4, 1))))
+    assert data.report()["skipped"] == [["cloud-000002", "its normals hold NaN or infinite values"]]
+    assert data.report()["unused_arrays"] == ["weight"] and len(data) == 3
+    with pytest.raises(ValueError, match=r"of 4 clouds such as cloud-000000: its points hold NaN"):
+        CloudArrays(PointReader(points=10), npz(tmp_path, points=np.full((4, 50, 3), np.nan)))
+
+
+def test_a_label_of_minus_one_is_not_told_and_one_of_no_class_is_refused(tmp_path):
+    data = CloudArrays(PointReader(points=10), npz(tmp_path, label=np.array([0, -1, 1, 0])))
+    assert [data.read(i)[1]["class"] for i in range(4)] == ["a", None, "b", "a"]
+    for label in (np.array([0, 2, 1, 0]), np.array([0, -2, 1, 0]), np.array([0.0, 1, 1, 0]), np.array([0, 1])):
+        with pytest.raises(ValueError, match="label is .4,. whole numbers"):
+            CloudArrays(PointReader(points=10), npz(tmp_path, label=label))
+
+
+def test_colours_of_another_range_and_files_that_are_cut_off_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="colors are within -1 to 1, or bytes; these reach 200"):
+        CloudArrays(PointReader(points=10, colors=True), npz(tmp_path, colors=np.full((4, 50, 3), 200.0)))
+    whole = npz(tmp_path).read_bytes()
+    for size in (0, 10, len(whole) // 2):
+        (tmp_path / "x.npz").write_bytes(whole[:size])
+        with pytest.raises(ValueError, match="is no whole npz file"):
+            CloudArrays(PointReader(points=10), tmp_path)
+        with pytest.raises(ValueError, match="is no npz"):
+            load_arrays(tmp_path / "x.npz")

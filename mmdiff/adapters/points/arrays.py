@@ -1,16 +1,18 @@
 """Many clouds in one file as a data set.
 
     clouds.npz    points (n, N, 3), floats, or whole numbers of which the largest of their type is 1;
-                  optionally normals (n, N, 3), colors (n, N, 3) in [-1, 1] or uint8; label (n,) with classes (k,);
-                  test (n,) bool; any other (n,) array is a column
+                  optionally normals (n, N, 3), colors (n, N, 3) in [-1, 1] or uint8; label (n,) with classes (k,),
+                  -1 = not told; test (n,) bool; any other (n,) array is a column
     *index.json   optionally beside it: a list of n records, whose numbers and texts are columns too
 
 ``label`` becomes the column ``class``, ``test`` the column ``split`` (train or test); ``id`` names a cloud.
 """
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from torch import Tensor
@@ -26,7 +28,7 @@ class CloudArrays(Dataset):
 
     ``labels`` names the columns that condition the model, ``scalars`` those of them that are numbers; ``only`` keeps
     the clouds whose columns have those values, such as ``{split: [train]}`` or ``{cls: [chair, table]}``. Clouds with
-    NaN are skipped and named in ``report()``. The reader says how many points a read draws, and augments.
+    NaN are skipped and named in ``report()``, as are arrays of other shapes. The reader says how many points a read draws, and augments.
     """
 
     def __init__(
@@ -34,8 +36,7 @@ class CloudArrays(Dataset):
         scalars: Sequence[str] = (), only: Mapping[str, Sequence[Label]] | None = None,
     ):
         self.reader, self.path = reader, _found(Path(root).expanduser())
-        with np.load(self.path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = _opened(self.path)
         self.points = arrays.pop("points", np.empty(0))
         if self.points.ndim != 3 or self.points.shape[2] != 3:
             raise ValueError(f"{self.path} needs an array points (n, N, 3), got {self.points.shape}")
@@ -43,7 +44,10 @@ class CloudArrays(Dataset):
         for name, array in self.features.items():
             if array.shape != self.points.shape:
                 raise ValueError(f"{self.path}: {name} {array.shape} do not match points {self.points.shape}")
+            if array.dtype.kind == "f" and (beyond := np.abs(np.nan_to_num(array)).max(initial=0)) > 1 + 1e-3:
+                raise ValueError(f"{self.path}: {name} are within -1 to 1, or bytes; these reach {beyond:g}")
         self.columns = _columns(self.path, arrays, len(self.points))
+        self.unused = sorted({*arrays} - {*self.columns} - {"label", "classes", "test"})
         for name in (*labels, *scalars, *(only or ())):
             if name not in self.columns:
                 raise ValueError(f"no column {name!r} in {self.path}; {suggest(name, list(self.columns))}")
@@ -57,12 +61,15 @@ class CloudArrays(Dataset):
         for i in range(len(self.points)):
             if any(str(self.columns[name][i]) not in values for name, values in allowed.items()):
                 continue
-            if np.isfinite(self.points[i]).all():
-                kept.append(i)
+            parts = {"points": self.points, **self.features}
+            strange = [name for name, array in parts.items() if not np.isfinite(array[i]).all()]
+            if strange:
+                skipped.append((self._name(i), f"its {strange[0]} hold NaN or infinite values"))
             else:
-                skipped.append((self._name(i), "it holds NaN or infinite values"))
+                kept.append(i)
         if not kept:
-            raise ValueError(f"nothing usable in {self.path}: of {len(self.points)} clouds none has {dict(only)}")
+            reason = f"such as {skipped[0][0]}: {skipped[0][1]}" if skipped else f"none has {dict(only)}"
+            raise ValueError(f"nothing usable in {self.path}: of {len(self.points)} clouds {reason}")
         return kept, skipped
 
     def _field(self, name: str, scalar: bool) -> list[str] | tuple[float, float]:
@@ -87,10 +94,27 @@ class CloudArrays(Dataset):
         return {name: values[self.kept[index]] for name, values in self.columns.items()}
 
     def report(self) -> dict:
-        return {"file": str(self.path), "kept": len(self), "skipped": [list(pair) for pair in self.skipped]}
+        return {"file": str(self.path), "kept": len(self), "skipped": [list(pair) for pair in self.skipped],
+                "unused_arrays": self.unused}
 
     def _name(self, i: int) -> str:
         return str(self.columns["id"][i]) if "id" in self.columns else f"cloud-{i:06d}"
+
+
+def _opened(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (AttributeError, EOFError, BadZipFile, OSError, ValueError, zlib.error) as error:
+        raise ValueError(f"{path} is no whole npz file: {error}") from None
+
+
+def _classes(path: Path, label: np.ndarray, classes: list[Label], count: int) -> list[Label]:
+    """The name of each cloud's class; -1 is not told."""
+    if label.shape != (count,) or label.dtype.kind not in "iu" or not -1 <= label.min() <= label.max() < len(classes):
+        raise ValueError(f"{path}: label is ({count},) whole numbers, places in classes (of which there are "
+                         f"{len(classes)}) or -1 for not told; got {label.dtype} {label.shape}")
+    return [None if i < 0 else classes[i] for i in label.tolist()]
 
 
 def _found(root: Path) -> Path:
@@ -117,7 +141,7 @@ def _columns(path: Path, arrays: Mapping[str, np.ndarray], count: int) -> dict[s
     arrays = dict(arrays)
     columns: dict[str, list[Label]] = {}
     if "classes" in arrays and "label" in arrays:
-        columns["class"] = arrays.pop("classes")[arrays.pop("label")].tolist()
+        columns["class"] = _classes(path, arrays.pop("label"), arrays.pop("classes").tolist(), count)
     if "test" in arrays:
         columns["split"] = ["test" if test else "train" for test in arrays.pop("test")]
     columns |= {name: array.tolist() for name, array in arrays.items() if array.shape == (count,)}

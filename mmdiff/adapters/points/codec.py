@@ -131,9 +131,9 @@ class PointCodec(Codec):
             first += x.sum((0, 2))
             second += x.square().sum((0, 2))
         mean = first / max(count, 1)
-        variance = (second / max(count, 1) - mean**2).split(list(self.groups.values()))
-        for group, part in zip(self.groups, variance, strict=True):
-            if len(part) and part.mean() < 1e-12:
+        variance, square = (v.split(list(self.groups.values())) for v in (second / max(count, 1) - mean**2, second))
+        for group, part, whole in zip(self.groups, variance, square, strict=True):
+            if len(part) and part.mean() <= 1e-12 * whole.mean() / max(count, 1):         # of whatever unit
                 raise ValueError(f"whitening needs shapes: the {group} of the training set are none, or all alike")
         self.mean.copy_(mean)
         self.std.copy_(torch.cat([part.mean().sqrt().expand(len(part)) for part in variance if len(part)]))

@@ -5,7 +5,9 @@
 Digits of one clip are overlaid by their maximum. Clips that are held out use the test digits only.
 """
 
+import zlib
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -91,7 +93,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ARRAYS}
-    except (OSError, ValueError, KeyError) as error:
+    except (AttributeError, BadZipFile, EOFError, OSError, ValueError, KeyError, zlib.error) as error:
         raise ValueError(f"data.root={path} is no npz with the arrays {', '.join(ARRAYS)}: {error}") from None
     for split in ("train", "test"):
         x, y = arrays[f"x_{split}"], arrays[f"y_{split}"]
