@@ -23,7 +23,7 @@ from torch import Tensor
 
 from .adapters.base import Codec
 from .config import ConfigError, build_adapter, build_codec, build_model, part
-from .data.dataset import Dataset
+from .data.dataset import Dataset, spread
 from .model import DiffusionModel
 
 FORMAT = 1
@@ -57,8 +57,7 @@ def model_config(config: DictConfig, codec: Codec, dataset: Dataset) -> dict[str
     and the size of a usual sample."""
     stored = {name: OmegaConf.to_container(config[name]) for name in PARTS}
     stored["adapter"]["conditioner"]["fields"] = {name: list(field) for name, field in dataset.fields.items()}
-    chosen = range(0, len(dataset), max(1, len(dataset) // SIZED))
-    sizes = [dataset.size(i) or codec.size(dataset.read(i)[0]) for i in chosen]
+    sizes = [dataset.size(i) or codec.size(dataset.read(i)[0]) for i in spread(len(dataset), SIZED)]
     stored["size"] = usual(sizes)
     return stored
 

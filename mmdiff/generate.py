@@ -12,11 +12,13 @@ import json
 import operator
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unicodedata import category, normalize
 
 import torch
 from torch import Tensor
@@ -28,6 +30,7 @@ from .config import build
 from .core.guidance import Guidance
 from .core.samplers import Sampler
 from .core.types import Masked
+from .data.dataset import spread
 from .data.labels import Label, encode_labels
 from .editing import Edit, carry_out
 from .model import DiffusionModel
@@ -134,9 +137,10 @@ class Pipeline:
         names = [self._name(i, request) for i, request in enumerate(requests)]
         if taken := [name for name in names if name.lower() in RESERVED]:
             raise ValueError(f"no sample can have the name {taken[0]!r}: a file of the job itself has it")
-        if len(set(names)) < len(names):
-            twice = next(name for i, name in enumerate(names) if name in names[:i])
-            raise ValueError(f"two requests have the name {twice!r}")
+        if twice := [name for name, count in Counter(name.casefold() for name in names).items() if count > 1]:
+            alike = dict.fromkeys(name for name in names if name.casefold() == twice[0])
+            raise ValueError(f"two requests have the name {' and '.join(map(repr, alike))}"
+                             + (", which is one file where systems tell no capitals" if len(alike) > 1 else ""))
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):                         # told now rather than after the work
             pass
@@ -162,8 +166,8 @@ class Pipeline:
         return [output.path for output in outputs]
 
     def pictures(self, requests: Sequence[Request], paths: Sequence[Path], folder: Path) -> list[Path]:
-        """What shows the first samples of a job, ``preview.png`` first."""
-        shown = list(zip(requests, paths, strict=True))[:BATCH]
+        """What shows samples evenly over a job, ``preview.png`` first."""
+        shown = [(requests[i], paths[i]) for i in spread(len(requests), BATCH)]
         samples = [self.model.codec.load(path, **self._size(request)) for request, path in shown]
         return self.model.codec.pictures(samples, [request.title for request, _ in shown], folder)
 
@@ -248,7 +252,9 @@ class Pipeline:
 
 
 def _plain(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_.+" else "-" for c in name)
+    """Letters of any script with their marks, digits and ``-_.+``, not hidden; other signs become ``-``."""
+    kept = "".join(c if category(c)[0] in "LNM" or c in "-_.+" else "-" for c in normalize("NFC", name))
+    return kept if not kept.startswith(".") else f"-{kept[1:]}"
 
 
 def listed(folder: Path) -> list[dict[str, Any]]:

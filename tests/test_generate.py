@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -135,6 +136,23 @@ def test_names_that_the_job_uses_itself_or_that_no_system_takes_are_refused_befo
     (tmp_path / MANIFEST).write_text("not JSON\n")
     with pytest.raises(ValueError, match="manifest.jsonl is no list of generated files, so move it away"):
         pipeline.save(requests(1), tmp_path)
+
+
+def test_names_keep_letters_of_any_script_and_differ_on_any_system(pipeline, tmp_path):
+    for name, kept in (("हिन्दी", "हिन्दी"), ("e\u0301te\u0301", "été"), (".x", "-x"), ("a b/c", "a-b-c"), ("..", "-.")):
+        assert pipeline._name(0, Request(name=name)) == kept
+    for pair in (("Kick", "kick"), ("stra\u00dfe", "STRASSE"), ("\u00e9", "e\u0301")):
+        with pytest.raises(ValueError, match="two requests have the name"):
+            pipeline.save([Request(name=name) for name in pair], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_pictures_of_a_job_show_samples_from_all_of_it(pipeline, tmp_path, monkeypatch):
+    shown, paths = [], [Path(f"{i}.wav") for i in range(40)]
+    monkeypatch.setattr(pipeline.model.codec, "load", lambda path, **size: int(path.stem))
+    monkeypatch.setattr(pipeline.model.codec, "pictures", lambda samples, titles, folder: shown.extend(samples))
+    pipeline.pictures([Request(seed=i) for i in range(40)], paths, tmp_path)
+    assert len(shown) == 16 and max(shown) >= 36 and shown == sorted(set(shown))
 
 
 def test_long_labels_give_names_that_fit_and_differ(pipeline):

@@ -1,6 +1,8 @@
 """The check of files before a run: each is read once, and not again until it changes.
 
-    CACHE/checked/HASH.json     {path: [bytes, mtime in ns, extent]},  the hash of what reads them
+    CACHE/checked/HASH.json     {path: [[[file, bytes, mtime in ns], ...], extent]},  the hash of what reads them
+
+The files of a sample are the one named and those that it refers to, such as the buffers of a glTF scene.
 
 Only what could be read is kept, so that what could not is tried again each time. Ranks that start together wait for
 the first of them to have read all.
@@ -30,13 +32,13 @@ def extents(reader: Reader, paths: Sequence[Path]) -> list[Extent | str]:
     store = cache_folder(None if (identity := _identity(reader)) else os.devnull) / "checked" / f"{identity}.json"
     with one_at_a_time(store):
         known = _load(store)
-        stats = [_stat(path) for path in paths]
-        found: list[Extent | str | None] = [_recall(known, *pair) for pair in zip(paths, stats, strict=True)]
+        found: list[Extent | str | None] = [_recall(known, path) for path in paths]
         missing = [i for i, extent in enumerate(found) if extent is None]
+        stamps = {i: _stamps(_files(reader, paths[i])) for i in missing}          # as they were before they are read
         try:
             _read(reader, paths, missing, found)
         finally:                                                      # stopped by hand: what was read need not be again
-            fresh = {_key(paths[i]): [*stats[i], found[i]] for i in missing if stats[i] and isinstance(found[i], tuple)}
+            fresh = {_key(paths[i]): [stamps[i], found[i]] for i in missing if isinstance(found[i], tuple)}
             if fresh:
                 keep(store, lambda file: file.write(json.dumps(known | fresh).encode()))
     return found
@@ -85,14 +87,21 @@ def _key(path: Path) -> str:
     return str(path.absolute())
 
 
-def _stat(path: Path) -> tuple[int, int] | None:
+def _files(reader: Reader, path: Path) -> list[Path]:
     try:
-        stat = path.stat()
+        return reader.files(path)
+    except (ValueError, OSError):                                     # it will not be read either
+        return [path]
+
+
+def _stamps(paths: Sequence[Path]) -> list[list] | None:
+    """What changes where one of the files is written anew; None where one is not there."""
+    try:
+        return [[_key(path), (stat := path.stat()).st_size, stat.st_mtime_ns] for path in paths]
     except OSError:
         return None
-    return stat.st_size, stat.st_mtime_ns
 
 
-def _recall(known: Known, path: Path, stat: tuple[int, int] | None) -> Extent | None:
-    size, changed, extent = known.get(_key(path), (None, None, None))
-    return tuple(extent) if stat is not None and (size, changed) == stat else None
+def _recall(known: Known, path: Path) -> Extent | None:
+    stamps, extent = known.get(_key(path), (None, None))
+    return tuple(extent) if stamps and stamps == _stamps([Path(file) for file, _, _ in stamps]) else None

@@ -31,7 +31,7 @@ class FolderDataset(Dataset):
     """Every readable file below ``root``, symbolic links followed, hidden files and folders left out.
 
     ``labels`` names the columns that condition the model, ``scalars`` those that are numbers. By default all condition
-    but those that nearly name each file, such as an ``id``: a warning and ``report()`` tell them. Every file is read
+    but those that are empty or nearly name each file, such as an ``id``: ``report()`` tells them. Every file is read
     once before the first run: what cannot be used is skipped and named in ``report()``. ``check=False`` trusts that all
     files can be used. Raises ``ValueError`` where nothing usable is found, saying what was looked for.
     """
@@ -59,7 +59,7 @@ class FolderDataset(Dataset):
                 f"nothing usable in {self.root}: looked for {' '.join(reader.suffixes)} in all sub-folders, "
                 f"{len(self.skipped)} file(s) were skipped{f'; other files there: {others}' if others else ''}{reasons}"
             )
-        self.unused = {} if labels is not None else self._names_of_files()
+        self.unused = {} if labels is not None else self._no_classes()
         columns = self._columns()
         self.labels = [name for name in columns if name not in self.unused] if labels is None else list(labels)
         self.labels = list(dict.fromkeys([*self.labels, *self.scalars]))
@@ -111,11 +111,13 @@ class FolderDataset(Dataset):
     def _columns(self) -> list[str]:
         return list(dict.fromkeys(name for _, row in self.rows for name in row))
 
-    def _names_of_files(self) -> dict[str, str]:
-        """The columns that nearly name each file, with what to do about them."""
+    def _no_classes(self) -> dict[str, str]:
+        """The columns that are empty or nearly name each file, with what to do about them."""
         unused = {}
         for name in self._columns():
             values = [value for _, row in self.rows if (value := row.get(name)) is not None]
+            if not values and name not in self.scalars:
+                unused[name] = "it is empty, so it conditions nothing"
             if name not in self.scalars and len(values) >= FEW and len(set(values)) > len(values) / 2:
                 unused[name] = (
                     f"{len(set(values))} values in {len(values)} files are no classes, so it conditions nothing; "
@@ -130,7 +132,9 @@ class FolderDataset(Dataset):
             try:
                 fields[name] = field_of((self.rows[i][1].get(name) for i in indices), scalar=name in self.scalars)
             except ValueError as error:
-                raise ValueError(f"{name} of {self.root}: {error}; leave it out of data.scalars") from None
+                raise ValueError(
+                    f"{name} of {self.root}: {error}; leave it out of data.labels and data.scalars"
+                ) from None
         return fields
 
     def __len__(self) -> int:

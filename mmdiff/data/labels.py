@@ -48,10 +48,12 @@ def number(value: Label) -> float | None:
 def field_of(values: Iterable[Label], *, scalar: bool) -> list[str] | tuple[float, float]:
     """The field of a column: the names in it, or its range; what is not told does not count.
 
-    Raises ``ValueError`` for a scalar that no sample tells.
+    Raises ``ValueError`` for a class or a scalar that no sample tells.
     """
     if not scalar:
-        return sorted({text(value) for value in values if not _nothing(value)})
+        if not (names := sorted({text(value) for value in values if not _nothing(value)})):
+            raise ValueError("no sample tells a class")
+        return names
     numbers = [told for told in map(number, values) if told is not None]
     if not numbers:
         raise ValueError("no sample tells a number")

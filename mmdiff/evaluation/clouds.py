@@ -45,8 +45,8 @@ class Clouds(Modality):
         if count < NEAREST or len(sizes) > 1:
             raise ValueError(
                 f"clouds are judged by as many points each, {NEAREST} at least, and these have {sizes[0]}"
-                + (f" to {sizes[-1]}" if len(sizes) > 1 else "") + ": sets of few points or of their own sizes, such as "
-                "molecules, are not (scripts/molecules/score.py counts what is right of those)"
+                + (f" to {sizes[-1]}" if len(sizes) > 1 else "") + ": sets of few points or of their own sizes, such "
+                "as molecules, are not (scripts/molecules/score.py counts what is right of those)"
             )
         clouds = np.stack([s[:3].numpy()[:, rng.permutation(s.shape[-1])[:count]] for s in samples])
         rows = normalizing(self.normalizer, clouds)(clouds.transpose(0, 2, 1).astype(np.float64))

@@ -134,7 +134,7 @@ class SeriesBody(Body):
     def measure(self, x: Tensor) -> None:
         self.mean.copy_(x.mean((0, 2), keepdim=True))
         std = x.std((0, 2), keepdim=True)
-        self.std.copy_(torch.where(std > 1e-6 * self.mean.abs(), std, 1))         # a channel that does not vary has none
+        self.std.copy_(torch.where(std > 1e-6 * self.mean.abs(), std, 1))      # a channel that does not vary has none
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body((x - self.mean) / self.std).mean(-1)

@@ -203,6 +203,41 @@ def test_a_column_that_names_each_file_is_no_class_unless_asked_for(tmp_path):
     assert len(asked.fields["id"]) == 40
 
 
+def test_an_empty_column_conditions_nothing_and_is_told(tmp_path):
+    write(tmp_path, ["a.txt", "b.txt"])
+    (tmp_path / "t.csv").write_text("file,mood,\na.txt,0,\nb.txt,1,\n")           # a comma too many in each line
+    data = FolderDataset(Numbers(), tmp_path, table=tmp_path / "t.csv")
+    assert data.fields == {"mood": ["0", "1"]} and "is empty" in data.report()["unused_columns"]["column 3"]
+    with pytest.raises(ValueError, match="column 3 of .*no sample tells a class; leave it out of data.labels"):
+        FolderDataset(Numbers(), tmp_path, table=tmp_path / "t.csv", labels=["column 3"])
+
+
+def test_a_file_that_a_sample_refers_to_is_checked_again_when_it_changes(tmp_path):
+    write(tmp_path, ["a.txt"])
+    (tmp_path / "a.bin").write_bytes(b"1")
+
+    class Two(Numbers):
+        suffixes, seen = (".txt",), []
+
+        def files(self, path):
+            return [path, path.with_suffix(".bin")]
+
+        def read(self, path, rng=None):
+            Two.seen.append(path.name)
+            return super().read(path)
+
+    Two.__qualname__ = "Two"
+    globals()["Two"] = Two                                            # so that it can be pickled
+    for content, reads in ((b"1", 1), (b"1", 1), (b"22", 2)):
+        if (tmp_path / "a.bin").read_bytes() != content:
+            (tmp_path / "a.bin").write_bytes(content)
+        FolderDataset(Two(), tmp_path)
+        assert len(Two.seen) == reads
+    (tmp_path / "a.bin").unlink()
+    FolderDataset(Two(), tmp_path)
+    assert len(Two.seen) == 3
+
+
 def test_files_are_read_once_until_they_change_and_bad_ones_each_time(tmp_path, monkeypatch):
     monkeypatch.setenv("MMDIFF_CACHE", str(tmp_path / "cache"))
     write(tmp_path / "root", ["a.txt", "b.txt"])

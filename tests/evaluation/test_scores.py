@@ -154,7 +154,9 @@ def test_an_embedder_of_other_classes_is_refused_by_name():
         scorer.measure(x, [{"kind": "low"}] * 16)
 
 
-@pytest.mark.parametrize(("sizes", "text"), [((9, 9), "16 at least, and these have 9:"), ((20, 24, 90), "have 20 to 64")])
+@pytest.mark.parametrize(("sizes", "text"), [
+    ((9, 9), "16 at least, and these have 9:"), ((20, 24, 90), "have 20 to 64"),
+])
 def test_clouds_of_few_points_or_of_their_own_sizes_are_refused_before_anything_is_learned(sizes, text):
     with pytest.raises(ValueError, match=text):
         Clouds(points=64).stacked([torch.randn(3, n) for n in sizes], None, {})

@@ -28,7 +28,8 @@ class CloudArrays(Dataset):
 
     ``labels`` names the columns that condition the model, ``scalars`` those of them that are numbers; ``only`` keeps
     the clouds whose columns have those values, such as ``{split: [train]}`` or ``{cls: [chair, table]}``. Clouds with
-    NaN are skipped and named in ``report()``, as are arrays of other shapes. The reader says how many points a read draws, and augments.
+    NaN are skipped and named in ``report()``, as are arrays of other shapes. The reader says how many points a read
+    draws, and augments.
     """
 
     def __init__(
@@ -76,7 +77,8 @@ class CloudArrays(Dataset):
         try:
             return field_of((self.columns[name][i] for i in self.kept), scalar=scalar)
         except ValueError as error:
-            raise ValueError(f"the column {name!r} of {self.path}: {error}; leave it out of data.scalars") from None
+            raise ValueError(f"the column {name!r} of {self.path}: {error}; leave it out of data.labels and "
+                             "data.scalars") from None
 
     def __len__(self) -> int:
         return len(self.kept)
