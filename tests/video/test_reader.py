@@ -6,6 +6,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmdiff.adapters.video.decode import frames_at
 from mmdiff.adapters.video.index import VideoIndex
@@ -117,3 +118,15 @@ def test_a_name_is_only_a_name(tmp_path, monkeypatch, name):
     encode(tmp_path / "a.mp4").rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     assert number(frames_at(name, VideoIndex.of(name), [7], height=48, width=96)[0]) == 7
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".gif", ".tif"])
+def test_what_is_transparent_is_black_whatever_colour_is_stored_there(tmp_path, suffix):
+    picture = np.zeros((32, 32, 4), np.uint8)
+    picture[..., 0], picture[:, :16, 3] = 255, 255                    # red all over, shown on the left alone
+    Image.fromarray(picture).save(tmp_path / f"a{suffix}", **({"lossless": True} if suffix == ".webp" else {}))
+    expected = picture[..., :3] * (picture[..., 3:] // 255)
+    assert np.array_equal(shown(tmp_path / f"a{suffix}")[0], expected)
+    half = np.full((32, 32, 4), 128, np.uint8)
+    Image.fromarray(half).save(tmp_path / "b.png")
+    assert (shown(tmp_path / "b.png")[0] == 64).all()

@@ -86,6 +86,8 @@ def _key_before(index: VideoIndex, pts: int) -> int:
 def _pixels(frame: av.VideoFrame, turned: Orientation, height: int, width: int, channels: int) -> np.ndarray:
     if not hasattr(_local, "scaler"):
         _local.scaler = VideoReformatter()
+    if frame.format.has_palette or any(component.is_alpha for component in frame.format.components):
+        frame = _on_black(frame)
     stored = turned.shape(height, width)
     smaller = stored[0] <= frame.height and stored[1] <= frame.width
     scaled = _local.scaler.reformat(
@@ -96,3 +98,12 @@ def _pixels(frame: av.VideoFrame, turned: Orientation, height: int, width: int, 
     plane = scaled.planes[0]
     rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: stored[0], : stored[1] * channels]
     return turned.upright(rows.reshape(stored[0], stored[1], channels))
+
+
+def _on_black(frame: av.VideoFrame) -> av.VideoFrame:
+    """A frame as it is shown: where it is transparent it may hold any colour, which nobody is meant to see."""
+    pixels = frame.to_ndarray(format="rgba", src_color_range=frame.color_range, dst_color_range="JPEG")
+    if pixels[..., 3].min() == 255:
+        return frame
+    shown = np.rint(pixels[..., :3] * (pixels[..., 3:] / 255)).astype(np.uint8)
+    return av.VideoFrame.from_ndarray(shown, format="rgb24")
