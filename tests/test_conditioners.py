@@ -5,8 +5,9 @@ import torch
 
 from mmdiff.adapters.base import Conditioner
 from mmdiff.adapters.conditioners import Labels
+from mmdiff.cli.requests import wishes
 from mmdiff.cli.sample import _cond, _late
-from mmdiff.config import build
+from mmdiff.config import ConfigError, build
 from mmdiff.data.labels import encode_labels
 from mmdiff.evaluation.embedder import Embedder
 
@@ -81,6 +82,18 @@ def test_on_the_command_line_the_longest_name_of_a_field_is_meant():
     words = ["cond.x=y=u", "cond.x=u", "cond.=u", "cond.z=u=v"]
     told = [_cond(_late(word), fields) for word in words]
     assert told == [("x=y", "u"), ("x", "u"), ("", "u"), ("z", "u=v")]
+
+
+def test_a_field_of_a_name_that_requests_use_themselves_is_told_by_its_whole_key(tmp_path):
+    fields, rest = {"seed": ["u", "v"], "cond.x": ["u"]}, {"n": 1, "seed": 5, "size": {}, "kinds": {}, "edit": None}
+    (table := tmp_path / "t.csv").write_text("cond.seed,cond.x,name\nv,u,a\n")
+    (made,) = wishes(str(table), cond={}, fields=fields, **rest)
+    assert (made.seed, made.name, made.labels) == (5, "a", {"seed": "v", "cond.x": "u"})
+    table.write_text("cond.seed,seed\nv,7\n")
+    assert wishes(str(table), cond={}, fields=fields, **rest)[0].seed == 7
+    table.write_text("seed\n7\n")
+    with pytest.raises(ConfigError, match="row 1: seed is the sample's own and a field of the model too; .* cond.seed"):
+        wishes(str(table), cond={}, fields=fields, **rest)
 
 
 def test_a_scalar_that_never_varied_stays_finite_and_small_for_other_values():

@@ -1,6 +1,7 @@
 """What is asked for, as requests: ``n`` alike, or a row of a table each.
 
-A class is told by its name, which is a text as it stands; a scalar by a number.
+A class is told by its name, which is a text as it stands; a scalar by a number. In a table a field is a column of its
+name, or of ``cond.`` and its name: what a field called ``seed`` or ``name`` needs.
 """
 
 import math
@@ -33,16 +34,25 @@ def wishes(
     for i, cells in enumerate(rows):
         where = f"{table}, row {i + 1}"
         row = {name: value for name, value in cells.items() if value is not None}      # an empty cell says nothing
+        taken = [column for column in ("seed", "name", *kinds) if column in row and column in fields]
+        if unclear := [column for column in taken if f"cond.{column}" not in row and column not in cond]:
+            raise ConfigError(f"{where}: {unclear[0]} is the sample's own and a field of the model too; tell the field "
+                              f"in a column cond.{unclear[0]}")
         own_seed = _number(row.pop("seed", seed + i), Draw, f"{where}: seed")
         own = {name: _number(row.pop(name), taken, f"{where}: {name}") for name, taken in kinds.items() if name in row}
         name = row.pop("name", None)
         if isinstance(name, float | bool):
             raise ConfigError(f"{where}: name is a text, got {name!r}")
+        named = {_field(column, fields): cell for column, cell in row.items()}
         requests.append(Request(
             seed=own_seed, name=None if name is None else str(name), size={**size, **own}, edit=edit,
-            labels={**cond, **told_of(row, fields, f"{where}: ")},
+            labels={**cond, **told_of(named, fields, f"{where}: ")},
         ))
     return requests
+
+
+def _field(column: str, fields: Fields) -> str:
+    return column if column in fields else column.removeprefix("cond.")
 
 
 def told_of(values: Mapping[str, Any], fields: Fields, where: str = "") -> dict[str, Label]:

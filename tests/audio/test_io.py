@@ -244,3 +244,12 @@ def test_a_wav_that_was_cut_short_is_read_as_far_as_it_goes(tmp_path):
 def test_settings_that_make_no_sense_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         AudioReader(8000, **wrong)
+
+
+@pytest.mark.parametrize("suffix", [".ogg", ".opus"])
+def test_recordings_one_after_another_are_refused_rather_than_cut_to_the_first(tmp_path, suffix):
+    write_audio(0.5 * torch.sin(torch.arange(8000) / 3)[None], tmp_path / f"a{suffix}", 8000)
+    assert AudioReader(8000).read(tmp_path / f"a{suffix}").shape[1] >= 8000
+    (tmp_path / f"b{suffix}").write_bytes(2 * (tmp_path / f"a{suffix}").read_bytes())
+    with pytest.raises(ValueError, match="several recordings one after another"):
+        AudioReader(8000, seconds=0.5).read(tmp_path / f"b{suffix}")

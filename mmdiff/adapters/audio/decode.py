@@ -7,6 +7,7 @@ header does not tell them: an ADTS stream's is a guess that can be ten times too
 """
 
 import math
+import re
 from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
@@ -19,6 +20,8 @@ import soundfile
 RATES = (1000, 768_000)
 UNTOLD = 2**62
 """Samples: what libsndfile says of a FLAC stream that came through a pipe is more."""
+OGG = (".ogg", ".oga", ".opus")
+FIRST_PAGE, LATER_PAGE = b"OggS\x00\x02", re.compile(b"OggS\\x00[\\x00\\x01\\x04\\x05]")
 PREROLL = 1.0
 """Seconds decoded and thrown away after a seek: a compressed frame leans on those before it (MP3: half a second)."""
 
@@ -40,6 +43,10 @@ def decode(path: Path, *, seconds: float | None = None, place: float = 0.0) -> C
         raise ValueError(f"{path} does not exist or is no file")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes)")
+    stat = path.stat()
+    if path.suffix.lower() in OGG and _chained(path, stat.st_size, stat.st_mtime_ns):
+        raise ValueError(f"{path} holds several recordings one after another, of which only the first would be read: "
+                         "make it one, or a file each")
     decoders = [_soundfile, _ffmpeg]
     if path.suffix.lower() in (".mp3", ".mp2"):
         decoders.reverse()                                            # libmpg123 stumbles, aloud, after a seek
@@ -57,6 +64,14 @@ def decode(path: Path, *, seconds: float | None = None, place: float = 0.0) -> C
     if clip.samples.size == 0:
         raise ValueError(f"{path} holds no samples")
     return clip
+
+
+@lru_cache(maxsize=1_000_000)
+def _chained(path: Path, size: int, changed: int) -> bool:
+    """Whether a page of an Ogg file begins a stream after one that goes on with another (RFC 3533, section 6)."""
+    data = path.read_bytes()
+    later = LATER_PAGE.search(data)
+    return later is not None and data.find(FIRST_PAGE, later.start()) >= 0
 
 
 def _start(total: int, count: int, place: float) -> int:
