@@ -7,6 +7,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ..data.labels import drawn
+
 
 def line_sheet(
     samples: Sequence[Tensor], titles: Sequence[str], path: str | Path, *, rate: float = 1.0, columns: int = 2
@@ -21,7 +23,7 @@ def line_sheet(
     for i, (sample, title) in enumerate(zip(samples, titles, strict=True), 1):
         axis = figure.add_subplot(rows, columns, i)
         axis.plot([k / rate for k in range(sample.shape[-1])], sample.float().cpu().T.numpy(), linewidth=0.8)
-        axis.set_title(title, fontsize=8, loc="left", pad=3)
+        axis.set_title(drawn(title), fontsize=8, loc="left", pad=3)
         axis.tick_params(labelsize=6)
     figure.savefig(path, format="png")
     return Path(path)

@@ -33,6 +33,11 @@ def text(value: Label) -> str:
     return unicodedata.normalize("NFC", str(value))
 
 
+def drawn(text: str) -> str:
+    """A text as matplotlib has to get it to show it: between two ``$`` it would read a formula."""
+    return text.replace("$", r"\$")
+
+
 def number(value: Label) -> float | None:
     """A scalar; None, empty and NaN are not told. Raises ``ValueError`` for what is no finite number."""
     if _nothing(value):

@@ -11,7 +11,7 @@ from typing import Any
 from .bootstrap import Interval
 from .plots import confusions, curves, intervals
 from .protocol import differences
-from .report import Row, markdown, plain
+from .report import Row, markdown, plain, told
 
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 1200px; margin: 2em auto; padding: 0 1em; color: #222 }
@@ -193,7 +193,7 @@ def _html(body: str) -> str:
         return f"<pre><code>{html.escape(body.removeprefix('```json').strip('`').strip())}</code></pre>"
     lines = [line for line in body.split("\n") if line]
     text = "".join(f"<p>{html.escape(line)}</p>" for line in lines if not line.startswith("|"))
-    cells = [[c.strip() for c in line[1:-1].split(" | ")] for line in lines if line.startswith("|")]
+    cells = [[told(c.strip()) for c in line[1:-1].split(" | ")] for line in lines if line.startswith("|")]
     table = ""
     for i, row in enumerate(cells):
         if i != 1:

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ..data.labels import drawn
 from .bootstrap import Interval
 from .report import Row
 
@@ -28,8 +29,8 @@ def intervals(rows: Mapping[str, Row], path: Path) -> Path:
                 colour = COLOURS.get(name.split(",")[0], "#999999")
                 axis.plot([value.low, value.high], [place, place], color=colour, linewidth=2.5, alpha=0.5)
                 axis.plot([value.value], [place], "o", color=colour, markersize=4)
-        axis.set_yticks(range(len(names)), [name.removeprefix("control: ") for name in names], fontsize=7)
-        axis.set_title(metric, fontsize=9)
+        axis.set_yticks(range(len(names)), [drawn(name.removeprefix("control: ")) for name in names], fontsize=7)
+        axis.set_title(drawn(metric), fontsize=9)
         axis.tick_params(axis="x", labelsize=7)
     for axis in axes.flat[len(metrics) :]:
         axis.set_axis_off()
@@ -42,9 +43,10 @@ def confusions(tables: Mapping[str, Mapping], path: Path) -> Path:
     for axis, (name, table) in zip(axes.flat, tables.items(), strict=True):
         axis.imshow(table["counts"], cmap="Greys")
         ticks = range(len(table["classes"]))
-        axis.set_xticks(ticks, table["classes"], rotation=90, fontsize=7)
-        axis.set_yticks(ticks, table["classes"], fontsize=7)
-        axis.set(title=name, xlabel="judged as", ylabel="asked for")
+        classes = list(map(drawn, table["classes"]))
+        axis.set_xticks(ticks, classes, rotation=90, fontsize=7)
+        axis.set_yticks(ticks, classes, fontsize=7)
+        axis.set(title=drawn(name), xlabel="judged as", ylabel="asked for")
     return _saved(figure, path)
 
 
@@ -64,10 +66,11 @@ def curves(
             line = sorted(((c, r[metric]) for c, r in line if metric in r), key=lambda pair: pair[0])
             x, y = [c for c, _ in line], [v.value for _, v in line]
             spread = [[v.value - v.low for _, v in line], [v.high - v.value for _, v in line]]
-            axis.errorbar(x, y, spread, fmt="o-", markersize=4, linewidth=1.5, elinewidth=0.7, capsize=2, label=name)
+            axis.errorbar(x, y, spread, fmt="o-", markersize=4, linewidth=1.5, elinewidth=0.7, capsize=2,
+                          label=drawn(name))
         if metric in floor:
             axis.axhline(floor[metric].value, color=COLOURS["real"], linestyle="--", label="real")
-        axis.set(xscale="log", xlabel="network calls", title=metric)
+        axis.set(xscale="log", xlabel="network calls", title=drawn(metric))
         axis.title.set_fontsize(10)
     for axis in axes.flat[len(metrics) :]:
         axis.set_axis_off()

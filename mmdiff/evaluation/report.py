@@ -3,6 +3,7 @@
 A value is text, a number (three significant digits, whole numbers in full), or a number with the ends of its interval.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 from .bootstrap import Interval
@@ -14,7 +15,7 @@ Row = Mapping[str, Value]
 def markdown(rows: Sequence[Row]) -> str:
     """A table whose columns are all keys in order of appearance; what a row lacks is left empty."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [columns, ["---"] * len(columns)]
+    lines = [list(map(cell, columns)), ["---"] * len(columns)]
     lines += [[_text(row[name]) if name in row else "" for name in columns] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -24,7 +25,17 @@ def _text(value: Value) -> str:
         return f"{_text(value.value)} [{_text(value.low)}, {_text(value.high)}]"
     if isinstance(value, float):
         return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
-    return str(value)
+    return cell(str(value))
+
+
+def cell(text: str) -> str:
+    """A text as a cell holds it: in one line, and neither a border of the table nor HTML."""
+    return re.sub(r"[|<]", r"\\\g<0>", " ".join(text.split()))
+
+
+def told(cell: str) -> str:
+    """The text that a cell holds."""
+    return re.sub(r"\\([|<])", r"\1", cell)
 
 
 def plain(row: Mapping[str, object]) -> dict[str, object]:

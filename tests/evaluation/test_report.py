@@ -5,7 +5,12 @@ import json
 import pytest
 import torch
 
-from mmdiff.evaluation import notes, shapes
+from mmdiff.adapters.audio.mel import MelSpec
+from mmdiff.adapters.audio.sheet import contact_sheet as audio_sheet
+from mmdiff.adapters.lines import line_sheet
+from mmdiff.adapters.points.render import Shown, sheet
+from mmdiff.adapters.video.sheet import contact_sheet as video_sheet
+from mmdiff.evaluation import notes, page, plots, shapes
 from mmdiff.evaluation.bootstrap import Interval
 from mmdiff.evaluation.generated import generated
 from mmdiff.evaluation.report import markdown, plain
@@ -48,6 +53,34 @@ def test_rows_become_a_table_with_all_columns_in_order():
         "| row | n | FD | digit |", "| --- | --- | --- | --- |", "| real | 300 | 0.144 |  |",
         "| made | 12 |  | 0.99 [0.985, 1] |",
     ]
+
+
+def test_names_of_classes_stay_in_their_cells_in_markdown_and_html():
+    name = "a | b <i>c\\| d\ne"
+    table = markdown([{"": name, name: "x|y"}])
+    assert table.splitlines() == [
+        "|  | a \\| b \\<i>c\\\\| d e |", "| --- | --- |", "| a \\| b \\<i>c\\\\| d e | x\\|y |",
+    ]
+    shown = "a | b &lt;i&gt;c\\| d e"
+    assert f"<tr><th></th><th>{shown}</th></tr><tr><td>{shown}</td><td>x|y</td></tr>" in page._html(table)
+
+
+def test_a_dollar_in_a_name_begins_no_formula(tmp_path):
+    formula = r"$\frac{$ and $5 to $6"
+    tables = {formula: {"classes": [formula, "b"], "counts": [[1, 0], [0, 1]]}}
+    rows = {"real": {formula: Interval(1.0, 0.5, 2.0)}, formula: {formula: Interval(1.0, 0.5, 2.0)}}
+    points = [({"guidance.weak": formula}, 3.0, rows["real"])]
+    wave = torch.zeros(1, 2000)
+    mel = MelSpec(sample_rate=8000, n_fft=256, hop_length=64, n_mels=8, f_min=0, f_max=4000)
+    drawn = [
+        plots.confusions(tables, tmp_path / "a.png"), plots.intervals(rows, tmp_path / "b.png"),
+        plots.curves(points, rows["real"], [formula], tmp_path / "c.png"),
+        line_sheet([wave], [formula], tmp_path / "d.png"),
+        video_sheet([torch.zeros(3, 2, 8, 8)], [formula], tmp_path / "e.png"),
+        sheet([Shown(torch.rand(3, 20), formula)], tmp_path / "f.png"),
+        audio_sheet([torch.zeros(8, 30)], [wave[0]], [formula], tmp_path / "g.png", mel=mel),
+    ]
+    assert all(path.stat().st_size for path in drawn)
 
 
 def test_rows_become_json_that_keeps_every_digit():

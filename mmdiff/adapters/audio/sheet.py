@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ...data.labels import drawn
 from .mel import MelSpec
 
 
@@ -32,7 +33,7 @@ def contact_sheet(
     for i, (log_mel, waveform, title) in enumerate(zip(log_mels, waveforms, titles, strict=True)):
         row, column = divmod(i, columns)
         wave, picture = axes[2 * row, column], axes[2 * row + 1, column]
-        wave.set_title(title, fontsize=8)
+        wave.set_title(drawn(title), fontsize=8)
         wave.plot(np.arange(len(waveform)) / mel.sample_rate, waveform.numpy(), linewidth=0.4, color="0.2")
         wave.set(xlim=(0, longest), ylim=(-1, 1))
         seconds = log_mel.shape[-1] * mel.hop_length / mel.sample_rate

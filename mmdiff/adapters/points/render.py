@@ -16,6 +16,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ...data.labels import drawn
+
 LIGHT = np.array([-0.4, 0.65, 0.65])
 FINER = 2
 """Pixels drawn for each that is shown, along each axis."""
@@ -112,6 +114,6 @@ def sheet(
         image = picture(shape.points, colors=shape.colors, size=size, up=up)
         axis.imshow(image, interpolation="nearest", aspect="auto")
         axis.set_axis_off()
-        axis.set_title(shape.title, fontsize=8, pad=3)
+        axis.set_title(drawn(shape.title), fontsize=8, pad=3)
     figure.savefig(path, format="png")
     return Path(path)

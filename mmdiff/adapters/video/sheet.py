@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ...data.labels import drawn
 from .write import pixels
 
 LEAST = 64
@@ -38,7 +39,7 @@ def contact_sheet(
         ))
         axis.imshow(picture, interpolation="nearest", aspect="auto")
         axis.set_axis_off()
-        axis.set_title(title, fontsize=8, loc="left", pad=3)
+        axis.set_title(drawn(title), fontsize=8, loc="left", pad=3)
     figure.savefig(path, format="png")
     return Path(path)
 
