@@ -77,6 +77,20 @@ def save_model(model: DiffusionModel, config: dict[str, Any], path: str | Path, 
     return header["sha256"]
 
 
+def chosen_device(name: str | None) -> str:
+    """The device of that name, or the best there is. Raises ``ConfigError`` where this machine has no such."""
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"device is one that this machine has, such as cpu or cuda:0 (see mmdiff doctor), got {name!r}: {reason}"
+        ) from None
+    return name
+
+
 def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> tuple[DiffusionModel, dict[str, Any]]:
     """The model of a run directory or model file, ready to generate, and its header."""
     path = Path(path).expanduser()

@@ -9,7 +9,6 @@ its part, and whichever finds all parts made writes ``manifest.jsonl``, a row an
 import hashlib
 import inspect
 import json
-import operator
 import tempfile
 import warnings
 from collections import Counter
@@ -17,22 +16,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from unicodedata import category, normalize
 
+import numpy as np
 import torch
+from annotated_types import Ge, Gt
 from torch import Tensor
 from tqdm import tqdm
 
 from . import __version__
-from .checkpoint import load_model, write_atomic
-from .config import build
+from .checkpoint import chosen_device, load_model, write_atomic
+from .config import ConfigError, build
 from .core.guidance import Guidance
 from .core.samplers import Sampler
 from .core.types import Masked
 from .data.dataset import spread
 from .data.labels import Label, encode_labels
 from .editing import Edit, carry_out
+from .kinds import check
 from .model import DiffusionModel
 from .outputs import Output, clear
 
@@ -41,13 +43,17 @@ BATCH = 16
 MANIFEST = "manifest.jsonl"
 RESERVED = ("manifest", "preview")
 """Names of what a job writes besides its samples."""
+MicroBatch = Annotated[int, Ge(1)] | None
 LONGEST = 200
 """Bytes of a sample's name: systems take 255, of which hidden names, process numbers and endings need some."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One item: its labels, its seed, its size where it differs from the model's own, and what it starts from."""
+    """One item: its labels, its seed, its size where it differs from the model's own, and what it starts from.
+
+    NumPy's numbers are taken as Python's. Raises ``ValueError`` naming what is of another kind.
+    """
 
     seed: int = 0
     labels: dict[str, Label] = field(default_factory=dict)
@@ -56,7 +62,15 @@ class Request:
     edit: Edit | None = None
 
     def __post_init__(self):
-        object.__setattr__(self, "seed", operator.index(self.seed))   # NumPy's integers are none to JSON
+        for name, value in vars(self).items():                        # NumPy's numbers are none to JSON
+            plain = {k: _plain_number(v) for k, v in value.items()} if isinstance(value, dict) else _plain_number(value)
+            object.__setattr__(self, name, plain)
+        check(self.seed, int, key="seed")
+        check(self.name, str | None, key="name")
+        check(self.labels, dict[str, Label], key="labels")
+        check(self.size, dict[str, Annotated[float, Gt(0)]], key="size")
+        if not isinstance(self.edit, Edit | None):
+            raise ValueError(f"edit is an mmdiff.editing.Edit, or None, got {self.edit!r}")
 
     @property
     def title(self) -> str:
@@ -77,6 +91,9 @@ class Pipeline:
         guidance: dict | None = None, insist: bool = True,
     ):
         self.model, self.header = model, header
+        for name, node in (("sampler", sampler), ("guidance", guidance)):
+            if not isinstance(node, dict | None):
+                raise ConfigError(f'{name} is a mapping such as {{"_target_": CLASS, ...}}, or None, got {node!r}')
         self.settings = {
             "sampler": dict(sampler or header["config"]["sampler"]),
             "guidance": dict(guidance or header["config"]["guidance"]),
@@ -107,7 +124,12 @@ class Pipeline:
         ``edit`` starts from a file. ``batch_size`` (default: ``n``, at most 16) fixes the arithmetic to the last bit,
         besides the seeds.
         """
-        requests = [Request(seed=seed + i, labels=cond or {}, size=size, edit=edit) for i in range(n)]
+        n, seed, batch_size = map(_plain_number, (n, seed, batch_size))
+        check(n, Annotated[int, Ge(0)], key="n")
+        check(seed, int, key="seed")
+        check(batch_size, MicroBatch, key="batch_size")
+        told = {} if cond is None else cond
+        requests = [Request(seed=seed + i, labels=told, size=size, edit=edit) for i in range(n)]
         made = dict(self.run(requests, batch_size or min(n, BATCH)))
         return [made[i] for i in range(n)]
 
@@ -125,6 +147,12 @@ class Pipeline:
         known = list(inspect.signature(self.model.codec.save).parameters)[2:]
         if unknown := [name for name in options if name not in known]:
             raise ValueError(f"{unknown[0]}= does not go with this model's {self.model.codec.suffix} files")
+        requests, batch_size = _listed(requests), _plain_number(batch_size)
+        for name, value, taken in (("batch_size", batch_size, MicroBatch), ("suffix", suffix, str | None),
+                                   ("replace", replace, bool), ("shard", shard, tuple[int, int])):
+            check(value, taken, key=name)
+        if not 0 <= shard[0] < shard[1]:
+            raise ValueError(f"shard is (k, n) with 0 <= k < n, the k-th part of n from 0 on, got {shard}")
         self._check(requests)
         loose = frozenset() if batch_size else frozenset({"batch_size"})
         out, batch_size = Path(out).expanduser(), batch_size or min(len(requests), BATCH)
@@ -251,6 +279,17 @@ class Pipeline:
         }
 
 
+def _listed(requests: Sequence[Request]) -> list[Request]:
+    found = [] if isinstance(requests, str | Path) else list(requests)
+    if isinstance(requests, str | Path) or not all(isinstance(request, Request) for request in found):
+        raise ValueError(f"requests are a list of mmdiff.Request, got {requests!r:.200}")
+    return found
+
+
+def _plain_number(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def _plain(name: str) -> str:
     """Letters of any script with their marks, digits and ``-_.+``, not hidden; other signs become ``-``."""
     kept = "".join(c if category(c)[0] in "LNM" or c in "-_.+" else "-" for c in normalize("NFC", name))
@@ -273,6 +312,5 @@ def load(path: str | Path, *, device: str | None = None, **settings: Any) -> Pip
 
     ``device`` defaults to the GPU where there is one; ``sampler`` and ``guidance`` replace the model's own settings.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model, header = load_model(path, device=device)
+    model, header = load_model(path, device=chosen_device(device))
     return Pipeline(model, header, **settings)

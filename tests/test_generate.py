@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -124,6 +126,50 @@ def test_a_mistaken_request_is_refused_before_any_work(pipeline, tmp_path):
     assert not list((tmp_path / "out").glob("*.wav"))
     with pytest.raises(ValueError, match="the name 'x'"):
         pipeline.save([Request(name="x"), Request(name="x")], tmp_path)
+
+
+@pytest.mark.parametrize(("asked", "text"), [
+    ({"n": 2.5}, "n is a whole number, at least 0, got 2.5"), ({"n": -1}, "n is a whole number, at least 0, got -1"),
+    ({"seed": "a"}, "seed is a whole number, got 'a'"), ({"seed": 1.5}, "seed is a whole number, got 1.5"),
+    ({"batch_size": 0}, "batch_size is a whole number, at least 1, or null, got 0"),
+    ({"batch_size": -1}, "batch_size is"), ({"seconds": "1"}, "size is a mapping to a number, above 0"),
+    ({"seconds": -1}, "size is"), ({"cond": "kick"}, "labels is a mapping"), ({"cond": {"pitch": True}}, "labels is"),
+    ({"edit": "a.wav"}, "edit is an mmdiff.editing.Edit"),
+])
+def test_what_python_asks_for_is_checked_before_any_work(pipeline, asked, text):
+    with pytest.raises(ValueError, match=re.escape(text)):
+        pipeline.sample(**asked)
+
+
+@pytest.mark.parametrize(("asked", "text"), [
+    ({"requests": "kicks"}, "requests are a list of mmdiff.Request, got 'kicks'"),
+    ({"requests": [{"seed": 0}]}, "requests are a list"),
+    ({"shard": "1/2"}, "shard is [a whole number, a whole number]"),
+    ({"shard": (2, 2)}, "shard is (k, n) with 0 <= k < n"), ({"shard": (-1, 2)}, "shard is (k, n)"),
+    ({"replace": "no"}, "replace is true or false, got 'no'"), ({"suffix": 3}, "suffix is a text, or null"),
+    ({"batch_size": 0}, "batch_size is"),
+])
+def test_what_python_saves_is_checked_before_any_work(pipeline, tmp_path, asked, text):
+    with pytest.raises(ValueError, match=re.escape(text)):
+        pipeline.save(**{"requests": requests(1), "out": tmp_path / "out", **asked})
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("settings", "text"), [
+    ({"sampler": "ddim"}, "sampler is a mapping"), ({"guidance": 3}, "guidance is a mapping"),
+    ({"device": "foo"}, "device is one that this machine has"),
+])
+def test_settings_of_load_are_checked(run, settings, text):
+    with pytest.raises(ValueError, match=text):
+        mmdiff.load(run, **{"device": "cpu", **settings})
+
+
+def test_numbers_of_numpy_are_numbers(pipeline, tmp_path):
+    one = Request(seed=np.int64(3), labels={"instrument": "blown", "pitch": np.float32(60)},
+                  size={"seconds": np.float64(0.25)})
+    assert one == Request(seed=3, labels={"instrument": "blown", "pitch": 60.0}, size={"seconds": 0.25})
+    assert len(pipeline.save((request for request in [one]), tmp_path, batch_size=np.int64(1))) == 1
+    assert len(pipeline.sample(np.int64(1), np.uint8(3), seconds=0.25)) == 1
 
 
 def test_names_that_the_job_uses_itself_or_that_no_system_takes_are_refused_before_any_work(pipeline, tmp_path):

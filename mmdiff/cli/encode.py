@@ -10,10 +10,11 @@ import shlex
 
 from omegaconf import OmegaConf
 
+from ..checkpoint import chosen_device
 from ..config import ConfigError
 from ..encode import Share, encode
 from .overrides import composed
-from .places import device
+from .places import writable
 from .words import parted, written
 
 
@@ -28,9 +29,11 @@ def main(arguments: list[str]) -> int:
         raise ConfigError("say where the latents go: mmdiff encode out=DIR, a folder or a URL")
 
     share, out = share_of(config.shard), config.out
+    if "://" not in out:
+        writable("out", out)
     done = encode(
         config, out, dtype=config.dtype, copies=config.copies, share=share, shard_mb=config.shard_mb,
-        device=device(config.device),
+        device=chosen_device(config.device),
     )
     for name, reason in done.skipped[:10]:
         print(f"skipped {name}: {reason}")

@@ -15,7 +15,7 @@ from ..config import CONFIG_FILE, ConfigError, build, load_yaml
 from .keys import TABLES
 from .list import options
 from .overrides import composed, several, with_run
-from .places import device, writable
+from .places import writable
 from .sample import insisted, setting
 from .words import Word, parted, text
 
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     from ..generate import load
     from ..subject import MODALITIES, open_run
 
-    stored = load(config.run, device=device(config.device))
+    stored = load(config.run, device=config.device)
     protocol = build(config.evaluation, Protocol)
     writable("out", out := Path(config.out or Path(config.run) / "eval"))
     embedder = None if protocol.embedder is None else Path(protocol.embedder)

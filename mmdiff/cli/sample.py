@@ -19,7 +19,7 @@ from ..config import ConfigError, target_class
 from ..data.labels import Fields, suggest
 from .keys import TABLES
 from .overrides import DERIVED, composed, value, with_run
-from .places import device, writable
+from .places import writable
 from .requests import told_of, wishes
 from .words import Word, parted
 
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
     share, run = share_of(config.shard), Path(config.run)
     out = Path(config.out) if config.out else (run if run.is_dir() else run.parent) / "samples"
     edit = _edit(config)
-    pipeline = load(run, device=device(config.device) if config.device else _device())
+    pipeline = load(run, device=config.device or _device())
     writable("out", out)
     stored = pipeline.header["config"]
     settings = {name: setting(stored[name], config, late, name) for name in ("sampler", "guidance")}

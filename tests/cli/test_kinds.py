@@ -10,8 +10,9 @@ from hydra import compose, initialize_config_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from mmdiff import kinds
+from mmdiff.checkpoint import chosen_device
 from mmdiff.cli import errors, keys, main, overrides
-from mmdiff.cli.places import device, writable
+from mmdiff.cli.places import writable
 from mmdiff.cli.requests import told_of, wishes
 from mmdiff.cli.sample import parsed, setting
 from mmdiff.cli.words import Word
@@ -73,7 +74,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(command, word, told, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     if word.startswith("device"):
         with pytest.raises(ConfigError, match=told):
-            device(word.partition("=")[2])
+            chosen_device(word.partition("=")[2])
         return
     with pytest.raises(SystemExit) as stop:
         main([command, *BASES[command], word])
@@ -137,7 +138,7 @@ def test_a_row_that_is_no_request_is_told_with_its_number(row, told, tmp_path):
 
 def test_a_seed_may_be_an_integer_of_numpy():
     assert json.dumps(Request(seed=np.int64(3)).seed) == "3"
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="seed is a whole number, got 1.5"):
         Request(seed=1.5)
 
 
