@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from .adapters.base import Codec
-from .config import ConfigError, build_adapter, build_codec, build_model, part
+from .config import ConfigError, build_adapter, build_codec, build_model, part, plain
 from .data.dataset import Dataset, spread
 from .model import DiffusionModel
 
@@ -55,7 +55,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 def model_config(config: DictConfig, codec: Codec, dataset: Dataset) -> dict[str, Any]:
     """What a model file keeps of a resolved training configuration: the parts that generate, what the data can tell,
     and the size of a usual sample."""
-    stored = {name: OmegaConf.to_container(config[name]) for name in PARTS}
+    stored = {name: plain(config[name]) for name in PARTS}
     stored["adapter"]["conditioner"]["fields"] = {name: list(field) for name, field in dataset.fields.items()}
     sizes = [dataset.size(i) or codec.size(dataset.read(i)[0]) for i in spread(len(dataset), SIZED)]
     stored["size"] = usual(sizes)

@@ -258,13 +258,15 @@ def literal(text: str) -> str:
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
 
 
+def literals(value: Any) -> Any:
+    """Plain values as OmegaConf stores them: each text in them as ``literal``."""
+    if isinstance(value, dict):
+        return {key: literals(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [literals(item) for item in value]
+    return literal(value) if isinstance(value, str) else value
+
+
 def resolved(config: DictConfig) -> DictConfig:
     """The configuration with the values that its references stand for; texts stay what they are."""
-    def kept(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: kept(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [kept(item) for item in value]
-        return literal(value) if isinstance(value, str) else value
-
-    return OmegaConf.create(kept(OmegaConf.to_container(config, resolve=True)))
+    return OmegaConf.create(literals(OmegaConf.to_container(config, resolve=True)))

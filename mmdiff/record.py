@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from .checkpoint import MODEL_FILE
-from .config import CONFIG_FILE, ConfigError, load_yaml
+from .config import CONFIG_FILE, ConfigError, literals, load_yaml, plain
 from .data.dataset import Dataset
 from .data.labels import Fields, is_scalar
 
@@ -72,7 +72,8 @@ def own_config(run: Path) -> tuple[DictConfig, list[dict[str, Any]]] | None:
     if missing:
         raise ConfigError(f"{run / CONFIG_FILE} has no {', '.join(missing)}: it is cut off, or no run's; bring back a "
                           "whole copy, or name another run=")
-    return config, list(config.pop("history", []))
+    history = plain(config.pop("history", []))
+    return config, history
 
 
 def files(
@@ -80,7 +81,7 @@ def files(
 ) -> dict[str, str]:
     """The files that describe a run, by name: the one that makes a directory a run comes last."""
     data = {**report, "fields": train.fields, "training": names(train), "held out": names(held)}
-    whole = OmegaConf.to_container(config) | ({"history": list(history)} if history else {})
+    whole = OmegaConf.to_container(config) | ({"history": literals(list(history))} if history else {})
     return {DATA_FILE: json.dumps(data, indent=1), CONFIG_FILE: OmegaConf.to_yaml(OmegaConf.create(whole))}
 
 

@@ -4,18 +4,23 @@ import csv
 import inspect
 import json
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from lightning.pytorch import Trainer
 from omegaconf import OmegaConf
 
+from mmdiff.checkpoint import model_config
 from mmdiff.cli.overrides import completed, composed
-from mmdiff.config import CONFIG_FILE, ConfigError
-from mmdiff.record import Record, data_change, own_fields, read_record
+from mmdiff.cli.words import written
+from mmdiff.config import CONFIG_FILE, ConfigError, build, build_codec, resolved
+from mmdiff.data.dataset import Dataset, Subset
+from mmdiff.record import Record, data_change, files, own_fields, read_record
 from mmdiff.training.checkpoints import checkpoint_path, latest, model_step, prune, start
 from mmdiff.training.continuing import continued
-from mmdiff.training.run import train
+from mmdiff.training.run import opened, train
 from mmdiff.training.trainer import INSTEAD, TAKEN, check_trainer
 from tests.conftest import TINY
 
@@ -227,3 +232,31 @@ def test_the_trainer_takes_only_what_does_here_what_it_says():
     for name in known - set(TAKEN):
         with pytest.raises(ConfigError, match=f"trainer.{name} would not do here what it says"):
             check_trainer([name])
+
+
+def test_texts_of_any_letters_are_the_same_at_the_start_on_a_continued_run_and_in_its_history(tmp_path):
+    run, nothing = tmp_path / "a b=[c] ${d}", Subset(SimpleNamespace(fields={}, encoded=False), [])
+    for meant in ("${x}", r"\${x}", r"it's \ 'q' \\", "yes", "1e3", "a: b", "[a,b]", "null", "# a", "x\ny", "é"):
+        shutil.rmtree(run, ignore_errors=True)
+        words = [written("run", str(run)), written("data.root", meant)]
+        config, _, _ = opened(run, composed("train", words), completed("train", words))
+        again = [written("run", str(run)), written("data.table", meant)]
+        for step, asked in enumerate((words, again, words)):
+            if step:
+                record = read_record(run)
+                config, _, changed = opened(run, composed("train", asked), completed("train", asked))
+                history = [*record.history, *({"step": step, **change._asdict()} for change in changed)]
+            run.mkdir(exist_ok=True)
+            for name, text in files(config, history if step else [], {}, nothing, nothing).items():
+                (run / name).write_text(text, encoding="utf-8")
+        record = read_record(run)
+        assert record.config.data.root == record.config.data.table == meant
+        assert [(c["key"], c["new"]) for c in record.history] == [("data.table", meant)]
+        assert Path(record.config.run) == run
+
+
+def test_a_model_file_keeps_texts_as_they_are():
+    config = resolved(composed("train", ["guidance=autoguidance", "guidance.weak=runs/${x}", "data=notes", "data.n=3"]))
+    codec, reader = build_codec(config.adapter)
+    stored = model_config(config, codec, build(config.data, Dataset, reader=reader))
+    assert stored["guidance"]["weak"] == "runs/${x}"
