@@ -6,6 +6,7 @@
 
 from ..config import ConfigError
 from ..data.labels import suggest
+from .words import Word
 
 
 def main(arguments: list[str]) -> int:
@@ -26,16 +27,20 @@ def _check(name: str, *overrides: str) -> int:
     if name not in (known := options("adapter")):
         raise ConfigError(f"adapter has no option {name!r}; {suggest(name, list(known))}")
 
+    for word in overrides:
+        Word.of(word)
     from ..testing.report import check
 
     print(f"adapter {name}: {known[name]}")
     return 1 if check(name, overrides) else 0
 
 
-def _new(name: str, folder: str = ".") -> int:
+def _new(name: str, folder: str = ".", *more: str) -> int:
     from ..skeleton import write
     from .list import options
 
+    if more:
+        raise ConfigError(f"adapter new takes a name and a folder, got {more[0]!r} besides")
     if name in options("adapter"):
         raise ConfigError(f"an adapter {name!r} is there already, and one would hide the other: choose another name")
     root = write(name, folder)

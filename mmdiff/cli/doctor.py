@@ -4,12 +4,16 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
+from ..config import ConfigError
+
 PACKAGES = ("torch", "torchaudio", "lightning", "hydra-core", "av", "soundfile", "einops", "xformers", "trimesh")
 ENCODERS = ("libx264", "libvpx-vp9", "aac", "libopus", "libmp3lame", "flac")
 
 
 def main(arguments: list[str]) -> int:
     """Print the report; exit code 1 if something that training needs does not work."""
+    if arguments:
+        raise ConfigError(f"doctor takes nothing, got {arguments[0]!r}")
     from .. import __version__
 
     print(f"mmdiff {__version__}, Python {platform.python_version()}, {platform.platform()}")

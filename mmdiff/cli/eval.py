@@ -94,11 +94,19 @@ def _combinations(words: list[str]) -> list[list[str]]:
     """Every combination of the values of swept keys: of sampler and guidance, as one bench judges all."""
     choices = []
     for word in map(Word.of, words):
-        values = [word.value] if word.key in TABLES["eval"] else several(word)
+        values = [word.value] if word.key in TABLES["eval"] else _values(word)
         if len(values) > 1 and word.key.partition(".")[0] not in LATE:
             raise ConfigError(f"a sweep is over sampler and guidance, not over {word.key}")
         choices.append([f"{word.sign}{word.key}={value}" for value in values])
     return [list(combination) for combination in itertools.product(*choices)]
+
+
+def _values(word: Word) -> list[str]:
+    """What stands between commas; what Hydra cannot read is a text, as what is at its place tells once it is known."""
+    try:
+        return several(word)
+    except ConfigError:
+        return several(word, str)
 
 
 def _choice(words: list[str], combinations: list[list[str]]) -> dict[str, str]:

@@ -41,6 +41,9 @@ def main(arguments: list[str]) -> int:
     from ..generate import Pipeline, load
     from .encode import share_of
 
+    if config.requests is not None and any(word.startswith("n=") for word in words):
+        raise ConfigError(f"n={config.n} and requests={config.requests}: the table has a row for each sample, so leave "
+                          "n out")
     share, run = share_of(config.shard), Path(config.run)
     out = Path(config.out) if config.out else (run if run.is_dir() else run.parent) / "samples"
     edit = _edit(config)

@@ -69,7 +69,10 @@ class FolderDataset(Dataset):
         self.fields = self.fields_of(range(len(self.rows)))
 
     def _files(self, pattern: str | None) -> Iterator[tuple[Path, Row]]:
-        expression = re.compile(pattern) if pattern else None
+        try:
+            expression = re.compile(pattern) if pattern else None
+        except re.error as error:
+            raise ValueError(f"data.pattern={pattern!r} is no regular expression: {error}") from None
         for path in files_below(self.root, self.reader.suffixes, self.skipped, self.others):
             below = path.relative_to(self.root)
             if expression is None:

@@ -1,5 +1,7 @@
 """Files to waveforms and back."""
 
+from pathlib import Path
+
 import av
 import numpy as np
 import pytest
@@ -253,3 +255,11 @@ def test_recordings_one_after_another_are_refused_rather_than_cut_to_the_first(t
     (tmp_path / f"b{suffix}").write_bytes(2 * (tmp_path / f"a{suffix}").read_bytes())
     with pytest.raises(ValueError, match="several recordings one after another"):
         AudioReader(8000, seconds=0.5).read(tmp_path / f"b{suffix}")
+
+
+def test_a_folder_that_reads_like_a_protocol_is_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("12:30", "concat:a", "a%03d"):
+        (tmp_path / folder).mkdir()
+        write_audio(tone(), f"{folder}/a.m4a", 8000)
+        assert abs(pitch(AudioReader(8000).read(Path(folder) / "a.m4a"), 8000) - 440) < 0.5

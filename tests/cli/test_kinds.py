@@ -159,3 +159,15 @@ def test_a_place_that_cannot_be_written_is_told_and_nothing_is_left_there(tmp_pa
             writable("out", folder)
     writable("out", tmp_path / "a" / "b")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    (["adapter", "new", "a", "b", "c"], "adapter new takes a name and a folder, got 'c' besides"),
+    (["doctor", "now"], "doctor takes nothing, got 'now'"),
+    (["adapter", "check", "audio", "now"], "'now' cannot be read as key=value"),
+    (["sample", "r", "n=2", "requests=a.csv"], "n=2 and requests=a.csv: the table has a row for each sample"),
+])
+def test_words_that_would_do_nothing_are_refused(words, told, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2 and told in capsys.readouterr().err

@@ -122,3 +122,12 @@ def test_folders_of_a_sweep_have_names_that_every_command_takes_and_that_differ(
     for name in names:
         assert len(name) < 250 and name.isascii() and not set(name) & set("/= \\'\"[]{}$~*?:")
     assert len(folder({f"key{i}": "v" * 30 for i in range(40)})) < 250
+
+
+def test_a_sweep_of_samplers_takes_texts_of_any_letters_beside_it():
+    for odd in (name for name in ODD if "," not in name):
+        asked = ["run=r", f"guidance.weak={odd}", "sampler.steps=1,2"]
+        assert _combinations(asked) == [[*asked[:2], "sampler.steps=1"], [*asked[:2], "sampler.steps=2"]]
+    assert _combinations(["run=r", "guidance.weak='a [b','c,d]'"]) == [
+        ["run=r", "guidance.weak='a [b'"], ["run=r", "guidance.weak='c,d]'"],
+    ]

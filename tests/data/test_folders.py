@@ -265,3 +265,8 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(tmp_path, monkeypatch, 
     write(tmp_path, ["a.txt"])
     for _ in range(2):
         assert len(FolderDataset(Numbers(), tmp_path)) == 1
+
+
+def test_a_pattern_that_is_none_is_told(tmp_path):
+    with pytest.raises(ValueError, match=r"data.pattern='\(\?P<a' is no regular expression: missing >"):
+        FolderDataset(Numbers(), tmp_path, pattern="(?P<a")

@@ -124,3 +124,9 @@ def test_points_that_cannot_be_seen_are_refused():
     with pytest.raises(ValueError, match="up"):
         picture(torch.zeros(3, 5), up="w")
     assert covered(picture(torch.zeros(3, 1), size=32)).any()
+
+
+def test_a_turntable_may_lie_in_a_folder_that_reads_like_a_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "12:30").mkdir()
+    assert turntable([Shown(torch.rand(3, 20))], "12:30/a.mp4", views=2, size=32).is_file()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from av.video.reformatter import ColorRange, Colorspace
 
-from mmdiff.adapters.video.write import write_video
+from mmdiff.adapters.video.write import SUFFIXES, write_video
 
 FILMS = [".mp4", ".webm", ".mkv"]
 
@@ -59,3 +59,10 @@ def test_colours_say_their_matrix_and_range_so_that_no_player_guesses(tmp_path, 
         assert (frame.colorspace, frame.color_range) == (Colorspace.ITU601, ColorRange.MPEG)
         got = frame.to_ndarray(format="rgb24")[size // 2, size // 2]
     assert np.abs(got - (np.array([0.8, -0.6, 0.1]) + 1) * 127.5).max() < 3
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_folder_that_reads_like_a_protocol_is_a_folder(tmp_path, monkeypatch, suffix):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "12:30").mkdir()
+    assert write_video(torch.zeros(3, 4, 32, 32), f"12:30/a%d{suffix}", 8).is_file()

@@ -116,7 +116,7 @@ def _ffmpeg(path: Path, seconds: float | None, place: float) -> Clip:
 @lru_cache(maxsize=1_000_000)
 def _length(path: Path, size: int, changed: int) -> tuple[int, int]:
     """(samples, Hz) of a file of that size and time by its packets: what headers say is often a guess, or missing."""
-    with av.open(str(path)) as container:
+    with av.open(str(path.absolute())) as container:
         stream = _sound(container)
         packets = [(p.pts, p.pts + (p.duration or 0)) for p in container.demux(stream) if p.size and p.pts is not None]
         if not packets:
@@ -126,7 +126,7 @@ def _length(path: Path, size: int, changed: int) -> tuple[int, int]:
 
 def _decoded(path: Path, start: int = 0, count: int | None = None) -> tuple[np.ndarray, int]:
     """``(C, L)`` of at most ``count`` samples from number ``start`` on, and Hz."""
-    with av.open(str(path)) as container:
+    with av.open(str(path.absolute())) as container:
         stream = _sound(container)
         rate, origin = stream.rate, (stream.start_time or 0) * stream.time_base
         if start > PREROLL * rate:

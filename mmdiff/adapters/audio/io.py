@@ -144,7 +144,7 @@ def _encode(x: np.ndarray, path: Path, suffix: str, sample_rate: int, bit_rate: 
         except soundfile.SoundFileError as error:
             raise ValueError(f"cannot write {suffix} at {sample_rate} Hz to {path.parent}: {error}") from None
     elif suffix == ".m4a":
-        with av.open(str(path), "w", format="ipod") as container:
+        with av.open(str(path.absolute()), "w", format="ipod") as container:
             layout = {1: "mono", 2: "stereo"}.get(len(x), f"{len(x)}c")
             stream = container.add_stream("aac", rate=sample_rate, layout=layout, bit_rate=bit_rate)
             frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(x), format="fltp", layout=layout)

@@ -56,7 +56,7 @@ def _gif(frames: list[np.ndarray], path: Path, fps: float) -> None:
 
 
 def _mp4(frames: list[np.ndarray], path: Path, fps: float) -> None:
-    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
+    with av.open(str(path.absolute()), "w", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=round(fps), options={"crf": "18"})
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv420p"

@@ -88,7 +88,7 @@ def _film(
         frames = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
     rate = Fraction(fps).limit_denominator(1001)
     container_options = {"movflags": "+faststart"} if suffix == ".mp4" else {}
-    with av.open(str(path), "w", options=container_options) as container:
+    with av.open(str(path.absolute()), "w", options=container_options) as container:
         stream = container.add_stream(codec, rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], form
         stream.codec_context.time_base = 1 / rate
@@ -153,7 +153,7 @@ def _chunks(sound: Sound, seconds: float, suffix: str) -> Iterator[av.AudioFrame
 
 def _gif(frames: np.ndarray, path: Path, fps: float) -> None:
     rate = Fraction(fps).limit_denominator(1001)
-    with av.open(str(path), "w", options={"loop": "0"}) as container:
+    with av.open(str(path.absolute()), "w", options={"loop": "0"}) as container:
         stream = container.add_stream("gif", rate=rate)
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "pal8"
         stream.codec_context.time_base = 1 / rate
