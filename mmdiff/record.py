@@ -8,6 +8,7 @@ A run's fields are its own: its weights know a class by its place in the table, 
 """
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +42,11 @@ class Record(NamedTuple):
     fields: Fields
     training: list[str]
     held: list[str]
+
+
+def named(run: Path) -> str:
+    """The word that names a run in a shell."""
+    return shlex.quote(f"run={run}")
 
 
 def read_record(run: Path) -> Record | None:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from .adapters.base import Codec
 from .config import CONFIG_FILE, ConfigError, build, build_codec, load_yaml, target_class
-from .data.dataset import Dataset, split, spread
+from .data.dataset import Dataset, Subset, split, spread
 from .data.labels import Label, encode_labels
 from .data.loaders import Loading
 from .encode import uncached
@@ -24,6 +24,7 @@ from .evaluation.modality import Modality
 from .evaluation.series import Series
 from .evaluation.video import Video
 from .generate import Pipeline
+from .record import read_record
 
 MODALITIES: dict[str, Callable[[], Modality]] = {"audio": Audio, "video": Video, "points": Clouds}
 """How the adapters that come with mmdiff are judged; those of others as ``Series``, unless they say how."""
@@ -79,7 +80,7 @@ def modality_of(kind: str, sample: Tensor) -> Modality:
 def open_run(run: str | Path, pipeline: Pipeline, *, root: str | None = None) -> Subject:
     """The data of a run directory beside its model, those that a cache was made of where it learned from one.
 
-    ``root`` is where they are, if they have moved.
+    ``root`` is where they are, if they have moved. What is new since the run learned is left out, and told.
     """
     run = Path(run).expanduser()
     if not (run / CONFIG_FILE).is_file():
@@ -92,8 +93,20 @@ def open_run(run: str | Path, pipeline: Pipeline, *, root: str | None = None) ->
     dataset = build(config.data, Dataset, reader=reader)
     if cached:
         dataset = uncached(dataset, reader, root=root)
-    train, held = split(dataset, build(config.loader, Loading).val)
+    record, parts = read_record(run), split(dataset, build(config.loader, Loading).val)
+    train, held = (_kept(*pair) for pair in zip(parts, (record.training, record.held), strict=True))
+    if left := len(dataset) - len(train) - len(held):
+        print(f"{left} of {len(dataset)} samples are left out: they are new since {run} learned, or on the other side "
+              "of what was held out (loader.val, loader.limit)")
+    if not train:
+        raise ConfigError(f"none of the samples that {run} learned from is there, such as {record.training[0]!r}")
     return Subject(pipeline, train, held)
+
+
+def _kept(part: Dataset, names: Sequence[str]) -> Dataset:
+    """The samples of a part that were in it when the run learned: no other is surely learned from, or surely not."""
+    known = set(names)
+    return Subset(part, [i for i in range(len(part)) if part.name(i) in known])
 
 
 def real_samples(subject: Subject, modality: Modality, dataset: Dataset, n: int, *, title: str) -> Samples:

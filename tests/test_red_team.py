@@ -5,6 +5,7 @@ import importlib
 import inspect
 import json
 import pkgutil
+import shutil
 import struct
 import sys
 from pathlib import Path
@@ -181,11 +182,12 @@ def test_a_header_without_end_and_one_nested_without_end_are_refused(model, tmp_
     ("loader", {"_target_": "torch.utils.data.DataLoader", "dataset": []}), ("data", METRICS),
     ("optim", {"_target_": "torch.multiprocessing.spawn.ProcessContext"}),
 ], ids=str)
-def test_a_crafted_run_directory_is_refused_in_words_and_nothing_acts(model, key, value, tmp_path, monkeypatch):
+def test_a_crafted_run_directory_is_refused_in_words_and_nothing_acts(model, run, key, value, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SECRET", "secret")
     Path("victim.csv").write_text("step,loss\n1,2\n")
     written(tmp_path / MODEL_FILE, *model)
+    shutil.copy(run / "data.json", tmp_path)
     config = OmegaConf.to_container(composed("train", ["run=x", *TINY]))
     OmegaConf.update(node := OmegaConf.create(config), key, value, merge=False)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(OmegaConf.to_container(node, resolve=False)))
@@ -193,7 +195,8 @@ def test_a_crafted_run_directory_is_refused_in_words_and_nothing_acts(model, key
     with watched() as acts, pytest.raises((ConfigError, ValueError)) as error:
         judge_and_continue(tmp_path, pipeline)
     assert "secret" not in str(error.value) and "\n" not in str(error.value)
-    assert [a for a in acts if "config.yaml" not in a[1] and "index.json" not in a[1]] == []
+    own = ("config.yaml", "data.json", "index.json")
+    assert [a for a in acts if not any(name in a[1] for name in own)] == []
     assert Path("victim.csv").read_text() == "step,loss\n1,2\n"
 
 

@@ -7,7 +7,7 @@ said by the key's annotation (``mmdiff.cli.keys``); a text reaches Hydra in quot
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -38,7 +38,10 @@ def composed(name: str, arguments: Sequence[str]) -> DictConfig:
     """The configuration ``name`` with overrides applied, its values checked."""
     with initialize_config_module(CONFIGS, version_base="1.3"):
         try:
-            return checked(name, compose(name, overrides=completed(name, arguments)))
+            lines = completed(name, arguments)
+            if name == "train" and _own(arguments) and _folder_alone(map(Word.of, arguments)):
+                lines = ["data=folder", *lines]                       # as when the run began
+            return checked(name, compose(name, overrides=lines))
         except HydraException as error:
             raise ConfigError(" ".join(str(error.__cause__ or error).split())) from error
 
@@ -115,9 +118,12 @@ def value(word: Word, taken: Any) -> Any:
 def _words(arguments: Sequence[str]) -> list[Word]:
     """The words; with the data that is meant where only a folder is named, as in ``adapter=video data.root=clips``."""
     words = [Word.of(argument) for argument in arguments]
+    return [Word("", "data", "folder"), *words] if _folder_alone(words) else words
+
+
+def _folder_alone(words: Iterable[Word]) -> bool:
     given = {word.key for word in words}
-    meant = "data.root" in given and not {"data", "experiment"} & given
-    return [Word("", "data", "folder"), *words] if meant else words
+    return "data.root" in given and not {"data", "experiment"} & given
 
 
 def several(word: Word, taken: Any = Any) -> list[str]:

@@ -6,6 +6,7 @@ A file, or a folder where training is sharded.
 import json
 import os
 import re
+import shlex
 import shutil
 import warnings
 from contextlib import suppress
@@ -116,7 +117,7 @@ def start(record: Record) -> tuple[Path, int] | None:
         raise ConfigError(
             f"{run} has no checkpoint to go on from, though it came to step {max(made or 0, reached)}: bring "
             f"{folder.name}/ back, or begin another run with run="
-            + (f". {MODEL_FILE} still generates: mmdiff sample {run}" if made is not None else "")
+            + (f". {MODEL_FILE} still generates: mmdiff sample {shlex.quote(str(run))}" if made is not None else "")
         )
     return None
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Size, nn
 
 from ..config import ConfigError, complete, literal
-from ..record import Change
+from ..record import Change, named
 
 STREAM = "the order of samples and their noise are counted by it"
 LEARNED = "the weights were learned with it"
@@ -87,7 +87,7 @@ def _agree(run: Path, config: DictConfig, asked: DictConfig, group: str) -> None
     if differ:
         told = "; ".join(f"{change.key} is {change.old}, not {change.new}" for change in differ[:5])
         raise ConfigError(f"{run} exists and keeps its {part if part in asked else 'choices'}, which {group}=... would "
-                          f"change: {told}. To go on with it as it is: mmdiff train run={run}")
+                          f"change: {told}. To go on with it as it is: mmdiff train {named(run)}")
 
 
 def _check(run: Path, own: DictConfig, change: Change) -> None:

@@ -29,7 +29,7 @@ from ..data.dataset import Dataset, Subset, split, spread
 from ..data.loaders import Loading, samples
 from ..encode import require, uncached
 from ..evaluation.scores import LEAST
-from ..record import Change, Record, data_change, files, own_fields, read_record
+from ..record import Change, Record, data_change, files, named, own_fields, read_record
 from .blocks import prepare
 from .callbacks import Previews, Records, Validation
 from .checkpoints import model_step, shapes, start
@@ -138,11 +138,6 @@ def train(config: DictConfig, overrides: Sequence[str] | None = None) -> Path:
     else:
         say(f"{run}: done; generate with: mmdiff sample {shlex.quote(str(run))} n=8")
     return run
-
-
-def named(run: Path) -> str:
-    """The word that names a run in a shell."""
-    return shlex.quote(f"run={run}")
 
 
 def _ended_by(trainer: L.Trainer, parts: Assembly) -> str:

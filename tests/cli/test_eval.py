@@ -15,11 +15,14 @@ from mmdiff.checkpoint import write_atomic
 from mmdiff.cli import embedder
 from mmdiff.cli import eval as command
 from mmdiff.cli.overrides import composed
+from mmdiff.config import ConfigError
 from mmdiff.encode import encode
 from mmdiff.evaluate import Bench, grouped
 from mmdiff.evaluation.page import summary
 from mmdiff.evaluation.protocol import digest
-from mmdiff.subject import Samples
+from mmdiff.generate import load as mmdiff_load
+from mmdiff.record import names
+from mmdiff.subject import Samples, open_run
 from mmdiff.training.quality import Quality
 from mmdiff.training.run import train
 from mmdiff.training.saving import Checkpoints
@@ -80,6 +83,25 @@ def test_a_run_from_latents_is_judged_as_one_from_samples_also_while_it_trains(j
     assert command.main([f"{tmp_path}/run", f"evaluation.embedder={judge}", *QUICK]) == 0
     assert report(tmp_path / "run")["protocol"]["data"] == report(judged)["protocol"]["data"]
     assert report(tmp_path / "run")["rows"]["real"] == report(judged)["rows"]["real"]
+
+
+def test_samples_that_came_since_are_neither_held_out_nor_references_and_one_that_was_learned_from_is_never_judged_by(
+    judged, tmp_path, capsys
+):
+    run = shutil.copytree(judged, tmp_path / "run")
+    before = open_run(run, mmdiff_load(run))
+    assert not capsys.readouterr().out
+    config = (run / "config.yaml").read_bytes()
+    write_atomic(run / "config.yaml", config.replace(b"'n': 48\n", b"'n': 90\n"))
+    after = open_run(run, mmdiff_load(run))
+    told = capsys.readouterr().out
+    kept = [names(part) for part in (after.train, after.held)]
+    assert all(set(now) <= set(names(then)) for now, then in zip(kept, (before.train, before.held), strict=True))
+    gone = 90 - sum(map(len, kept))
+    assert len(kept[1]) > 5 and f"{gone} of 90 samples are left out: they are new since {run} learned, or" in told
+    write_atomic(run / "data.json", (run / "data.json").read_bytes().replace(b'"held out"', b'"held"'))
+    with pytest.raises(ConfigError, match="cannot read .*data.json, which says what the run learned from"):
+        open_run(run, mmdiff_load(run))
 
 
 def test_a_cost_is_that_of_the_samples_that_are_judged(tmp_path):

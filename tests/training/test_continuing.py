@@ -3,6 +3,7 @@
 import csv
 import inspect
 import json
+import shlex
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -260,3 +261,29 @@ def test_a_model_file_keeps_texts_as_they_are():
     codec, reader = build_codec(config.adapter)
     stored = model_config(config, codec, build(config.data, Dataset, reader=reader))
     assert stored["guidance"]["weak"] == "runs/${x}"
+
+
+def test_the_words_that_a_run_was_begun_with_go_on_with_it(tmp_path):
+    run, more = tmp_path / "run", []
+    words = [f"run={run}", "adapter=audio", "data.root=snd", "debug=limit"]
+    for more in ([], ["optim.lr=0.5"]):
+        asked = [*words, *more]
+        config, _, changed = opened(run, composed("train", asked), completed("train", asked))
+        assert config.data.root == "snd" and config.data._target_.endswith("FolderDataset")
+        run.mkdir(exist_ok=True)
+        nothing = Subset(SimpleNamespace(fields={}, encoded=False), [])
+        for name, text in files(config, [], {}, nothing, nothing).items():
+            (run / name).write_text(text, encoding="utf-8")
+    assert [change.key for change in changed] == ["optim.lr"]
+
+
+def test_commands_that_are_told_can_be_typed(run, tmp_path):
+    odd = shutil.copytree(run, tmp_path / "a b's")
+    words = [f"run={odd}", "optim=muon"]
+    with pytest.raises(ConfigError) as error:
+        opened(odd, composed("train", words), completed("train", words))
+    assert str(error.value).endswith(f"mmdiff train {shlex.quote(f'run={odd}')}")
+    shutil.rmtree(odd / "checkpoints")
+    with pytest.raises(ConfigError) as error:
+        start(read_record(odd))
+    assert str(error.value).endswith(f"mmdiff sample {shlex.quote(str(odd))}")
