@@ -9,9 +9,7 @@ names the file and the fault.
 import hashlib
 import json
 import math
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from torch import Tensor
 from .adapters.base import Codec
 from .config import ConfigError, build_adapter, build_codec, build_model, part, plain
 from .data.dataset import Dataset, spread
+from .data.writing import write_atomic
 from .model import DiffusionModel
 
 FORMAT = 1
@@ -35,21 +34,6 @@ SIZED = 101
 
 class ModelFileError(ValueError):
     """A model file that cannot be used, and why."""
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write so that ``path`` holds either what it held or all of ``data``, at whatever instant the machine stops."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
 
 
 def model_config(config: DictConfig, codec: Codec, dataset: Dataset) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .adapters.base import Codec, Reader
-from .config import ConfigError, build, build_codec, complete, parameters, plain
+from .config import ConfigError, build, build_codec, complete, parameters, plain, target_class
 from .core.rng import Purpose, stream
 from .core.types import Masked
 from .data.batch import unpad
@@ -96,8 +96,6 @@ def encode(
     codec, reader = build_codec(config.adapter)
     origin = _placed(plain(config.data))
     dataset = _opened(origin, reader)
-    if dataset.encoded:
-        raise ConfigError("data=latents is encoded already: name the data that latents are to be made of")
     told, shards = settings(config.adapter, codec, reader, dtype=dtype), Shards(out, limit=int(shard_mb * 2**20))
     job = _hash([told, copies, share.count, [dataset.name(i) for i in range(len(dataset))]])[:16]
     lists = [f"{job}-{k + 1}-of-{share.count}.json" for k in range(share.count)]
@@ -167,6 +165,8 @@ def _plain(column: Mapping[str, Label]) -> str:
 
 
 def _opened(origin: dict[str, Any], reader: Reader) -> Dataset:
+    if target_class(str(origin.get("_target_")), Dataset).encoded:
+        raise ConfigError("data=latents is encoded already: name the data that latents are to be made of")
     unchecked = {"check": False} if "check" in parameters(origin["_target_"]) else {}
     return build(origin, Dataset, reader=reader, **unchecked)
 
@@ -193,13 +193,14 @@ class _Work:
         try:
             digest = self.dataset.digest(index)
             keys = [_hash([self.told, digest, copy]) for copy in range(self.copies)]
-            for copy, key in enumerate(keys):
-                if key not in self.shards:
-                    self.shards.add(key, *self._features(index, digest, copy))
-                    self.made += 1
-            self.keys[index], self.digests[index] = keys, digest
+            made = {key: self._features(index, digest, copy) for copy, key in enumerate(keys) if key not in self.shards}
         except (ValueError, OSError) as error:
             self.skipped[index] = str(error)
+            return
+        for key, features in made.items():                            # where these cannot be written the job ends
+            self.shards.add(key, *features)
+        self.made += len(made)
+        self.keys[index], self.digests[index] = keys, digest
 
     def done(self) -> dict[str, dict]:
         """What the process leaves of its share."""

@@ -22,11 +22,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .checkpoint import write_atomic
 from .config import ConfigError
 from .core.types import Masked
 from .data.dataset import spread
 from .data.labels import Label, is_scalar, suggest, text
+from .data.writing import write_atomic
 from .evaluation.bootstrap import bootstrap
 from .evaluation.classify import confusion
 from .evaluation.embedder import Embedder, Foreign, load_embedder

@@ -26,13 +26,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import __version__
-from .checkpoint import chosen_device, load_model, write_atomic
+from .checkpoint import chosen_device, load_model
 from .config import ConfigError, build
 from .core.guidance import Guidance
 from .core.samplers import Sampler
 from .core.types import Masked
 from .data.dataset import spread
 from .data.labels import Label, encode_labels
+from .data.writing import write_atomic
 from .editing import Edit, carry_out
 from .kinds import check
 from .model import DiffusionModel
@@ -300,10 +301,12 @@ def listed(folder: Path) -> list[dict[str, Any]]:
     """The rows of a folder's manifest whose files are there; ``ValueError`` where it cannot be read."""
     try:
         rows = [json.loads(line) for line in (folder / MANIFEST).read_text(encoding="utf-8").splitlines()]
+        if foreign := [row["file"] for row in rows if Path(row["file"]).name != row["file"]]:
+            raise ValueError(f"{foreign[0]!r} is no file of its own folder")
         return [row for row in rows if (folder / row["file"]).exists()]
     except FileNotFoundError:
         return []
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"{folder / MANIFEST} is no list of generated files, so move it away: {error}") from None
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .checkpoint import write_atomic
+from .data.writing import write_atomic
 
 
 class Output(NamedTuple):
@@ -28,11 +28,14 @@ class Output(NamedTuple):
         return self.path.with_suffix(".json")
 
     def stored(self) -> dict[str, Any] | None:
-        """What the JSON says; None where there is none."""
+        """What the JSON says; None where there is none, or one that is not of a sample of this name."""
         try:
-            return json.loads(self.sidecar.read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
+            found = json.loads(self.sidecar.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
             return None
+        file = found.get("file") if isinstance(found, dict) else None
+        own = isinstance(file, str) and Path(file).name == file and Path(file).stem == self.path.stem
+        return found if own else None
 
     def done(self) -> bool:
         """Whether the file is there as it is asked for."""
@@ -41,8 +44,10 @@ class Output(NamedTuple):
     def obstacle(self) -> str | None:
         """Why the file must not be written: it would replace one that is not of this job."""
         if (stored := self.stored()) is None:
+            if self.sidecar.exists():
+                return f"{self.sidecar} is there already, and is not of a sample of that name"
             return f"{self.path} is there already, and has no {self.sidecar.name}" if self.path.exists() else None
-        there = self.path.with_name(str(stored.get("file")))
+        there = self.path.with_name(stored["file"])
         changed = ["suffix" if name == "file" else name for name in self._changed(stored)]
         return f"{there} is there already, made with another {' and '.join(changed)}" if there.exists() else None
 
@@ -52,7 +57,7 @@ class Output(NamedTuple):
         try:
             save(unfinished)
             if stored := self.stored():
-                self.path.with_name(str(stored.get("file"))).unlink(missing_ok=True)
+                self.path.with_name(stored["file"]).unlink(missing_ok=True)
             self.path.unlink(missing_ok=True)
             write_atomic(self.sidecar, json.dumps(self.facts, indent=1).encode())
             os.replace(unfinished, self.path)

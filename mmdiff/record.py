@@ -8,6 +8,7 @@ A run's fields are its own: its weights know a class by its place in the table, 
 """
 
 import json
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -63,8 +64,13 @@ def read_record(run: Path) -> Record | None:
         return None
     try:
         data = json.loads((run / DATA_FILE).read_text(encoding="utf-8"))
-        return Record(run, config, history, data["fields"], data["training"], data["held out"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        fields, names = data["fields"], (data["training"], data["held out"])
+        if not isinstance(fields, dict) or not all(_is_field(field) for field in fields.values()):
+            raise ValueError("its fields are no classes and ranges")
+        if not all(isinstance(part, list) and all(isinstance(name, str) for name in part) for part in names):
+            raise ValueError("its samples are no lists of names")
+        return Record(run, config, history, fields, *names)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(f"cannot read {run / DATA_FILE}, which says what the run learned from ({error!r}): bring "
                           "back a copy of it, or name another run=") from None
 
@@ -79,7 +85,17 @@ def own_config(run: Path) -> tuple[DictConfig, list[dict[str, Any]]] | None:
         raise ConfigError(f"{run / CONFIG_FILE} has no {', '.join(missing)}: it is cut off, or no run's; bring back a "
                           "whole copy, or name another run=")
     history = plain(config.pop("history", []))
+    if not isinstance(history, list) or not all(isinstance(change, dict) for change in history):
+        raise ConfigError(f"{run / CONFIG_FILE}: its history is no list of changes; bring back a whole copy")
     return config, history
+
+
+def _is_field(field: Any) -> bool:
+    """Whether it is a list of classes, or the two ends of a range."""
+    return isinstance(field, list) and (
+        all(isinstance(value, str) for value in field)
+        or (len(field) == 2 and all(type(value) in (int, float) and math.isfinite(value) for value in field))
+    )
 
 
 def files(

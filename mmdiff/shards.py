@@ -15,8 +15,8 @@ from fsspec.implementations.local import LocalFileSystem
 from safetensors.torch import save
 from torch import Tensor
 
-from .checkpoint import write_atomic
 from .data.latents import SHARD, Folder
+from .data.writing import write_atomic
 
 
 class Place(NamedTuple):
@@ -85,12 +85,15 @@ class Shards:
         start = 8 + int.from_bytes(self.folder.read(name, 0, 8), "little")
         if start >= files.size(f"{path}/{name}"):
             return                                                    # cut off, by a copy that was stopped
-        entries: dict[str, Any] = json.loads(self.folder.read(name, 8, start))
-        sizes = json.loads(entries.pop("__metadata__")["mmdiff"])
-        places = {
-            key: Place(name, *(start + offset for offset in entry["data_offsets"]), tuple(entry["shape"]), sizes[key])
-            for key, entry in entries.items()
-        }
-        if max(place.end for place in places.values()) == files.size(f"{path}/{name}"):
+        try:
+            entries: dict[str, Any] = json.loads(self.folder.read(name, 8, start))
+            sizes = json.loads(entries.pop("__metadata__")["mmdiff"])
+            places = {
+                key: Place(name, *(start + off for off in entry["data_offsets"]), tuple(entry["shape"]), sizes[key])
+                for key, entry in entries.items()
+            }
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return                                                    # no file of ours
+        if places and max(place.end for place in places.values()) == files.size(f"{path}/{name}"):
             self.places |= places
             self._seen.add(name)

@@ -10,6 +10,7 @@ What a *key* is made of is in ``mmdiff.encode``, how a cache is written in ``mmd
 """
 
 import json
+import math
 import os
 from typing import Any
 
@@ -27,6 +28,8 @@ FORMAT = 1
 INDEX = "index.json"
 SHARD = ".latents"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+PARTS = {"settings": dict, "fields": dict, "data": dict, "source": dict, "skipped": list, "shards": list, "items": list}
+
 
 class Folder:
     """A folder on this disk, or a URL that fsspec opens (``s3://bucket/latents``); each process opens it for itself."""
@@ -77,8 +80,9 @@ class Latents(Dataset):
             parts = self.folder.names(SHARD)
             reason = "its encoding has not come to its end" if parts else "write one with: mmdiff encode"
             raise ValueError(f"data.root={root} holds no {INDEX}, so no cache of latents: {reason}") from None
-        if index["format"] > FORMAT:
-            raise ValueError(f"{root} has format {index['format']}, this version reads up to {FORMAT}: update mmdiff")
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{root}/{INDEX} is damaged: {error}") from None
+        _check(index, f"{root}/{INDEX}")
         self.settings, self.fields, self.items = index["settings"], index["fields"], index["items"]
         self.shards, self.source, self.skipped = index["shards"], index["source"], index["skipped"]
         self.origin = index["data"]
@@ -120,3 +124,32 @@ class Latents(Dataset):
 
     def report(self) -> dict:
         return {**self.source, "latents": self.folder.root, "kept": len(self), "skipped": self.skipped}
+
+
+def _check(index: Any, where: str) -> None:
+    """Raise ``ValueError`` for an index that ``mmdiff encode`` does not write: it may come from anybody."""
+    if isinstance(index, dict) and isinstance(index.get("format"), int) and index["format"] > FORMAT:
+        raise ValueError(f"{where} has format {index['format']}, this version reads up to {FORMAT}: update mmdiff")
+    if not isinstance(index, dict) or not all(isinstance(index.get(name), kind) for name, kind in PARTS.items()):
+        raise ValueError(f"{where} is no index of latents: encode them again")
+    if (dtype := index["settings"].get("dtype")) not in DTYPES:
+        raise ValueError(f"{where} is damaged: its dtype is {dtype!r}, not one of {', '.join(DTYPES)}")
+    for name in index["shards"]:
+        if not isinstance(name, str) or not name.endswith(SHARD) or set("/\\:") & set(name):
+            raise ValueError(f"{where} is refused: it names {name!r}, which is no file of its own folder")
+    for number, item in enumerate(index["items"]):
+        try:
+            _check_item(item, len(index["shards"]), DTYPES[dtype].itemsize)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{where} is damaged: item {number} is not as it is written ({error!r})") from None
+
+
+def _check_item(item: dict[str, Any], shards: int, itemsize: int) -> None:
+    wholes = [item["shape"] or [], *(place[3] for place in item["places"])]
+    if not all(isinstance(n, int) and n > 0 for shape in wholes for n in shape) or not item["places"]:
+        raise ValueError("a shape is of whole numbers")
+    for shard, begin, end, shape in item["places"]:
+        if not 0 <= shard < shards or not begin >= 0 or end - begin != itemsize * math.prod(shape) or len(shape) < 2:
+            raise ValueError(f"{shard}, {begin} and {end} are no place of {shape}")
+    if not isinstance(item["name"], str) or not isinstance(item["column"], dict) or not isinstance(item["size"], dict):
+        raise ValueError("it has a name, columns and a size")

@@ -13,17 +13,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ..data.labels import Fields, is_scalar, part_name
+from ..data.writing import write_atomic
 from .networks import WIDTH, Body, ClipBody, CloudBody, SeriesBody, SoundBody
 from .pretrained import pretrained
 
 BODIES: Mapping[str, Callable[..., Body]] = {
     "audio": SoundBody, "video": ClipBody, "points": CloudBody, "series": SeriesBody,
 }
+
+
+FACTS = {"modality": str, "fields": dict, "settings": dict, "sha256": str}
+"""What an embedder's header must say."""
 
 
 class Judged(NamedTuple):
@@ -83,7 +88,7 @@ class Embedder(nn.Module):
         self.facts = {**facts, "modality": self.modality, "settings": self.settings, "fields": self.fields,
                       "sha256": digest}
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(weights, path, {"embedder": json.dumps(self.facts)})
+        write_atomic(path, save(weights, {"embedder": json.dumps(self.facts)}))
         return digest
 
 
@@ -135,19 +140,31 @@ def load_embedder(
 
 
 def _own(path: Path, modality: str, settings: Mapping[str, int] | None) -> Embedder:
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata() or {}
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        weights = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from None
     if "embedder" not in metadata:
         raise ValueError(f"{path} was not written by mmdiff embedder")
-    facts, weights = json.loads(metadata["embedder"]), load_file(path)
+    try:
+        facts = json.loads(metadata["embedder"])
+    except (ValueError, RecursionError):
+        facts = None
+    if not isinstance(facts, dict) or not all(isinstance(facts.get(name), kind) for name, kind in FACTS.items()):
+        raise ValueError(f"{path} is damaged: its header does not say what it judges")
     if facts["modality"] != modality:
         raise ValueError(f"{path} is an embedder for {facts['modality']}, this model makes {modality}")
     if settings is not None and facts["settings"] != dict(settings):
         raise ValueError(f"{path} judges samples of {facts['settings']}, and this model makes such of {dict(settings)}")
     if _digest(weights) != facts["sha256"]:
         raise ValueError(f"{path} is damaged: its weights do not match the hash in its header")
-    model = Embedder(modality, facts["fields"], **facts["settings"])
-    model.load_state_dict(weights)
+    try:
+        model = Embedder(modality, facts["fields"], **facts["settings"])
+        model.load_state_dict(weights)
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} is no embedder of this version: {' '.join(str(error).split())}") from None
     model.facts = facts
     return model.eval().requires_grad_(False)
 

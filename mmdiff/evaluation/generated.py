@@ -37,8 +37,9 @@ def _facts(path: Path, fields: tuple[str, ...]) -> dict[str, Any]:
         facts = json.loads(sidecar.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{path} has no sidecar {sidecar.name}: repeat its mmdiff sample to finish the job") from None
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"the sidecar {sidecar} is not JSON: {error}") from None
-    if missing := [name for name in fields if facts.get("labels", {}).get(name) is None]:
+    labels = facts.get("labels") if isinstance(facts, dict) else None
+    if missing := [name for name in fields if not isinstance(labels, dict) or labels.get(name) is None]:
         raise ValueError(f"{sidecar} does not say which {' and '.join(missing)} was asked for, so it cannot be judged")
     return facts

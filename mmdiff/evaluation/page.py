@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..data.writing import write_atomic
 from .bootstrap import Interval
 from .plots import confusions, curves, intervals
 from .protocol import differences
@@ -30,13 +31,13 @@ def write_report(report: Mapping[str, Any], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     text = "\n\n".join(f"## {title}\n\n{body}" for title, body in sections(report))
     text = f"# {heading(report)}\n\n{text}\n"
-    (out / "report.md").write_text(text, encoding="utf-8")
-    (out / "report.json").write_text(json.dumps(as_json(report), indent=1), encoding="utf-8")
+    write_atomic(out / "report.md", text.encode())
+    write_atomic(out / "report.json", json.dumps(as_json(report), indent=1).encode())
     pictures = {f"samples: {name}": Path(path) for name, path in report["pictures"].items()}
     pictures["every metric, with 95 % intervals"] = intervals(report["rows"], out / "pictures" / "intervals.png")
     if report["confusion"]:
         pictures["confusion, first seed"] = confusions(report["confusion"], out / "pictures" / "confusion.png")
-    (out / "report.html").write_text(_page(report, pictures), encoding="utf-8")
+    write_atomic(out / "report.html", _page(report, pictures).encode())
 
 
 def heading(report: Mapping[str, Any]) -> str:
@@ -165,10 +166,9 @@ def write_sweep(swept: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], ou
             points.append((choice, model["calls"], row))
     real = {"row": "real", **{m: floor[m] for m in [*told, "nearest", "diversity"] if m in floor}}
     text = markdown([*table, real])
-    (out / "sweep.md").write_text(text + "\n", encoding="utf-8")
-    (out / "sweep.json").write_text(json.dumps({
-        "protocols": [report["protocol"] for _, report in swept], "rows": [plain(row) for row in [*table, real]],
-    }, indent=1))
+    rows = {"protocols": [report["protocol"] for _, report in swept], "rows": [plain(row) for row in [*table, real]]}
+    write_atomic(out / "sweep.md", f"{text}\n".encode())
+    write_atomic(out / "sweep.json", json.dumps(rows, indent=1).encode())
     curves(points, floor, metrics, out / "sweep.png")
     return text
 

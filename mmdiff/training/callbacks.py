@@ -8,9 +8,9 @@ from typing import Any
 import lightning as L
 import torch
 
-from ..checkpoint import write_atomic
 from ..data.dataset import Dataset
 from ..data.loaders import Loading, eval_loader
+from ..data.writing import write_atomic
 from .alone import alone
 from .metrics import log
 from .module import TrainingModule

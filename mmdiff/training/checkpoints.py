@@ -18,16 +18,15 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import OmegaConf
 from safetensors import SafetensorError, safe_open
-from torch.distributed.checkpoint import FileSystemReader
 
 from ..checkpoint import MODEL_FILE
 from ..config import ConfigError
 from ..record import Record
-from .sharded import read_facts
+from .sharded import contents, read_facts
 
 PATTERN = "step-*.ckpt"
 SAVING = ".saving"
-"""A mark in the folder while a model file and its checkpoint are written: the first model file may then be alone."""
+"""A mark in the folder until the first checkpoint of a run is whole: its model file may then be alone."""
 LAZILY = {"map_location": "meta", "weights_only": True, "mmap": True}
 
 say = rank_zero_only(print)
@@ -97,7 +96,7 @@ def latest(folder: Path) -> tuple[Path, int] | None:
 def shapes(path: Path) -> dict[str, torch.Size]:
     """The shape of every tensor of the module that a checkpoint holds, by name."""
     if path.is_dir():
-        found = FileSystemReader(path).read_metadata().state_dict_metadata
+        found = contents(path).state_dict_metadata
         return {name.removeprefix("state_dict."): kind.size for name, kind in found.items()
                 if name.startswith("state_dict.")}
     return {name: value.shape for name, value in torch.load(path, **LAZILY)["state_dict"].items()}

@@ -11,7 +11,7 @@ import lightning as L
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers.logger import Logger
 
-from ..checkpoint import write_atomic
+from ..data.writing import write_atomic
 
 
 def log(trainer: L.Trainer, values: dict[str, float], step: int) -> None:

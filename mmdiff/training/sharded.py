@@ -7,7 +7,10 @@ The units are the blocks of the network. A checkpoint is a folder to which every
 """
 
 import copy
+import importlib
+import io
 import os
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,12 +19,23 @@ import torch
 from lightning.fabric.utilities.load import _METADATA_FILENAME as FACTS_FILE
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
-from torch.distributed.checkpoint import FileSystemReader
+from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from .blocks import blocks
+
+METADATA = (
+    "BytesStorageMetadata", "ChunkStorageMetadata", "Metadata", "MetadataIndex", "StorageMeta", "TensorProperties",
+    "TensorStorageMetadata", "_MEM_FORMAT_ENCODING",
+)
+CONTENTS = {
+    "pathlib.PosixPath", "torch.Size", "torch.serialization._get_layout",
+    "torch.distributed.checkpoint.filesystem._StorageInfo",
+    *(f"torch.distributed.checkpoint.metadata.{name}" for name in METADATA),
+}
+"""What the table of contents of a checkpoint is made of."""
 
 
 class Sharded(ModelParallelStrategy):
@@ -74,12 +88,42 @@ def whole(sharded: nn.Module, like: nn.Module) -> nn.Module:
     return module.to(next(iter(tensors.values())).device)
 
 
+class _Plain(pickle.Unpickler):
+    """Reads the table of contents of a checkpoint, and nothing that a pickle can do besides."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
+        if dtype or f"{module}.{name}" in CONTENTS:
+            return getattr(importlib.import_module(module), name)
+        raise ValueError(f"it is refused, as it names {module}.{name}")
+
+
+def contents(folder: Path) -> Metadata:
+    """The table of contents of a sharded checkpoint. Raises ``ValueError`` where it holds anything else."""
+    with (folder / ".metadata").open("rb") as file:
+        found = _Plain(file).load()
+    if not isinstance(found, Metadata):
+        raise ValueError("its .metadata is no table of contents")
+    return found
+
+
 def read_facts(folder: Path) -> dict[str, Any]:
-    """What a sharded checkpoint tells besides tensors. Raises ``ValueError`` where a part is missing or cut short."""
-    for part in FileSystemReader(folder).read_metadata().storage_data.values():
+    """What a sharded checkpoint tells besides tensors.
+
+    Raises ``ValueError`` where a part is missing, cut short, elsewhere, or holds more than plain values: all of it is
+    looked at here, as torch reads what is no tensor without a question.
+    """
+    found = contents(folder)
+    for key, part in found.storage_data.items():
         file = folder / part.relative_path
-        if not file.exists() or file.stat().st_size < part.offset + part.length:
+        if Path(part.relative_path).name != part.relative_path or file.is_symlink():
+            raise ValueError(f"{part.relative_path} is refused: a part is a file of the folder itself")
+        if part.offset < 0 or not file.exists() or file.stat().st_size < part.offset + part.length:
             raise ValueError(f"{part.relative_path} is missing or cut short")
+        if isinstance(found.state_dict_metadata[key.fqn], BytesStorageMetadata):
+            with file.open("rb") as opened:
+                opened.seek(part.offset)
+                torch.load(io.BytesIO(opened.read(part.length)), weights_only=True)
     return torch.load(folder / FACTS_FILE, weights_only=True)
 
 

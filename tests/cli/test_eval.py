@@ -11,11 +11,11 @@ import pytest
 import soundfile
 import torch
 
-from mmdiff.checkpoint import write_atomic
 from mmdiff.cli import embedder
 from mmdiff.cli import eval as command
 from mmdiff.cli.overrides import composed
 from mmdiff.config import ConfigError
+from mmdiff.data.writing import write_atomic
 from mmdiff.encode import encode
 from mmdiff.evaluate import Bench, grouped
 from mmdiff.evaluation.page import summary

@@ -402,3 +402,18 @@ def test_a_share_is_named_or_torchruns(monkeypatch):
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert share_of(None) == Share(3, 4) and share_of("2/8") == Share(1, 8)
+
+
+def test_an_encoding_ends_at_the_first_shard_that_cannot_be_written_and_blames_no_file(tmp_path, monkeypatch):
+    config, tries = configured(sounds(tmp_path / "sounds")), []
+
+    def full(self, name, data):
+        tries.append(name)
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Shards, "write", full)
+        with pytest.raises(OSError, match="No space left"):
+            encode(config, str(tmp_path / "latents"), shard_mb=1e-6, progress=False)
+    assert len(tries) == 1
+    assert encode(config, str(tmp_path / "latents"), shard_mb=1e-6, progress=False).skipped == []

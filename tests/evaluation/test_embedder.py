@@ -78,7 +78,7 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"of \{'channels': 2\}, and this model makes such of \{'channels': 3\}"):
         load_embedder(tmp_path / "two.safetensors", modality="series", settings={"channels": 3})
     weights = load_file(path)
-    weights["heads.of_kind.bias"] += 1
+    weights["heads.0.bias"] += 1
     save_file(weights, path, {"embedder": json.dumps({
         "modality": "points", "settings": {}, "fields": {"kind": ["a", "b"]}, "sha256": "0",
     })})
@@ -157,3 +157,10 @@ def test_a_folder_that_is_no_model_and_a_modality_without_any_are_refused(tmp_pa
         load_embedder(tmp_path, modality="audio", settings={"sample_rate": 8000})
     with pytest.raises(ValueError, match="audio or video, not points"):
         load_embedder(tmp_path, modality="points")
+
+
+def test_fields_may_have_any_name(tmp_path):
+    fields = {"a.b": ["x", "y"], "": [0.0, 1.0], "type": ["x"]}
+    Embedder("points", fields).save(tmp_path / "judge.safetensors", {})
+    judged = load_embedder(tmp_path / "judge.safetensors", modality="points").judge(torch.randn(3, 3, 64))
+    assert {name: tuple(p.shape) for name, p in judged.probabilities.items()} == {"a.b": (3, 2), "type": (3, 1)}
