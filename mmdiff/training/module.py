@@ -126,12 +126,16 @@ class TrainingModule(L.LightningModule):
 
     def finite(self) -> bool:
         """Whether all that a checkpoint would hold is finite, on all processes (which must all ask)."""
+        return math.isfinite(self.trainer.strategy.reduce(self.greatest(), reduce_op="mean").item())
+
+    def greatest(self) -> Tensor:
+        """A number that is finite where all that this process has of a checkpoint is."""
         moments = [v for state in self.trainer.optimizers[0].state.values() for v in state.values()]
         tensors = [t.to_local() if isinstance(t, DTensor) else t for t in (*self.parameters(), *moments)
                    if isinstance(t, Tensor) and t.is_floating_point()]
         greatest = [torch.linalg.vector_norm(t.detach(), math.inf).to(self.device, torch.float32) for t in tensors
                     if t.numel()]
-        return math.isfinite(self.trainer.strategy.reduce(torch.stack(greatest).sum(), reduce_op="mean").item())
+        return torch.stack(greatest).sum()
 
     def configure_optimizers(self) -> dict:
         fused = getattr(self.trainer.precision_plugin, "scaler", None) is None    # fp16 unscales before it clips

@@ -31,7 +31,7 @@ from ..record import Record
 from .callbacks import Previews, Validation
 from .checkpoints import latest, start
 from .progress import Progress
-from .run import Assembly, assemble, fit_codec, opened, quiet
+from .run import Assembly, assemble, fit_codec, opened, own_state, quiet
 from .saving import Checkpoints
 from .trainer import build_trainer
 
@@ -85,6 +85,7 @@ class Plan(NamedTuple):
         return steps + sum(self.counts[name] * self.seconds.get(name, 0.0) for name in self.counts)
 
 
+@own_state()
 @quiet()
 def plan(config: DictConfig, overrides: Sequence[str] | None = None) -> Plan:
     """Try the run of ``config``. Raises ``ConfigError`` saying why it would fail."""

@@ -7,6 +7,7 @@ A directory that holds a run is continued; one that does not is started.
 
 import logging
 import os
+import random
 import shlex
 import signal
 import subprocess
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
+import numpy as np
+import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
@@ -40,7 +43,7 @@ from .optim import Recipe
 from .previews import PreviewMaker
 from .progress import Progress, TrainingLog
 from .quality import Quality
-from .saving import Checkpoints
+from .saving import SIGNALS, Checkpoints
 from .trainer import build_trainer, check_trainer
 
 say = rank_zero_only(print)
@@ -62,6 +65,24 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
+@contextmanager
+def own_state() -> Iterator[None]:
+    """Leaves the process as it was, however a run ends: handlers of signals, Python's, NumPy's and torch's generators,
+    and the environment."""
+    before, handlers = dict(os.environ), {number: signal.getsignal(number) for number in SIGNALS}
+    python, numpy, tensors = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(tensors)
+        os.environ.clear()
+        os.environ.update(before)
+
+
 class Interrupted(Exception):
     """The run was stopped by a signal after it had been saved."""
 
@@ -79,6 +100,7 @@ class Assembly(NamedTuple):
     report: dict[str, Any]
 
 
+@own_state()
 @quiet()
 def train(config: DictConfig, overrides: Sequence[str] | None = None) -> Path:
     """Train, or continue, the run of ``config.run``; gives its directory.
@@ -108,11 +130,10 @@ def train(config: DictConfig, overrides: Sequence[str] | None = None) -> Path:
         return run
     for change in changed:
         say(f"  {change.key} was {change.old}, is {change.new}")
-    if checkpoint:
-        parts.saving.least = model_step(run) or 0
-        if parts.saving.least > step:
-            say(f"  {MODEL_FILE} is of step {parts.saving.least}, and stays until this run has come to that step")
-    else:
+    parts.saving.least = model_step(run) or 0 if record else 0
+    if parts.saving.least > step:
+        say(f"  {MODEL_FILE} is of step {parts.saving.least}, and stays until this run has come to that step")
+    if not checkpoint:
         fit_codec(module)
     if record is None or changed:
         history = [*(record.history if record else ()), *({"step": step, **c._asdict()} for c in changed)]

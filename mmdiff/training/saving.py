@@ -3,6 +3,7 @@
     model.safetensors  then  checkpoints/step-*.ckpt     of a step that is whole and finite
 """
 
+import math
 import signal
 import warnings
 from pathlib import Path
@@ -17,7 +18,7 @@ from ..checkpoint import MODEL_FILE, save_model
 from ..config import ConfigError
 from .alone import alone
 from .callbacks import Every
-from .checkpoints import SAVING, checkpoint_path, prune
+from .checkpoints import PATTERN, SAVING, checkpoint_path, prune
 from .module import TrainingModule
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
@@ -49,17 +50,13 @@ class Checkpoints(Every, L.pytorch.callbacks.Checkpoint):             # Lightnin
         """No model of an earlier step than this replaces the model file."""
         self.saved = 0
         """The step of the newest checkpoint."""
-        self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, module: TrainingModule) -> None:
         super().on_train_start(trainer, module)
         self.saved = self._tried = trainer.global_step
         heard = [s for s in SIGNALS if s != signal.SIGHUP or signal.getsignal(s) is not signal.SIG_IGN]    # nohup
-        self._before = {s: signal.signal(s, self._stop) for s in heard}
-
-    def teardown(self, trainer: L.Trainer, module: TrainingModule, stage: str) -> None:
-        while self._before:
-            signal.signal(*self._before.popitem())
+        for number in heard:
+            signal.signal(number, self._stop)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self._received:
@@ -83,18 +80,22 @@ class Checkpoints(Every, L.pytorch.callbacks.Checkpoint):             # Lightnin
         folder = self.run / "checkpoints"
         with alone(trainer) as working:
             if working:
-                folder.mkdir(parents=True, exist_ok=True)
-                (folder / SAVING).touch()
-                self._export(model, step)
+                self._export(model, step, folder)
         trainer.save_checkpoint(checkpoint_path(folder, step))
         self.saved = step
         if trainer.is_global_zero:
-            prune(folder, self.keep, step=step)
-            (folder / SAVING).unlink()
+            self._settle(folder, step)
 
-    def _export(self, model: Any, step: int) -> None:                 # before the checkpoint of its step
+    def _export(self, model: Any, step: int, folder: Path) -> None:   # before the checkpoint of its step
+        folder.mkdir(parents=True, exist_ok=True)
+        if not any(folder.glob(PATTERN)):
+            (folder / SAVING).touch()
         if step >= self.least and (self.chooser is None or self.chooser.best_step is None):
             save_model(model, self.config, self.run / MODEL_FILE, step=step)
+
+    def _settle(self, folder: Path, step: int) -> None:               # once the checkpoint of the step is there
+        prune(folder, self.keep, step=step)
+        (folder / SAVING).unlink(missing_ok=True)
 
     def on_train_end(self, trainer: L.Trainer, module: TrainingModule) -> None:
         """Whatever ended the run without a word."""
@@ -107,12 +108,14 @@ class Checkpoints(Every, L.pytorch.callbacks.Checkpoint):             # Lightnin
         suspect = not isinstance(exception, Exception) or isinstance(exception, FloatingPointError)
         if suspect or sharded or not trainer.is_global_zero or module.settled != step or step in (0, self._tried):
             return
-        self._tried = step
+        self._tried, folder = step, self.run / "checkpoints"
         try:
+            if not math.isfinite(module.greatest().item()):
+                return
             state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
-            self._export(module.averaged, step)
-            trainer.strategy.save_checkpoint(state, checkpoint_path(self.run / "checkpoints", step))
+            self._export(module.averaged, step, folder)
+            trainer.strategy.save_checkpoint(state, checkpoint_path(folder, step))
             self.saved = step
-            prune(self.run / "checkpoints", self.keep, step=step)
+            self._settle(folder, step)
         except Exception as error:                                    # the first error is the one to tell
             warnings.warn(f"step {step} could not be saved either: {error}", stacklevel=1)
