@@ -11,18 +11,22 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Gt
 from omegaconf import DictConfig
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from .adapters.base import Codec
-from .config import ConfigError, build_adapter, build_codec, build_model, part, plain
+from .config import ConfigError, build, build_adapter, build_codec, build_model, part, plain
+from .core.guidance import Guidance
+from .core.samplers import Sampler
 from .data.dataset import Dataset, spread
 from .data.writing import write_atomic
+from .kinds import KindError, check
 from .model import DiffusionModel
 
 FORMAT = 1
@@ -90,7 +94,10 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> tuple
         adapter = build_adapter(config["adapter"], codec, reader)
         model = build_model(adapter, part(config, "diffusion"))
         model.load_state_dict(tensors)
-    except (ConfigError, RuntimeError) as error:
+        check(part(config, "size"), dict[str, Annotated[float, Gt(0)]], key="size")
+        for name, role in (("sampler", Sampler), ("guidance", Guidance)):
+            build(part(config, name), role)
+    except (ConfigError, KindError, RuntimeError) as error:
         raise ModelFileError(f"{path}: {' '.join(str(error).split())}") from error
     return model.to(device).eval().requires_grad_(False), header
 

@@ -118,6 +118,11 @@ CRAFTED = {                                                           # where in
     "a setting that follows from others": ("adapter.network.channels", 10**9),
     "a shift that is text": ("diffusion.shift", "1"),
     "an unknown part of a formulation": ("diffusion.hook", LATENTS),
+    "a size that is text": ("size", {"seconds": "1; import os"}),
+    "no size": ("size", None),
+    "a size below nothing": ("size", {"seconds": -1}),
+    "no sampler": ("sampler", None),
+    "text for guidance": ("guidance", "cfg"),
 }
 
 

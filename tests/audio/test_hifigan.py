@@ -155,3 +155,9 @@ def test_the_published_weights_load_and_reproduce_a_mel(weights, bar):
     y = codec.decode(z).x
     assert y.shape == (1, 1, codec.mel.samples(z.x.shape[-1]))
     assert (codec.encode(Masked(y)).x - z.x).abs().mean() < bar
+
+
+def test_a_state_without_weights_is_refused_rather_than_read_from_where_it_says(tmp_path):
+    vocoder = HiFiGAN(tmp_path / "elsewhere.pth", **SMALL)
+    with pytest.raises(RuntimeError, match="lacks the weights of HiFi-GAN"):
+        vocoder.load_state_dict(vocoder.state_dict())

@@ -78,7 +78,7 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"of \{'channels': 2\}, and this model makes such of \{'channels': 3\}"):
         load_embedder(tmp_path / "two.safetensors", modality="series", settings={"channels": 3})
     weights = load_file(path)
-    weights["heads.0.bias"] += 1
+    weights["heads.of_kind.bias"] += 1
     save_file(weights, path, {"embedder": json.dumps({
         "modality": "points", "settings": {}, "fields": {"kind": ["a", "b"]}, "sha256": "0",
     })})

@@ -1,13 +1,15 @@
 """Files of shapes: every format read, every trap named."""
 
 import contextlib
+import json
+import zipfile
 
 import numpy as np
 import pytest
 import torch
 import trimesh
 
-from mmdiff.adapters.points.files import SUFFIXES, load_shape
+from mmdiff.adapters.points.files import SUFFIXES, companions, load_shape
 from mmdiff.adapters.points.reader import PointReader
 from mmdiff.adapters.points.write import write_points
 from tests.conftest import shared_data
@@ -257,3 +259,48 @@ def test_cut_or_garbled_files_are_refused_or_read_but_never_crash(tmp_path, suff
         path.write_bytes(bytes(bad))
         with contextlib.suppress(ValueError):
             assert np.isfinite(load_shape(path).points).all()
+
+
+TRIANGLE = np.float32([[0, 0, 0], [1, 0, 0], [0, 1, 0]]).tobytes()
+
+
+@pytest.mark.parametrize("uri", ["../secret.bin", "{}/secret.bin", "x/../../secret.bin", "%2e%2e/secret.bin",
+                                 "http://127.0.0.1:9/secret.bin", "file://{}/secret.bin", "\0"])
+@pytest.mark.parametrize("sparse", [True, False])
+def test_a_scene_leads_to_no_file_outside_of_its_folder(tmp_path, uri, sparse):
+    (tmp_path / "a").mkdir()
+    for name in ("secret.bin", "a/own.bin"):
+        (tmp_path / name).write_bytes(TRIANGLE)
+    told = {"count": 1, "indices": {"bufferView": 0, "componentType": 5125}, "values": {"bufferView": 0}}
+    accessor = {"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3", "min": [0, 0, 0], "max": [1, 1, 0]}
+    scene = {
+        "asset": {"version": "2.0"}, "scenes": [{"nodes": [0]}], "scene": 0, "nodes": [{"mesh": 0}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}}]}],
+        "accessors": [{**accessor, **({"sparse": told} if sparse else {})}],
+        "bufferViews": [{"buffer": 0, "byteLength": 36}],
+    }
+    path = tmp_path / "a" / "scene.gltf"
+    for name in ("own.bin", uri.format(tmp_path)):
+        path.write_text(json.dumps({**scene, "buffers": [{"uri": name, "byteLength": 36}]}))
+        if name == "own.bin":
+            assert len(load_shape(path).points) == 3 and companions(path) == [tmp_path / "a" / "own.bin"]
+    with pytest.raises(ValueError, match="not in its folder"):
+        load_shape(path)
+    assert companions(path) == []
+
+
+def test_materials_and_pictures_are_those_of_the_folder(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "secret.mtl").write_text("newmtl m\nKd 1 0 0\n")
+    path = tmp_path / "a" / "x.obj"
+    path.write_text("mtllib ../secret.mtl\nmtllib own.mtl\nusemtl m\nv 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    (tmp_path / "a" / "own.mtl").write_text(f"newmtl m\nKd 0 1 0\nmap_Kd {tmp_path / 'secret.mtl'}\n")
+    assert companions(path) == [tmp_path / "a" / "own.mtl"]
+    assert len(load_shape(path, textures=True).faces) == 1
+
+
+def test_arrays_of_other_names_are_not_read(tmp_path):
+    np.savez(tmp_path / "x.npz", points=np.random.default_rng(0).normal(size=(9, 3)))
+    with zipfile.ZipFile(tmp_path / "x.npz", "a") as file, file.open("huge.npy", "w") as member:
+        np.lib.format.write_array_header_1_0(member, {"descr": "<f8", "fortran_order": False, "shape": (10**15,)})
+    assert len(load_shape(tmp_path / "x.npz").points) == 9

@@ -60,6 +60,11 @@ class HiFiGAN(Vocoder):
         self.register_buffer("loaded", torch.tensor(False))
         self.requires_grad_(False)
 
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        if not self.loaded:                                           # never so once trained: no file is read for it
+            args[-1].append("it lacks the weights of HiFi-GAN, which a model file holds")
+
     def ready(self) -> None:
         """Read the weights, unless they came with the module's state."""
         if not self.loaded:

@@ -13,9 +13,9 @@ import re
 import struct
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote
 from zipfile import BadZipFile
 
 import numpy as np
@@ -76,7 +76,8 @@ def load_shape(path: str | Path, *, textures: bool = False) -> Shape:
 
 
 def companions(path: Path) -> list[Path]:
-    """The files that one refers to: an OBJ's materials and their pictures, a glTF's buffers and pictures."""
+    """The files in its folder that one refers to: an OBJ's materials and their pictures, a glTF's buffers and pictures.
+    """
     names: list[str] = []
     if path.suffix.lower() == ".gltf":
         try:
@@ -86,8 +87,16 @@ def companions(path: Path) -> list[Path]:
             raise ValueError(f"{path} is JSON, but no glTF scene") from None
     elif path.suffix.lower() == ".obj":
         materials = _named(path, "mtllib")
-        names = materials + [name for each in materials for name in _named(path.parent / each, "map_")]
-    found = [path.parent / unquote(name) for name in dict.fromkeys(names) if not name.startswith("data:")]
+        names = materials + [name for each in _there(path, materials) for name in _named(each, "map_")]
+    return _there(path, names)
+
+
+def _there(path: Path, names: Sequence[str]) -> list[Path]:
+    found = []
+    for name in dict.fromkeys(names):
+        if not name.startswith("data:"):
+            with suppress(ValueError, OSError):                       # what is elsewhere is not read
+                found.append(gltf.beside(path.parent, name))
     return [other for other in found if other.is_file()]
 
 
@@ -185,11 +194,11 @@ def _arrays(path: Path) -> Shape:
     loaded = np.load(path, allow_pickle=False)
     if isinstance(loaded, np.ndarray):
         return _cloud(stated_columns(loaded))
-    with loaded:
-        data = {name: loaded[name] for name in loaded.files}
-    if "points" not in data:
-        raise ValueError(f"it has no array 'points'; there are {', '.join(data) or 'none'}")
     widths = {"points": 3, "normals": 3, "colors": 3, "extra": None}
+    with loaded:
+        if "points" not in loaded.files:
+            raise ValueError(f"it has no array 'points'; there are {', '.join(loaded.files) or 'none'}")
+        data = {name: loaded[name] for name in widths if name in loaded.files}
     parts = [data.get(name) for name in widths]
     for (name, width), part in zip(widths.items(), parts, strict=True):
         if part is not None and (part.ndim != 2 or len(part) != len(parts[0]) or width not in (None, part.shape[1])):
@@ -200,14 +209,19 @@ def _arrays(path: Path) -> Shape:
     return _made(*parts)
 
 
+class _Beside(trimesh.resolvers.FilePathResolver):
+    """Opens what a file refers to in its folder, and nothing else."""
+
+    def get(self, name: str) -> bytes:
+        return gltf.beside(Path(self.parent), name).read_bytes()
+
+
 def _scene(path: Path, textures: bool) -> Shape:
     suffix, options = path.suffix.lower(), {"process": False, "skip_materials": not textures}
     data = gltf.plain(path) if suffix in (".glb", ".gltf") else _utf8(path.read_bytes(), suffix)
-    if data is None:
-        scene = trimesh.load_scene(path, **options)
-    else:
-        kind, resolver = ".gltf" if suffix == ".glb" else suffix, trimesh.resolvers.FilePathResolver(str(path))
-        scene = trimesh.load_scene(io.BytesIO(data), file_type=kind[1:], resolver=resolver, **options)
+    kind = ".gltf" if suffix == ".glb" and data is not None else suffix
+    opened = io.BytesIO(path.read_bytes() if data is None else data)
+    scene = trimesh.load_scene(opened, file_type=kind[1:], resolver=_Beside(str(path)), **options)
     parts = scene.dump()
     meshes = [_mesh(part, textures) for part in parts if isinstance(part, trimesh.Trimesh) and len(part.faces)]
     return _joined(meshes or [_bare(part) for part in parts if isinstance(part, trimesh.PointCloud)])

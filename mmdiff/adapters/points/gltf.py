@@ -9,6 +9,7 @@ Compressed geometry and unknown extensions that a file requires are refused by n
 
 import base64
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,14 @@ HARMLESS = (
 """Beginnings of the names of extensions that leave geometry as it is, or that are read here."""
 
 Tree = dict[str, Any]
+
+
+def beside(folder: Path, name: str) -> Path:
+    """The file in a folder, or below it, that a file there refers to. Raises ``ValueError`` for one anywhere else."""
+    below = os.path.normpath(unquote(name.strip()))
+    if os.path.isabs(below) or below.split(os.sep)[0] == ".." or "://" in name or "\0" in below:
+        raise ValueError(f"it refers to {name!r}, which is not in its folder")
+    return folder / below
 
 
 def plain(path: Path) -> bytes | None:
@@ -164,5 +173,5 @@ class _Scene:
             elif uri.startswith("data:"):
                 self.held[number] = base64.b64decode(uri.partition(",")[2])
             else:
-                self.held[number] = (self.folder / unquote(uri)).read_bytes()
+                self.held[number] = beside(self.folder, uri).read_bytes()
         return self.held[number]
