@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .generate import Pipeline, Request, load
+    from .generation.pipeline import Pipeline, load
+    from .generation.request import Request
 
 __all__ = ["Pipeline", "Request", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
     if name in {"load", "Pipeline", "Request"}:                       # torch loads when it is first needed
-        from . import generate
+        from .generation import pipeline as generate
 
         return getattr(generate, name)
     raise AttributeError(f"module 'mmdiff' has no attribute {name!r}")

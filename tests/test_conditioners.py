@@ -7,9 +7,9 @@ from mmdiff.adapters.base import Conditioner
 from mmdiff.adapters.conditioners import Labels
 from mmdiff.cli.requests import wishes
 from mmdiff.cli.sample import _cond, _late
-from mmdiff.config import ConfigError, build
+from mmdiff.config.build import ConfigError, build
 from mmdiff.data.labels import encode_labels
-from mmdiff.evaluation.embedder import Embedder
+from mmdiff.evaluation.embedders.embedder import Embedder
 
 FIELDS = {"digit": ["0", "7"], "speaker": ["ann", "bob", "cid"], "pitch": (40.0, 80.0)}
 

@@ -2,7 +2,8 @@ import pytest
 from torch import nn
 
 import mmdiff.core.times
-from mmdiff.config import ConfigError, build, load_yaml
+from mmdiff.config.build import ConfigError, build
+from mmdiff.config.files import load_yaml
 from mmdiff.core.guidance import Guidance
 from mmdiff.core.samplers import Sampler
 from mmdiff.core.schedules import Schedule
@@ -13,7 +14,7 @@ from mmdiff.nn.network import Network
 
 
 @pytest.mark.parametrize("target", [
-    "os.system", "builtins.eval", "torch.load", "torch.hub.load", "mmdiff.config.build", "subprocess.Popen",
+    "os.system", "builtins.eval", "torch.load", "torch.hub.load", "mmdiff.config.build.build", "subprocess.Popen",
     "torchaudio.load", "mmdiffusion.evil.Thing", "torch.nn.Linear", "lightning.pytorch.Trainer",
 ])
 def test_only_classes_of_allowed_packages_are_built(target):
@@ -22,8 +23,8 @@ def test_only_classes_of_allowed_packages_are_built(target):
 
 
 @pytest.mark.parametrize(("target", "role"), [
-    ("mmdiff.core.schedules.Linear", Sampler), ("mmdiff.data.latents.Latents", Network),
-    ("mmdiff.training.metrics.MetricsCsv", Guidance), ("mmdiff.core.times.Uniform", Weighting),
+    ("mmdiff.core.schedules.Linear", Sampler), ("mmdiff.cache.latents.Latents", Network),
+    ("mmdiff.training.metrics.MetricsCsv", Guidance), ("mmdiff.core.times.UniformTime", Weighting),
 ])
 def test_a_class_of_another_role_is_refused_before_it_is_built(target, role):
     with pytest.raises(ConfigError, match=f"is refused: a {role.__name__} belongs here"):
@@ -41,7 +42,7 @@ def test_a_foreign_target_is_refused_wherever_it_hides():
         with pytest.raises(ConfigError, match=r"os\.system"):
             build({"_target_": "mmdiff.core.times.Stratified", "times": hidden}, TimeDistribution)
     with pytest.raises(ConfigError, match=r"mean takes no object, got 'mmdiff\.core\.times\.Uniform'"):
-        build({"_target_": "mmdiff.core.times.LogitNormal", "mean": {"_target_": "mmdiff.core.times.Uniform"}},
+        build({"_target_": "mmdiff.core.times.LogitNormal", "mean": {"_target_": "mmdiff.core.times.UniformTime"}},
               TimeDistribution)
 
 
@@ -61,10 +62,10 @@ def test_an_unknown_argument_is_an_error_that_names_the_nearest():
     with pytest.raises(ConfigError, match=r"MinSNR has no setting 'gama': did you mean 'gamma'\?"):
         build({"_target_": "mmdiff.core.weightings.MinSNR", "gama": 1}, Weighting)
     with pytest.raises(ConfigError, match="Uniform has no setting 'std': known: none .*left out by ~"):
-        build({"_target_": "mmdiff.core.times.Uniform", "std": 1}, TimeDistribution)
+        build({"_target_": "mmdiff.core.times.UniformTime", "std": 1}, TimeDistribution)
     for name in ("_args_", "_partial_", "_recursive_", "_convert_"):
         with pytest.raises(ConfigError, match=f"has no setting '{name}'"):
-            build({"_target_": "mmdiff.core.times.Uniform", name: True}, TimeDistribution)
+            build({"_target_": "mmdiff.core.times.UniformTime", name: True}, TimeDistribution)
 
 
 @pytest.mark.parametrize(("target", "role", "settings", "match"), [
@@ -89,7 +90,7 @@ def test_a_part_that_is_no_object_a_missing_setting_and_a_derived_one_are_refuse
         build({"_target_": "mmdiff.nn.unet1d.UNet1d", "channels": 3}, Network, channels=2, cond_dim=0)
 
 
-class Unannotated(mmdiff.core.times.Uniform):
+class Unannotated(mmdiff.core.times.UniformTime):
     def __init__(self, fields, *, quoted: "Fields"):
         self.told = fields, quoted
 
@@ -100,7 +101,7 @@ def test_a_parameter_that_does_not_say_what_it_is_may_be_a_mapping_but_no_object
     node = {"_target_": "mmdiff.core.times.Unannotated", "fields": {"a": [0, 1]}, "quoted": {"b": ["x"]}}
     assert build(node, TimeDistribution).told == ({"a": [0, 1]}, {"b": ["x"]})
     with pytest.raises(ConfigError, match="fields takes no object"):
-        build({**node, "fields": {"a": {"_target_": "mmdiff.core.times.Uniform"}}}, TimeDistribution)
+        build({**node, "fields": {"a": {"_target_": "mmdiff.core.times.UniformTime"}}}, TimeDistribution)
 
 
 def test_a_config_builds_what_it_says():

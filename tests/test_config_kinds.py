@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 
 from mmdiff.adapters.base import Codec, Conditioner, Reader
 from mmdiff.cli.list import options
-from mmdiff.cli.overrides import composed
-from mmdiff.config import ConfigError, check, plain
+from mmdiff.config.build import ConfigError, check, plain
+from mmdiff.config.overrides import composed
 from mmdiff.core.given import Given
 from mmdiff.core.guidance import Guidance
 from mmdiff.core.parameterizations import Parameterization

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmdiff.core.types import Masked
-from mmdiff.editing import Edit, carry_out, roll_out
+from mmdiff.generation.edits import Edit, carry_out, roll_out
 
 
 class Plain:

@@ -16,14 +16,15 @@ import trimesh
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from mmdiff.adapters.video.write import write_video
+from mmdiff.cache.encode import encode
 from mmdiff.cli.list import options
-from mmdiff.cli.overrides import composed
-from mmdiff.config import ConfigError, build, build_adapter
+from mmdiff.config.adapter import build_adapter
+from mmdiff.config.build import ConfigError, build
+from mmdiff.config.overrides import composed
+from mmdiff.config.record import Record, names
 from mmdiff.core.guidance import Guidance
 from mmdiff.core.samplers import Sampler
-from mmdiff.encode import encode
 from mmdiff.evaluation.protocol import Protocol
-from mmdiff.record import Record, names
 from mmdiff.testing.documented import undocumented
 from mmdiff.training import run as training
 from mmdiff.training import trainer

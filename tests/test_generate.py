@@ -17,15 +17,16 @@ from mmdiff import Request
 from mmdiff.adapters.base import Adapter
 from mmdiff.adapters.conditioners import Labels
 from mmdiff.adapters.points.codec import PointCodec
-from mmdiff.autoguidance import RunAutoguidance
-from mmdiff.checkpoint import MODEL_FILE, ModelFileError, _digest, load_model, save_model, usual
 from mmdiff.cli import sample
+from mmdiff.config.files import MODEL_FILE
 from mmdiff.core.parameterizations import Data
 from mmdiff.core.samplers import Euler
 from mmdiff.core.schedules import Cosine, Linear, Shifted
 from mmdiff.data.labels import is_scalar, part_name
-from mmdiff.generate import MANIFEST
+from mmdiff.generation.autoguidance import RunAutoguidance
+from mmdiff.generation.pipeline import MANIFEST
 from mmdiff.model import DiffusionModel
+from mmdiff.store import ModelFileError, _digest, load_model, save_model, usual
 from tests.conftest import mmdiff as command
 
 
@@ -134,7 +135,7 @@ def test_a_mistaken_request_is_refused_before_any_work(pipeline, tmp_path):
     ({"batch_size": 0}, "batch_size is a whole number, at least 1, or null, got 0"),
     ({"batch_size": -1}, "batch_size is"), ({"seconds": "1"}, "size is a mapping to a number, above 0"),
     ({"seconds": -1}, "size is"), ({"cond": "kick"}, "labels is a mapping"), ({"cond": {"pitch": True}}, "labels is"),
-    ({"edit": "a.wav"}, "edit is an mmdiff.editing.Edit"),
+    ({"edit": "a.wav"}, "edit is an mmdiff.generation.edits.Edit"),
 ])
 def test_what_python_asks_for_is_checked_before_any_work(pipeline, asked, text):
     with pytest.raises(ValueError, match=re.escape(text)):
@@ -366,7 +367,7 @@ def test_guidance_by_the_same_model_changes_nothing(run):
         return pipeline.sample(2, cond={"instrument": "blown", "pitch": 60.0})
 
     plain = made("mmdiff.core.guidance.Unguided")
-    guided = made("mmdiff.autoguidance.RunAutoguidance", weak=str(run), scale=3.0)
+    guided = made("mmdiff.generation.autoguidance.RunAutoguidance", weak=str(run), scale=3.0)
     for a, b in zip(plain, guided, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-2)
 

@@ -9,7 +9,7 @@ import pytest
 from annotated_types import Ge
 from torch import nn
 
-from mmdiff.kinds import KindError, annotations, check, roles, takes_text, words
+from mmdiff.config.kinds import KindError, annotations, check, roles, takes_text, words
 
 RIGHT = [
     (int, 3), (float, 3), (float, math.inf), (bool, False), (str, ""), (Path, "a"), (tuple[float, float], [1, 2.5]),

@@ -19,23 +19,25 @@ from safetensors.torch import save
 import mmdiff
 from mmdiff.adapters.audio.vocoder import Vocoder
 from mmdiff.adapters.base import Codec, Conditioner
-from mmdiff.checkpoint import MODEL_FILE, ModelFileError, _digest, load_model
-from mmdiff.cli.overrides import composed
-from mmdiff.config import ConfigError, build_adapter, build_codec, build_model, load_yaml
+from mmdiff.config.adapter import build_adapter, build_codec, build_model
+from mmdiff.config.build import ConfigError
+from mmdiff.config.files import MODEL_FILE, load_yaml
+from mmdiff.config.overrides import composed
 from mmdiff.core.given import Given
 from mmdiff.core.grids import Grid
-from mmdiff.core.grids import Uniform as Even
+from mmdiff.core.grids import UniformGrid as Even
 from mmdiff.core.guidance import Guidance
 from mmdiff.core.parameterizations import Parameterization
 from mmdiff.core.samplers import Sampler
 from mmdiff.core.schedules import Linear, Schedule
-from mmdiff.core.times import TimeDistribution, Uniform
+from mmdiff.core.times import TimeDistribution, UniformTime
 from mmdiff.core.weightings import Weighting
 from mmdiff.data.coupling import Coupling
 from mmdiff.data.reader import Reader
-from mmdiff.generate import load
+from mmdiff.evaluation.subject import open_run
+from mmdiff.generation.pipeline import load
 from mmdiff.nn.network import Network
-from mmdiff.subject import open_run
+from mmdiff.store import ModelFileError, _digest, load_model
 from mmdiff.training.run import assemble, build_trainer
 from tests.conftest import TINY
 
@@ -89,7 +91,7 @@ def written(path: Path, header, tensors) -> Path:
     return path
 
 
-LATENTS = {"_target_": "mmdiff.data.latents.Latents", "root": URL}
+LATENTS = {"_target_": "mmdiff.cache.latents.Latents", "root": URL}
 METRICS = {"_target_": "mmdiff.training.metrics.MetricsCsv", "path": "victim.csv", "start": -1}
 FOLDER = {"_target_": "mmdiff.data.folders.FolderDataset", "root": "/"}
 CRAFTED = {                                                           # where in the configuration, what is put there
@@ -105,7 +107,7 @@ CRAFTED = {                                                           # where in
         "guidance", {"_target_": "torch.distributed.elastic.multiprocessing.api.MultiprocessContext"}),
     "a data loader": ("adapter.reader", {"_target_": "torch.utils.data.DataLoader", "dataset": [], "num_workers": 2}),
     "a network of torch": ("adapter.network", {"_target_": "torch.nn.parallel.DistributedDataParallel"}),
-    "a function": ("adapter.codec", {"_target_": "mmdiff.encode.encode", "out": "x"}),
+    "a function": ("adapter.codec", {"_target_": "mmdiff.cache.encode.encode", "out": "x"}),
     "a program": ("adapter.codec", {"_target_": "os.system", "command": "touch victim"}),
     "the trainer": ("sampler", {"_target_": "lightning.pytorch.Trainer", "default_root_dir": "victim"}),
     "arguments by position": ("sampler", {"_target_": "mmdiff.core.samplers.Auto", "_args_": [5]}),
@@ -218,7 +220,7 @@ ROLES = (
 )
 """What a model file may name."""
 NEEDED = {
-    "channels": 4, "cond_dim": 0, "fields": {}, "sample_rate": 8000, "fps": 8.0, "weak": URL, "times": Uniform(),
+    "channels": 4, "cond_dim": 0, "fields": {}, "sample_rate": 8000, "fps": 8.0, "weak": URL, "times": UniformTime(),
     "vocoder": None, "bounds": (-1.0, 1.0), "steps": 4, "shift": 2.0, "mel": "speech_8k",
     "schedule": Linear(), "weights": URL,
     "elements": ["C", "H"], "grid": Even(),

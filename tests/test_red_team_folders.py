@@ -10,15 +10,15 @@ from safetensors.torch import save_file
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata, MetadataIndex
 
-from mmdiff.config import ConfigError
-from mmdiff.data.latents import Latents
-from mmdiff.encode import uncached
-from mmdiff.evaluation.embedder import Embedder, load_embedder
-from mmdiff.evaluation.generated import generated
-from mmdiff.generate import listed
-from mmdiff.outputs import Output
-from mmdiff.record import read_record
-from mmdiff.shards import Shards
+from mmdiff.cache.encode import uncached
+from mmdiff.cache.latents import Latents
+from mmdiff.cache.shards import Shards
+from mmdiff.config.build import ConfigError
+from mmdiff.config.record import read_record
+from mmdiff.evaluation.embedders.embedder import Embedder, load_embedder
+from mmdiff.generation.outputs import Output
+from mmdiff.generation.pipeline import listed
+from mmdiff.metrics.folder import generated
 from mmdiff.training.checkpoints import latest
 
 
@@ -63,7 +63,7 @@ def test_a_sharded_checkpoint_runs_nothing_and_has_its_parts_in_its_own_folder(t
 
 ITEM = {"name": "a", "column": {}, "shape": None, "size": {"seconds": 1.0}, "places": [[0, 0, 32, [2, 4]]]}
 INDEX = {
-    "format": 1, "settings": {"dtype": "float32"}, "fields": {}, "data": {"_target_": "mmdiff.data.latents.Latents"},
+    "format": 1, "settings": {"dtype": "float32"}, "fields": {}, "data": {"_target_": "mmdiff.cache.latents.Latents"},
     "source": {}, "skipped": [], "shards": ["a.latents"], "items": [ITEM],
 }
 
@@ -101,7 +101,7 @@ def test_an_index_that_is_none_is_told(text, tmp_path):
 
 
 def test_a_cache_is_not_of_another_cache_which_could_be_at_any_url(tmp_path):
-    data = {"_target_": "mmdiff.data.latents.Latents", "root": "http://127.0.0.1:9/x"}
+    data = {"_target_": "mmdiff.cache.latents.Latents", "root": "http://127.0.0.1:9/x"}
     with pytest.raises(ConfigError, match="is encoded already"):
         uncached(cache(tmp_path, data=data), None)
     with pytest.raises(ConfigError, match="refused"):

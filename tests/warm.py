@@ -12,7 +12,9 @@ from pathlib import Path
 
 import torch
 
-IMPORTS = ["lightning", "hydra", "torchaudio", "mmdiff.training.run", "mmdiff.generate", "mmdiff.evaluate"]
+IMPORTS = [
+    "lightning", "hydra", "torchaudio", "mmdiff.training.run", "mmdiff.generation.pipeline", "mmdiff.evaluation.bench",
+]
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(IMPORTS)
 

@@ -4,9 +4,9 @@
 ``check`` takes the overrides of ``mmdiff train``, such as ``data.root=FOLDER`` for samples of yours.
 """
 
-from ..config import ConfigError
+from ..config.build import ConfigError
+from ..config.words import Word
 from ..data.labels import suggest
-from .words import Word
 
 
 def main(arguments: list[str]) -> int:

@@ -4,7 +4,7 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from ..config import ConfigError
+from ..config.build import ConfigError
 
 PACKAGES = ("torch", "torchaudio", "lightning", "hydra-core", "av", "soundfile", "einops", "xformers", "trimesh")
 ENCODERS = ("libx264", "libvpx-vp9", "aac", "libopus", "libmp3lame", "flac")

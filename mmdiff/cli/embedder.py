@@ -9,10 +9,10 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from ..config import ConfigError
-from .overrides import composed, with_run
+from ..config.build import ConfigError
+from ..config.overrides import composed, with_run
+from ..config.words import parted
 from .places import writable
-from .words import parted
 
 
 def main(arguments: list[str]) -> int:
@@ -29,8 +29,8 @@ def main(arguments: list[str]) -> int:
         raise ConfigError(f"out={config.out}: an embedder is written as .safetensors")
     writable("out", out.parent)
 
-    from ..generate import load
-    from ..subject import modality_of, open_run, train_embedder
+    from ..evaluation.subject import modality_of, open_run, train_embedder
+    from ..generation.pipeline import load
 
     subject = open_run(config.run, load(config.run, device="cpu"), root=config.root)
     modality = modality_of(subject.kind, subject.train.read(0)[0])

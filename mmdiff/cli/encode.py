@@ -10,12 +10,12 @@ import shlex
 
 from omegaconf import OmegaConf
 
-from ..checkpoint import chosen_device
-from ..config import ConfigError
-from ..encode import Share, encode
-from .overrides import composed
+from ..cache.encode import JobPart, encode
+from ..config.build import ConfigError
+from ..config.overrides import composed
+from ..config.words import parted, written
+from ..store import chosen_device
 from .places import writable
-from .words import parted, written
 
 
 def main(arguments: list[str]) -> int:
@@ -46,11 +46,11 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def share_of(shard: str | None) -> Share:
+def share_of(shard: str | None) -> JobPart:
     """The share that ``k/n`` names; else this process's among those of torchrun."""
     if shard is None:
-        return Share(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
+        return JobPart(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
     index, _, count = str(shard).partition("/")
     if not (index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
         raise ConfigError(f"shard is k/n, the k-th part of n, such as 2/8; got {shard!r}")
-    return Share(int(index) - 1, int(count))
+    return JobPart(int(index) - 1, int(count))

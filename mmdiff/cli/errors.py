@@ -6,8 +6,8 @@ import sys
 from hydra.errors import HydraException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from ..checkpoint import ModelFileError
-from ..config import ConfigError
+from ..config.build import ConfigError
+from ..store import ModelFileError
 
 MISTAKES = (ConfigError, ModelFileError, HydraException, OmegaConfBaseException, ValueError, FileExistsError)
 FAILURES = (FloatingPointError, OSError, ImportError)

@@ -11,13 +11,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ..config import CONFIG_FILE, ConfigError, build, load_yaml
-from .keys import TABLES
+from ..config.build import ConfigError, build
+from ..config.files import CONFIG_FILE, load_yaml
+from ..config.keys import TABLES
+from ..config.overrides import composed, several, with_run
+from ..config.words import Word, parted, text
 from .list import options
-from .overrides import composed, several, with_run
 from .places import writable
 from .sample import insisted, setting
-from .words import Word, parted, text
 
 LATE = ("sampler", "guidance")
 
@@ -36,12 +37,12 @@ def main(arguments: list[str]) -> int:
         print(OmegaConf.to_yaml(config))
         return 0
 
-    from ..evaluate import Bench
-    from ..evaluation.page import heading, summary, turned, write_report, write_sweep
+    from ..evaluation.bench import Evaluator
     from ..evaluation.protocol import Protocol
-    from ..evaluation.report import markdown
-    from ..generate import load
-    from ..subject import MODALITIES, open_run
+    from ..evaluation.report.page import heading, summary, turned, write_report, write_sweep
+    from ..evaluation.subject import MODALITIES, open_run
+    from ..generation.pipeline import load
+    from ..metrics.rows import markdown
 
     stored = load(config.run, device=config.device)
     protocol = build(config.evaluation, Protocol)
@@ -53,7 +54,7 @@ def main(arguments: list[str]) -> int:
         known = subject.kind if subject.kind in MODALITIES else "series"
         raise ConfigError(f"{config.run} makes {subject.kind}: judge it with evaluation={known}_v1")
     pipelines = [_pipeline(stored, *_composed(part)) for part in combinations]
-    bench = Bench(subject, protocol, out, embedder=embedder)
+    bench = Evaluator(subject, protocol, out, embedder=embedder)
     if "-m" not in flags:
         report = bench.report(pipelines[0])
         write_report(report, out)
@@ -76,7 +77,7 @@ def _composed(words: list[str]) -> tuple[DictConfig, list[Word]]:
         run = Path(text(next(w for w in rest if w.startswith("run=")).partition("=")[2]))
         if not (run / CONFIG_FILE).is_file():
             raise ConfigError(f"{run} is no run directory: it has no {CONFIG_FILE}, which says what data are real")
-        from ..subject import kind_of
+        from ..evaluation.subject import kind_of
 
         own = f"{kind_of(load_yaml(run / CONFIG_FILE))}_v1"
         rest.append(f"evaluation={own if own in options('evaluation') else 'series_v1'}")
@@ -84,7 +85,7 @@ def _composed(words: list[str]) -> tuple[DictConfig, list[Word]]:
 
 
 def _pipeline(stored: Any, config: DictConfig, changes: list[Word]) -> Any:
-    from ..generate import Pipeline
+    from ..generation.pipeline import Pipeline
 
     settings = {name: setting(stored.header["config"][name], config, changes, name) for name in LATE}
     return Pipeline(stored.model, stored.header, **settings, insist=insisted(changes))
@@ -118,7 +119,7 @@ def _choice(words: list[str], combinations: list[list[str]]) -> dict[str, str]:
 def _compare(paths: list[Path]) -> int:
     if len(paths) != 2:
         raise ConfigError("mmdiff eval --compare takes two reports: A.json B.json")
-    from ..evaluation.page import compared, read_report
+    from ..evaluation.report.page import compared, read_report
 
     print(compared(*(read_report(path) for path in paths), names=[str(path) for path in paths]))
     return 0

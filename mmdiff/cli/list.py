@@ -1,7 +1,7 @@
 """``mmdiff list KIND``: what can be chosen, with one line about each."""
 
-from .. import plugins
-from ..config import ConfigError
+from ..config import plugins
+from ..config.build import ConfigError
 from ..data.labels import suggest
 
 KINDS = {

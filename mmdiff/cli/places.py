@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from ..config import ConfigError
+from ..config.build import ConfigError
 
 
 def writable(key: str, folder: str | Path) -> None:

@@ -8,13 +8,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .. import kinds as kind
-from ..config import ConfigError
+from ..config import kinds as kind
+from ..config.build import ConfigError
+from ..config.keys import Draw
 from ..data.labels import Fields, Label, is_scalar
 from ..data.tables import read_table
-from ..editing import Edit
-from ..generate import Request
-from .keys import Draw
+from ..generation.edits import Edit
+from ..generation.request import Request
 
 
 def wishes(

@@ -14,14 +14,14 @@ from typing import Annotated, Any
 from annotated_types import Gt
 from omegaconf import DictConfig, OmegaConf
 
-from .. import kinds
-from ..config import ConfigError, target_class
+from ..config import kinds
+from ..config.build import ConfigError, target_class
+from ..config.keys import TABLES
+from ..config.overrides import DERIVED, composed, value, with_run
+from ..config.words import Word, parted
 from ..data.labels import Fields, suggest
-from .keys import TABLES
-from .overrides import DERIVED, composed, value, with_run
 from .places import writable
 from .requests import told_of, wishes
-from .words import Word, parted
 
 OPTIONS = ("mesh",)
 LATE = ("cond", "sampler", "guidance", "size")
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     if OmegaConf.is_missing(config, "run"):
         raise ConfigError("say what to sample from: mmdiff sample RUN, a run directory or a model file")
 
-    from ..generate import Pipeline, load
+    from ..generation.pipeline import Pipeline, load
     from .encode import share_of
 
     if config.requests is not None and any(word.startswith("n=") for word in words):
@@ -138,7 +138,7 @@ def _size(config: DictConfig, late: Sequence[Word]) -> dict[str, float]:
 
 
 def _edit(config: DictConfig):
-    from ..editing import Edit
+    from ..generation.edits import Edit
 
     told = {name: config[name] for name in ("keep", "overlap", "hole") if config[name] is not None}
     if config.mode is None and config.input is None and not told:

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 
 from omegaconf import DictConfig, OmegaConf
 
-from ..config import literal
+from ..config.files import literal
+from ..config.overrides import combinations, completed, composed
+from ..config.words import parted, written
 from .errors import told
-from .overrides import combinations, completed, composed
-from .words import parted, written
 
 Work = Callable[[DictConfig, list[str]], int]
 LENGTH = 40

@@ -21,7 +21,7 @@ from torch import Tensor
 from .schedules import Schedule
 
 SIGMA_MAX = 160.0
-"""Where ``Karras`` and ``LogSNR`` bend when a schedule starts without signal (Linear, Cosine)."""
+"""Where ``KarrasGrid`` and ``LogSNR`` bend when a schedule starts without signal (Linear, Cosine)."""
 
 
 class Grid(ABC):
@@ -68,7 +68,7 @@ class _InRatio(Grid):
         return schedule.time(-2 * self.ratio(u, schedule, n).log())
 
 
-class Uniform(_InTime):
+class UniformGrid(_InTime):
     """1, 1 - 1/n, ..., 1/n; on ``VarianceExploding`` 1 ... 0, which is the grid of Karras et al. 2022 (eq. 5)."""
 
     def time(self, u: Tensor, schedule: Schedule, n: int) -> Tensor:
@@ -79,7 +79,7 @@ class Trailing(_InTime):
     """1, 1 - 1/n, ..., 1/n on every schedule (Lin et al. 2024, table 2).
 
     That is the published ``round(1000 (1 - i / n))`` of discrete steps without the rounding. It differs from
-    ``Uniform`` only where the schedule ends above sigma = 0: the last step then jumps from t = 1/n to the clean level.
+    ``UniformGrid`` only where the schedule ends above sigma = 0: the last step then jumps from t = 1/n to clean.
     """
 
     def time(self, u: Tensor, schedule: Schedule, n: int) -> Tensor:
@@ -112,7 +112,7 @@ class _Ramp(_InRatio):
         return torch.where(u == 0, high, y / (1 - bend * y))
 
 
-class Karras(_Ramp):
+class KarrasGrid(_Ramp):
     """The ramp of Karras et al. 2022 (eq. 5) in sigma / alpha, for any schedule."""
 
     def __init__(self, rho: float = 7.0, *, sigma_min: float = 0.004):

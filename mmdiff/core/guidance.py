@@ -19,7 +19,7 @@ from .denoiser import Denoiser
 from .parameterizations import Velocity
 from .types import Condition, Denoise, expand
 
-Interval = tuple[float, float]
+TimeInterval = tuple[float, float]
 
 
 class Guidance(ABC):
@@ -54,7 +54,7 @@ class _Contrast(Guidance):
 
     uses_null = True
 
-    def __init__(self, scale: float, interval: Interval):
+    def __init__(self, scale: float, interval: TimeInterval):
         low, high = interval
         if not 0 <= low < high <= 1:
             raise ValueError(f"interval must be two times with 0 <= low < high <= 1, got {tuple(interval)}")
@@ -96,7 +96,7 @@ class ClassifierFree(_Contrast):
     ``rescale`` in [0, 1] mixes in the result at the standard deviation of the conditional (Lin et al. 2024, eq. 15).
     """
 
-    def __init__(self, scale: float = 2.0, *, interval: Interval = (0.0, 1.0), rescale: float = 0.0):
+    def __init__(self, scale: float = 2.0, *, interval: TimeInterval = (0.0, 1.0), rescale: float = 0.0):
         super().__init__(scale, interval)
         if not 0 <= rescale <= 1:
             raise ValueError(f"rescale must be in [0, 1], got {rescale}")
@@ -122,7 +122,7 @@ class APG(_Contrast):
 
     def __init__(
         self, scale: float = 4.0, *, eta: float = 0.0, norm: float = 0.0, momentum: float = -0.5,
-        interval: Interval = (0.0, 1.0),
+        interval: TimeInterval = (0.0, 1.0),
     ):
         super().__init__(scale, interval)
         if norm < 0 or not -1 < momentum < 1:
@@ -151,7 +151,7 @@ class CFGZeroStar(_Contrast):
     For models that are still under-trained. ``zero`` is a length in t: 0.04 skips the first of 25 uniform steps.
     """
 
-    def __init__(self, scale: float = 2.0, *, zero: float = 0.0, interval: Interval = (0.0, 1.0)):
+    def __init__(self, scale: float = 2.0, *, zero: float = 0.0, interval: TimeInterval = (0.0, 1.0)):
         super().__init__(scale, interval)
         if not 0 <= zero < 1:
             raise ValueError(f"zero must be in [0, 1), got {zero}")

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from .denoiser import Denoiser
-from .times import TimeDistribution, Uniform
+from .times import TimeDistribution, UniformTime
 from .types import Condition, Masked, expand
-from .weightings import Uniform as UniformWeight
+from .weightings import UniformWeight as UniformWeight
 from .weightings import Weighting
 
 
@@ -20,7 +20,7 @@ class DiffusionLoss:
     """Denoising loss with a distribution of times and a weighting (defaults: both uniform)."""
 
     def __init__(self, time: TimeDistribution | None = None, weight: Weighting | None = None):
-        self.time, self.weight = time or Uniform(), weight or UniformWeight()
+        self.time, self.weight = time or UniformTime(), weight or UniformWeight()
 
     def __call__(
         self, denoiser: Denoiser, x0: Masked, *, eps: Tensor, t: Tensor, cond: Condition | None = None

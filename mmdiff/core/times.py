@@ -26,7 +26,7 @@ class TimeDistribution(ABC):
         return self.quantile(u, schedule)
 
 
-class Uniform(TimeDistribution):
+class UniformTime(TimeDistribution):
     """Uniform in t."""
 
     def quantile(self, u: Tensor, schedule: Schedule) -> Tensor:

@@ -31,7 +31,7 @@ class Weighting(ABC):
         return self.x0(level) / parameterization.gain(level, slope) ** 2
 
 
-class Uniform(Weighting):
+class UniformWeight(Weighting):
     """The plain mean squared error of the network's output, whatever it is (Ho et al. 2020, eq. 14)."""
 
     def x0(self, level: Level) -> Tensor:

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from .checked import extents
 from .dataset import Dataset
-from .labels import Fields, Label, field_of, number, suggest, text, told
+from .labels import Fields, Label, conditioning, field_of, number, suggest, text
 from .reader import Reader
 from .stream import Shape
-from .tables import Row, read_table
+from .tables import TableRow, read_table
 from .walk import files_below, utf8
 
 FEW = 10
@@ -68,7 +68,7 @@ class FolderDataset(Dataset):
                 raise ValueError(f"no column {name!r} in the labels of {self.root}; {suggest(name, columns)}")
         self.fields = self.fields_of(range(len(self.rows)))
 
-    def _files(self, pattern: str | None) -> Iterator[tuple[Path, Row]]:
+    def _files(self, pattern: str | None) -> Iterator[tuple[Path, TableRow]]:
         try:
             expression = re.compile(pattern) if pattern else None
         except re.error as error:
@@ -82,7 +82,7 @@ class FolderDataset(Dataset):
             else:
                 self.skipped.append((str(below), f"its name does not match data.pattern={pattern!r}"))
 
-    def _table(self, table: Path) -> Iterator[tuple[Path, Row]]:
+    def _table(self, table: Path) -> Iterator[tuple[Path, TableRow]]:
         for count, row in enumerate(read_table(table), 1):
             if "file" not in row:
                 raise ValueError(f"{table}, row {count}: no column 'file'; {suggest('file', list(row))}")
@@ -91,9 +91,9 @@ class FolderDataset(Dataset):
                 raise ValueError(f"{table}, row {count}: the name in the column 'file' is empty or not UTF-8")
             yield self.root / file, self._row(f"{table}, row {count} ({file})", row)
 
-    def _row(self, place: str, cells: Row) -> Row:
+    def _row(self, place: str, cells: TableRow) -> TableRow:
         """Cells as they condition: names, numbers, or None for what is not told."""
-        row: Row = {}
+        row: TableRow = {}
         for name, cell in cells.items():
             try:
                 nothing = cell is None or cell == "" or cell != cell
@@ -145,7 +145,7 @@ class FolderDataset(Dataset):
 
     def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
         path, row = self.rows[index]
-        return self.reader.read(path, rng), told(row, self.fields)
+        return self.reader.read(path, rng), conditioning(row, self.fields)
 
     def name(self, index: int) -> str:
         path = self.rows[index][0]

@@ -74,7 +74,7 @@ def encode_labels(fields: Fields, rows: Sequence[Mapping[str, Label]]) -> dict[s
     return {name: _column(name, field, [row.get(name) for row in rows]) for name, field in fields.items()}
 
 
-def told(columns: Mapping[str, Label], fields: Fields) -> dict[str, Label]:
+def conditioning(columns: Mapping[str, Label], fields: Fields) -> dict[str, Label]:
     """Those of a sample's columns that condition the model; an empty one is not told."""
     return {name: None if _nothing(value := columns.get(name)) else value for name in fields}
 

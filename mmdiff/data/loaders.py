@@ -109,7 +109,7 @@ def eval_loader(
     """One pass over ``limit`` samples, spread evenly, without random choices; rank r of W gets every W-th batch. The
     draw is the index."""
     chosen = spread(len(dataset), limit)
-    batches = [[(i, i) for i in batch] for batch in alike(dataset, chosen, batch_size)]
+    batches = [[(i, i) for i in batch] for batch in batches_of_one_shape(dataset, chosen, batch_size)]
     return DataLoader(
         _Draws(dataset, 0, random=False), batch_sampler=batches[rank::world],
         collate_fn=_Collate(dataset.fields, dataset.encoded), num_workers=workers, generator=torch.Generator(),
@@ -119,11 +119,11 @@ def eval_loader(
 def samples(dataset: Dataset, batch_size: int = 32, *, limit: int | None = 2048) -> Iterator[Masked]:
     """Batches of samples (or features) alone, spread evenly over the data set: what a codec measures its whitening on.
     """
-    for batch in alike(dataset, spread(len(dataset), limit), batch_size):
+    for batch in batches_of_one_shape(dataset, spread(len(dataset), limit), batch_size):
         yield pad([dataset.read(i)[0] for i in batch])
 
 
-def alike(dataset: Dataset, indices: Iterable[int], batch_size: int) -> list[list[int]]:
+def batches_of_one_shape(dataset: Dataset, indices: Iterable[int], batch_size: int) -> list[list[int]]:
     """``indices`` in batches of samples of one shape, those of each shape in order."""
     groups: dict[Shape, list[int]] = {}
     for i in indices:

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from .labels import Label
 
-Row = dict[str, Label]
+TableRow = dict[str, Label]
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 SEPARATORS = ",;\t"
 
 
-def read_table(path: str | Path) -> list[Row]:
+def read_table(path: str | Path) -> list[TableRow]:
     """Rows by column. Raises ``ValueError`` naming file, row and remedy for what is no table."""
     path = Path(path).expanduser()
     try:
@@ -50,7 +50,7 @@ def _text(path: Path, data: bytes) -> str:
     return text
 
 
-def _objects(path: Path, text: str) -> Iterator[Row]:
+def _objects(path: Path, text: str) -> Iterator[TableRow]:
     for number, line in enumerate(text.split("\n"), 1):               # other line ends may be inside of a text
         if not line.strip():
             continue
@@ -66,7 +66,7 @@ def _objects(path: Path, text: str) -> Iterator[Row]:
         yield row
 
 
-def _cells(path: Path, text: str) -> Iterator[Row]:
+def _cells(path: Path, text: str) -> Iterator[TableRow]:
     rows = _split(path, text)
     header = [name.strip() for name in next(rows, (1, []))[1]]
     if twice := sorted({name for name in header if name and header.count(name) > 1}):

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .modality import Modality
+from ..adapters.judge import Judge
 
 
 class Protocol:
@@ -18,7 +18,7 @@ class Protocol:
     """
 
     def __init__(
-        self, name: str, modality: Modality, *, n: int = 200, references: int = 1000, seeds: Sequence[int] = (0,),
+        self, name: str, modality: Judge, *, n: int = 200, references: int = 1000, seeds: Sequence[int] = (0,),
         batch_size: int = 50, k: int = 5, draws: int = 50, predict: int = 0, embedder: str | None = None,
         groups: Sequence[str] | None = None,
     ):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .attention import check_backend
 from .blocks import TransformerBlock, hide, modulate, zero
 from .embeddings import Embedding, angles
-from .inputs import Given, Intake
+from .inputs import CondLike, Intake
 from .network import Network
 
 
@@ -61,7 +61,7 @@ class DiT1d(Network):
         self.modulation = zero(nn.Linear(dim, 2 * dim))
         self.out = zero(nn.Linear(dim, channels * patch))
 
-    def forward(self, x: Tensor, level: Tensor, cond: Given | None = None, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:
         inputs, frames = self.intake(x, cond, mask), x.shape[-1]
         embedding = self.embedding(level, inputs.vector)                          # (B, D)
         fill = (0, -frames % self.patch)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from .attention import attention
 from .embeddings import angles, turn
 
-Grid = tuple[int, int, int]
+GridSize = tuple[int, int, int]
 
 
 class Grouping(ABC):
@@ -30,10 +30,10 @@ class Grouping(ABC):
         """``(B, T', H', W', ...)`` -> ``(B G, L, ...)``; what a group lacks is filled with 0 (False)."""
 
     @abstractmethod
-    def join(self, x: Tensor, grid: Grid) -> Tensor:
+    def join(self, x: Tensor, grid: GridSize) -> Tensor:
         """``(B G, L, ...)`` -> ``(B, T', H', W', ...)``."""
 
-    def even(self, grid: Grid) -> bool:
+    def even(self, grid: GridSize) -> bool:
         """Whether every group is whole, so that nothing is filled in."""
         return True
 
@@ -44,7 +44,7 @@ class Full(Grouping):
     def split(self, x: Tensor) -> Tensor:
         return rearrange(x, "b t h w ... -> b (t h w) ...")
 
-    def join(self, x: Tensor, grid: Grid) -> Tensor:
+    def join(self, x: Tensor, grid: GridSize) -> Tensor:
         return x.unflatten(1, grid)
 
 
@@ -54,7 +54,7 @@ class Space(Grouping):
     def split(self, x: Tensor) -> Tensor:
         return rearrange(x, "b t h w ... -> (b t) (h w) ...")
 
-    def join(self, x: Tensor, grid: Grid) -> Tensor:
+    def join(self, x: Tensor, grid: GridSize) -> Tensor:
         return rearrange(x, "(b t) (h w) ... -> b t h w ...", t=grid[0], h=grid[1])
 
 
@@ -64,23 +64,23 @@ class Time(Grouping):
     def split(self, x: Tensor) -> Tensor:
         return rearrange(x, "b t h w ... -> (b h w) t ...")
 
-    def join(self, x: Tensor, grid: Grid) -> Tensor:
+    def join(self, x: Tensor, grid: GridSize) -> Tensor:
         return rearrange(x, "(b h w) t ... -> b t h w ...", h=grid[1], w=grid[2])
 
 
 class Window(Grouping):
     """Boxes of ``size`` tokens; ``shifted`` starts them half a box earlier, where the grid is filled up."""
 
-    def __init__(self, size: Grid, *, shifted: bool = False):
+    def __init__(self, size: GridSize, *, shifted: bool = False):
         if min(size) < 1:
             raise ValueError(f"a window has at least one token along each axis, got {tuple(size)}")
         self.size, self.shift = tuple(size), tuple(n // 2 if shifted else 0 for n in size)
 
-    def _fill(self, grid: Grid) -> list[tuple[int, int]]:
+    def _fill(self, grid: GridSize) -> list[tuple[int, int]]:
         """(before, after) along each axis; never by the size of the grid alone, so that padding moves no boundary."""
         return [(a, -(n + a) % box) for n, a, box in zip(grid, self.shift, self.size, strict=True)]
 
-    def even(self, grid: Grid) -> bool:
+    def even(self, grid: GridSize) -> bool:
         return all(fill == (0, 0) for fill in self._fill(grid))
 
     def split(self, x: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class Window(Grouping):
         a, b, c = self.size
         return rearrange(x, "n (t a) (h b) (w c) ... -> (n t h w) (a b c) ...", a=a, b=b, c=c)
 
-    def join(self, x: Tensor, grid: Grid) -> Tensor:
+    def join(self, x: Tensor, grid: GridSize) -> Tensor:
         fill, (a, b, c) = self._fill(grid), self.size
         t, h, w = ((n + sum(f)) // box for n, f, box in zip(grid, fill, self.size, strict=True))
         x = rearrange(x, "(n t h w) (a b c) ... -> n (t a) (h b) (w c) ...", t=t, h=h, w=w, a=a, b=b, c=c)
@@ -122,7 +122,7 @@ class GridAttention(nn.Module):
         return self.out(self.grouping.join(rearrange(out, "g n l d -> g l (n d)"), grid))
 
 
-def axial_angles(grid: Grid, dim: int, *, base: float, like: Tensor) -> Tensor:
+def axial_angles(grid: GridSize, dim: int, *, base: float, like: Tensor) -> Tensor:
     """RoPE angles ``(T', H', W', 1, dim / 2)``: half of the channels turn with time, a quarter with each of y and x."""
     half = dim // 2
     shares = (half - 2 * (half // 4), half // 4, half // 4)
@@ -137,7 +137,7 @@ def axial_angles(grid: Grid, dim: int, *, base: float, like: Tensor) -> Tensor:
     ], dim=-1)
 
 
-def axial_waves(grid: Grid, dim: int, *, base: float, like: Tensor) -> Tensor:
+def axial_waves(grid: GridSize, dim: int, *, base: float, like: Tensor) -> Tensor:
     """Sines and cosines of the position ``(T', H', W', dim)``, to be added to tokens (Vaswani et al. 2017, 3.5)."""
     phase = axial_angles(grid, dim, base=base, like=like)[..., 0, :]
     return torch.cat([phase.cos(), phase.sin()], dim=-1).to(like.dtype)

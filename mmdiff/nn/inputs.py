@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 
-class Given(Protocol):
+class CondLike(Protocol):
     """What a network reads of a condition."""
 
     @property
@@ -47,7 +47,7 @@ class Intake:
         """Channels of ``Inputs.x``."""
         return self.channels + self.concat_channels
 
-    def __call__(self, x: Tensor, cond: Given | None, mask: Tensor | None) -> Inputs:
+    def __call__(self, x: Tensor, cond: CondLike | None, mask: Tensor | None) -> Inputs:
         """Raises ``ValueError`` where the shapes, or the parts of ``cond``, are not what the network was built for."""
         if x.shape[1] != self.channels:
             raise ValueError(f"expected {self.channels} channels, got {tuple(x.shape)}: build it with codec.channels")

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from .inputs import Given
+from .inputs import CondLike
 
 
 class Network(nn.Module, ABC):
@@ -15,6 +15,6 @@ class Network(nn.Module, ABC):
     and the conditioner; the output is zero at initialisation."""
 
     @abstractmethod
-    def forward(self, x: Tensor, level: Tensor, cond: Given | None = None, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:
         """``x`` ``(B, channels, *S)``, ``level`` ``(B,)`` or ``(B, T)``, ``mask`` ``(B, 1, *S)`` bool, True where real
         -> ``(B, channels, *S)``, zero outside the mask."""

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from .attention import check_backend
 from .blocks import TransformerBlock, hide, modulate, zero
 from .embeddings import Embedding, LevelFeatures
-from .inputs import Given, Intake
+from .inputs import CondLike, Intake
 from .network import Network
 
 RANGE = 3.0
@@ -112,7 +112,7 @@ class PointDiT(Network):
         self.modulation = zero(nn.Linear(dim, 2 * dim))
         self.out = zero(nn.Linear(dim, channels))
 
-    def forward(self, x: Tensor, level: Tensor, cond: Given | None = None, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:
         inputs = self.intake(x, cond, mask)
         points = rearrange(inputs.x, "b c n -> b n c")
         real = None if mask is None else mask[:, 0]

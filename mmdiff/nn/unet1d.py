@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from .attention import check_backend
 from .blocks import AttentionBlock, ConvBlock, GroupNorm, hide, zero
 from .embeddings import Embedding, angles
-from .inputs import Given, Intake
+from .inputs import CondLike, Intake
 from .network import Network
 
 
@@ -72,7 +72,7 @@ class UNet1d(Network):
         self.norm = GroupNorm(groups, widths[0])
         self.out = zero(nn.Conv1d(widths[0], channels, 3, padding=1))
 
-    def forward(self, x: Tensor, level: Tensor, cond: Given | None = None, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:
         inputs = self.intake(x, cond, mask)
         embedding = self.embedding(level, inputs.vector)
 

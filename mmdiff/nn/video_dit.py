@@ -22,7 +22,7 @@ from .attention import check_backend
 from .blocks import Attention, hide, modulate, zero
 from .embeddings import Embedding
 from .grid import Full, GridAttention, Grouping, Space, Time, Window, axial_angles, axial_waves
-from .inputs import Given, Inputs, Intake
+from .inputs import CondLike, Inputs, Intake
 from .network import Network
 
 PATTERNS = ("full", "divided", "window")
@@ -115,7 +115,7 @@ class VideoDiT(Network):
         for layer in (self.modulation, self.final, self.out):
             zero(layer)
 
-    def forward(self, x: Tensor, level: Tensor, cond: Given | None = None, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:
         inputs, size = self.intake(x, cond, mask), x.shape[2:]
         z = self.stem(self._patches(inputs.x, "b c (t p) (h q) (w r) -> b t h w (p q r c)"))
         real = None if mask is None else self._any(mask)

@@ -6,7 +6,7 @@ It works and passes the check as it is: every part can be replaced by one's own,
 import re
 from pathlib import Path
 
-from ..config import ConfigError
+from ..config.build import ConfigError
 
 TEMPLATE = Path(__file__).parent / "package"
 

@@ -20,8 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checkpoint import load_model, save_model
-from ..config import build
+from ..config.build import build
 from ..core.guidance import Guidance
 from ..core.rng import Purpose, stream
 from ..core.samplers import Auto
@@ -29,7 +28,8 @@ from ..core.types import Condition, Masked
 from ..data.batch import pad
 from ..data.labels import encode_labels
 from ..data.loaders import samples, train_loader
-from ..generate import Pipeline
+from ..generation.pipeline import Pipeline
+from ..store import load_model, save_model
 from .compare import box, corner, kind, same, same_labels
 from .documented import undocumented
 from .trial import Trial

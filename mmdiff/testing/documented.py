@@ -1,6 +1,6 @@
 """Whether a YAML file says what its values are."""
 
-from .. import plugins
+from ..config import plugins
 
 
 def undocumented(group: str, name: str) -> list[str]:

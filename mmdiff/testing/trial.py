@@ -12,15 +12,17 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from ..adapters.base import Codec, Reader
-from ..checkpoint import model_config
-from ..cli.overrides import composed
-from ..config import build, build_adapter, build_codec, build_model, resolved
+from ..config.adapter import build_adapter, build_codec, build_model
+from ..config.build import build
+from ..config.files import resolved
+from ..config.overrides import composed
 from ..core.types import Masked
 from ..data.batch import Batch
 from ..data.dataset import Dataset, Subset, spread
 from ..data.loaders import Loading, samples, train_loader
 from ..data.stream import Stream
 from ..model import DiffusionModel
+from ..store import model_config
 
 SETTINGS = (
     "loader.batch_size=4", "loader.limit=64", "loader.val=0", "trainer=cpu", "trainer.max_steps=2", "preview.n=0",

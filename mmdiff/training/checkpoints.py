@@ -19,9 +19,9 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import OmegaConf
 from safetensors import SafetensorError, safe_open
 
-from ..checkpoint import MODEL_FILE
-from ..config import ConfigError
-from ..record import Record
+from ..config.build import ConfigError
+from ..config.files import MODEL_FILE
+from ..config.record import Record
 from .sharded import contents, read_facts
 
 PATTERN = "step-*.ckpt"

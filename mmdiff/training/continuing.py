@@ -12,8 +12,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from torch import Size, nn
 
-from ..config import ConfigError, complete, literal
-from ..record import Change, named
+from ..config.build import ConfigError, complete
+from ..config.files import literal
+from ..config.record import Change, named
 
 STREAM = "the order of samples and their noise are counted by it"
 LEARNED = "the weights were learned with it"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-from ..config import ConfigError
+from ..config.build import ConfigError
 
 
 @contextmanager

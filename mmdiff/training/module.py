@@ -20,7 +20,7 @@ from ..data.loaders import Loading, train_loader
 from ..model import DiffusionModel
 from .ema import Ema
 from .optim import Recipe, impose, settings
-from .sharded import outline, shard, whole
+from .sharded import gathered, outline, shard
 
 
 class TrainingModule(L.LightningModule):
@@ -48,7 +48,7 @@ class TrainingModule(L.LightningModule):
     def averaged(self) -> DiffusionModel:
         """The model with the weights of the first EMA track, whole: where they are sharded, all processes must ask."""
         average = next(iter(self.ema.values())).average
-        return self.model.replaced(average if self.device_mesh is None else whole(average, self._outline))
+        return self.model.replaced(average if self.device_mesh is None else gathered(average, self._outline))
 
     def configure_model(self) -> None:
         """Shard what is trained and its averages, where the strategy is to."""

@@ -36,11 +36,11 @@ class Muon(Recipe):
             matrices, lr=self.lr, momentum=self.momentum, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"
         )
         adamw = torch.optim.AdamW(self.rest.groups(others), lr=self.rest.lr, betas=self.rest.betas, fused=fused)
-        optimizer = Together(muon, adamw)
+        optimizer = CombinedOptimizer(muon, adamw)
         return optimizer, LambdaLR(optimizer, lambda step: self.rest.factor(step, steps))
 
 
-class Together(torch.optim.Optimizer):
+class CombinedOptimizer(torch.optim.Optimizer):
     """Several optimizers as one: they share its parameter groups and its state."""
 
     def __init__(self, *optimizers: torch.optim.Optimizer):

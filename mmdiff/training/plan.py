@@ -23,11 +23,11 @@ import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from ..checkpoint import MODEL_FILE
-from ..config import ConfigError
+from ..config.build import ConfigError
+from ..config.files import MODEL_FILE
+from ..config.record import Record
 from ..data.dataset import Dataset, Subset
 from ..data.stream import Stream
-from ..record import Record
 from .callbacks import Previews, Validation
 from .checkpoints import latest, start
 from .progress import Progress

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from ..data.dataset import Dataset, spread
-from ..generate import Pipeline, Request
+from ..generation.pipeline import Pipeline
+from ..generation.request import Request
 from ..model import DiffusionModel
 
 

@@ -14,17 +14,18 @@ from typing import Any
 
 import lightning as L
 
-from ..checkpoint import MODEL_FILE, save_model
-from ..config import ConfigError
+from ..config.build import ConfigError
+from ..config.files import MODEL_FILE
 from ..data.dataset import Dataset, spread
-from ..evaluate import Bench
-from ..evaluation.bootstrap import Interval
-from ..evaluation.embedder import load_embedder
+from ..evaluation.bench import Evaluator
+from ..evaluation.embedders.embedder import load_embedder
 from ..evaluation.protocol import Protocol
-from ..evaluation.scores import LEAST
-from ..generate import Pipeline
+from ..evaluation.scorer import LEAST
+from ..evaluation.subject import EvaluatedRun, kind_of, modality_of
+from ..generation.pipeline import Pipeline
+from ..metrics.bootstrap import Interval
 from ..model import DiffusionModel
-from ..subject import Subject, kind_of, modality_of
+from ..store import save_model
 from .alone import alone
 from .callbacks import Every, Validation
 from .metrics import log
@@ -57,7 +58,7 @@ class Quality(Every):
         self.run, self.stored, self.train, self.held, self.validation = run, stored, train, held, validation
         self.monitor, self.patience, self.embedder = monitor, patience, embedder
         self.n, self.references = n, references
-        self.bench: Bench | None = None
+        self.bench: Evaluator | None = None
         self.best, self.waited = float("inf"), 0
         self.best_step: int | None = None
         """The step of the model file, where stopping early chooses it."""
@@ -131,10 +132,10 @@ class Quality(Every):
     def _judged(self, pipeline: Pipeline) -> dict[str, float]:
         if self.bench is None:
             embedder = None if self.embedder is None else Path(self.embedder)
-            subject = Subject(pipeline, self.train, self.held)
+            subject = EvaluatedRun(pipeline, self.train, self.held)
             modality = modality_of(subject.kind, self.train.read(0)[0])
             protocol = Protocol("quality", modality, n=self.n, references=self.references, draws=2)
-            self.bench = Bench(subject, protocol, self.run / "quality", embedder=embedder)
+            self.bench = Evaluator(subject, protocol, self.run / "quality", embedder=embedder)
         made = self.bench.drawn(pipeline)
         row = self.bench.scorer.row(self.bench.scorer.measure(made.x, made.labels))
         return {name: value.value for name, value in row.items() if isinstance(value, Interval)}

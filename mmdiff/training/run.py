@@ -23,16 +23,18 @@ import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from .. import kinds
-from ..checkpoint import MODEL_FILE, model_config
-from ..config import ConfigError, build, build_adapter, build_codec, build_model, resolved
+from ..cache.encode import require, uncached
+from ..config import kinds
+from ..config.adapter import build_adapter, build_codec, build_model
+from ..config.build import ConfigError, build
+from ..config.files import MODEL_FILE, resolved
+from ..config.record import Change, Record, data_change, files, named, own_fields, read_record
 from ..core.guidance import Guidance
 from ..core.samplers import Sampler
 from ..data.dataset import Dataset, Subset, split, spread
 from ..data.loaders import Loading, samples
-from ..encode import require, uncached
-from ..evaluation.scores import LEAST
-from ..record import Change, Record, data_change, files, named, own_fields, read_record
+from ..evaluation.scorer import LEAST
+from ..store import model_config
 from .blocks import prepare
 from .callbacks import Previews, Records, Validation
 from .checkpoints import model_step, shapes, start

@@ -14,8 +14,9 @@ import lightning as L
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_info
 
-from ..checkpoint import MODEL_FILE, save_model
-from ..config import ConfigError
+from ..config.build import ConfigError
+from ..config.files import MODEL_FILE
+from ..store import save_model
 from .alone import alone
 from .callbacks import Every
 from .checkpoints import PATTERN, SAVING, checkpoint_path, prune

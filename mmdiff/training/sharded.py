@@ -72,12 +72,12 @@ def shard(trainable: nn.ModuleDict, mesh: DeviceMesh) -> None:
 
 
 def outline(module: nn.Module) -> nn.Module:
-    """A copy whose parameters take no memory: what ``whole`` fills in."""
+    """A copy whose parameters take no memory: what ``gathered`` fills in."""
     empty = {id(p): nn.Parameter(p.detach().to("meta"), requires_grad=False) for p in module.parameters()}
     return copy.deepcopy(module, empty)
 
 
-def whole(sharded: nn.Module, like: nn.Module) -> nn.Module:
+def gathered(sharded: nn.Module, like: nn.Module) -> nn.Module:
     """The whole of a sharded module, on every process, in the form of ``like``. All processes must call it."""
     tensors = {
         name: value.full_tensor() if isinstance(value, DTensor) else value

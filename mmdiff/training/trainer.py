@@ -11,7 +11,7 @@ import lightning as L
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig
 
-from ..config import ConfigError, build
+from ..config.build import ConfigError, build
 from .checkpoints import AtomicCheckpointIO
 from .metrics import MetricsCsv
 

@@ -13,13 +13,14 @@ from pathlib import Path
 import torch
 from omegaconf import OmegaConf
 
-from mmdiff.cli.overrides import composed
-from mmdiff.config import CONFIG_FILE, build, load_yaml
-from mmdiff.evaluate import Bench
-from mmdiff.evaluation.page import write_sweep
+from mmdiff.config.build import build
+from mmdiff.config.files import CONFIG_FILE, load_yaml
+from mmdiff.config.overrides import composed
+from mmdiff.evaluation.bench import Evaluator
 from mmdiff.evaluation.protocol import Protocol
-from mmdiff.generate import Pipeline, load
-from mmdiff.subject import kind_of, open_run
+from mmdiff.evaluation.report.page import write_sweep
+from mmdiff.evaluation.subject import kind_of, open_run
+from mmdiff.generation.pipeline import Pipeline, load
 
 
 def main() -> None:
@@ -40,7 +41,7 @@ def main() -> None:
         f"evaluation.references={args.references}", f"evaluation.draws={args.draws}",
     ])
     stored, out = load(args.run), args.run / "eval"
-    bench = Bench(open_run(args.run, stored), build(config.evaluation, Protocol), out)
+    bench = Evaluator(open_run(args.run, stored), build(config.evaluation, Protocol), out)
     ddpm = OmegaConf.to_container(composed("sample", ["run=x", "sampler=ddpm"]).sampler)
     wanted = [("auto", {**stored.settings["sampler"], "steps": steps}) for steps in args.calls]
     coupling = stored.model.coupling

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mmdiff.evaluation.report import Row, markdown
+from mmdiff.metrics.rows import Row, markdown
 
 
 def step(net: nn.Module, x: Tensor) -> float:

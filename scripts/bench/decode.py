@@ -19,7 +19,7 @@ import numpy as np
 from mmdiff.adapters.video.decode import frames_at
 from mmdiff.adapters.video.index import VideoIndex
 from mmdiff.adapters.video.reader import VideoReader
-from mmdiff.evaluation.report import markdown
+from mmdiff.metrics.rows import markdown
 
 MOST, FRAMES, SIDE = 300, 16, 64
 

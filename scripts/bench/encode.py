@@ -22,14 +22,15 @@ from mmdiff.adapters.audio.notes import Notes
 from mmdiff.adapters.points.solids import SOLIDS, solid
 from mmdiff.adapters.video.shapes import Shapes
 from mmdiff.adapters.video.write import write_video
-from mmdiff.cli.overrides import composed
-from mmdiff.config import build, build_adapter, build_codec, build_model
+from mmdiff.cache.encode import encode
+from mmdiff.config.adapter import build_adapter, build_codec, build_model
+from mmdiff.config.build import build
+from mmdiff.config.overrides import composed
 from mmdiff.core.rng import Purpose, stream
 from mmdiff.data.batch import Batch
 from mmdiff.data.dataset import Dataset
 from mmdiff.data.loaders import Loading, samples, train_loader
-from mmdiff.encode import encode
-from mmdiff.evaluation.report import markdown
+from mmdiff.metrics.rows import markdown
 
 BATCH = 16
 
@@ -115,7 +116,7 @@ def main() -> None:
             encoding = args.count / (time.process_time() - start)
             cases = {
                 "folder": Case(adapter, files),
-                "latents": Case(adapter, {"_target_": "mmdiff.data.latents.Latents", "root": str(out)}),
+                "latents": Case(adapter, {"_target_": "mmdiff.cache.latents.Latents", "root": str(out)}),
             }
             rates = {name: [] for name in cases}
             for _ in range(args.rounds):

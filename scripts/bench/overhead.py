@@ -17,7 +17,7 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from mmdiff.cli.overrides import composed
+from mmdiff.config.overrides import composed
 from mmdiff.core.types import expand
 from mmdiff.data.loaders import train_loader
 from mmdiff.training.run import Assembly, assemble, build_trainer

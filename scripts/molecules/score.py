@@ -15,9 +15,9 @@ import torch
 from scipy.sparse.csgraph import connected_components
 
 from mmdiff.adapters.points.molecules import read_molecule
-from mmdiff.evaluation.bootstrap import bootstrap
-from mmdiff.evaluation.classify import share
-from mmdiff.evaluation.report import Row, markdown
+from mmdiff.metrics.bootstrap import bootstrap
+from mmdiff.metrics.classify import share
+from mmdiff.metrics.rows import Row, markdown
 
 RADII = {"H": 0.31, "C": 0.76, "N": 0.71, "O": 0.66, "F": 0.57}
 NEIGHBOURS = {"H": {1}, "C": {2, 3, 4}, "N": {1, 2, 3, 4}, "O": {1, 2}, "F": {1}}

@@ -4,7 +4,7 @@
     mmdiff train experiment=points/demo run=runs/assignment trainer.max_steps=900
     python scripts/points/calls.py runs/independent runs/assignment [--calls 2 4 8 20] [--guidance 2.0]
 
-Eight clouds of each kind, with seeds in common; what is measured is in ``mmdiff.evaluation.solids``.
+Eight clouds of each kind, with seeds in common; what is measured is in ``mmdiff.adapters.points.score_solids``.
 """
 
 import argparse
@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from mmdiff import Request, load
+from mmdiff.adapters.points.score_solids import HELD_OUT, REAL, real, summary
+from mmdiff.adapters.points.scores import cube
 from mmdiff.adapters.points.solids import SOLIDS
-from mmdiff.evaluation.points import cube
-from mmdiff.evaluation.report import markdown
-from mmdiff.evaluation.solids import HELD_OUT, REAL, real, summary
+from mmdiff.metrics.rows import markdown
 
 
 def main() -> None:

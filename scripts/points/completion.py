@@ -28,13 +28,14 @@ from mmdiff import load
 from mmdiff.adapters.points.render import Shown, sheet
 from mmdiff.adapters.points.sampling import one_sided
 from mmdiff.adapters.points.write import write_points
-from mmdiff.config import build, load_yaml
+from mmdiff.config.build import build
+from mmdiff.config.files import load_yaml
 from mmdiff.core.types import Masked
 from mmdiff.data.dataset import Dataset, split
 from mmdiff.data.reader import Reader
-from mmdiff.editing import Edit
-from mmdiff.evaluation.bootstrap import bootstrap
-from mmdiff.evaluation.report import markdown, plain
+from mmdiff.generation.edits import Edit
+from mmdiff.metrics.bootstrap import bootstrap
+from mmdiff.metrics.rows import markdown, plain
 
 WHOLE = 2048
 

@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from mmdiff.evaluation.generated import generated
-from mmdiff.evaluation.points import evaluate, table
-from mmdiff.evaluation.report import plain
+from mmdiff.adapters.points.scores import evaluate, table
+from mmdiff.metrics.folder import generated
+from mmdiff.metrics.rows import plain
 
 SUFFIXES = (".ply", ".npz", ".xyz", ".obj", ".glb", ".pcd")
 

@@ -16,13 +16,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 import mmdiff
-from mmdiff.adapters.video.sheet import contact_sheet
+from mmdiff.adapters.video.motion import sharpness
+from mmdiff.adapters.video.pictures import contact_sheet
 from mmdiff.adapters.video.write import write_video
 from mmdiff.core.types import Masked
-from mmdiff.editing import carry_out
-from mmdiff.evaluation.motion import sharpness
-from mmdiff.evaluation.neighbours import nearest_distances
-from mmdiff.evaluation.report import markdown
+from mmdiff.generation.edits import carry_out
+from mmdiff.metrics.neighbours import nearest_distances
+from mmdiff.metrics.rows import markdown
 
 
 def extended(pipeline: mmdiff.Pipeline, given: Tensor, length: int, seeds: list[int]) -> Tensor:

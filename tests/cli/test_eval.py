@@ -11,18 +11,18 @@ import pytest
 import soundfile
 import torch
 
+from mmdiff.cache.encode import encode
 from mmdiff.cli import embedder
 from mmdiff.cli import eval as command
-from mmdiff.cli.overrides import composed
-from mmdiff.config import ConfigError
+from mmdiff.config.build import ConfigError
+from mmdiff.config.overrides import composed
+from mmdiff.config.record import names
 from mmdiff.data.writing import write_atomic
-from mmdiff.encode import encode
-from mmdiff.evaluate import Bench, grouped
-from mmdiff.evaluation.page import summary
+from mmdiff.evaluation.bench import Evaluator, grouped
 from mmdiff.evaluation.protocol import digest
-from mmdiff.generate import load as mmdiff_load
-from mmdiff.record import names
-from mmdiff.subject import Samples, open_run
+from mmdiff.evaluation.report.page import summary
+from mmdiff.evaluation.subject import Samples, open_run
+from mmdiff.generation.pipeline import load as mmdiff_load
 from mmdiff.training.quality import Quality
 from mmdiff.training.run import train
 from mmdiff.training.saving import Checkpoints
@@ -105,7 +105,7 @@ def test_samples_that_came_since_are_neither_held_out_nor_references_and_one_tha
 
 
 def test_a_cost_is_that_of_the_samples_that_are_judged(tmp_path):
-    bench = Bench.__new__(Bench)
+    bench = Evaluator.__new__(Evaluator)
     bench.out, bench.protocol = tmp_path, SimpleNamespace(batch_size=2)
     bench.modality = SimpleNamespace(suffix=".wav", stacked=lambda samples, codec, size: torch.zeros(3, 1, 1))
     bench.codec = SimpleNamespace(load=lambda path: None)

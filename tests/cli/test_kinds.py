@@ -9,15 +9,15 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from mmdiff import kinds
-from mmdiff.checkpoint import chosen_device
-from mmdiff.cli import errors, keys, main, overrides
+from mmdiff.cli import errors, main
 from mmdiff.cli.places import writable
 from mmdiff.cli.requests import told_of, wishes
 from mmdiff.cli.sample import parsed, setting
-from mmdiff.cli.words import Word
-from mmdiff.config import ConfigError
-from mmdiff.generate import Request
+from mmdiff.config import keys, kinds, overrides
+from mmdiff.config.build import ConfigError
+from mmdiff.config.words import Word
+from mmdiff.generation.request import Request
+from mmdiff.store import chosen_device
 
 NONSENSE = ["abc", "2.5", "", "null", "[1,2]", "-1", "{a: 1}", "true", "nan", "1e999", "[1,", "9" * 30]
 BASES = {
@@ -88,7 +88,7 @@ def test_a_part_of_a_stored_setting_is_of_its_kind_too():
                        ("sampler.stesp=3", "did you mean 'sampler.steps'"), ("sampler.steps=", "got ''")]:
         with pytest.raises(ConfigError, match=told):
             setting(stored, *parsed(["x", word]), "sampler")
-    weak = {"_target_": "mmdiff.autoguidance.RunAutoguidance", "weak": "a"}
+    weak = {"_target_": "mmdiff.generation.autoguidance.RunAutoguidance", "weak": "a"}
     assert setting(weak, *parsed(["x", "guidance.weak=s/seed=1 [b]"]), "guidance")["weak"] == "s/seed=1 [b]"
 
 

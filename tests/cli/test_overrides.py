@@ -1,8 +1,8 @@
 import pytest
 
-from mmdiff.cli.overrides import combinations, composed
 from mmdiff.cli.sample import parsed, setting
-from mmdiff.config import ConfigError
+from mmdiff.config.build import ConfigError
+from mmdiff.config.overrides import combinations, composed
 
 
 def test_a_parameter_that_only_a_signature_knows_needs_no_plus():
@@ -11,12 +11,13 @@ def test_a_parameter_that_only_a_signature_knows_needs_no_plus():
 
 
 def test_the_parameters_of_a_class_that_is_named_are_known_in_any_order():
-    config = composed("train", ["sampler=heun", "sampler.grid.rho=5", "sampler.grid._target_=mmdiff.core.grids.Karras"])
-    assert config.sampler.grid == {"rho": 5, "_target_": "mmdiff.core.grids.Karras"}
+    karras = "sampler.grid._target_=mmdiff.core.grids.KarrasGrid"
+    config = composed("train", ["sampler=heun", "sampler.grid.rho=5", karras])
+    assert config.sampler.grid == {"rho": 5, "_target_": "mmdiff.core.grids.KarrasGrid"}
     config = composed("train", ["diffusion.weight._target_=mmdiff.core.weightings.MinSNR", "diffusion.weight.gamma=3"])
     assert config.diffusion.weight.gamma == 3
     for words, text in [
-        (["sampler.grd._target_=mmdiff.core.grids.Karras"], "no key 'sampler.grd._target_'; did you mean"),
+        (["sampler.grd._target_=mmdiff.core.grids.KarrasGrid"], "no key 'sampler.grd._target_'; did you mean"),
         (["diffusion.weight._target_=os.system", "diffusion.weight.gamma=3"], "'os.system' is refused"),
         (["diffusion.weight._target_=mmdiff.core.weightings.MinSNR", "diffusion.weight.gama=3"], "did you mean"),
     ]:
@@ -25,10 +26,10 @@ def test_the_parameters_of_a_class_that_is_named_are_known_in_any_order():
 
 
 def test_a_part_of_a_stored_setting_is_changed_and_the_rest_stays():
-    stored = {"_target_": "mmdiff.core.samplers.Heun", "grid": {"_target_": "mmdiff.core.grids.Karras", "rho": 3}}
+    stored = {"_target_": "mmdiff.core.samplers.Heun", "grid": {"_target_": "mmdiff.core.grids.KarrasGrid", "rho": 3}}
     config, changes = parsed(["run", "sampler.grid.rho=5", "sampler.steps=9"])
     assert setting(stored, config, changes, "sampler") == {
-        **stored, "grid": {"_target_": "mmdiff.core.grids.Karras", "rho": 5}, "steps": 9,
+        **stored, "grid": {"_target_": "mmdiff.core.grids.KarrasGrid", "rho": 5}, "steps": 9,
     }
 
 

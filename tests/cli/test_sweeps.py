@@ -6,10 +6,11 @@ import sys
 
 import pytest
 
-from mmdiff.cli import overrides, sample
+from mmdiff.cli import sample
 from mmdiff.cli import train as command
-from mmdiff.cli.words import Word, text
-from mmdiff.config import ConfigError
+from mmdiff.config import overrides
+from mmdiff.config.build import ConfigError
+from mmdiff.config.words import Word, text
 from tests.conftest import TINY, mmdiff
 
 

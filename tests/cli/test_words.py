@@ -10,11 +10,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from mmdiff.cli.eval import _combinations
-from mmdiff.cli.overrides import composed, with_run
 from mmdiff.cli.sample import parsed
 from mmdiff.cli.train import folder
-from mmdiff.cli.words import Word, pieces, quoted, text, written
-from mmdiff.config import ConfigError, resolved
+from mmdiff.config.build import ConfigError
+from mmdiff.config.files import resolved
+from mmdiff.config.overrides import composed, with_run
+from mmdiff.config.words import Word, pieces, quoted, text, written
 
 ODD = [
     "s/seed=1", "a b", "josé/snd", "x[1]{2}(3)", "it's", 'say "so"', "a,b", "#1: yes", "${oc.env:HOME}",

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from mmdiff.core.grids import Karras, LogSNR, Power, Trailing, Uniform
+from mmdiff.core.grids import KarrasGrid, LogSNR, Power, Trailing, UniformGrid
 from mmdiff.core.samplers import (
     DDIM,
     DDPM,
@@ -28,7 +28,7 @@ DETERMINISTIC = [Euler, DDIM, Heun, DPMSolverPP2S, DPMSolverPP2M, DPMSolverPP3M,
 STOCHASTIC = [DDPM, EulerAncestral, DPMSolverPP2MSDE]
 SHIFTED = [Shifted(Linear(), 3.0), Shifted(Cosine(), 0.3)]
 SCHEDULES = [VariancePreserving(), Cosine(), VarianceExploding(), Linear(), *SHIFTED]
-GRIDS = [Uniform(), Trailing(), Karras(), LogSNR(), Power()]
+GRIDS = [UniformGrid(), Trailing(), KarrasGrid(), LogSNR(), Power()]
 STEPS = [*range(1, 18), 23, 32, 50, 77, 100, 149, 200]
 KINDS = DETERMINISTIC + STOCHASTIC
 every_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=name)
@@ -182,10 +182,10 @@ def test_a_network_in_low_precision_does_not_lower_the_state():
         lambda: UniPC(5, order=0),
         lambda: AdamsPC(5, order=9),
         lambda: AdamsPC(5, correct=1),
-        lambda: Karras(0.5),
+        lambda: KarrasGrid(0.5),
         lambda: LogSNR(sigma_min=0.0),
         lambda: Power(0.5),
-        lambda: Uniform()(Linear(), 0),
+        lambda: UniformGrid()(Linear(), 0),
     ],
 )
 def test_impossible_settings_are_refused_with_what_was_given(make):
@@ -196,12 +196,12 @@ def test_impossible_settings_are_refused_with_what_was_given(make):
 def test_uniform_on_variance_exploding_is_the_grid_of_edm():
     n, ramp = 18, torch.arange(18, dtype=torch.float64) / 17
     sigma = (80 ** (1 / 7) + ramp * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
-    for grid in (Uniform(), Karras()):                                # the paper's data have standard deviation 0.5
+    for grid in (UniformGrid(), KarrasGrid()):                        # the paper's data have standard deviation 0.5
         torch.testing.assert_close(VarianceExploding().level(grid(VarianceExploding(), n)).sigma, sigma / 0.5)
 
 
 def test_power_of_one_is_the_uniform_grid_of_flow_matching():
-    torch.testing.assert_close(Power(1.0, scale=1.0)(Linear(), 25), Uniform()(Linear(), 25))
+    torch.testing.assert_close(Power(1.0, scale=1.0)(Linear(), 25), UniformGrid()(Linear(), 25))
 
 
 def test_trailing_is_the_published_spacing_where_it_divides_the_training_steps():

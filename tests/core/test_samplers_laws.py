@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mmdiff.core.denoiser import Denoiser
-from mmdiff.core.grids import Karras, LogSNR, Uniform
+from mmdiff.core.grids import KarrasGrid, LogSNR, UniformGrid
 from mmdiff.core.parameterizations import Data, Noise, V, Velocity
 from mmdiff.core.parameterizations import Karras as KarrasOutput
 from mmdiff.core.samplers import (
@@ -175,7 +175,7 @@ def test_an_equivalent_schedule_changes_nothing(sampler):
     results = []
     for schedule in schedules:
         x1 = NOISE * top(schedule)[1]
-        results.append(sampler(12, Uniform())(MIXTURE.denoiser(schedule), x1, schedule, injected))
+        results.append(sampler(12, UniformGrid())(MIXTURE.denoiser(schedule), x1, schedule, injected))
     for other in results[1:]:
         torch.testing.assert_close(other, results[0], rtol=0, atol=1e-9)
 
@@ -184,13 +184,13 @@ def test_an_equivalent_schedule_changes_nothing(sampler):
 def test_schedules_without_signal_at_the_start_are_equivalent_on_a_common_grid(sampler):
     results = []
     for schedule in (Linear(), Cosine(), Shifted(Linear(), 3.0)):
-        results.append(sampler(12, Karras())(MIXTURE.denoiser(schedule), NOISE, schedule, injected))
+        results.append(sampler(12, KarrasGrid())(MIXTURE.denoiser(schedule), NOISE, schedule, injected))
     for other in results[1:]:
         torch.testing.assert_close(other, results[0], rtol=0, atol=1e-9)
 
 
 def test_heun_is_that_of_edm_in_sigma():
-    sigmas = [*VarianceExploding().level(Uniform()(VarianceExploding(), 9)).sigma.tolist(), 0.0]
+    sigmas = [*VarianceExploding().level(UniformGrid()(VarianceExploding(), 9)).sigma.tolist(), 0.0]
     x = x1 = start(VarianceExploding())
     for sigma, following in itertools.pairwise(sigmas):
         first = (x - MIXTURE.posterior_mean(x, 1.0, sigma)) / sigma
@@ -241,7 +241,7 @@ def test_all_parameterizations_of_one_denoiser_give_one_trajectory(sampler, sche
     for kind in kinds:
         network = ExactNetwork(schedule, kind)
         denoise = Denoiser(network, schedule, kind).bind()
-        results.append(INVARIANT[sampler](10, Uniform())(denoise, start(schedule), schedule, injected))
+        results.append(INVARIANT[sampler](10, UniformGrid())(denoise, start(schedule), schedule, injected))
     for other in results[1:]:
         torch.testing.assert_close(other, results[0], rtol=0, atol=1e-10)
 

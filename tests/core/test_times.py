@@ -2,12 +2,12 @@ import pytest
 import torch
 
 from mmdiff.core.schedules import Cosine, Linear, VarianceExploding, VariancePreserving
-from mmdiff.core.times import LogitNormal, LogNormalSigma, Stratified, Uniform
+from mmdiff.core.times import LogitNormal, LogNormalSigma, Stratified, UniformTime
 
 U = (torch.arange(4096, dtype=torch.float64) + 0.5) / 4096
 
 
-@pytest.mark.parametrize("times", [Uniform(), LogitNormal(0.3, 0.8), LogNormalSigma(), Stratified(LogitNormal())])
+@pytest.mark.parametrize("times", [UniformTime(), LogitNormal(0.3, 0.8), LogNormalSigma(), Stratified(LogitNormal())])
 @pytest.mark.parametrize("schedule", [Linear(), Cosine(), VariancePreserving(), VarianceExploding()])
 def test_quantiles_rise_and_stay_inside(times, schedule):
     t = times.quantile(U, schedule)
@@ -40,9 +40,9 @@ def test_logit_normal_has_the_stated_moments():
 
 def test_stratified_puts_one_sample_in_each_stratum_whatever_the_rank():
     u = torch.rand(16, dtype=torch.float64)
-    whole = Stratified(Uniform()).draw(u, Linear(), index=torch.arange(16), count=16)
+    whole = Stratified(UniformTime()).draw(u, Linear(), index=torch.arange(16), count=16)
     assert torch.equal((whole * 16).floor(), torch.arange(16.0, dtype=torch.float64))
-    second_rank = Stratified(Uniform()).draw(u[8:], Linear(), index=torch.arange(8, 16), count=16)
+    second_rank = Stratified(UniformTime()).draw(u[8:], Linear(), index=torch.arange(8, 16), count=16)
     assert torch.equal(whole[8:], second_rank)
 
 

@@ -3,7 +3,7 @@ import torch
 
 from mmdiff.core.parameterizations import Data, Karras, Noise, V, Velocity
 from mmdiff.core.schedules import Cosine, Linear, VarianceExploding, VariancePreserving
-from mmdiff.core.weightings import EDM, MinSNR, Sigmoid, Uniform
+from mmdiff.core.weightings import EDM, MinSNR, Sigmoid, UniformWeight
 
 T = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
 SCHEDULES = [Linear(), Cosine(), VariancePreserving(), VarianceExploding()]
@@ -47,7 +47,7 @@ def test_min_snr_on_eps_and_v_is_the_known_formula():
 
 @pytest.mark.parametrize("schedule", [Linear(), Cosine()])
 @pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
-@pytest.mark.parametrize("weighting", [MinSNR(5.0), Sigmoid(0.0), EDM(), Uniform()])
+@pytest.mark.parametrize("weighting", [MinSNR(5.0), Sigmoid(0.0), EDM(), UniformWeight()])
 def test_weights_are_finite_at_both_ends(schedule, parameterization, weighting):
     for dtype in (torch.float32, torch.float64):
         level, slope, _ = parts(schedule, torch.tensor([1e-6, 1.0], dtype=dtype))

@@ -10,17 +10,18 @@ import soundfile
 import torch
 from omegaconf import OmegaConf
 
-import mmdiff.encode as encoding
+import mmdiff.cache.encode as encoding
 from mmdiff.adapters.video.shapes import Shapes
 from mmdiff.adapters.video.write import write_video
+from mmdiff.cache.encode import JobPart, encode, require, settings, uncached
+from mmdiff.cache.latents import Latents
+from mmdiff.cache.shards import Shards
 from mmdiff.cli.encode import main, share_of
-from mmdiff.cli.overrides import composed
-from mmdiff.config import ConfigError, build, build_codec
+from mmdiff.config.adapter import build_codec
+from mmdiff.config.build import ConfigError, build
+from mmdiff.config.overrides import composed
 from mmdiff.data.dataset import Dataset, split
-from mmdiff.data.latents import Latents
 from mmdiff.data.loaders import Loading, eval_loader, samples, train_loader
-from mmdiff.encode import Share, encode, require, settings, uncached
-from mmdiff.shards import Shards
 
 AUDIO = ["adapter=audio", "adapter.reader.seconds=0.5", "adapter.reader.pad=mask"]
 
@@ -77,7 +78,7 @@ def job(words, out, **options):
 def both(words, out):
     """(codec, data set) of the folder, and of the latents."""
     made, config = [], configured(words)
-    for data in (config.data, {"_target_": "mmdiff.data.latents.Latents", "root": str(out)}):
+    for data in (config.data, {"_target_": "mmdiff.cache.latents.Latents", "root": str(out)}):
         codec, reader = build_codec(config.adapter)
         made.append((codec, build(data, Dataset, reader=reader), build(config.loader, Loading)))
     return made
@@ -283,7 +284,7 @@ def test_several_processes_share_a_job_in_any_order(tmp_path):
     (tmp_path / "sounds" / "eve_7.wav").write_bytes(b"no sound")
     job(words, tmp_path / "one")
     for index, waiting in ((2, 2), (0, 1), (1, 0)):
-        done = job(words, tmp_path / "three", share=Share(index, 3))
+        done = job(words, tmp_path / "three", share=JobPart(index, 3))
         assert done.items == 2 and done.waiting == waiting
     one, three = (Latents(None, tmp_path / name) for name in ("one", "three"))
     assert [item["name"] for item in one.items] == [item["name"] for item in three.items]
@@ -383,7 +384,7 @@ def test_a_mistake_in_the_command_is_told(tmp_path):
     words = sounds(tmp_path / "sounds")
     job(words, tmp_path / "latents")
     again = configured(AUDIO)
-    again.data = {"_target_": "mmdiff.data.latents.Latents", "root": str(tmp_path / "latents")}
+    again.data = {"_target_": "mmdiff.cache.latents.Latents", "root": str(tmp_path / "latents")}
     with pytest.raises(ConfigError, match="encoded already"):
         encode(again, str(tmp_path / "out"))
     with pytest.raises(ConfigError, match="dtype is one of"):
@@ -398,10 +399,10 @@ def test_a_mistake_in_the_command_is_told(tmp_path):
 
 
 def test_a_share_is_named_or_torchruns(monkeypatch):
-    assert share_of(None) == Share(0, 1) and share_of("2/8") == Share(1, 8)
+    assert share_of(None) == JobPart(0, 1) and share_of("2/8") == JobPart(1, 8)
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert share_of(None) == Share(3, 4) and share_of("2/8") == Share(1, 8)
+    assert share_of(None) == JobPart(3, 4) and share_of("2/8") == JobPart(1, 8)
 
 
 def test_an_encoding_ends_at_the_first_shard_that_cannot_be_written_and_blames_no_file(tmp_path, monkeypatch):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from mmdiff.evaluation.bootstrap import Interval, bootstrap, median
-from mmdiff.evaluation.classify import classifier_score, confusion, share
+from mmdiff.metrics.bootstrap import Interval, bootstrap, median
+from mmdiff.metrics.classify import classifier_score, confusion, share
 
 
 def test_confusion_counts():

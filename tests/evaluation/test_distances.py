@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmdiff.evaluation.frechet import frechet_distance
-from mmdiff.evaluation.kernel import kernel_distance
+from mmdiff.metrics.frechet import frechet_distance
+from mmdiff.metrics.kernel import kernel_distance
 
 
 def normal(*shape, seed=0):

@@ -8,8 +8,8 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from mmdiff.evaluation.embedder import BODIES, Embedder, load_embedder
-from mmdiff.evaluation.fitting import fit, scored
+from mmdiff.evaluation.embedders.embedder import BODIES, Embedder, load_embedder
+from mmdiff.evaluation.embedders.fitting import fit, scored
 
 SETTINGS = {"audio": {"sample_rate": 8000}, "video": {"channels": 1}, "points": {}, "series": {"channels": 2}}
 SHAPES = {"audio": (1, 2000), "video": (1, 4, 16, 16), "points": (3, 64), "series": (2, 48)}

@@ -2,10 +2,10 @@
 
 import pytest
 
-from mmdiff.evaluation.bootstrap import Interval
-from mmdiff.evaluation.findings import apart, chance, gaps, sensitivity
+from mmdiff.adapters.video.judge import VideoJudge
 from mmdiff.evaluation.protocol import Protocol, differences, digest
-from mmdiff.evaluation.video import Video
+from mmdiff.evaluation.report.findings import apart, chance, gaps, sensitivity
+from mmdiff.metrics.bootstrap import Interval
 
 
 def around(value, half=0.1):
@@ -47,18 +47,18 @@ def test_chance_of_two_groups_is_the_plain_interval_and_grows_with_more():
 
 
 def test_a_protocol_is_told_apart_by_any_of_its_settings_and_the_difference_is_named():
-    base = Protocol("v", Video(), n=20).facts(sampler={"steps": 5})
+    base = Protocol("v", VideoJudge(), n=20).facts(sampler={"steps": 5})
     for other in (
-        Protocol("v", Video(), n=21).facts(sampler={"steps": 5}),
-        Protocol("v", Video(), n=20).facts(sampler={"steps": 6}),
-        Protocol("v", Video(background=0.0), n=20).facts(sampler={"steps": 5}),
+        Protocol("v", VideoJudge(), n=21).facts(sampler={"steps": 5}),
+        Protocol("v", VideoJudge(), n=20).facts(sampler={"steps": 6}),
+        Protocol("v", VideoJudge(background=0.0), n=20).facts(sampler={"steps": 5}),
     ):
         assert digest(other) != digest(base) and len(differences(base, other)) == 1
-    assert differences(base, Protocol("v", Video(), n=20).facts(sampler={"steps": 6})) == ["sampler.steps: 5, 6"]
-    assert digest(base) == digest(Protocol("v", Video(), n=20).facts(sampler={"steps": 5}))
+    assert differences(base, Protocol("v", VideoJudge(), n=20).facts(sampler={"steps": 6})) == ["sampler.steps: 5, 6"]
+    assert digest(base) == digest(Protocol("v", VideoJudge(), n=20).facts(sampler={"steps": 5}))
 
 
 @pytest.mark.parametrize("wrong", [{"n": 3}, {"seeds": []}, {"draws": 1}, {"predict": -1}])
 def test_impossible_protocols_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong)).removesuffix("s")):
-        Protocol("v", Video(), **wrong)
+        Protocol("v", VideoJudge(), **wrong)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmdiff.evaluation.local import local_scores, local_statistics
+from mmdiff.adapters.points.local import local_scores, local_statistics
 
 
 def plane(n=4, points=2000, seed=0):

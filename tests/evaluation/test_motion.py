@@ -5,16 +5,9 @@ import math
 import pytest
 import torch
 
+from mmdiff.adapters.video.motion import acceleration, centres, corrupted, sharpness, speed
 from mmdiff.adapters.video.shapes import BACKGROUND, Shapes
-from mmdiff.evaluation.motion import (
-    acceleration,
-    centres,
-    consistency,
-    corrupted,
-    sharpness,
-    speed,
-    wasserstein,
-)
+from mmdiff.metrics.pairs import consistency, wasserstein
 
 
 def clips(n=48, frames=8):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmdiff.evaluation.neighbours import nearest_distances
+from mmdiff.metrics.neighbours import nearest_distances
 
 
 def normal(*shape, seed=0):

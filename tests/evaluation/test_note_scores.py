@@ -7,7 +7,7 @@ import torch
 
 from mmdiff.adapters.audio.io import write_audio
 from mmdiff.adapters.audio.notes import INSTRUMENTS
-from mmdiff.evaluation.notes import FITTED, InstrumentClassifier, listen, made, main, summary, timbre
+from mmdiff.adapters.audio.score_notes import FITTED, InstrumentClassifier, listen, made, main, summary, timbre
 
 RATE, SECONDS = 8000, 0.5
 

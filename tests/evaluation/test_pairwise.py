@@ -5,7 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from mmdiff.evaluation.pairwise import chamfer_matrix, earth_movers_matrix, sliced_wasserstein_matrix
+from mmdiff.adapters.points.pairwise import chamfer_matrix, earth_movers_matrix, sliced_wasserstein_matrix
 
 MATRICES = [
     chamfer_matrix, sliced_wasserstein_matrix, lambda a, b=None, **k: earth_movers_matrix(a, b, points=a.shape[1], **k)

@@ -9,10 +9,10 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from mmdiff.evaluation.classify import classifier_score, confusion
-from mmdiff.evaluation.frechet import frechet_distance
-from mmdiff.evaluation.kernel import kernel_distance
-from mmdiff.evaluation.pictures import psnr, ssim
+from mmdiff.metrics.classify import classifier_score, confusion
+from mmdiff.metrics.frechet import frechet_distance
+from mmdiff.metrics.kernel import kernel_distance
+from mmdiff.metrics.pictures import psnr, ssim
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torchmetrics")
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from mmdiff.evaluation.pictures import drift, psnr, ssim
+from mmdiff.metrics.pictures import drift, psnr, ssim
 
 
 def test_psnr_of_a_constant_error_is_known():

@@ -2,7 +2,7 @@
 
 import torch
 
-from mmdiff.evaluation.pointnet import FEATURES, PointFeatures, augmented
+from mmdiff.adapters.points.pointnet import FEATURES, PointFeatures, augmented
 
 
 def test_the_order_of_points_and_their_repetition_change_nothing():

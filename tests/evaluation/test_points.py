@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmdiff.evaluation.points import ORACLE, controls, cube, drawn, evaluate, normalizing, table
+from mmdiff.adapters.points.scores import ORACLE, controls, cube, drawn, evaluate, normalizing, table
 from tests.conftest import shared_data
 
 

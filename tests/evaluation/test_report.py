@@ -5,15 +5,17 @@ import json
 import pytest
 import torch
 
+from mmdiff.adapters.audio import score_notes as notes
 from mmdiff.adapters.audio.mel import MelSpec
-from mmdiff.adapters.audio.sheet import contact_sheet as audio_sheet
-from mmdiff.adapters.lines import line_sheet
+from mmdiff.adapters.audio.pictures import contact_sheet as audio_sheet
 from mmdiff.adapters.points.render import Shown, sheet
-from mmdiff.adapters.video.sheet import contact_sheet as video_sheet
-from mmdiff.evaluation import notes, page, plots, shapes
-from mmdiff.evaluation.bootstrap import Interval
-from mmdiff.evaluation.generated import generated
-from mmdiff.evaluation.report import markdown, plain
+from mmdiff.adapters.series.pictures import line_sheet
+from mmdiff.adapters.video import score_shapes as shapes
+from mmdiff.adapters.video.pictures import contact_sheet as video_sheet
+from mmdiff.evaluation.report import page, plots
+from mmdiff.metrics.bootstrap import Interval
+from mmdiff.metrics.folder import generated
+from mmdiff.metrics.rows import markdown, plain
 
 
 def write(folder, name, facts):

@@ -4,15 +4,15 @@ import pytest
 import torch
 
 from mmdiff.adapters.audio.codec import MelCodec
+from mmdiff.adapters.audio.judge import AudioJudge
+from mmdiff.adapters.points.judge import PointJudge
+from mmdiff.adapters.video.judge import VideoJudge
 from mmdiff.core.types import Masked
-from mmdiff.evaluation.audio import Audio
-from mmdiff.evaluation.bootstrap import Interval
-from mmdiff.evaluation.clouds import Clouds
-from mmdiff.evaluation.embedder import Embedder
-from mmdiff.evaluation.findings import sensitivity
-from mmdiff.evaluation.fitting import fit
-from mmdiff.evaluation.scores import Scorer
-from mmdiff.evaluation.video import Video
+from mmdiff.evaluation.embedders.embedder import Embedder
+from mmdiff.evaluation.embedders.fitting import fit
+from mmdiff.evaluation.report.findings import sensitivity
+from mmdiff.evaluation.scorer import Scorer
+from mmdiff.metrics.bootstrap import Interval
 
 LABELS = ["low", "high"]
 
@@ -53,7 +53,7 @@ MAKERS = {"audio": tones, "video": blobs, "points": solids}
 @pytest.fixture(scope="module")
 def benches():
     made = {}
-    for kind, modality in (("audio", Audio()), ("video", Video()), ("points", Clouds(points=128))):
+    for kind, modality in (("audio", AudioJudge()), ("video", VideoJudge()), ("points", PointJudge(points=128))):
         train, labels = MAKERS[kind](48, 1)
         codec = MelCodec("speech_8k_48")
         codec.fit([Masked(tones(8, 0)[0])])
@@ -142,14 +142,14 @@ def test_a_row_of_some_samples_is_the_row_of_those_alone(benches):
 
 
 def test_an_embedder_without_classes_claims_none():
-    scorer = Scorer(Clouds(points=64), Embedder("points", {}).eval(), None, solids(16, 0)[0], draws=4)
+    scorer = Scorer(PointJudge(points=64), Embedder("points", {}).eval(), None, solids(16, 0)[0], draws=4)
     row = scorer.row(scorer.measure(solids(16, 1)[0], [{}] * 16))
     assert "FD-own" in row and not any(name.endswith(("right", "score")) for name in row)
 
 
 def test_an_embedder_of_other_classes_is_refused_by_name():
     x, _ = solids(16, 0)
-    scorer = Scorer(Clouds(points=64), Embedder("points", {"kind": ["a", "b"]}).eval(), None, x, draws=4)
+    scorer = Scorer(PointJudge(points=64), Embedder("points", {"kind": ["a", "b"]}).eval(), None, x, draws=4)
     with pytest.raises(ValueError, match="learned no kind 'low'"):
         scorer.measure(x, [{"kind": "low"}] * 16)
 
@@ -159,11 +159,11 @@ def test_an_embedder_of_other_classes_is_refused_by_name():
 ])
 def test_clouds_of_few_points_or_of_their_own_sizes_are_refused_before_anything_is_learned(sizes, text):
     with pytest.raises(ValueError, match=text):
-        Clouds(points=64).stacked([torch.randn(3, n) for n in sizes], None, {})
-    assert Clouds(points=64).stacked([torch.randn(4, n) for n in (64, 90)], None, {}).shape == (2, 3, 64)
+        PointJudge(points=64).stacked([torch.randn(3, n) for n in sizes], None, {})
+    assert PointJudge(points=64).stacked([torch.randn(4, n) for n in (64, 90)], None, {}).shape == (2, 3, 64)
 
 
 def test_classes_are_the_same_names_in_either_unicode_form():
     x, _ = solids(16, 0)
-    scorer = Scorer(Clouds(points=64), Embedder("points", {"kind": ["Tr\u00e4ger"]}).eval(), None, x, draws=4)
+    scorer = Scorer(PointJudge(points=64), Embedder("points", {"kind": ["Tr\u00e4ger"]}).eval(), None, x, draws=4)
     assert scorer.measure(x, [{"kind": "Tra\u0308ger"}] * 16).shares["kind right"].all()

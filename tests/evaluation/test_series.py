@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from mmdiff.adapters.series.body import SeriesBody
+from mmdiff.adapters.series.judge import SeriesJudge
 from mmdiff.adapters.whitened import WhitenedCodec
 from mmdiff.core.types import Masked
-from mmdiff.evaluation.fitting import fit, scored
-from mmdiff.evaluation.networks import SeriesBody
-from mmdiff.evaluation.series import Series
-from mmdiff.subject import modality_of
+from mmdiff.evaluation.embedders.fitting import fit, scored
+from mmdiff.evaluation.subject import modality_of
 
 
 class Codec(WhitenedCodec):
@@ -38,19 +38,19 @@ def waves(n=40, length=64):
 
 def test_statistics_of_a_sinusoid():
     x, _ = waves()
-    found = Series().values(x, Codec())
+    found = SeriesJudge().values(x, Codec())
     assert found["level"].allclose(torch.tensor(1000.0, dtype=torch.float64), atol=1e-3)
     assert found["spread"].allclose(torch.tensor((1 + 3) / 2 * 0.5**0.5, dtype=torch.float64), rtol=0.02)
     cycles = found["frequency, cycles a position"] * 64
     torch.testing.assert_close(cycles[:2], torch.tensor([2.0, 8.0], dtype=torch.float64), rtol=0, atol=1e-2)
     assert found["roughness"][1] > 3 * found["roughness"][0]
-    constant = Series().values(torch.ones(1, 2, 16), Codec())
+    constant = SeriesJudge().values(torch.ones(1, 2, 16), Codec())
     assert constant["roughness"].isnan() and constant["spread"] == 0
 
 
 def test_every_fault_moves_a_statistic_or_the_distance_to_the_truth():
     x, _ = waves()
-    series, real = Series(), Series().values(x, Codec())
+    series, real = SeriesJudge(), SeriesJudge().values(x, Codec())
     for name, wrong in series.faults(x, torch.Generator().manual_seed(0)).items():
         assert wrong.shape == x.shape and wrong.isfinite().all()
         values = series.values(wrong, Codec())
@@ -61,11 +61,11 @@ def test_every_fault_moves_a_statistic_or_the_distance_to_the_truth():
 
 
 def test_samples_are_brought_to_the_length_of_generated_ones():
-    stacked = Series().stacked([torch.arange(5.0).expand(2, 5), torch.ones(2, 20)], Codec(), {"length": 8})
+    stacked = SeriesJudge().stacked([torch.arange(5.0).expand(2, 5), torch.ones(2, 20)], Codec(), {"length": 8})
     assert stacked.shape == (2, 2, 8) and stacked[0, 0].tolist() == [0, 1, 2, 3, 4, 4, 4, 4]
-    assert Series().settings(Codec()) == {"channels": 2}
+    assert SeriesJudge().settings(Codec()) == {"channels": 2}
     with pytest.raises(ValueError, match=r"samples \(C, T\), and these are \(2, 5, 5\)"):
-        Series().stacked([torch.ones(2, 5, 5)], Codec(), {"length": 8})
+        SeriesJudge().stacked([torch.ones(2, 5, 5)], Codec(), {"length": 8})
 
 
 def test_a_network_learns_labels_of_series_in_any_unit():
@@ -76,14 +76,14 @@ def test_a_network_learns_labels_of_series_in_any_unit():
 
 
 def test_what_judges_samples_of_another_package():
-    assert isinstance(modality_of("mmdiff_weather", torch.ones(2, 5)), Series)
+    assert isinstance(modality_of("mmdiff_weather", torch.ones(2, 5)), SeriesJudge)
     with pytest.raises(ValueError, match=r"mmdiff_grids have the shape \(1, 5, 5\)"):
         modality_of("mmdiff_grids", torch.ones(1, 5, 5))
 
 
 def test_the_kind_is_that_of_the_codec_it_is_made_of(monkeypatch):
-    from mmdiff import subject
     from mmdiff.adapters.video.codec import PixelCodec
+    from mmdiff.evaluation import subject
 
     made = type("Pictures", (PixelCodec,), {"__module__": "mmdiff_pictures"})
     monkeypatch.setattr(subject, "target_class", {"mmdiff_pictures.Pictures": made, "mmdiff_x.Codec": Codec}.get)
@@ -98,7 +98,7 @@ def test_a_channel_that_never_varies_takes_over_neither_features_nor_errors():
     body.measure(x)
     near = x + torch.tensor([0.0, 1e-3])[:, None]
     assert (body(near) - body(x)).abs().max() < 0.1
-    assert Series().paired(near, x)["RMSE, spreads"].max() < 1e-3
+    assert SeriesJudge().paired(near, x)["RMSE, spreads"].max() < 1e-3
 
 
 def test_whitening_measures_quantities_of_any_unit_and_refuses_constants_of_any():

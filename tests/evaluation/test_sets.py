@@ -5,12 +5,12 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from mmdiff.evaluation.coverage import coverage, expected_coverage
-from mmdiff.evaluation.sets import (
+from mmdiff.metrics.coverage import coverage, expected_coverage
+from mmdiff.metrics.sets import (
     Distances,
-    around,
     distance_scores,
     halves_interval,
+    interval_around,
     jensen_shannon,
     matched_share,
     matching_distance,
@@ -151,12 +151,12 @@ def test_intervals_of_95_percent_cover_95_percent_however_few_halves_they_are_fr
     for _ in range(2000):
         x, y = rng.normal(size=(2, n))
         halves = rng.random((2, draws, n)).argsort(2)[..., : n // 2]
-        found = around(x.mean() - y.mean(), x[halves[0]].mean(1) - y[halves[1]].mean(1), least=-np.inf)
+        found = interval_around(x.mean() - y.mean(), x[halves[0]].mean(1) - y[halves[1]].mean(1), least=-np.inf)
         inside.append(found.low <= 0 <= found.high)
     assert np.mean(inside) == pytest.approx(0.95, abs=0.015)
 
 
 def test_an_interval_holds_its_value_however_skewed_the_halves_are():
-    assert around(1.0, [1.0] * 99 + [0.5], most=1) == (1, 1, 1)
-    low, high = around(0.4, [0.4] * 99 + [0.9])[1:]
+    assert interval_around(1.0, [1.0] * 99 + [0.5], most=1) == (1, 1, 1)
+    low, high = interval_around(0.4, [0.4] * 99 + [0.9])[1:]
     assert low <= 0.4 <= high

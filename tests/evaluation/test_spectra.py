@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmdiff.evaluation.spectra import FLOOR, log_spectral_distance, mean_power, spectrum_distance
+from mmdiff.adapters.audio.spectra import FLOOR, log_spectral_distance, mean_power, spectrum_distance
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmdiff import plugins
+from mmdiff.config import plugins
 
 
 def install(site: Path, *packages: Path) -> None:

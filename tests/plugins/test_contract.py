@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from mmdiff import plugins
 from mmdiff.adapters.base import Reader
 from mmdiff.cli import adapter
 from mmdiff.cli.list import options
-from mmdiff.cli.overrides import composed
-from mmdiff.config import ConfigError, build
+from mmdiff.config import plugins
+from mmdiff.config.build import ConfigError, build
+from mmdiff.config.overrides import composed
 from mmdiff.skeleton import write
 from mmdiff.testing import Trial
 from mmdiff.testing.report import check, failure, laws

@@ -17,8 +17,8 @@ import soundfile
 
 from mmdiff.cli import COMMANDS
 from mmdiff.cli.list import KINDS, options
-from mmdiff.cli.overrides import composed
 from mmdiff.cli.sample import parsed
+from mmdiff.config.overrides import composed
 from mmdiff.skeleton import write
 from mmdiff.testing import Trial
 from mmdiff.testing.report import failure, laws

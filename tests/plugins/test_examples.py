@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import mmdiff
-from mmdiff import plugins
 from mmdiff.adapters.video.write import write_video
-from mmdiff.checkpoint import ModelFileError
+from mmdiff.config import plugins
+from mmdiff.store import ModelFileError
 from mmdiff.testing import Trial
 from mmdiff.testing.report import failure, laws
 from tests.conftest import mmdiff as run_mmdiff
@@ -144,6 +144,6 @@ def test_an_editable_install_is_found_like_any_other(tmp_path):
          "--no-build-isolation", "--disable-pip-version-check", "-e", package],
         check=True, capture_output=True,
     )
-    code = "from mmdiff.plugins import offered_by; print(offered_by('adapter', 'images'))"
+    code = "from mmdiff.config.plugins import offered_by; print(offered_by('adapter', 'images'))"
     result = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path)
     assert result.stdout.strip() == "['mmdiff_images.configs']"

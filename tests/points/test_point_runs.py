@@ -8,9 +8,9 @@ import torch
 import trimesh
 
 from mmdiff.adapters.points.files import load_shape
+from mmdiff.adapters.points.score_solids import report, summary
 from mmdiff.adapters.points.solids import SOLIDS, solid
 from mmdiff.core.rng import Purpose, stream
-from mmdiff.evaluation.solids import report, summary
 from tests.conftest import mmdiff
 
 TINY = [

@@ -9,7 +9,7 @@ import torch
 import trimesh
 
 from mmdiff.adapters.points.augment import rotation
-from mmdiff.adapters.points.files import Shape, load_shape
+from mmdiff.adapters.points.files import Geometry, load_shape
 from mmdiff.adapters.points.reader import PointReader
 from mmdiff.adapters.points.sampling import directions, one_sided, sample_surface, visible
 from mmdiff.adapters.points.solids import box
@@ -19,7 +19,7 @@ from tests.points.made import CUBE, ball, cloud
 
 def test_samples_of_two_triangles_follow_their_areas():
     points = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 5], [3, 0, 5], [0, 3, 5.0]])
-    samples = sample_surface(Shape(points, np.array([[0, 1, 2], [3, 4, 5]])), 100_000, np.random.default_rng(0))
+    samples = sample_surface(Geometry(points, np.array([[0, 1, 2], [3, 4, 5]])), 100_000, np.random.default_rng(0))
     assert abs((samples.points[:, 2] > 4).mean() - 0.9) < 0.004
     large = samples.points[samples.points[:, 2] > 4]
     assert np.allclose(large.mean(0), [1, 1, 5], atol=0.02)
@@ -28,7 +28,7 @@ def test_samples_of_two_triangles_follow_their_areas():
 
 def test_colours_of_samples_lie_between_those_of_the_corners():
     points = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1.0]])
-    shape = Shape(points, np.array([[0, 1, 2]]), colors=2 * points - 1)
+    shape = Geometry(points, np.array([[0, 1, 2]]), colors=2 * points - 1)
     samples = sample_surface(shape, 100, np.random.default_rng(0))
     assert np.allclose(samples.colors, 2 * samples.points - 1)
 
@@ -85,7 +85,7 @@ def test_rotations_are_proper_and_jitter_does_not_depend_on_the_unit():
         turn = rotation(kind, np.random.default_rng(0))
         assert np.allclose(turn @ turn.T, np.eye(3)) and np.isclose(np.linalg.det(turn), 1)
     reader, x = PointReader(points=500, jitter=0.05), cloud()
-    a, b = (reader.sample(Shape(s * x), np.random.default_rng(0), name="x") / s for s in (1.0, 100.0))
+    a, b = (reader.sample(Geometry(s * x), np.random.default_rng(0), name="x") / s for s in (1.0, 100.0))
     assert torch.allclose(a, b, atol=1e-5)
 
 
@@ -99,7 +99,7 @@ def test_one_view_sees_half_a_ball_and_many_see_all():
 
 def test_what_lies_inside_is_left_out(tmp_path):
     inner, outer = box(np.full(3, -0.5), np.full(3, 0.5)), box(-np.ones(3), np.ones(3))
-    shape = Shape(np.concatenate([inner.points, outer.points]), np.concatenate([inner.faces, outer.faces + 8]))
+    shape = Geometry(np.concatenate([inner.points, outer.points]), np.concatenate([inner.faces, outer.faces + 8]))
     trimesh.Trimesh(shape.points, shape.faces, process=False).export(tmp_path / "boxes.ply")
     for only, expected in ((False, 0.2), (True, 0.0)):
         x = PointReader(points=1000, visible_only=only).read(tmp_path / "boxes.ply")

@@ -17,7 +17,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([
-    "lightning.pytorch", "mmdiff.training.run", "mmdiff.cli.train", "mmdiff.cli.sample", "mmdiff.generate",
+    "lightning.pytorch", "mmdiff.training.run", "mmdiff.cli.train", "mmdiff.cli.sample", "mmdiff.generation.pipeline",
     "torch.distributed.checkpoint", "torch.distributed.fsdp", "tests.training.launch",
 ])
 NUMBERS = itertools.count()

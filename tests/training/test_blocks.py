@@ -13,7 +13,7 @@ from mmdiff.nn.point_dit import PointDiT
 from mmdiff.nn.unet1d import UNet1d
 from mmdiff.nn.video_dit import VideoDiT
 from mmdiff.training.blocks import blocks, prepare
-from mmdiff.training.sharded import outline, whole
+from mmdiff.training.sharded import gathered, outline
 
 SMALL = {"dim": 32, "depth": 3, "heads": 2}
 NETWORKS = {
@@ -93,6 +93,6 @@ def test_an_outline_takes_no_memory_and_is_filled_with_the_whole():
     network, x, _ = made("points")
     empty = outline(network)
     assert all(p.is_meta for p in empty.parameters())
-    filled = whole(network, empty)
+    filled = gathered(network, empty)
     assert torch.equal(filled(x, torch.ones(2)), network(x, torch.ones(2)))
     assert all(p.is_meta for p in empty.parameters()) and not any(p.requires_grad for p in filled.parameters())

@@ -13,12 +13,14 @@ import torch
 from lightning.pytorch import Trainer
 from omegaconf import OmegaConf
 
-from mmdiff.checkpoint import model_config
-from mmdiff.cli.overrides import completed, composed
-from mmdiff.cli.words import written
-from mmdiff.config import CONFIG_FILE, ConfigError, build, build_codec, resolved
+from mmdiff.config.adapter import build_codec
+from mmdiff.config.build import ConfigError, build
+from mmdiff.config.files import CONFIG_FILE, resolved
+from mmdiff.config.overrides import completed, composed
+from mmdiff.config.record import Record, data_change, files, own_fields, read_record
+from mmdiff.config.words import written
 from mmdiff.data.dataset import Dataset, Subset
-from mmdiff.record import Record, data_change, files, own_fields, read_record
+from mmdiff.store import model_config
 from mmdiff.training.checkpoints import checkpoint_path, latest, model_step, prune, start
 from mmdiff.training.continuing import continued
 from mmdiff.training.run import opened, train

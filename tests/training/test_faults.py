@@ -9,7 +9,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from mmdiff.checkpoint import load_model
+from mmdiff.store import load_model
 from mmdiff.training.checkpoints import latest
 from mmdiff.training.saving import Checkpoints
 from tests.conftest import TINY

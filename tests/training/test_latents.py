@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import mmdiff
-from mmdiff.cli.overrides import composed
-from mmdiff.encode import encode
+from mmdiff.cache.encode import encode
+from mmdiff.config.overrides import composed
 from mmdiff.training.run import train
 
 RUN = [

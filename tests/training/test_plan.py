@@ -9,9 +9,9 @@ import pytest
 from omegaconf import OmegaConf
 
 import mmdiff.training.plan as planning
-from mmdiff.cli.overrides import composed
 from mmdiff.cli.plan import duration, lines, main
-from mmdiff.config import ConfigError
+from mmdiff.config.build import ConfigError
+from mmdiff.config.overrides import composed
 from mmdiff.data.dataset import Dataset
 from mmdiff.data.loaders import Loading
 from mmdiff.training.callbacks import Previews, Validation

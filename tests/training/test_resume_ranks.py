@@ -8,8 +8,8 @@ import pytest
 import soundfile
 import torch
 
-from mmdiff.cli.overrides import composed
-from mmdiff.encode import encode
+from mmdiff.cache.encode import encode
+from mmdiff.config.overrides import composed
 from mmdiff.training.checkpoints import latest
 from tests.conftest import TINY
 from tests.training.faults import killed_after, killed_while_saving

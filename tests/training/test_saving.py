@@ -15,10 +15,10 @@ import torch
 from omegaconf import OmegaConf
 
 import mmdiff
-from mmdiff.checkpoint import load_model
-from mmdiff.cli.overrides import composed
-from mmdiff.config import ConfigError
-from mmdiff.record import Record
+from mmdiff.config.build import ConfigError
+from mmdiff.config.overrides import composed
+from mmdiff.config.record import Record
+from mmdiff.store import load_model
 from mmdiff.training.checkpoints import AtomicCheckpointIO, latest, start
 from mmdiff.training.metrics import MetricsCsv
 from mmdiff.training.run import train

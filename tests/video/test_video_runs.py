@@ -8,8 +8,8 @@ import torch
 from mmdiff.adapters.video.reader import read_clip
 from mmdiff.adapters.video.shapes import Shapes
 from mmdiff.adapters.video.write import write_video
-from mmdiff.editing import Edit
-from mmdiff.generate import load
+from mmdiff.generation.edits import Edit
+from mmdiff.generation.pipeline import load
 from tests.conftest import mmdiff
 
 TINY = [

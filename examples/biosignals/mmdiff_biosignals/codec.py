@@ -8,7 +8,7 @@ from scipy.signal import resample
 from torch import Tensor
 
 from mmdiff.adapters.base import Reader
-from mmdiff.adapters.lines import line_sheet
+from mmdiff.adapters.series.pictures import line_sheet
 from mmdiff.adapters.whitened import WhitenedCodec
 
 

@@ -19,7 +19,7 @@ from ...core.types import Masked
 from ..base import Codec
 from .io import WRITTEN, AudioReader, write_audio
 from .mel import LogMel, MelSpec
-from .sheet import contact_sheet
+from .pictures import contact_sheet
 from .vocoder import GriffinLim, Vocoder
 
 

@@ -26,7 +26,7 @@ PREROLL = 1.0
 """Seconds decoded and thrown away after a seek: a compressed frame leans on those before it (MP3: half a second)."""
 
 
-class Clip(NamedTuple):
+class Excerpt(NamedTuple):
     """Decoded samples ``(C, L)`` float32 at ``sample_rate`` Hz; ``whole`` if that is all of the file."""
 
     samples: np.ndarray
@@ -34,7 +34,7 @@ class Clip(NamedTuple):
     whole: bool
 
 
-def decode(path: Path, *, seconds: float | None = None, place: float = 0.0) -> Clip:
+def decode(path: Path, *, seconds: float | None = None, place: float = 0.0) -> Excerpt:
     """A file, or ``seconds`` of it: its start is ``place`` in [0, 1) between the first and the last that there is.
 
     Raises ``ValueError`` with a reason.
@@ -78,7 +78,7 @@ def _start(total: int, count: int, place: float) -> int:
     return int(place * (max(total - count, 0) + 1))
 
 
-def _soundfile(path: Path, seconds: float | None, place: float) -> Clip:
+def _soundfile(path: Path, seconds: float | None, place: float) -> Excerpt:
     with soundfile.SoundFile(path) as file:
         rate = _checked(file.samplerate)
         if not 0 < file.frames < UNTOLD:
@@ -88,7 +88,7 @@ def _soundfile(path: Path, seconds: float | None, place: float) -> Clip:
         samples = file.read(count, dtype="float32", always_2d=True)
         if len(samples) < count:
             raise ValueError(f"ends after {len(samples)} of {count} samples")
-        return Clip(np.ascontiguousarray(samples.T), rate, count == file.frames)
+        return Excerpt(np.ascontiguousarray(samples.T), rate, count == file.frames)
 
 
 def _checked(rate: int) -> int:
@@ -97,10 +97,10 @@ def _checked(rate: int) -> int:
     return rate
 
 
-def _ffmpeg(path: Path, seconds: float | None, place: float) -> Clip:
+def _ffmpeg(path: Path, seconds: float | None, place: float) -> Excerpt:
     if seconds is None:
         samples, rate = _decoded(path)
-        return Clip(samples, rate, True)
+        return Excerpt(samples, rate, True)
     stat = path.stat()
     total, rate = _length(path, stat.st_size, stat.st_mtime_ns)
     count = math.ceil(seconds * rate)
@@ -110,7 +110,7 @@ def _ffmpeg(path: Path, seconds: float | None, place: float) -> Clip:
         samples, _ = _decoded(path)
         start = min(start, max(samples.shape[1] - count, 0))
         samples = samples[:, start : start + count]
-    return Clip(samples, rate, total <= count)
+    return Excerpt(samples, rate, total <= count)
 
 
 @lru_cache(maxsize=1_000_000)

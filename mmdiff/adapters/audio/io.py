@@ -19,7 +19,7 @@ import torchaudio.functional as AF
 from torch import Tensor
 
 from ..base import Reader
-from .decode import RATES, Clip, decode
+from .decode import RATES, Excerpt, decode
 
 SUFFIXES = (
     ".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".au", ".caf", ".w64", ".wma",
@@ -79,7 +79,7 @@ class AudioReader(Reader):
         return x.contiguous()
 
 
-    def _sounding(self, path: Path, rng: np.random.Generator | None) -> Clip:
+    def _sounding(self, path: Path, rng: np.random.Generator | None) -> Excerpt:
         for _ in range(1 if rng is None else SILENT_DRAWS):
             clip = decode(path, seconds=self.seconds, place=0.0 if rng is None else rng.random())
             if not _silent(path, clip):
@@ -95,11 +95,11 @@ class AudioReader(Reader):
         return clip._replace(samples=clip.samples[:, first : first + size])
 
 
-def _mixed(clip: Clip) -> np.ndarray:
+def _mixed(clip: Excerpt) -> np.ndarray:
     return clip.samples.mean(0)
 
 
-def _silent(path: Path, clip: Clip) -> bool:
+def _silent(path: Path, clip: Excerpt) -> bool:
     """Whether nothing, or next to nothing of its channels, is left in their mean."""
     if not np.isfinite(clip.samples).all():
         raise ValueError(f"{path} holds NaN or infinite samples")

@@ -18,8 +18,8 @@ import numpy as np
 from torch import Tensor
 
 from ...data.dataset import Dataset
-from ...data.labels import Label, field_of, suggest, told
-from .files import Shape
+from ...data.labels import Label, conditioning, field_of, suggest
+from .files import Geometry
 from .reader import PointReader
 
 
@@ -86,8 +86,8 @@ class CloudArrays(Dataset):
     def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
         i = self.kept[index]
         features = {name: _unit(array[i]) for name, array in self.features.items()}
-        sample = self.reader.sample(Shape(_unit(self.points[i]), **features), rng, name=self.name(index))
-        return sample, told(self.column(index), self.fields)
+        sample = self.reader.sample(Geometry(_unit(self.points[i]), **features), rng, name=self.name(index))
+        return sample, conditioning(self.column(index), self.fields)
 
     def name(self, index: int) -> str:
         return self._name(self.kept[index])

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from .files import Shape
+from .files import Geometry
 
 Turn = Literal["none", "x", "y", "z", "so3"]
 TURNS = ("none", "x", "y", "z", "so3")
@@ -33,7 +33,7 @@ class Augmentation:
             raise ValueError(f"jitter is a share of the shape's half side, from 0 to below 1; got {jitter}")
         self.rotate, self.scale, self.jitter, self.mirror = rotate, tuple(scale), jitter, mirror
 
-    def __call__(self, shape: Shape, rng: np.random.Generator) -> Shape:
+    def __call__(self, shape: Geometry, rng: np.random.Generator) -> Geometry:
         """A new copy of a cloud; colours and other features stay."""
         factors = rng.uniform(*self.scale, 3) if self.scale[0] < self.scale[1] else np.full(3, self.scale[0])
         if self.mirror != "none" and rng.random() < 0.5:

@@ -7,7 +7,7 @@ locked: single operations on a dict are atomic, and two threads that miss the sa
 from collections.abc import Callable
 from pathlib import Path
 
-from .files import Shape
+from .files import Geometry
 
 
 class RecentShapes:
@@ -15,12 +15,12 @@ class RecentShapes:
 
     def __init__(self, most: int):
         self.most = most
-        self._held: dict[tuple[Path, int, int], Shape] = {}
+        self._held: dict[tuple[Path, int, int], Geometry] = {}
 
     def __reduce__(self) -> tuple:
         return RecentShapes, (self.most,)
 
-    def get(self, path: Path, make: Callable[[Path], Shape]) -> Shape:
+    def get(self, path: Path, make: Callable[[Path], Geometry]) -> Geometry:
         """The shape of a file, made unless it is held."""
         try:
             status = path.stat()
@@ -44,5 +44,5 @@ class RecentShapes:
             total -= _size(shape)
 
 
-def _size(shape: Shape) -> int:
+def _size(shape: Geometry) -> int:
     return len(shape.points) + (0 if shape.faces is None else len(shape.faces))

@@ -37,7 +37,7 @@ DISTINCT = 4
 """Points that span a solid; a cloud of fewer is no shape."""
 
 
-class Shape(NamedTuple):
+class Geometry(NamedTuple):
     """``points`` ``(n, 3)`` float64 in the file's unit; ``faces`` ``(m, 3)`` int64, None for a cloud.
 
     Of each point, if known: ``normals`` ``(n, 3)`` of length 1, ``colors`` ``(n, 3)`` in [-1, 1], ``extra`` ``(n, k)``.
@@ -50,13 +50,13 @@ class Shape(NamedTuple):
     colors: np.ndarray | None = None
     extra: np.ndarray | None = None
 
-    def rows(self, index: np.ndarray) -> "Shape":
+    def rows(self, index: np.ndarray) -> "Geometry":
         """The points of a cloud at ``index``, as a cloud."""
         kept = (None if part is None else part[index] for part in (self.normals, self.colors, self.extra))
-        return Shape(self.points[index], None, *kept)
+        return Geometry(self.points[index], None, *kept)
 
 
-def load_shape(path: str | Path, *, textures: bool = False) -> Shape:
+def load_shape(path: str | Path, *, textures: bool = False) -> Geometry:
     """A whole file; ``textures`` turns a mesh's materials and pictures into colours of its vertices.
 
     Raises ``ValueError`` for a file that is missing, empty, corrupt or of an unknown ending, that holds NaN, infinite
@@ -108,7 +108,7 @@ def _named(path: Path, keyword: str) -> list[str]:
     return [words[-1] for words in lines if len(words) > 1 and words[0].lower().startswith(keyword)]
 
 
-def parse(path: Path, *, textures: bool = False) -> Shape:
+def parse(path: Path, *, textures: bool = False) -> Geometry:
     """What a file holds, usable or not. Raises ``ValueError`` for bytes that are not of its format."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -132,11 +132,11 @@ def parse(path: Path, *, textures: bool = False) -> Shape:
         ) from error
 
 
-def _check(shape: Shape) -> None:
+def _check(shape: Geometry) -> None:
     points, faces = shape.points, shape.faces
     if len(points) == 0:
         raise ValueError("it holds no points")
-    for name, part in zip(Shape._fields, shape, strict=True):
+    for name, part in zip(Geometry._fields, shape, strict=True):
         if part is not None and not np.isfinite(part).all():
             raise ValueError(f"its {name} hold NaN or infinite values")
     if faces is None:
@@ -154,7 +154,7 @@ def triangle_areas(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
 
 
-def _cloud(columns: Columns) -> Shape:
+def _cloud(columns: Columns) -> Geometry:
     """Columns by name as a cloud; those of no known meaning are ``extra``, in their order."""
     if missing := [name for name in "xyz" if name not in columns]:
         raise ValueError(f"it has no column {' '.join(missing)}; there are {' '.join(columns) or 'none'}")
@@ -170,12 +170,12 @@ def _cloud(columns: Columns) -> Shape:
 
 def _made(
     points: np.ndarray, normals: np.ndarray | None, colors: np.ndarray | None, extra: np.ndarray | None
-) -> Shape:
+) -> Geometry:
     if normals is not None:
         length = np.linalg.norm(normals, axis=1, keepdims=True)
         normals = normals / np.where(length > 0, length, 1)
     extra = None if extra is None else extra.astype(np.float64)
-    return Shape(points.astype(np.float64), None, normals, None if colors is None else _signed(colors), extra)
+    return Geometry(points.astype(np.float64), None, normals, None if colors is None else _signed(colors), extra)
 
 
 def _signed(colors: np.ndarray) -> np.ndarray:
@@ -190,7 +190,7 @@ def _signed(colors: np.ndarray) -> np.ndarray:
     return signed.clip(-1, 1)
 
 
-def _arrays(path: Path) -> Shape:
+def _arrays(path: Path) -> Geometry:
     loaded = np.load(path, allow_pickle=False)
     if isinstance(loaded, np.ndarray):
         return _cloud(stated_columns(loaded))
@@ -216,7 +216,7 @@ class _Beside(trimesh.resolvers.FilePathResolver):
         return gltf.beside(Path(self.parent), name).read_bytes()
 
 
-def _scene(path: Path, textures: bool) -> Shape:
+def _scene(path: Path, textures: bool) -> Geometry:
     suffix, options = path.suffix.lower(), {"process": False, "skip_materials": not textures}
     data = gltf.plain(path) if suffix in (".glb", ".gltf") else _utf8(path.read_bytes(), suffix)
     kind = ".gltf" if suffix == ".glb" and data is not None else suffix
@@ -238,24 +238,24 @@ def _utf8(data: bytes, suffix: str) -> bytes | None:
     return None if plain.encode() == text else plain.encode() + end + rest
 
 
-def _mesh(mesh: trimesh.Trimesh, textures: bool) -> Shape:
+def _mesh(mesh: trimesh.Trimesh, textures: bool) -> Geometry:
     points, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
     visual = mesh.visual.to_color() if textures and mesh.visual.kind == "texture" else mesh.visual
     if visual.kind == "vertex":
         colors = np.atleast_2d(visual.vertex_colors)[:, :3]           # one row alone: a material's colour
-        return Shape(points, faces, colors=_signed(np.broadcast_to(colors, points.shape)))
+        return Geometry(points, faces, colors=_signed(np.broadcast_to(colors, points.shape)))
     if visual.kind == "face":                                         # each face gets corners of its own
         colors = _signed(visual.face_colors[:, :3]).repeat(3, axis=0)
-        return Shape(points[faces].reshape(-1, 3), np.arange(faces.size).reshape(-1, 3), colors=colors)
-    return Shape(points, faces)
+        return Geometry(points[faces].reshape(-1, 3), np.arange(faces.size).reshape(-1, 3), colors=colors)
+    return Geometry(points, faces)
 
 
-def _bare(cloud: trimesh.PointCloud) -> Shape:
+def _bare(cloud: trimesh.PointCloud) -> Geometry:
     points, colors = np.asarray(cloud.vertices, np.float64), np.asarray(cloud.colors)
-    return Shape(points, colors=_signed(colors[:, :3]) if len(colors) == len(points) else None)
+    return Geometry(points, colors=_signed(colors[:, :3]) if len(colors) == len(points) else None)
 
 
-def _joined(parts: Sequence[Shape]) -> Shape:
+def _joined(parts: Sequence[Geometry]) -> Geometry:
     """Parts of a scene as one; where only some have colours, the others are grey."""
     if not parts:
         raise ValueError("it holds no points")
@@ -267,4 +267,4 @@ def _joined(parts: Sequence[Shape]) -> Shape:
     colors = None
     if any(part.colors is not None for part in parts):
         colors = np.concatenate([np.zeros_like(p.points) if p.colors is None else p.colors for p in parts])
-    return Shape(points, faces, colors=colors)
+    return Geometry(points, faces, colors=colors)

@@ -17,7 +17,7 @@ from ...core.rng import Purpose, stream
 from ..base import Reader
 from .augment import Augmentation, Turn
 from .cache import RecentShapes
-from .files import DISTINCT, SUFFIXES, Shape, companions, load_shape
+from .files import DISTINCT, SUFFIXES, Geometry, companions, load_shape
 from .sampling import sample_surface, seen_first, visible
 
 POOL = 4
@@ -60,7 +60,7 @@ class PointReader(Reader):
     def files(self, path: Path) -> list[Path]:
         return [path, *companions(path)]
 
-    def sample(self, shape: Shape, rng: np.random.Generator | None = None, *, name: str) -> Tensor:
+    def sample(self, shape: Geometry, rng: np.random.Generator | None = None, *, name: str) -> Tensor:
         """``(C, points)`` of a shape at hand; without ``rng``, ``name`` fixes the choice."""
         chance = fixed(name) if rng is None else rng
         if shape.faces is not None:
@@ -78,7 +78,7 @@ class PointReader(Reader):
             cloud = cloud.rows(seen_first(cloud.points, chance))
         return self.channels(cloud, name=name)
 
-    def channels(self, cloud: Shape, *, name: str) -> Tensor:
+    def channels(self, cloud: Geometry, *, name: str) -> Tensor:
         """All points of a cloud as ``(C, N)``. Raises ``ValueError`` for a channel that it lacks."""
         center = (cloud.points.min(0) + cloud.points.max(0)) / 2
         half = np.ptp(cloud.points, 0).max() / 2
@@ -99,7 +99,7 @@ class PointReader(Reader):
             parts.append(cloud.extra[:, : self.extra])
         return torch.from_numpy(np.concatenate(parts, 1, dtype=np.float32).T.copy())
 
-    def _open(self, path: Path) -> Shape:
+    def _open(self, path: Path) -> Geometry:
         shape = load_shape(path, textures=self.colors)
         if not self.visible_only:
             return shape

@@ -9,7 +9,7 @@
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
-from .files import Shape, triangle_areas
+from .files import Geometry, triangle_areas
 
 VIEWS = 24
 """Directions from which a shape is looked at to find what can be seen of it at all."""
@@ -19,7 +19,7 @@ FLIP = 2.3
 """log10 of R against the farthest point: more sees more, and through thin walls; less misses hollows."""
 
 
-def sample_surface(shape: Shape, count: int, rng: np.random.Generator) -> Shape:
+def sample_surface(shape: Geometry, count: int, rng: np.random.Generator) -> Geometry:
     """``count`` points of a mesh, evenly over its area: normals of the faces, colours between those of the corners."""
     cumulated = triangle_areas(shape.points, shape.faces).cumsum()
     chosen = np.searchsorted(cumulated, rng.random(count) * cumulated[-1], side="right")
@@ -33,7 +33,7 @@ def sample_surface(shape: Shape, count: int, rng: np.random.Generator) -> Shape:
     a, b, c = shape.points[corners].swapaxes(0, 1)
     normals = np.cross(b - a, c - a)
     normals /= np.linalg.norm(normals, axis=1, keepdims=True).clip(np.finfo(float).tiny)
-    return Shape(between(shape.points), None, normals, None if shape.colors is None else between(shape.colors))
+    return Geometry(between(shape.points), None, normals, None if shape.colors is None else between(shape.colors))
 
 
 def directions(count: int) -> np.ndarray:

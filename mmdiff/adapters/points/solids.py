@@ -12,7 +12,7 @@ from torch import Tensor
 from ...core.rng import Purpose, stream
 from ...data.dataset import Dataset
 from ...data.labels import Label
-from .files import Shape
+from .files import Geometry
 from .reader import PointReader
 
 SOLIDS = ("ball", "box", "cone", "cylinder", "lamp", "ring", "table")
@@ -52,7 +52,7 @@ class Solids(Dataset):
         return {"made": self.n, "seed": self.seed, "skipped": []}
 
 
-def solid(kind: str, rng: np.random.Generator) -> Shape:
+def solid(kind: str, rng: np.random.Generator) -> Geometry:
     """One solid as a closed mesh, its box centred, its longest side 2; ``rng`` draws its proportions."""
     u = rng.uniform(size=4)
     if kind == "ball":
@@ -89,7 +89,7 @@ def solid(kind: str, rng: np.random.Generator) -> Shape:
     return shape._replace(points=(shape.points - (low + high) / 2) * (2 / (high - low).max()))
 
 
-def lathe(radius: np.ndarray, height: np.ndarray) -> Shape:
+def lathe(radius: np.ndarray, height: np.ndarray) -> Geometry:
     """The surface of a profile ``(k,)``, ``(k,)`` turned about the y axis; it is closed where the profile is."""
     turn = 2 * np.pi * np.arange(SEGMENTS) / SEGMENTS
     circle = np.stack([np.cos(turn), np.zeros(SEGMENTS), np.sin(turn)], 1)
@@ -97,18 +97,18 @@ def lathe(radius: np.ndarray, height: np.ndarray) -> Shape:
     i, j = np.meshgrid(np.arange(len(radius) - 1), np.arange(SEGMENTS), indexing="ij")
     a, b = i * SEGMENTS + j, i * SEGMENTS + (j + 1) % SEGMENTS
     faces = np.stack([np.stack([a, a + SEGMENTS, b], -1), np.stack([b, a + SEGMENTS, b + SEGMENTS], -1)])
-    return Shape(points.reshape(-1, 3), faces.reshape(-1, 3))
+    return Geometry(points.reshape(-1, 3), faces.reshape(-1, 3))
 
 
-def box(low: np.ndarray, high: np.ndarray) -> Shape:
+def box(low: np.ndarray, high: np.ndarray) -> Geometry:
     """The box between two corners ``(3,)``; normals point outwards."""
     corner = np.array([(i >> 2 & 1, i >> 1 & 1, i & 1) for i in range(8)])
     quads = np.array([(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)])
-    return Shape(np.where(corner, high, low), np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]))
+    return Geometry(np.where(corner, high, low), np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]))
 
 
-def joined(*shapes: Shape) -> Shape:
+def joined(*shapes: Geometry) -> Geometry:
     """Meshes as one; where they touch, both surfaces stay."""
     starts = np.cumsum([0, *(len(shape.points) for shape in shapes[:-1])])
     faces = [shape.faces + start for shape, start in zip(shapes, starts, strict=True)]
-    return Shape(np.concatenate([shape.points for shape in shapes]), np.concatenate(faces))
+    return Geometry(np.concatenate([shape.points for shape in shapes]), np.concatenate(faces))

@@ -15,7 +15,7 @@ import torch
 import trimesh
 from torch import Tensor
 
-from .files import Shape, parse
+from .files import Geometry, parse
 
 SUFFIXES = (".ply", ".glb", ".obj", ".xyz", ".npz", ".pcd")
 MESH_SUFFIXES = (".ply", ".glb", ".obj", ".stl", ".off")
@@ -41,7 +41,7 @@ def write_points(sample: Tensor, path: str | Path, *, normals: bool = False, col
         else:
             _exported(shape, partial)
 
-    def check(back: Shape) -> bool:
+    def check(back: Geometry) -> bool:
         return back.points.shape == shape.points.shape and np.allclose(back.points, shape.points, rtol=1e-5, atol=1e-6)
 
     return _atomic(path, write, check)
@@ -57,7 +57,7 @@ def write_mesh(mesh: trimesh.Trimesh, path: str | Path) -> Path:
     return _atomic(path, mesh.export, lambda back: back.faces is not None and len(back.faces) == len(mesh.faces))
 
 
-def _atomic(path: Path, write: Callable[[Path], object], check: Callable[[Shape], bool]) -> Path:
+def _atomic(path: Path, write: Callable[[Path], object], check: Callable[[Geometry], bool]) -> Path:
     partial = path.with_name(f".{path.stem}.{os.getpid()}.writing{path.suffix.lower()}")
     try:
         write(partial)
@@ -69,7 +69,7 @@ def _atomic(path: Path, write: Callable[[Path], object], check: Callable[[Shape]
     return path
 
 
-def _shape(sample: Tensor, normals: bool, colors: bool, path: Path) -> Shape:
+def _shape(sample: Tensor, normals: bool, colors: bool, path: Path) -> Geometry:
     x = sample.detach().float().cpu()
     known = 3 + 3 * normals + 3 * colors
     if x.ndim != 2 or x.shape[0] < known or x.shape[1] == 0:
@@ -79,14 +79,14 @@ def _shape(sample: Tensor, normals: bool, colors: bool, path: Path) -> Shape:
     rows = x.T.numpy()
     normal = rows[:, 3:6] / np.linalg.norm(rows[:, 3:6], axis=1, keepdims=True).clip(1e-12) if normals else None
     color = rows[:, known - 3 : known].clip(-1, 1) if colors else None
-    return Shape(rows[:, :3], None, normal, color, rows[:, known:] if rows.shape[1] > known else None)
+    return Geometry(rows[:, :3], None, normal, color, rows[:, known:] if rows.shape[1] > known else None)
 
 
 def _bytes(colors: np.ndarray) -> np.ndarray:
     return ((colors + 1) * 127.5).round().astype(np.uint8)
 
 
-def _table(shape: Shape) -> np.ndarray:
+def _table(shape: Geometry) -> np.ndarray:
     """A structured array, a field a column."""
     columns = dict(zip("xyz", shape.points.T, strict=True))
     if shape.normals is not None:
@@ -101,7 +101,7 @@ def _table(shape: Shape) -> np.ndarray:
     return table
 
 
-def _ply(shape: Shape, path: Path) -> None:
+def _ply(shape: Geometry, path: Path) -> None:
     table = _table(shape)
     kinds = {1: "uchar", 4: "float"}
     columns = "".join(f"property {kinds[table.dtype[name].itemsize]} {name}\n" for name in table.dtype.names)
@@ -109,7 +109,7 @@ def _ply(shape: Shape, path: Path) -> None:
     path.write_bytes(header.encode() + table.tobytes())
 
 
-def _pcd(shape: Shape, path: Path) -> None:
+def _pcd(shape: Geometry, path: Path) -> None:
     table = _table(shape)
     sizes = [table.dtype[name].itemsize for name in table.dtype.names]
     words = {
@@ -121,19 +121,19 @@ def _pcd(shape: Shape, path: Path) -> None:
     path.write_bytes(header.encode() + table.tobytes())
 
 
-def _xyz(shape: Shape, path: Path) -> None:
+def _xyz(shape: Geometry, path: Path) -> None:
     table = _table(shape)
     rows = np.stack([table[name].astype(np.float64) for name in table.dtype.names], 1)
     np.savetxt(path, rows, fmt="%.9g", header=" ".join(table.dtype.names))
 
 
-def _npz(shape: Shape, path: Path) -> None:
+def _npz(shape: Geometry, path: Path) -> None:
     parts = {"points": shape.points, "normals": shape.normals, "extra": shape.extra}
     if shape.colors is not None:
         parts["colors"] = (shape.colors + 1) / 2
     np.savez_compressed(path, **{name: part for name, part in parts.items() if part is not None})
 
 
-def _exported(shape: Shape, path: Path) -> None:
+def _exported(shape: Geometry, path: Path) -> None:
     """By trimesh: the geometry itself, never a scene of it."""
     trimesh.PointCloud(shape.points, None if shape.colors is None else _bytes(shape.colors)).export(path)

@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from ..whitened import WhitenedCodec
+from .pictures import contact_sheet
 from .reader import read_clip
-from .sheet import contact_sheet
 from .write import SUFFIXES, write_video
 
 SHOWN = 128

@@ -23,7 +23,7 @@ SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".flv",
     ".ogv", ".3gp", ".mxf", ".vob", ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff",
 )
-Bucket = tuple[int, int, int]
+ClipSize = tuple[int, int, int]
 
 
 class VideoReader(Reader):
@@ -41,7 +41,7 @@ class VideoReader(Reader):
 
     def __init__(
         self, channels: int = 3, *, fps: float, frames: int = 16, height: int = 64, width: int = 64,
-        buckets: Sequence[Bucket] = (), crop: Literal["centre", "random"] = "centre",
+        buckets: Sequence[ClipSize] = (), crop: Literal["centre", "random"] = "centre",
         cache: str | Path | None = None,
     ):
         self.buckets = [tuple(int(n) for n in b) for b in buckets] or [(int(frames), int(height), int(width))]
@@ -52,7 +52,7 @@ class VideoReader(Reader):
         self.channels, self.fps, self.crop = channels, float(fps), crop
         self.cache = None if cache is None else ClipCache(cache)
 
-    def shape(self, path: Path) -> Bucket:
+    def shape(self, path: Path) -> ClipSize:
         """The bucket (frames, height, width) that a file is read in. Raises ``ValueError`` if it is too short for all.
         """
         index = VideoIndex.of(path)
@@ -65,7 +65,7 @@ class VideoReader(Reader):
             )
         height, width = index.shown
 
-        def fitness(bucket: Bucket) -> tuple:
+        def fitness(bucket: ClipSize) -> tuple:
             frames, h, w = bucket
             fits = h <= height and w <= width
             return (round(abs(np.log(w * height / (h * width))), 3), -frames, not fits, -h * w if fits else h * w)

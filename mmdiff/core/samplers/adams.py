@@ -13,7 +13,7 @@ values, and integrated exactly against tau. A polynomial in log-SNR, or in tau, 
 """
 
 from ..grids import Grid
-from .base import Path, Row, Sampler
+from .base import Path, Sampler, SolverRow
 from .quadrature import moments_of_measure, solve
 
 
@@ -32,7 +32,7 @@ class AdamsPC(Sampler):
             raise ValueError(f"correct must be 0 (no corrector) or 2 to 6, got {correct}")
         self.order, self.correct = order, correct
 
-    def rows(self, path: Path) -> list[Row]:
+    def rows(self, path: Path) -> list[SolverRow]:
         norm = [alpha + sigma for alpha, sigma in zip(path.alpha, path.sigma, strict=True)]
         tau = [sigma / n for sigma, n in zip(path.sigma, norm, strict=True)]
 
@@ -51,5 +51,5 @@ class AdamsPC(Sampler):
             base = norm[0] if self.correct else norm[i]               # what the base is in units of y
             predict = (norm[i + 1] / base, *(norm[i + 1] * w for w in weights(i, self.order, i)))
             correct = (1.0, *(base * w for w in weights(i - 1, self.correct, i))) if i and self.correct else None
-            rows.append(Row(i, correct=correct, step=predict, remember=-1 / norm[i], accept=not self.correct))
+            rows.append(SolverRow(i, correct=correct, step=predict, remember=-1 / norm[i], accept=not self.correct))
         return rows

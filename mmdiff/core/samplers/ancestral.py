@@ -11,7 +11,7 @@ the standard deviation of the posterior q(x_s | x_t, x0), so it is DDPM and k-di
 import math
 
 from ..grids import Grid
-from .base import Path, Row, Sampler
+from .base import Path, Sampler, SolverRow
 
 
 class _Ancestral(Sampler):
@@ -21,13 +21,13 @@ class _Ancestral(Sampler):
             raise ValueError(f"eta must be in [0, 1] (0 = deterministic, 1 = the full posterior variance), got {eta}")
         self.eta = eta
 
-    def rows(self, path: Path) -> list[Row]:
+    def rows(self, path: Path) -> list[SolverRow]:
         rows = []
         for i, (alpha, sigma) in enumerate(zip(path.alpha[:-1], path.sigma[:-1], strict=True)):
             alpha_s, sigma_s = path.alpha[i + 1], path.sigma[i + 1]
             up = self.eta * sigma_s * math.sqrt(1 - (sigma_s * alpha / (alpha_s * sigma)) ** 2)
             turn = math.sqrt(sigma_s**2 - up**2) / sigma
-            rows.append(Row(i, step=(turn, alpha_s - turn * alpha), noise=up))
+            rows.append(SolverRow(i, step=(turn, alpha_s - turn * alpha), noise=up))
         return rows
 
 

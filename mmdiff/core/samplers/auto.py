@@ -8,7 +8,7 @@ spent just above it. The table was chosen on one set of Gaussian mixtures and is
 
 from ..grids import Power
 from .adams import AdamsPC
-from .base import Path, Row, Sampler
+from .base import Path, Sampler, SolverRow
 
 POLICY = {0: (1, 2), 8: (2, 3), 16: (3, 4)}
 """From this number of calls on: values in the predictor, values in the corrector."""
@@ -20,7 +20,7 @@ class Auto(Sampler):
     def __init__(self, steps: int = 20):
         super().__init__(steps, Power(2.0, scale=3.0))
 
-    def rows(self, path: Path) -> list[Row]:
+    def rows(self, path: Path) -> list[SolverRow]:
         steps = len(path.time)
         order, correct = POLICY[max(least for least in POLICY if least <= steps)]
         return AdamsPC(steps, self.grid, order=order, correct=correct).rows(path)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..grids import Grid, Uniform
+from ..grids import Grid, UniformGrid
 from ..schedules import Schedule
 from ..types import Denoise
 
@@ -33,7 +33,7 @@ class Path(NamedTuple):
     """sigma / alpha between the nodes, as a function of u."""
 
 
-class Row(NamedTuple):
+class SolverRow(NamedTuple):
     """One network call and what follows it. Combinations are (factor of the base, factors of f, newest first)."""
 
     node: int
@@ -58,7 +58,7 @@ class Sampler(ABC):
     def __init__(self, steps: int = 20, grid: Grid | None = None):
         if steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")
-        self.steps, self.grid = steps, grid or Uniform()
+        self.steps, self.grid = steps, grid or UniformGrid()
 
     @property
     def calls(self) -> int:
@@ -66,7 +66,7 @@ class Sampler(ABC):
         return self.steps
 
     @abstractmethod
-    def rows(self, path: Path) -> Sequence[Row]:
+    def rows(self, path: Path) -> Sequence[SolverRow]:
         """The table: one row for each network call."""
 
     def __call__(
@@ -136,7 +136,7 @@ def _key(value: Any) -> Any:
 
 
 @lru_cache(maxsize=128)
-def _table(settings: _ByValue) -> tuple[list[float], list[Row]]:
+def _table(settings: _ByValue) -> tuple[list[float], list[SolverRow]]:
     sampler, schedule = settings.sampler, settings.schedule
     path = trace(schedule, sampler.grid, sampler.steps)
     return path.time, list(sampler.rows(path))

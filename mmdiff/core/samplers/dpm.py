@@ -10,7 +10,7 @@ The first step, and the last (to sigma = 0, where lambda is infinite), are of or
 import math
 
 from ..grids import Grid
-from .base import Path, Row, Sampler
+from .base import Path, Sampler, SolverRow
 from .exponential import half_log_snr, mean, step
 
 
@@ -18,13 +18,13 @@ class _Multistep(Sampler):
     order: int
     midpoint: bool
 
-    def rows(self, path: Path) -> list[Row]:
+    def rows(self, path: Path) -> list[SolverRow]:
         lam = half_log_snr(path)
         rows = []
         for i in range(len(path.time)):
             nodes = lam[max(0, i + 1 - self.order) : i + 1][::-1]
             weights = mean(nodes, lam[i], lam[i + 1], midpoint=self.midpoint)
-            rows.append(Row(i, step=step(path, lam, i, i + 1, weights)))
+            rows.append(SolverRow(i, step=step(path, lam, i, i + 1, weights)))
         return rows
 
 
@@ -50,16 +50,16 @@ class DPMSolverPP2S(Sampler):
     that the last node is left for the last step.
     """
 
-    def rows(self, path: Path) -> list[Row]:
+    def rows(self, path: Path) -> list[SolverRow]:
         lam, n = half_log_snr(path), len(path.time)
         rows = []
         if n % 2 == 0:
-            rows.append(Row(0, step=step(path, lam, 0, 1, [1.0])))
+            rows.append(SolverRow(0, step=step(path, lam, 0, 1, [1.0])))
         for i in range(1 - n % 2, n - 1, 2):
-            rows.append(Row(i, step=step(path, lam, i, i + 1, [1.0]), accept=False))
+            rows.append(SolverRow(i, step=step(path, lam, i, i + 1, [1.0]), accept=False))
             weights = mean([lam[i + 1], lam[i]], lam[i], lam[i + 2], midpoint=True)
-            rows.append(Row(i + 1, step=step(path, lam, i, i + 2, weights)))
-        return [*rows, Row(n - 1, step=step(path, lam, n - 1, n, [1.0]))]
+            rows.append(SolverRow(i + 1, step=step(path, lam, i, i + 2, weights)))
+        return [*rows, SolverRow(n - 1, step=step(path, lam, n - 1, n, [1.0]))]
 
 
 class DPMSolverPP2MSDE(Sampler):
@@ -71,7 +71,7 @@ class DPMSolverPP2MSDE(Sampler):
             raise ValueError(f"eta must not be negative, got {eta}")
         self.eta = eta
 
-    def rows(self, path: Path) -> list[Row]:
+    def rows(self, path: Path) -> list[SolverRow]:
         lam = half_log_snr(path)
         rows = []
         for i in range(len(path.time)):
@@ -80,5 +80,5 @@ class DPMSolverPP2MSDE(Sampler):
             gain = -path.alpha[i + 1] * math.expm1(-(1 + self.eta) * h)
             weights = mean(lam[max(0, i - 1) : i + 1][::-1], lam[i], lam[i + 1], midpoint=True)
             factors = (sigma / path.sigma[i] * keep, *(gain * w for w in weights))
-            rows.append(Row(i, step=factors, noise=sigma * math.sqrt(1 - keep**2)))
+            rows.append(SolverRow(i, step=factors, noise=sigma * math.sqrt(1 - keep**2)))
         return rows

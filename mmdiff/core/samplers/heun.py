@@ -7,7 +7,7 @@ with x0_s, eps_s found at the point of one Euler step. On ``VarianceExploding`` 
 is sigma), on ``Linear`` Heun's rule of flow matching (the variable is t).
 """
 
-from .base import Path, Row, Sampler
+from .base import Path, Sampler, SolverRow
 
 
 class Heun(Sampler):
@@ -20,15 +20,15 @@ class Heun(Sampler):
     def calls(self) -> int:
         return 2 * self.steps - 1
 
-    def rows(self, path: Path) -> list[Row]:
+    def rows(self, path: Path) -> list[SolverRow]:
         rows = []
         for i, (alpha, sigma) in enumerate(zip(path.alpha[:-1], path.sigma[:-1], strict=True)):
             alpha_s, sigma_s = path.alpha[i + 1], path.sigma[i + 1]
             euler = alpha_s - sigma_s * alpha / sigma
-            rows.append(Row(i, step=(sigma_s / sigma, euler), accept=sigma_s == 0))
+            rows.append(SolverRow(i, step=(sigma_s / sigma, euler), accept=sigma_s == 0))
             if sigma_s > 0:
                 rise, fall = (alpha_s - alpha) / 2, (sigma_s - sigma) / 2
                 new = rise - fall * alpha_s / sigma_s
                 old = rise + fall * (euler / sigma_s - alpha / sigma)
-                rows.append(Row(i + 1, step=(sigma_s / sigma, new, old)))
+                rows.append(SolverRow(i + 1, step=(sigma_s / sigma, new, old)))
         return rows

@@ -8,7 +8,7 @@ from three on B cancels, and the paper's linear system says that the polynomial 
 """
 
 from ..grids import Grid
-from .base import Path, Row, Sampler
+from .base import Path, Sampler, SolverRow
 from .exponential import half_log_snr, mean, step
 
 
@@ -21,7 +21,7 @@ class UniPC(Sampler):
             raise ValueError(f"order must be 1 to 4, got {order}")
         self.order = order
 
-    def rows(self, path: Path) -> list[Row]:
+    def rows(self, path: Path) -> list[SolverRow]:
         lam = half_log_snr(path)
 
         def factors(i: int, nodes: list[float]) -> tuple[float, ...]:
@@ -31,5 +31,5 @@ class UniPC(Sampler):
         for i in range(len(path.time)):
             predict = factors(i, lam[max(0, i + 1 - self.order) : i + 1][::-1])
             correct = factors(i - 1, lam[max(0, i - self.order) : i + 1][::-1]) if i else None
-            rows.append(Row(i, correct=correct, step=predict, accept=False))
+            rows.append(SolverRow(i, correct=correct, step=predict, accept=False))
         return rows

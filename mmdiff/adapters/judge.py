@@ -1,0 +1,95 @@
+"""What a modality adds to an evaluation: its own statistics, errors and faults.
+
+    values    one number a sample, compared with the reference as distributions (W1) and shown as a mean
+    errors    one number a sample against the labels that were asked for
+    paired    one number a sample against the real sample it was made from
+    between   a number for two sets, from what was measured of each
+    faults    real samples made wrong in one way each: what a metric has to see
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..data.labels import Label
+from ..metrics.sets import Distances
+
+WIDTH = 128
+"""Features of an embedder's body."""
+
+Rows = Sequence[Mapping[str, Label]]
+Between = Callable[[Tensor, Tensor], float]
+
+
+class Judge(ABC):
+    """Samples ``(N, C, *S)`` of one size."""
+
+    shifts: int = 0
+    """Positions of the last axis by which a training sample may be moved and still be copied."""
+    name: str
+    suffix: str | None
+    """Ending of files that hold a sample without loss; None for the codec's own."""
+    better: Mapping[str, int] = {}
+    """+1 where more is better, -1 where less is; the metrics that are not named should be those of real samples."""
+
+    @abstractmethod
+    def settings(self, codec: Any) -> dict[str, int]:
+        """What an embedder has to know of the samples."""
+
+    @abstractmethod
+    def stacked(self, samples: Sequence[Tensor], codec: Any, size: Mapping[str, float]) -> Tensor:
+        """Samples ``(C, *S)`` brought to one size: ``(N, C, *S)``."""
+
+    @abstractmethod
+    def latents(self, x: Tensor, codec: Any) -> Tensor:
+        """Where the nearest training sample is looked for: ``(N, ...)``."""
+
+    @abstractmethod
+    def values(self, x: Tensor, codec: Any) -> dict[str, Tensor]:
+        """Statistics ``(N,)``, NaN where there is none."""
+
+    def errors(self, x: Tensor, labels: Rows, codec: Any) -> dict[str, Tensor]:
+        """Errors ``(N,)`` against what was asked for, NaN where nothing can be said."""
+        return {}
+
+    def paired(self, x: Tensor, truth: Tensor) -> dict[str, Tensor]:
+        """Distances ``(N,)`` of each sample to the real one that it should be."""
+        return {}
+
+    def between(self, x: Tensor) -> dict[str, tuple[Tensor, Between]]:
+        """Numbers for two sets, by name: what is measured of each sample ``(N, ...)``, and the number of two such."""
+        return {}
+
+    def matrices(self, x: Tensor, reference: Tensor) -> dict[str, Distances]:
+        """Distances of two sets, by name, of which MMD, COV and 1-NNA are taken."""
+        return {}
+
+    @abstractmethod
+    def faults(self, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Real samples made wrong, by the name of the fault."""
+
+
+class Body(nn.Module, ABC):
+    """Samples ``(B, C, *S)`` -> features ``(B, WIDTH)``."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, *S)`` -> ``(B, WIDTH)``."""
+
+    @abstractmethod
+    def augmented(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Samples as training sees them."""
+
+    def measure(self, x: Tensor) -> None:
+        """Take from training samples ``(N, C, *S)`` what is fixed before training, such as their scale."""
+
+    def frames(self, x: Tensor) -> Tensor | None:
+        """``(B, T, WIDTH)`` of each frame alone, where there are frames."""
+        return None
+
+    def seen(self, x: Tensor) -> Tensor | None:
+        """``(B, K)``: what features should tell besides the labels, None for nothing."""
+        return None

@@ -1,0 +1,271 @@
+"""A cache of latents: the features of every item of a data set, each made once.
+
+    settings = reader and codec with every default, hash of the codec's weights, dtype
+    key      = sha256(settings, digest of the item's files, copy)
+
+Whitening is left out, because it depends on what is held out: training measures it on the features, as it does on
+samples. A key that is there is never made again, and an interrupted job loses at most one shard. Several processes
+share a job without meeting: each takes every n-th item and leaves a list of what it has, and the last one to finish
+writes the index that training reads.
+"""
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+from tqdm import tqdm
+
+from ..adapters.base import Codec, Reader
+from ..config.adapter import build_codec
+from ..config.build import ConfigError, build, complete, parameters, plain, target_class
+from ..core.rng import Purpose, stream
+from ..core.types import Masked
+from ..data.batch import unpad
+from ..data.dataset import Dataset, Subset
+from ..data.labels import Label
+from .latents import DTYPES, FORMAT, INDEX, Latents
+from .shards import Location, Shards
+
+WHITENING = ("mean", "std")
+"""Buffers that a codec measures on the training set."""
+
+
+class JobPart(NamedTuple):
+    """The part of one process: every ``count``-th item from ``index`` on."""
+
+    index: int = 0
+    count: int = 1
+
+
+class Encoded(NamedTuple):
+    """What became of a share: its items, the features made for them now, the items left out with reasons, and how many
+    processes of the job have yet to finish before the cache can be used."""
+
+    items: int
+    made: int
+    skipped: list[list[str]]
+    waiting: int
+
+
+def settings(adapter: DictConfig, codec: Codec, reader: Reader, *, dtype: str) -> dict[str, Any]:
+    """All that features depend on besides the item; ``codec`` and ``reader`` are those that ``adapter`` describes."""
+    nodes = {"reader": complete(adapter["reader"]), "codec": complete(adapter["codec"])}
+    for node, part in zip(nodes.values(), (reader, codec), strict=True):
+        for name in part.incidental:
+            node.pop(name, None)
+    digest = hashlib.sha256()
+    for name, value in sorted([*codec.named_parameters(), *codec.named_buffers()]):
+        if name.split(".")[0] not in (*codec.incidental, *WHITENING):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    told = {**nodes, "reading": codec.reading, "weights": digest.hexdigest(), "dtype": dtype}
+    return json.loads(json.dumps(told))
+
+
+def require(held: dict[str, Any], adapter: DictConfig, codec: Codec, reader: Reader) -> None:
+    """Raise ``ConfigError`` naming what differs where latents were made with other settings than ``adapter``'s."""
+    wanted = settings(adapter, codec, reader, dtype=held["dtype"])
+    if changed := list(_changes(held, wanted, "adapter")):
+        raise ConfigError(
+            f"these latents were encoded with other settings: {'; '.join(changed)}. Name the same adapter, or run "
+            "mmdiff encode with this one"
+        )
+
+
+def encode(
+    config: DictConfig, out: str, *, dtype: str = "float32", copies: int = 1, share: JobPart | None = None,
+    shard_mb: float = 64, device: str = "cpu", progress: bool = True,
+) -> Encoded:
+    """Write the features of ``config.data`` as read by ``config.adapter`` to the folder or URL ``out``.
+
+    ``copies`` of each item are made: the first with fixed choices, as in validation, the others with random crops and
+    augmentation. ``shard_mb`` is the size of a file in MiB. Raises ``ConfigError`` for a mistake of the user, and
+    ``ValueError`` where nothing can be read.
+    """
+    share = share or JobPart()
+    if dtype not in DTYPES:
+        raise ConfigError(f"dtype is one of {', '.join(DTYPES)}, got {dtype!r}")
+    if copies < 1 or shard_mb <= 0:
+        raise ConfigError(f"need copies >= 1 and shard_mb > 0, got {copies} and {shard_mb}")
+    codec, reader = build_codec(config.adapter)
+    origin = _placed(plain(config.data))
+    dataset = _opened(origin, reader)
+    told, shards = settings(config.adapter, codec, reader, dtype=dtype), Shards(out, limit=int(shard_mb * 2**20))
+    job = _hash([told, copies, share.count, [dataset.name(i) for i in range(len(dataset))]])[:16]
+    lists = [f"{job}-{k + 1}-of-{share.count}.json" for k in range(share.count)]
+    shards.remove(lists[share.index])                                 # an earlier job's may be out of date
+    work = _Work(dataset, codec.to(device), told, shards, copies)
+    members = range(share.index, len(dataset), share.count)
+    for i in tqdm(members, "encoding", unit="item", disable=not progress):
+        try:
+            work(i)
+        except KeyboardInterrupt:
+            shards.flush()
+            raise
+    shards.flush()
+    shards.write(lists[share.index], json.dumps(work.done()).encode())
+    waiting = _finish(dataset, origin, told, shards, lists)
+    skipped = [[dataset.name(i), reason] for i, reason in work.skipped.items()]
+    return Encoded(len(members), work.made, skipped, waiting)
+
+
+def uncached(latents: Latents, reader: Reader, *, root: str | None = None) -> Dataset:
+    """The samples that a cache was made of, in its order; ``root`` is where their data are, if they have moved.
+
+    Raises ``ConfigError`` where they cannot be opened, or naming one that is not there.
+    """
+    origin = latents.origin if root is None else {**latents.origin, "root": root}
+    remedy = "Say where they are: mmdiff eval RUN root=FOLDER; a run trains without them with quality.every=0"
+    try:
+        dataset = _opened(origin, reader)
+    except ConfigError as error:
+        raise ConfigError(f"the samples that {latents.folder.root} was made of: {error}. {remedy}") from None
+    found: dict[str, deque[int]] = {}
+    for i in range(len(dataset)):
+        found.setdefault(dataset.name(i), deque()).append(i)          # a table may name a file in several rows
+    names = [latents.name(i) for i in range(len(latents))]
+    order = [found[name].popleft() if found.get(name) else None for name in names]
+    if missing := [name for name, i in zip(names, order, strict=True) if i is None]:
+        raise ConfigError(
+            f"{latents.folder.root} was made of other samples than those of {origin.get('root', 'now')}: "
+            f"{len(missing)} of {len(names)} are not there, such as {missing[0]!r}. {remedy}"
+        )
+    for k, i in enumerate(order):
+        if (now := _plain(dataset.column(i))) != (then := _plain(latents.column(k))):
+            raise ConfigError(f"the labels of {names[k]} have changed since {latents.folder.root} was made: they were "
+                              f"{then}, are {now}. Run mmdiff encode again, which makes only what is new")
+    return _Originals(dataset, order, latents)
+
+
+class _Originals(Subset):
+    """The samples of a cache; one that has changed since is noticed when it is first read."""
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int], latents: Latents):
+        super().__init__(dataset, indices)
+        self.latents, self.compared = latents, set()
+
+    def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
+        if index not in self.compared and self.dataset.digest(self.indices[index]) != self.latents.digest(index):
+            raise ConfigError(
+                f"{self.name(index)} has changed since {self.latents.folder.root} was made of it, so a model of these "
+                "latents cannot be judged by it: bring it back, or run mmdiff encode again and train anew"
+            )
+        self.compared.add(index)
+        return super().read(index, rng)
+
+
+def _plain(column: Mapping[str, Label]) -> str:
+    return json.dumps(column, sort_keys=True, ensure_ascii=False)
+
+
+def _opened(origin: dict[str, Any], reader: Reader) -> Dataset:
+    if target_class(str(origin.get("_target_")), Dataset).encoded:
+        raise ConfigError("data=latents is encoded already: name the data that latents are to be made of")
+    unchecked = {"check": False} if "check" in parameters(origin["_target_"]) else {}
+    return build(origin, Dataset, reader=reader, **unchecked)
+
+
+def _placed(origin: dict[str, Any]) -> dict[str, Any]:
+    """A node of data with a folder on this disk named from its top, as a cache is read from anywhere."""
+    root = origin.get("root")
+    local = isinstance(root, str) and root and "://" not in root
+    return {**origin, "root": str(Path(root).expanduser().absolute())} if local else origin
+
+
+class _Work:
+    """Makes what is missing of one item after another."""
+
+    def __init__(self, dataset: Dataset, codec: Codec, told: dict[str, Any], shards: Shards, copies: int):
+        self.dataset, self.codec, self.told, self.shards, self.copies = dataset, codec, told, shards, copies
+        self.dtype = DTYPES[told["dtype"]]
+        self.keys: dict[int, list[str]] = {}
+        self.digests: dict[int, str] = {}
+        self.skipped: dict[int, str] = {}
+        self.made = 0
+
+    def __call__(self, index: int) -> None:
+        try:
+            digest = self.dataset.digest(index)
+            keys = [_hash([self.told, digest, copy]) for copy in range(self.copies)]
+            made = {key: self._features(index, digest, copy) for copy, key in enumerate(keys) if key not in self.shards}
+        except (ValueError, OSError) as error:
+            self.skipped[index] = str(error)
+            return
+        for key, features in made.items():                            # where these cannot be written the job ends
+            self.shards.add(key, *features)
+        self.made += len(made)
+        self.keys[index], self.digests[index] = keys, digest
+
+    def done(self) -> dict[str, dict]:
+        """What the process leaves of its share."""
+        return {"keys": self.keys, "digests": self.digests, "skipped": self.skipped}
+
+    @torch.no_grad()
+    def _features(self, index: int, digest: str, copy: int) -> tuple[Tensor, dict[str, float]]:
+        chance = stream(copy, int(_hash(digest)[:16], 16), Purpose.AUGMENT) if copy else None
+        sample, _ = self.dataset.read(index, chance)
+        (features,) = unpad(self.codec.features(Masked(sample[None].to(next(self.codec.buffers()).device))))
+        features = features.to(self.dtype).cpu()
+        if not torch.isfinite(features).all():
+            raise ValueError(f"its features are not finite in {self.told['dtype']}")
+        return features, self.codec.size(sample)
+
+
+def _finish(dataset: Dataset, origin: dict[str, Any], told: dict[str, Any], shards: Shards, lists: list[str]) -> int:
+    """Write the index if all processes of a job have left their lists; else how many have not."""
+    there = set(shards.folder.names(".json"))
+    if waiting := len(set(lists) - there):
+        return waiting
+    try:
+        parts = [json.loads(shards.folder.read(name)) for name in lists]
+    except OSError:                                                   # another process was last too, and has done it
+        return 0
+    keys, digests = (
+        {int(i): value for part in parts for i, value in part[name].items()} for name in ("keys", "digests")
+    )
+    if not keys:
+        raise ValueError(f"none of {len(dataset)} items can be read: {next(iter(parts[0]['skipped'].values()), '')}")
+    skipped = sorted((int(i), reason) for part in parts for i, reason in part["skipped"].items())
+    shards.refresh()
+    kept = sorted(keys)
+    names = sorted({shards.places[key].shard for i in kept for key in keys[i]})
+    number = {name: n for n, name in enumerate(names)}
+    report = dataset.report()
+    index = {
+        "format": FORMAT, "settings": told, "fields": {k: list(v) for k, v in dataset.fields_of(kept).items()},
+        "data": origin, "source": {name: value for name, value in report.items() if name not in ("kept", "skipped")},
+        "skipped": [*report["skipped"], *([dataset.name(i), reason] for i, reason in skipped)],
+        "shards": names, "items": [
+            {**_item(dataset, i, [shards.places[key] for key in keys[i]], number), "digest": digests[i]} for i in kept
+        ],
+    }
+    shards.write(INDEX, json.dumps(index).encode())
+    for name in lists:
+        shards.remove(name)
+    return 0
+
+
+def _item(dataset: Dataset, index: int, places: list[Location], number: dict[str, int]) -> dict[str, Any]:
+    return {
+        "name": dataset.name(index), "column": dataset.column(index), "shape": dataset.shape(index),
+        "size": places[0].size, "places": [[number[p.shard], p.begin, p.end, p.shape] for p in places],
+    }
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _changes(held: Any, wanted: Any, name: str) -> Iterator[str]:
+    if isinstance(held, dict) and isinstance(wanted, dict):
+        for key in dict.fromkeys([*held, *wanted]):
+            yield from _changes(held.get(key), wanted.get(key), f"{name}.{key}")
+    elif held != wanted:
+        yield f"{name} was {held}, is {wanted}"

@@ -1,0 +1,99 @@
+"""The files that features are kept in: written once, whole or not at all, and never changed.
+
+    HASH.latents    a safetensors file: 8 bytes with the length of its header, the header as JSON, then the tensors.
+                    HASH is that of its keys; the header's ``mmdiff`` holds the size of each sample, by key
+
+Several processes may write to one folder: they do not share a file.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fsspec.implementations.local import LocalFileSystem
+from safetensors.torch import save
+from torch import Tensor
+
+from ..data.writing import write_atomic
+from .latents import SHARD, Folder
+
+
+class Location(NamedTuple):
+    """Where features ``(C, *S)`` are: the bytes of a shard from ``begin`` to ``end``; and ``size``, their sample's."""
+
+    shard: str
+    begin: int
+    end: int
+    shape: tuple[int, ...]
+    size: dict[str, float]
+
+
+class Shards:
+    """The shards of a folder or URL; what is added is collected until it fills one of ``limit`` bytes."""
+
+    def __init__(self, root: str, *, limit: int):
+        self.folder, self.limit = Folder(root), limit
+        self.places: dict[str, Location] = {}
+        self._seen: set[str] = set()
+        self._waiting: dict[str, Tensor] = {}
+        self._sizes: dict[str, dict[str, float]] = {}
+        self._bytes = 0
+        self.refresh()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.places or key in self._waiting
+
+    def add(self, key: str, features: Tensor, size: dict[str, float]) -> None:
+        """Features ``(C, *S)`` on the CPU, and the size of their sample."""
+        self._waiting[key], self._sizes[key] = features.contiguous(), size
+        self._bytes += features.nbytes
+        if self._bytes >= self.limit:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was collected."""
+        if self._waiting:
+            name = hashlib.sha256(" ".join(sorted(self._waiting)).encode()).hexdigest()[:32] + SHARD
+            self.write(name, save(self._waiting, {"mmdiff": json.dumps(self._sizes)}))
+            self._waiting, self._sizes, self._bytes = {}, {}, 0
+            self._index(name)
+
+    def refresh(self) -> None:
+        """Look for shards that were written by others."""
+        for name in self.folder.names(SHARD):
+            if name not in self._seen:
+                self._index(name)
+
+    def write(self, name: str, data: bytes) -> None:
+        """A file, whole or not at all: an object store promises that, on a disk it is renamed into place."""
+        files, path = self.folder.open()
+        if isinstance(files, LocalFileSystem):
+            Path(path).mkdir(parents=True, exist_ok=True)
+            write_atomic(Path(path) / name, data)
+        else:
+            files.pipe_file(f"{path}/{name}", data)
+
+    def remove(self, name: str) -> None:
+        """Delete a file if it is there."""
+        files, path = self.folder.open()
+        if files.exists(f"{path}/{name}"):
+            files.rm_file(f"{path}/{name}")
+
+    def _index(self, name: str) -> None:
+        files, path = self.folder.open()
+        start = 8 + int.from_bytes(self.folder.read(name, 0, 8), "little")
+        if start >= files.size(f"{path}/{name}"):
+            return                                                    # cut off, by a copy that was stopped
+        try:
+            entries: dict[str, Any] = json.loads(self.folder.read(name, 8, start))
+            sizes = json.loads(entries.pop("__metadata__")["mmdiff"])
+            places = {
+                key: Location(name, *(start + off for off in entry["data_offsets"]), tuple(entry["shape"]), sizes[key])
+                for key, entry in entries.items()
+            }
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return                                                    # no file of ours
+        if places and max(place.end for place in places.values()) == files.size(f"{path}/{name}"):
+            self.places |= places
+            self._seen.add(name)

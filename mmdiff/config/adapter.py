@@ -1,0 +1,51 @@
+"""The parts of a configuration that make a model: an ``adapter`` node and a ``diffusion`` node."""
+
+from typing import Any
+
+from ..adapters.base import Adapter, Codec, Conditioner, Reader
+from ..core.given import Given
+from ..core.loss import DiffusionLoss
+from ..core.parameterizations import Parameterization
+from ..core.schedules import Schedule
+from ..core.times import TimeDistribution
+from ..core.weightings import Weighting
+from ..data.coupling import Coupling
+from ..data.labels import Fields
+from ..model import DiffusionModel
+from ..nn.network import Network
+from .build import ConfigError, build, check_value, part
+
+
+def build_codec(node: Any) -> tuple[Codec, Reader]:
+    """Codec and reader of an ``adapter`` node: all of it that does not depend on the data."""
+    codec = build(part(node, "codec"), Codec).eval()
+    return codec, build(part(node, "reader"), Reader, **codec.reading)
+
+
+def build_adapter(node: Any, codec: Codec, reader: Reader, *, fields: Fields | None = None) -> Adapter:
+    """The whole adapter; ``fields`` is what the data can tell of a sample (a model file's node has them already)."""
+    told = {} if fields is None else {"fields": {name: list(field) for name, field in fields.items()}}
+    conditioner = build(part(node, "conditioner"), Conditioner, **told)
+    network = build(part(node, "network"), Network, channels=codec.channels, cond_dim=conditioner.dim)
+    given, coupling = (
+        None if node.get(name) is None else build(node[name], role)
+        for name, role in (("given", Given), ("coupling", Coupling))
+    )
+    return Adapter(reader, codec, conditioner, network, given, coupling)
+
+
+def build_model(adapter: Adapter, diffusion: Any) -> DiffusionModel:
+    """A model of an adapter and a ``diffusion`` node: schedule, parameterization, time, weight, shift."""
+    parts, loss_parts = (
+        {name: build(part(diffusion, name), role) for name, role in roles}
+        for roles in (
+            (("schedule", Schedule), ("parameterization", Parameterization)),
+            (("time", TimeDistribution), ("weight", Weighting)),
+        )
+    )
+    rest = {name: value for name, value in diffusion.items() if name not in (*parts, *loss_parts)}
+    check_value(rest.get("shift", 1.0), float, place="diffusion.shift")
+    try:
+        return DiffusionModel(adapter, **parts, loss=DiffusionLoss(**loss_parts), **rest)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"diffusion: {error}") from error

@@ -1,0 +1,108 @@
+"""What every key of every command takes: one table, and one check of a composed configuration against it.
+
+Keys of a class (``loader.workers``, ``trainer.devices``) are annotated in its constructor and not again here, unless
+mmdiff takes less of them than the class.
+"""
+
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le
+from omegaconf import DictConfig, OmegaConf
+
+from ..data.labels import suggest
+from . import kinds
+from .build import ConfigError, target_class
+
+Whole = Annotated[int, Ge(0)]
+Some = Annotated[int, Ge(1)]
+Amount = Annotated[float, Gt(0)]
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
+"""What all generators take that training and embedders draw from."""
+Draw = Annotated[int, Ge(0), Le(2**63 - 1)]
+"""A seed of a sample: mmdiff's own generators take 64 bits."""
+
+TRAIN: dict[str, Any] = {
+    "run": Path, "seed": Seed, "compile": bool, "recompute": Whole,
+    "checkpoint.every": Whole, "checkpoint.keep": Some, "validation.every": Whole,
+    "preview.every": Whole, "preview.n": Whole, "log.every": Some, "logger.tensorboard": bool,
+    "trainer.max_steps": Some,
+    "trainer.precision": Literal[32, "32", "32-true", "16-mixed", "bf16-mixed"] | None,    # averages are in float32
+}
+TABLES: dict[str, dict[str, Any]] = {
+    "train": TRAIN,
+    "encode": {
+        **TRAIN, "out": str | Path, "dtype": Literal["float32", "float16", "bfloat16"], "copies": Some,
+        "shard": str | None, "shard_mb": Amount, "device": str | None,
+    },
+    "sample": {
+        "run": Path, "n": Some, "seed": Draw, "requests": Path | None,
+        "out": Path | None, "replace": bool, "suffix": str | None, "batch_size": Some | None, "shard": str | None,
+        "device": str | None, "seconds": Amount | None, "frames": Some | None, "height": Some | None,
+        "width": Some | None, "points": Some | None, "mesh": Literal["alpha", "density", "ball_pivot"] | None,
+        "mode": Literal["extend", "interpolate", "inpaint", "complete"] | None, "input": Path | None,
+        "keep": Some | None, "overlap": Whole | None, "hole": tuple[float, float] | None,
+    },
+    "eval": {"run": Path, "out": Path | None, "root": str | Path | None, "device": str | None},
+    "embedder": {"run": Path, "out": Path, "root": str | Path | None, "steps": Some, "seed": Seed},
+}
+PARTS = {"quality": "mmdiff.training.quality.Quality", "ema.*": "mmdiff.training.ema.Ema",
+         "diffusion": "mmdiff.model.DiffusionModel"}
+"""Parts of a configuration that are arguments of one class, which they do not name."""
+
+
+def annotation(command: str, config: DictConfig, key: str) -> Any:
+    """What a key takes; ``Any`` where nobody says. ``config`` tells the classes."""
+    if key in (table := TABLES[command]):
+        return table[key]
+    parent, _, leaf = key.rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else None
+    target = node.get("_target_") if isinstance(node, DictConfig) else None
+    return _annotations(str(target) if target else _implied(parent)).get(leaf, Any)
+
+
+def checked(command: str, config: DictConfig) -> DictConfig:
+    """The same configuration. Raises ``ConfigError`` that names the key, what it takes and what it was given."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    for key, value, taken in _settings(TABLES[command], plain):
+        try:
+            kinds.check(value, taken, key=key)
+        except kinds.KindError as error:
+            raise ConfigError(str(error)) from None
+    return config
+
+
+def _settings(table: dict[str, Any], node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(key, value, annotation) of every plain value; of an object its own values."""
+    target, groups = node.get("_target_"), {f"{key.rpartition('.')[0]}." for key in table}
+    taken = _annotations(str(target) if target else _implied(prefix.rstrip(".")))
+    for name, value in node.items():
+        key = f"{prefix}{name}"
+        if value == "???" or name == "_target_":
+            continue
+        if isinstance(value, Mapping) and ("_target_" in value or not taken or name not in taken):
+            yield from _settings(table, value, f"{key}.")
+        elif "." in key and not target and (taken or prefix in groups) and name not in taken and key not in table:
+            names = [*taken, *(k.removeprefix(prefix) for k in table if k.startswith(prefix))]
+            raise ConfigError(f"no key {key!r}; {suggest(str(name), names)}")
+        elif below := next((k for k in table if k.startswith(f"{key}.")), None):
+            raise ConfigError(f"{key} is a group of keys, such as {below}=VALUE; got {value!r}")
+        elif not _holds_objects(value):
+            yield key, value, table.get(key, taken.get(str(name), Any))
+
+
+def _holds_objects(value: Any) -> bool:
+    """Whether a list or mapping has objects in it, which are checked when they are built."""
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(map(_holds_objects, value.values()))
+    return isinstance(value, list) and any(map(_holds_objects, value))
+
+
+def _implied(key: str) -> str | None:
+    return next((target for part, target in PARTS.items() if key and fnmatchcase(key, part)), None)
+
+
+def _annotations(target: str | None) -> dict[str, Any]:
+    return {} if target is None else kinds.annotations(target_class(target))

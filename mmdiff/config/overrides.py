@@ -1,0 +1,252 @@
+"""Overrides as people write them, made into overrides as Hydra takes them.
+
+Defaults live in signatures, so YAML does not list every parameter; yet each can be overridden without a ``+``. A key
+that neither the YAML nor a signature knows is an error that says what was probably meant. Whether a value is a text is
+said by the key's annotation (``mmdiff.config.keys``); a text reaches Hydra in quotes.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from ..data.labels import suggest
+from . import kinds, plugins
+from .build import ConfigError, parameters
+from .keys import TABLES, annotation, checked
+from .record import own_config
+from .words import FORM, Word, pieces, quoted, text, written
+
+CONFIGS = "mmdiff.configs"
+DERIVED = {"channels", "cond_dim", "fields", "reader", "sample_rate", "self"}
+OPTIONAL = {"adapter.given", "adapter.coupling", "experiment", "debug"}
+"""Parts and groups of a training configuration that may be null."""
+LATER = {"sample": ("sampler", "guidance"), "eval": ("sampler", "guidance")}
+"""Groups for which the model has a choice of its own."""
+DELETION = re.compile(r"~[A-Za-z_][\w.@/]*")
+
+
+def composed(name: str, arguments: Sequence[str]) -> DictConfig:
+    """The configuration ``name`` with overrides applied, its values checked."""
+    with initialize_config_module(CONFIGS, version_base="1.3"):
+        try:
+            lines = completed(name, arguments)
+            if name == "train" and _own(arguments) and _folder_alone(map(Word.of, arguments)):
+                lines = ["data=folder", *lines]                       # as when the run began
+            return checked(name, compose(name, overrides=lines))
+        except HydraException as error:
+            raise ConfigError(" ".join(str(error.__cause__ or error).split())) from error
+
+
+def completed(name: str, arguments: Sequence[str]) -> list[str]:
+    """``arguments`` as Hydra reads them: texts quoted, and ``++`` before each parameter that a signature knows and the
+    YAML does not state.
+
+    Raises ``ConfigError`` for keys and group options that do not exist, and for values that cannot be read.
+    """
+    if not GlobalHydra.instance().is_initialized():
+        with initialize_config_module(CONFIGS, version_base="1.3"):
+            return completed(name, arguments)
+    gone = [a for a in arguments if DELETION.fullmatch(a)]
+    own = _own(arguments) if name == "train" else None
+    if own and gone:
+        raise ConfigError(f"{gone[0]}: the run exists, and ~ takes nothing away from it; give the key a value instead")
+    words = [Word.of(a) for a in arguments] if own else _words(a for a in arguments if a not in gone)
+    groups = [word for word in words if _options(word.key)]
+    for word in groups:
+        if word.value == "null" and not (word.key in OPTIONAL or (name in LATER and word.key in LATER[name])):
+            raise ConfigError(f"{word.key}=null: {word.key} is one of {', '.join(_options(word.key))}")
+    config = own or compose(name, overrides=[_option(word) for word in groups])
+    lines = {word: f"{word.sign}{_option(word)}" for word in groups}
+    lines |= {w: _chosen(config, w) for w in words if w.key.endswith("._target_") and w.sign != "~"}
+    told = {word: _line(name, config, word) for word in words if word not in lines}
+    if own:                                                           # its keys need not be those of the default choice
+        told = {word: "++" + line.lstrip("+") for word, line in told.items()}
+    return [lines.get(word) or told[word] for word in words] + gone
+
+
+def _own(arguments: Sequence[str]) -> DictConfig | None:
+    """The configuration of the run that is named, where it exists: what is given is given to that one."""
+    runs = [word for a in arguments if "=" in a and (word := Word.of(a)).key == "run"]
+    found = own_config(Path(text(runs[-1].value))) if runs else None
+    return found and found[0]
+
+
+def combinations(name: str, arguments: Sequence[str]) -> list[dict[str, str]]:
+    """What ``-m`` makes of words with several values: for each run, the value of each swept key as it is written."""
+    words = _words(a for a in arguments if not DELETION.fullmatch(a))
+    with initialize_config_module(CONFIGS, version_base="1.3"):
+        groups = [word for word in words if _options(word.key)]
+        config = compose(name, overrides=[_option(word._replace(value=several(word, str)[0])) for word in groups])
+        runs: list[dict[str, str]] = [{}]
+        for word in words:
+            taken = str if word in groups or word.key.endswith("._target_") else annotation(name, config, word.key)
+            if len(values := several(word, taken)) > 1:
+                runs = [{**run, word.key: value} for run in runs for value in values]
+    return runs
+
+
+def with_run(name: str, arguments: Sequence[str], more: Sequence[str] = ()) -> list[str]:
+    """``arguments`` with the first as ``run=``, where it is a path; ``more`` are names of keys besides the table's."""
+    first = arguments[0] if arguments else "="
+    roots = {key.partition(".")[0] for key in TABLES[name]} | set(more)
+    key = (found := FORM.fullmatch(first)) and re.split(r"[./@]", found[2])[0]
+    path = "=" not in first or (key not in roots and ("/" in first or os.path.exists(first)))
+    return [written("run", first), *arguments[1:]] if path else list(arguments)
+
+
+def value(word: Word, taken: Any) -> Any:
+    """What a word says where its key takes ``taken``. Raises ``ConfigError`` where it is not of that kind."""
+    if kinds.takes_text(taken):
+        return None if _text(word, taken) == "null" else text(word.value)
+    found = _parsed(word, taken).value()
+    try:
+        kinds.check(found, taken, key=word.key)
+    except kinds.KindError as error:
+        raise ConfigError(str(error)) from None
+    return found
+
+
+def _words(arguments: Sequence[str]) -> list[Word]:
+    """The words; with the data that is meant where only a folder is named, as in ``adapter=video data.root=clips``."""
+    words = [Word.of(argument) for argument in arguments]
+    return [Word("", "data", "folder"), *words] if _folder_alone(words) else words
+
+
+def _folder_alone(words: Iterable[Word]) -> bool:
+    given = {word.key for word in words}
+    return "data.root" in given and not {"data", "experiment"} & given
+
+
+def several(word: Word, taken: Any = Any) -> list[str]:
+    """The values that a word has under ``-m``, as they are written."""
+    if kinds.takes_text(taken):
+        return pieces(word.value)
+    override = _parsed(word, taken)
+    return list(map(str, override.sweep_string_iterator())) if override.is_sweep_override() else [word.value]
+
+
+def _line(name: str, config: DictConfig, word: Word) -> str:
+    key = f"{_sign(config, word)}{word.key}"
+    taken = annotation(name, config, word.key)
+    if kinds.takes_text(taken):
+        return f"{key}={_text(word, taken)}"
+    if _takes_texts(taken) and (inner := re.fullmatch(r"\[([^\[\]]*)\]", word.value)):
+        return f"{key}=[{','.join(quoted(text(item.strip())) for item in pieces(inner[1]) if item.strip())}]"
+    override = _parsed(word, taken)
+    if override.is_sweep_override():
+        raise ConfigError(f"{word.key}={word.value} are several values: -m makes a run of each")
+    whole = isinstance(OmegaConf.select(config, word.key), DictConfig) and not isinstance(override.value(), dict)
+    if whole and not (override.value() is None and (word.key in OPTIONAL or type(None) in get_args(taken))):
+        keys = [k for k in _keys(config) if k.startswith(f"{word.key}.")]
+        raise ConfigError(f"{word.key} is no value but a group of keys, such as {(keys or [word.key])[0]}; "
+                          f"got {word.value!r}")
+    return f"{key}={word.value}"
+
+
+def _text(word: Word, taken: Any) -> str:
+    if word.value == "null" and type(None) in get_args(taken):
+        return "null"
+    if not (meant := text(word.value)):
+        raise ConfigError(f"{word.key}= is empty: it is {kinds.words(taken)}. Is a variable of the shell not set?")
+    if meant.startswith("~") and "path" in kinds.words(taken):        # a name: nobody is to look for a home again
+        return quoted(os.path.abspath(meant))
+    return quoted(meant)
+
+
+def _parsed(word: Word, taken: Any) -> Override:
+    try:
+        if word.value:
+            return OverridesParser.create().parse_override(f"{word.key}={word.value}")
+    except HydraException:
+        pass
+    wanted = "a value whose brackets, quotes and braces are closed" if taken is Any else kinds.words(taken)
+    raise ConfigError(f"{word.key} is {wanted}, got {word.value!r}")
+
+
+def _takes_texts(taken: Any) -> bool:
+    """Whether it is a list of texts, or null."""
+    members = [a for a in get_args(taken) if a is not type(None)] if type(None) in get_args(taken) else [taken]
+    return all(get_origin(a) in (list, tuple, Sequence) and get_args(a)[:1] == (str,) for a in members)
+
+
+def _sign(config: DictConfig, word: Word) -> str:
+    """Hydra's sign: ``++`` for a parameter that the YAML does not state, also where it is given twice."""
+    if word.sign in ("+", "++") and word.key.partition(".")[0] in config:
+        return word.sign
+    if _knows(config, word.key):
+        return word.sign
+    if _takes(config, word.key):
+        return word.sign or "++"
+    raise ConfigError(f"no key {word.key!r}; {_nearest(config, word.key)}")
+
+
+def _chosen(config: DictConfig, word: Word) -> str:
+    """The line that names a class. ``config`` takes it over, so that the class's parameters are known from here on."""
+    part = word.key.rpartition(".")[0]
+    if not (isinstance(OmegaConf.select(config, part), DictConfig) or _takes(config, part)):
+        raise ConfigError(f"no key {word.key!r}; {_nearest(config, word.key)}")
+    OmegaConf.update(config, word.key, text(word.value), force_add=True)
+    return f"++{word.key}={quoted(text(word.value))}"
+
+
+def _takes(config: DictConfig, key: str) -> bool:
+    """Whether ``key`` is a parameter that the class above it has, and the YAML does not state."""
+    parent, _, leaf = key.rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else config
+    return isinstance(node, DictConfig) and "_target_" in node and leaf in _parameters(node)
+
+
+def _knows(config: DictConfig, key: str) -> bool:
+    parent, _, leaf = key.rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else config
+    return isinstance(node, DictConfig) and leaf in node.keys()  # noqa: SIM118 (values still missing count)
+
+
+def _parameters(node: DictConfig) -> list[str]:
+    return [name for name in parameters(node["_target_"]) if name not in DERIVED]
+
+
+def _nearest(config: DictConfig, key: str) -> str:
+    groups = GlobalHydra.instance().config_loader().list_groups("")
+    leaf = key.rpartition(".")[2]
+    keys = list(dict.fromkeys([*_keys(config), *(g for g in groups if g in config)]))
+    keys += ["data.root"] if "data" in config and key != "data.root" else []     # it may stand for data=folder
+    same_leaf = [k for k in keys if k.rpartition(".")[2] == leaf]
+    return f"did you mean {' or '.join(map(repr, same_leaf[:3]))}?" if same_leaf else suggest(key, keys)
+
+
+def _keys(node: DictConfig, prefix: str = ""):
+    names = [k for k in node if not str(k).startswith("_")]
+    names += [k for k in _parameters(node) if k not in names] if "_target_" in node else []
+    for name in names:
+        yield f"{prefix}{name}"
+        if name in node and not OmegaConf.is_missing(node, name) and isinstance(node[name], DictConfig):
+            yield from _keys(node[name], f"{prefix}{name}.")
+
+
+def _options(group: str) -> list[str]:
+    """Options of a group, those in its sub-folders (``experiment=audio/demo``) included."""
+    loader = GlobalHydra.instance().config_loader()
+    inner = [f"{sub}/{name}" for sub in loader.list_groups(group) for name in _options(f"{group}/{sub}")]
+    return [*loader.get_group_options(group), *inner]
+
+
+def _option(word: Word) -> str:
+    """``group=option``. Raises ``ConfigError`` where the group has no such option, or two packages have one."""
+    value = text(word.value)
+    if value == "null":
+        return f"{word.key}=null"
+    if value not in _options(word.key):
+        raise ConfigError(f"{word.key} has no option {value!r}; {suggest(value, _options(word.key))}")
+    if len(packages := plugins.offered_by(word.key, value)) > 1:
+        raise ConfigError(f"{word.key}={value} is in {' and in '.join(packages)}: one must go")
+    return f"{word.key}={value}"

@@ -1,0 +1,255 @@
+"""A trained model judged: its samples beside real ones, the codec's round trip and real ones made wrong.
+
+    reference   training samples                      what sets are compared with
+    real        held-out samples                      the floor: no model is expected below it
+    codec       held-out samples, encoded and decoded
+    model       samples with the labels of the held-out ones, a row a seed
+    control     held-out samples made wrong in one way each
+
+All rows have one n and one set of labels, so that numbers which depend on n, or on how often a class occurs, stay
+comparable.
+"""
+
+import copy
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..config.build import ConfigError
+from ..core.types import Masked
+from ..data.dataset import spread
+from ..data.labels import Label, is_scalar, suggest, text
+from ..data.writing import write_atomic
+from ..generation.pipeline import Pipeline
+from ..generation.request import Request
+from ..metrics.bootstrap import bootstrap
+from ..metrics.classify import confusion
+from ..metrics.rows import Row
+from .embedders.embedder import Embedder, Foreign, load_embedder
+from .protocol import Protocol, digest
+from .report.findings import gaps, sensitivity
+from .scorer import LEAST, Measured, Scorer
+from .subject import EvaluatedRun, Samples, real_samples, train_embedder
+
+REAL, CODEC, MODEL = "real", "codec", "model"
+GROUPS = 50
+"""Values that a column may have to be grouped by."""
+SHOWN = 6
+"""Real samples, and as many generated ones with their labels, in a picture."""
+
+
+class Evaluator:
+    """What stays the same for all samplers of one model: real samples, the embedder, the floor."""
+
+    def __init__(self, subject: EvaluatedRun, protocol: Protocol, out: Path, *, embedder: Path | None = None):
+        self.subject, self.protocol, self.modality, self.out = subject, protocol, protocol.modality, out
+        if len(subject.held) < LEAST:
+            held = f"{len(subject.held)} samples were held out for validation (loader.val)"
+            raise ConfigError(f"{held}: an evaluation needs {LEAST}, so train with more, such as loader.val=0.2")
+        codec = self.codec = copy.deepcopy(subject.pipeline.model.codec).cpu()
+        self.embedder = self._embedder(embedder)
+        reference = real_samples(
+            subject, self.modality, subject.train, protocol.references, title="reading training samples"
+        )
+        order = torch.randperm(len(reference.x), generator=torch.Generator().manual_seed(0))    # any first n are a draw
+        self.reference = reference.picked(order.tolist())
+        self.real = real_samples(subject, self.modality, subject.held, protocol.n, title="reading held-out samples")
+        name = "own" if isinstance(self.embedder, Embedder) else Path(self.embedder.facts["file"]).stem
+        self.scorer = Scorer(
+            self.modality, self.embedder, codec, self.reference.x, name=name, k=protocol.k, draws=protocol.draws
+        )
+        self.floor = self.scorer.measure(self.real.x, self.real.labels, truth=self.real.x)
+        self.floor_row = self.scorer.row(self.floor)
+
+    def _embedder(self, path: Path | None) -> Embedder | Foreign:
+        path = path or self.out / "embedder.safetensors"
+        if path.parent == self.out and not path.exists():
+            print(f"training an embedder on the training split: {path}")
+            return train_embedder(self.subject, self.modality, path)
+        return load_embedder(path, modality=self.modality.name, settings=self.modality.settings(self.codec))
+
+    def facts(self, pipeline: Pipeline) -> dict[str, Any]:
+        """The protocol with all that was settled."""
+        data = {
+            name: hashlib.sha256(part.x.numpy().tobytes() + json.dumps(part.labels).encode()).hexdigest()
+            for name, part in (("reference", self.reference), ("real", self.real))
+        }
+        return self.protocol.facts(
+            **pipeline.settings, size=pipeline.size, embedder=self.embedder.facts["sha256"], data=data,
+            samples=len(self.real.x),
+        )
+
+    def report(self, pipeline: Pipeline, *, controls: bool = True) -> dict[str, Any]:
+        """All rows, findings and pictures; without ``controls`` real samples and the model alone, as in a sweep."""
+        rows: dict[str, Row] = {REAL: self.floor_row}
+        pictures = {}
+        sets: dict[str, Measured] = {}
+        if controls:
+            decoded = self._round_trip(self.real.x)
+            rows[CODEC] = self.scorer.row(self.scorer.measure(decoded, self.real.labels, truth=self.real.x))
+        cost = {}
+        for seed in self.protocol.seeds:
+            name = MODEL if len(self.protocol.seeds) == 1 else f"{MODEL}, seed {seed}"
+            made, cost[name] = self._generated(pipeline, seed)
+            sets[name] = self.scorer.measure(made.x, made.labels)
+            rows[name] = self.scorer.row(sets[name])
+            if controls:
+                pictures[name] = self._picture(made, name)
+        if controls:
+            faults = self.modality.faults(self.real.x, torch.Generator().manual_seed(0))
+            for name, x in tqdm(faults.items(), "controls", unit="row", leave=False):
+                rows[f"control: {name}"] = self.scorer.row(
+                    self.scorer.measure(x, self.real.labels, truth=self.real.x)
+                )
+            copies = self.reference.picked(range(min(len(self.real.x), len(self.reference.x))))
+            rows["control: training samples"] = self.scorer.row(self.scorer.measure(copies.x, copies.labels))
+        facts, first = self.facts(pipeline), next(iter(sets.values()))
+        report = {
+            "protocol": facts, "protocol_sha256": digest(facts),
+            "model": {
+                "sha256": pipeline.header["sha256"], "step": pipeline.header.get("step"),
+                "calls": pipeline.sampler.calls, "cost": cost,
+            },
+            "embedder": self.embedder.facts, "rows": rows,
+            "better": {metric: self.scorer.better(metric) for row in rows.values() for metric in row},
+        }
+        if controls:
+            report |= {
+                "seen": sensitivity(rows, REAL), "confusion": self._confusion(first), **self._groups(first),
+                "pictures": pictures,
+            }
+            if self.protocol.predict and self.real.x.shape[2] > 1:    # of a picture nothing is left to predict
+                report["prediction"] = self._prediction(pipeline)
+        return report
+
+    def _round_trip(self, x: Tensor) -> Tensor:
+        samples = [s for part in x.split(self.protocol.batch_size) for s in self._decoded(part)]
+        return self.modality.stacked(samples, self.codec, self.subject.pipeline.size)
+
+    def _decoded(self, x: Tensor) -> Sequence[Tensor]:
+        model = self.subject.pipeline.model
+        with torch.no_grad():
+            return model.decoded(model.codec.encode(Masked(x.to(model.device))).x)
+
+    def _generated(self, pipeline: Pipeline, seed: int) -> tuple[Samples, dict[str, float] | None]:
+        """Samples with the labels of the real ones, from files: what was made before is not made again."""
+        folder = self.out / "samples" / digest(pipeline.settings)[:12]
+        requests = self._requests(seed)
+        cost, before = folder / f".cost-{seed}.json", {path: _version(path) for path in folder.glob("*")}
+        begun, processor = time.perf_counter(), time.process_time()
+        paths = pipeline.save(
+            requests, folder, batch_size=self.protocol.batch_size, suffix=self.modality.suffix, replace=True
+        )
+        fresh = [before.get(path) != _version(path) for path in paths]
+        if any(fresh):                                                # what they cost before is not what they cost now
+            cost.unlink(missing_ok=True)
+        if all(fresh):
+            spent = {"seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - processor}
+            write_atomic(cost, json.dumps({name: value / len(paths) for name, value in spent.items()}).encode())
+        samples = [self.codec.load(path, **pipeline.size) for path in paths]
+        x = self.modality.stacked(samples, self.codec, pipeline.size)
+        return self.real._replace(x=x), json.loads(cost.read_text(encoding="utf-8")) if cost.exists() else None
+
+    def drawn(self, pipeline: Pipeline) -> Samples:
+        """Samples as ``report`` judges them, of the first seed, kept in memory alone."""
+        requests = self._requests(self.protocol.seeds[0])
+        made = dict(pipeline.run(requests, self.protocol.batch_size, show_progress=False))
+        samples = [made[i] for i in range(len(requests))]
+        return self.real._replace(x=self.modality.stacked(samples, self.codec, pipeline.size))
+
+    def _requests(self, seed: int) -> list[Request]:
+        return [Request(seed=seed + i, labels=labels) for i, labels in enumerate(self.real.labels)]
+
+    def _picture(self, made: Samples, name: str) -> str:
+        path = self.out / "pictures" / f"{name.replace(', ', '-').replace(' ', '-')}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        chosen = spread(len(made.x), SHOWN)
+        shown = [(kind, part, i) for kind, part in ((REAL, self.real), (name, made)) for i in chosen]
+        titles = [f"{kind}: {Request(labels=part.labels[i]).title}" for kind, part, i in shown]
+        return str(self.codec.preview([part.x[i] for _, part, i in shown], titles, path))
+
+    def _confusion(self, m: Measured) -> dict[str, Any]:
+        tables = {}
+        for name, classes in self.embedder.classes.items():
+            asked = [row.get(name) for row in self.real.labels]
+            if all(value is not None for value in asked):
+                true = torch.tensor([list(classes).index(text(value)) for value in asked])
+                counts = confusion(m.probabilities[name].argmax(1), true, classes=len(classes))
+                tables[name] = {"classes": list(classes), "counts": counts.tolist()}
+        return tables
+
+    def _groups(self, m: Measured) -> dict[str, Any]:
+        """Rows of the model and of real samples in each group, and where the model falls short."""
+        fields = self.subject.pipeline.model.conditioner.fields
+        names = self.protocol.groups if self.protocol.groups is not None else list(fields)
+        rows: dict[str, dict[str, dict[str, Row]]] = {MODEL: {}, REAL: {}}
+        for name in names:
+            field = fields.get(name) or self._values(name)
+            mine, theirs = (grouped(part.columns, name, field) for part in (self.real, self.reference))
+            for kind, measured in ((MODEL, m), (REAL, self.floor)):
+                rows[kind][name] = {
+                    value: self.scorer.row(measured, members, theirs.get(value, torch.tensor([], dtype=torch.long)))
+                    for value, members in mine.items()
+                }
+        return {
+            "groups": rows, "gaps": gaps(rows[MODEL], rows[REAL], self.scorer.better) if names else [],
+        }
+
+    def _values(self, name: str) -> list[str]:
+        """The values of a column that the model is not told."""
+        known = list(dict.fromkeys(key for row in self.real.columns for key in row))
+        if name not in known:
+            raise ConfigError(f"evaluation.groups: the data have no column {name!r}; {suggest(name, known)}")
+        values = sorted({text(row[name]) for row in self.real.columns if row.get(name) is not None})
+        if len(values) > GROUPS:
+            raise ConfigError(f"evaluation.groups: {name} has {len(values)} values, at most {GROUPS} make groups")
+        return values
+
+    def _prediction(self, pipeline: Pipeline) -> dict[str, Row]:
+        """The rest of held-out samples from their first positions, and the last given position held as the control."""
+        keep, model, x = self.protocol.predict, pipeline.model, self.real.x
+        if keep >= x.shape[2]:
+            raise ConfigError(f"evaluation.predict={keep} of {x.shape[2]} positions leaves nothing to predict")
+        made, size = [], self.protocol.batch_size
+        for start in range(0, len(x), size):
+            part, labels = x[start : start + size], self.real.labels[start : start + size]
+            latents = model.codec.encode(Masked(part.to(model.device))).x
+            mask = torch.zeros_like(latents[:, :1], dtype=torch.bool)
+            mask[:, :, :keep] = True
+            made += model.decoded(model.latents(
+                labels, range(start, start + len(part)), latents.shape[2:], sampler=pipeline.sampler,
+                guidance=pipeline.guidance, known=Masked(latents, mask),
+            ))
+        held = x[:, :, keep - 1 : keep].expand_as(x[:, :, keep:])
+        rows = {}
+        for name, guess in {MODEL: torch.stack(made)[:, :, keep:], "last given frame": held}.items():
+            values = self.modality.paired(guess, x[:, :, keep:])
+            rows[name] = {"n": len(x), **{metric: bootstrap(v, resamples=500) for metric, v in values.items()}}
+        return rows
+
+
+def _version(path: Path) -> tuple[int, int]:
+    """What changes when a file is written anew."""
+    return (stat := path.stat()).st_ino, stat.st_mtime_ns
+
+
+def grouped(labels: Sequence[Mapping[str, Label]], name: str, field: Sequence) -> dict[str, Tensor]:
+    """Positions of the samples with each value of a field; a scalar's range is cut into thirds."""
+    groups: dict[str, list[int]] = {}
+    for i, row in enumerate(labels):
+        value = row.get(name)
+        if value is None:
+            continue
+        if is_scalar(field):
+            low, high = (float(v) for v in field)
+            third = min(2, max(0, int(3 * (float(value) - low) / max(high - low, 1e-12))))
+            value = f"{low + third * (high - low) / 3:g} to {low + (third + 1) * (high - low) / 3:g}"
+        groups.setdefault(text(value), []).append(i)
+    return {value: torch.tensor(groups[value]) for value in sorted(groups)}

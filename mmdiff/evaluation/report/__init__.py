@@ -1,0 +1,1 @@
+"""Reports: as JSON, Markdown, one HTML page, and plots."""

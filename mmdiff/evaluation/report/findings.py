@@ -1,0 +1,73 @@
+"""What follows from rows: which fault a metric cannot see, and which group comes off worst.
+
+    blind       |control - floor| <= (h_control^2 + h_floor^2)^(1/2),   h the half of the interval that faces the other
+    shortfall   how much worse the model is in a group than real samples of that group; gap = worst - best
+"""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from scipy.stats import studentized_range
+
+from ...metrics.bootstrap import Interval
+from ...metrics.rows import Row, Value
+
+
+def apart(a: Interval, b: Interval) -> bool:
+    """Whether two numbers differ by more than their intervals allow together."""
+    below, above = sorted((a, b), key=lambda interval: interval.value)
+    return above.value - below.value > ((below.high - below.value) ** 2 + (above.value - above.low) ** 2) ** 0.5
+
+
+def sensitivity(rows: Mapping[str, Row], floor: str) -> dict[str, dict[str, bool]]:
+    """For each metric and each other row: is it told apart from the floor?"""
+    metrics = [name for name, value in rows[floor].items() if isinstance(value, Interval)]
+    return {
+        metric: {
+            name: apart(rows[floor][metric], row[metric])
+            for name, row in rows.items() if name != floor and isinstance(row.get(metric), Interval)
+        }
+        for metric in metrics
+    }
+
+
+def shortfall(model: Interval, real: Interval, better: int) -> float:
+    """Above 0 where the model is worse than real samples, in the metric's unit."""
+    difference = model.value - real.value
+    return abs(difference) if better == 0 else -better * difference
+
+
+def gaps(
+    groups: Mapping[str, Mapping[str, Row]], real: Mapping[str, Mapping[str, Row]], better: Callable[[str], int]
+) -> list[dict[str, Value]]:
+    """For each field and metric the group that the model serves worst, how far behind it is of real samples, and of the
+    group that is served best, with an interval. ``groups`` and ``real`` are rows by field and value."""
+    found = []
+    for name, rows in groups.items():
+        metrics = dict.fromkeys(metric for row in rows.values() for metric in row)
+        for metric in metrics:
+            pairs: dict[str, tuple[Any, Any]] = {
+                value: (row.get(metric), real[name][value].get(metric)) for value, row in rows.items()
+            }
+            told = {v: p for v, p in pairs.items() if all(isinstance(x, Interval) for x in p)}
+            if len(told) < 2:
+                continue
+            behind = {v: shortfall(*p, better(metric)) for v, p in told.items()}
+            worst, best = max(behind, key=behind.get), min(behind, key=behind.get)
+            gap = behind[worst] - behind[best]
+            if gap == 0:                                              # all groups are served alike
+                continue
+            half = sum((x.high - x.low) ** 2 / 4 for v in (worst, best) for x in told[v]) ** 0.5
+            found.append({
+                "by": name, "metric": metric, "worst": worst, "its value": told[worst][0],
+                "real": told[worst][1], "best": best, "gap": Interval(gap, gap - half, gap + half),
+                "beyond chance": "yes" if gap > half * chance(len(told)) else "no",
+            })
+    return found
+
+
+@lru_cache
+def chance(groups: int) -> float:
+    """Half widths by which the extremes of so many equal groups differ in 1 of 20 cases: the studentized range."""
+    return float(studentized_range.ppf(0.95, groups, 10_000)) / (2**0.5 * 1.96)

@@ -1,0 +1,192 @@
+"""Everything that is measured of a set of samples against a reference, as one row with intervals.
+
+Of a set all is measured once (``Measured``); a row is then taken of all of it or of some of its samples, such as those
+of one class. Means have bootstrap intervals, shares Wilson's, numbers of two sets the spread on halves of both.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..adapters.judge import Between, Judge
+from ..data.labels import Label, text
+from ..metrics.bootstrap import Interval, bootstrap, median
+from ..metrics.classify import classifier_score, share, wilson
+from ..metrics.coverage import Coverage, coverage_of, feature_distances
+from ..metrics.frechet import frechet_distance
+from ..metrics.kernel import kernel_distance_of, kernels
+from ..metrics.neighbours import nearest_distances
+from ..metrics.pairs import consistency, wasserstein
+from ..metrics.rows import Value
+from ..metrics.sets import (
+    Distances,
+    halves_interval,
+    interval_around,
+    matched_share,
+    matching_distance,
+    nearest_neighbour_accuracy,
+)
+from .embedders.embedder import Embedder, Foreign
+
+RESAMPLES = 500
+LEAST = 8
+"""Samples that a number of two sets needs."""
+COPIED = 0.01
+"""Share of real held-out samples that count as copies: those nearest to a training sample."""
+BETTER = {
+    "FD": -1, "KD": -1, "precision": 1, "recall": 1, "coverage": 1, "identity": 1, "copies": -1, "W1": -1,
+}
+"""+1 where more is better, -1 where less is; all others should be those of real samples."""
+
+
+@dataclass
+class Measured:
+    """What was measured of N samples."""
+
+    features: Tensor
+    shares: dict[str, Tensor] = field(default_factory=dict)
+    probabilities: dict[str, Tensor] = field(default_factory=dict)
+    means: dict[str, Tensor] = field(default_factory=dict)
+    medians: dict[str, Tensor] = field(default_factory=dict)
+    values: dict[str, Tensor] = field(default_factory=dict)
+    between: dict[str, tuple[Tensor, Between]] = field(default_factory=dict)
+    matrices: dict[str, Distances] = field(default_factory=dict)
+    kernels: Distances | None = None
+    near: Distances | None = None
+
+
+class Scorer:
+    """Measures sets against ``reference`` ``(M, C, *S)``, training samples; ``k`` neighbours, ``draws`` of halves."""
+
+    def __init__(
+        self, modality: Judge, embedder: Embedder | Foreign, codec: Any, reference: Tensor, *, name: str = "own",
+        k: int = 5, draws: int = 50, seed: int = 0,
+    ):
+        self.modality, self.embedder, self.codec, self.samples, self.name = modality, embedder, codec, reference, name
+        self.k, self.draws, self.seed = k, draws, seed
+        self.latents = modality.latents(reference, codec)
+        self.own = Measured(
+            embedder.judge(reference).features, values=modality.values(reference, codec),
+            between=modality.between(reference),
+        )
+        self.nearest: Tensor | None = None
+
+    def better(self, metric: str) -> int:
+        """+1, -1, or 0 where a metric should be that of real samples."""
+        if metric in self.modality.better:
+            return self.modality.better[metric]
+        return 1 if metric.endswith(" right") else BETTER.get(metric, BETTER.get(metric.split("-")[0].split(" ")[0], 0))
+
+    def measure(
+        self, x: Tensor, labels: Sequence[Mapping[str, Label]], *, truth: Tensor | None = None
+    ) -> Measured:
+        """All of a set ``(N, C, *S)`` with the labels asked for; ``truth`` are the samples that they were made from.
+
+        The first set that is measured gives the scale of ``nearest``: it must be real and held out.
+        """
+        judged, modality = self.embedder.judge(x), self.modality
+        shares = {}
+        for name, classes in self.embedder.classes.items():
+            asked = [row.get(name) for row in labels]
+            if all(value is not None for value in asked):
+                if strange := {text(value) for value in asked} - set(classes):
+                    raise ValueError(f"the embedder learned no {name} {min(strange)!r}: it is one of other data")
+                true = torch.tensor([list(classes).index(text(value)) for value in asked])
+                shares[f"{name} right"] = judged.probabilities[name].argmax(1) == true
+        nearest = nearest_distances(modality.latents(x, self.codec), self.latents, shifts=modality.shifts)[0]
+        if self.nearest is None:
+            self.nearest = nearest
+        shares["copies"] = nearest <= self.nearest.quantile(COPIED)
+        means = {"nearest": nearest / self.nearest.mean()}
+        if judged.frames is not None:
+            means["identity"] = consistency(judged.frames)
+        count = min(len(x), len(self.samples))
+        return Measured(
+            judged.features, shares, judged.probabilities,
+            means | ({} if truth is None else modality.paired(x, truth)), modality.errors(x, labels, self.codec),
+            modality.values(x, self.codec), modality.between(x), modality.matrices(x, self.samples[:count]),
+            kernels(judged.features, self.own.features),
+            feature_distances(judged.features, self.own.features[:count]),
+        )
+
+    def row(self, m: Measured, rows: Tensor | None = None, among: Tensor | None = None) -> dict[str, Value]:
+        """One row, of all samples or those at positions ``rows``, against all references or those at ``among``."""
+        rows = torch.arange(len(m.features)) if rows is None else rows
+        among = torch.arange(len(self.samples)) if among is None else among
+        row: dict[str, Value] = {"n": len(rows)}
+        row |= {name: share(right[rows]) for name, right in m.shares.items()}
+        if min(len(rows), len(among)) >= LEAST:
+            row |= self._sets(m, rows, among)
+        for values, statistic in ((m.means, torch.mean), (m.medians, median), (m.values, torch.mean)):
+            for name, column in values.items():
+                told = column[rows]
+                told = told[told.isfinite()]
+                if len(told) > 1:
+                    row[name] = bootstrap(told, statistic, resamples=RESAMPLES)
+        return row
+
+    def _sets(self, m: Measured, rows: Tensor, among: Tensor) -> dict[str, Value]:
+        """Numbers of two sets; those of distances take as many references as there were samples."""
+        own, n, count = self.own, len(rows), len(among)
+        fixed = {"draws": self.draws, "seed": self.seed}
+        few = among[among < m.near.between.shape[1]].numpy()
+        at, k, near = rows.numpy(), m.kernels.part(rows.numpy(), among.numpy()), m.near.part(rows.numpy(), few)
+        features, reference, everything = m.features[rows], own.features[among], {}
+
+        def add(name: str, statistic: Any, n: int, size: int, **bounds: float) -> None:
+            everything[name] = halves_interval(statistic, n, size, **bounds, **fixed)
+
+        add(f"FD-{self.name}", lambda s, r: frechet_distance(features[s], reference[r]), n, count)
+        add(f"KD-{self.name}", lambda s, r: kernel_distance_of(k.part(s, r)), n, count, least=-np.inf)
+        if len(few) >= LEAST:
+            everything |= self._coverage(near)
+        add("diversity", lambda s, r: _mean_pair(near.samples[np.ix_(s, s)]), n, n)
+        for name, p in m.probabilities.items():
+            add(f"{name} score", lambda s, r, p=p[rows]: classifier_score(p[s]), n, n, least=1)
+        for name, values in m.values.items():
+            a, b = values[rows], own.values[name][among]
+            if a.isfinite().sum() >= LEAST:
+                add(f"W1 {name}", lambda s, r, a=a, b=b: wasserstein(a[s], b[r]), n, len(b))
+        for name, (values, statistic) in m.between.items():
+            a, b = values[rows], own.between[name][0][among]
+            add(name, lambda s, r, a=a, b=b, f=statistic: f(a[s], b[r]), n, len(b))
+        scores = {"MMD": (matching_distance, np.inf), "COV": (matched_share, 1.0), "1-NNA": (_told, 1.0)}
+        for name, d in {"": near, **m.matrices}.items():
+            d = d if name == "" else d.part(at, few)
+            for score, (f, most) in scores.items():
+                if len(few) >= LEAST and (name or score == "1-NNA"):
+                    title = f"{score}-{name or self.name}"
+                    add(title, lambda s, r, d=d, f=f: f(d.part(s, r)), *d.between.shape, most=most)
+        return everything
+
+    def _coverage(self, d: Distances) -> dict[str, Interval]:
+        """The four, all with one series of halves."""
+        n, m = d.between.shape
+        rng, k = np.random.default_rng(self.seed), min(self.k, n // 2 - 1, m // 2 - 1)
+        halves = np.array([
+            coverage_of(d.part(rng.permutation(n)[: n // 2], rng.permutation(m)[: m // 2]), k=k)
+            for _ in range(self.draws)
+        ])
+        found = {}
+        for name, value, values in zip(Coverage._fields, coverage_of(d, k=k), halves.T, strict=True):
+            found[name] = interval_around(value, values)
+            if name != "density":                                     # a share; on halves it may not move at all
+                plain = wilson(value, n if name == "precision" else m)
+                found[name] = Interval(
+                    value, min(plain.low, found[name].low), max(plain.high, min(1.0, found[name].high))
+                )
+        return found
+
+
+def _told(d: Distances) -> float:
+    return nearest_neighbour_accuracy(d).all
+
+
+def _mean_pair(distances: np.ndarray) -> float:
+    n = len(distances)
+    return float(distances.sum() / (n * (n - 1)))
+

@@ -1,0 +1,135 @@
+"""What an evaluation is of: a run's model, the data it was and was not trained on, and an embedder trained on them.
+
+How the model is judged is in ``mmdiff.evaluation.bench``.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+from tqdm import tqdm
+
+from ..adapters.audio.judge import AudioJudge
+from ..adapters.base import Codec
+from ..adapters.judge import Judge
+from ..adapters.points.judge import PointJudge
+from ..adapters.series.judge import SeriesJudge
+from ..adapters.video.judge import VideoJudge
+from ..cache.encode import uncached
+from ..config.adapter import build_codec
+from ..config.build import ConfigError, build, target_class
+from ..config.files import CONFIG_FILE, load_yaml
+from ..config.record import read_record
+from ..data.dataset import Dataset, Subset, split, spread
+from ..data.labels import Label, encode_labels
+from ..data.loaders import Loading
+from ..generation.pipeline import Pipeline
+from .embedders.embedder import Embedder
+from .embedders.fitting import fit, scored
+
+MODALITIES: dict[str, Callable[[], Judge]] = {"audio": AudioJudge, "video": VideoJudge, "points": PointJudge}
+"""How the adapters that come with mmdiff are judged; those of others as ``SeriesJudge``, unless they say how."""
+FITTED, FITTED_BYTES = 16384, 2**31
+"""Training samples that an embedder is trained on, at most, and what they may take in memory, about."""
+
+
+class EvaluatedRun(NamedTuple):
+    """A run that is judged: the model, and the data it was and was not trained on."""
+
+    pipeline: Pipeline
+    train: Dataset
+    held: Dataset
+
+    @property
+    def kind(self) -> str:
+        """The modality: the package that the codec is of."""
+        return kind_of(self.pipeline.header["config"])
+
+
+class Samples(NamedTuple):
+    """``x`` ``(N, C, *S)``, the labels of each, and the values of all columns of the data, no label though they be."""
+
+    x: Tensor
+    labels: list[dict[str, Label]]
+    columns: list[dict[str, Label]]
+
+    def picked(self, rows: Sequence[int]) -> "Samples":
+        """Some of them."""
+        return Samples(self.x[list(rows)], *([part[i] for i in rows] for part in (self.labels, self.columns)))
+
+
+def kind_of(config: Mapping[str, Any]) -> str:
+    """audio, video or points, where the codec is one of these or made of one; else the package that it is of."""
+    target = str(config["adapter"]["codec"]["_target_"])
+    homes = [made.__module__.split(".") for made in target_class(target, Codec).__mro__]
+    own = [home[2] for home in homes if home[:2] == ["mmdiff", "adapters"] and home[2] in MODALITIES]
+    return own[0] if own else target.split(".")[0]
+
+
+def modality_of(kind: str, sample: Tensor) -> Judge:
+    """What judges samples of a kind, of which ``sample`` is one."""
+    if kind in MODALITIES:
+        return MODALITIES[kind]()
+    if sample.ndim != 2:
+        raise ConfigError(
+            f"samples of {kind} have the shape {tuple(sample.shape)}; only series (C, T) of other packages are judged "
+            "without further ado (docs/adapters.md)"
+        )
+    return SeriesJudge()
+
+
+def open_run(run: str | Path, pipeline: Pipeline, *, root: str | None = None) -> EvaluatedRun:
+    """The data of a run directory beside its model, those that a cache was made of where it learned from one.
+
+    ``root`` is where they are, if they have moved. What is new since the run learned is left out, and told.
+    """
+    run = Path(run).expanduser()
+    if not (run / CONFIG_FILE).is_file():
+        raise ConfigError(f"{run} has no {CONFIG_FILE}: a run directory is judged, as its data say what is real")
+    config = load_yaml(run / CONFIG_FILE)
+    _, reader = build_codec(config.adapter)
+    cached = target_class(str(config.data["_target_"]), Dataset).encoded
+    if root is not None and not cached:
+        config.data.root = root
+    dataset = build(config.data, Dataset, reader=reader)
+    if cached:
+        dataset = uncached(dataset, reader, root=root)
+    record, parts = read_record(run), split(dataset, build(config.loader, Loading).val)
+    train, held = (_kept(*pair) for pair in zip(parts, (record.training, record.held), strict=True))
+    if left := len(dataset) - len(train) - len(held):
+        print(f"{left} of {len(dataset)} samples are left out: they are new since {run} learned, or on the other side "
+              "of what was held out (loader.val, loader.limit)")
+    if not train:
+        raise ConfigError(f"none of the samples that {run} learned from is there, such as {record.training[0]!r}")
+    return EvaluatedRun(pipeline, train, held)
+
+
+def _kept(part: Dataset, names: Sequence[str]) -> Dataset:
+    """The samples of a part that were in it when the run learned: no other is surely learned from, or surely not."""
+    known = set(names)
+    return Subset(part, [i for i in range(len(part)) if part.name(i) in known])
+
+
+def real_samples(subject: EvaluatedRun, modality: Judge, dataset: Dataset, n: int, *, title: str) -> Samples:
+    """``n`` samples, or all, evenly over a data set, of one size."""
+    chosen = spread(len(dataset), n)
+    samples, labels = zip(*(dataset.read(i) for i in tqdm(chosen, title, unit="sample", leave=False)), strict=True)
+    columns = [{**dataset.column(i), **told} for i, told in zip(chosen, labels, strict=True)]
+    x = modality.stacked(list(samples), subject.pipeline.model.codec, subject.pipeline.size)
+    return Samples(x, list(labels), columns)
+
+
+def train_embedder(subject: EvaluatedRun, modality: Judge, path: Path, *, steps: int = 1000, seed: int = 0) -> Embedder:
+    """Train an embedder on the run's training split and write it, with its accuracy on held-out samples."""
+    settings, fields = modality.settings(subject.pipeline.model.codec), subject.pipeline.model.conditioner.fields
+    count = min(FITTED, max(1, FITTED_BYTES // (4 * subject.train.read(0)[0].numel())))
+    train = real_samples(subject, modality, subject.train, count, title="reading training samples")
+    held = real_samples(subject, modality, subject.held, 1000, title="reading held-out samples")
+    model = fit(
+        train.x, encode_labels(fields, train.labels), modality=modality.name, fields=fields, settings=settings,
+        steps=steps, seed=seed,
+    )
+    scores = scored(model, held.x, encode_labels(fields, held.labels))
+    model.save(path, {"steps": steps if fields else 0, "seed": seed, "held out": scores, "n": len(train.x)})
+    return model

@@ -1,0 +1,88 @@
+"""The files that a generation job leaves: each whole under its name, with a JSON beside it that says what it is.
+
+    NAME.json     what was asked for and how it was made; written first
+    NAME.wav      the sample, written under a hidden name and then moved into place
+
+So a sample without its JSON was not made here, and a JSON without its sample is of a job that was stopped.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..data.writing import write_atomic
+
+
+class Output(NamedTuple):
+    """One file of a job; ``loose`` are facts that may differ where it is there already."""
+
+    path: Path
+    facts: dict[str, Any]
+    loose: frozenset[str] = frozenset()
+
+    @property
+    def sidecar(self) -> Path:
+        """The JSON beside the file."""
+        return self.path.with_suffix(".json")
+
+    def stored(self) -> dict[str, Any] | None:
+        """What the JSON says; None where there is none, or one that is not of a sample of this name."""
+        try:
+            found = json.loads(self.sidecar.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return None
+        file = found.get("file") if isinstance(found, dict) else None
+        own = isinstance(file, str) and Path(file).name == file and Path(file).stem == self.path.stem
+        return found if own else None
+
+    def done(self) -> bool:
+        """Whether the file is there as it is asked for."""
+        return self.path.exists() and (stored := self.stored()) is not None and not self._changed(stored)
+
+    def obstacle(self) -> str | None:
+        """Why the file must not be written: it would replace one that is not of this job."""
+        if (stored := self.stored()) is None:
+            if self.sidecar.exists():
+                return f"{self.sidecar} is there already, and is not of a sample of that name"
+            return f"{self.path} is there already, and has no {self.sidecar.name}" if self.path.exists() else None
+        there = self.path.with_name(stored["file"])
+        changed = ["suffix" if name == "file" else name for name in self._changed(stored)]
+        return f"{there} is there already, made with another {' and '.join(changed)}" if there.exists() else None
+
+    def write(self, save: Callable[[Path], Any]) -> None:
+        """``save(path)`` writes the sample; it gets its name once it is whole. What was there before is gone then."""
+        unfinished = self.path.with_name(f".{self.path.stem}.{os.getpid()}.partial{self.path.suffix}")
+        try:
+            save(unfinished)
+            if stored := self.stored():
+                self.path.with_name(stored["file"]).unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
+            write_atomic(self.sidecar, json.dumps(self.facts, indent=1).encode())
+            os.replace(unfinished, self.path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    def _changed(self, stored: dict[str, Any]) -> list[str]:
+        facts = json.loads(json.dumps(self.facts))
+        return [name for name in facts if name not in self.loose and stored.get(name) != facts[name]]
+
+
+def clear(outputs: Iterable[Output], folder: Path) -> None:
+    """Remove what processes of this machine that are no more left half written of these files."""
+    stems = {output.path.stem for output in outputs}
+    for path in folder.glob(".*.partial.*"):
+        stem, _, process = path.name[1:].rpartition(".partial.")[0].rpartition(".")
+        if stem in stems and process.isdecimal() and not _alive(int(process)):
+            path.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
