@@ -8,8 +8,9 @@ set its latents have zero mean and unit variance, so the core knows one scale.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Annotated, Any, NamedTuple, final
 
+from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from ..core.given import Given
@@ -17,6 +18,10 @@ from ..core.types import Condition, Masked
 from ..data.coupling import Coupling
 from ..data.labels import Fields
 from ..data.reader import Reader
+from .judge import Judge
+
+Count = Annotated[int, Ge(1)]
+Amount = Annotated[float, Gt(0)]
 
 
 class Codec(nn.Module, ABC):
@@ -59,7 +64,8 @@ class Codec(nn.Module, ABC):
 
     @abstractmethod
     def latent_shape(self, **size: float) -> tuple[int, ...]:
-        """``*S`` for a requested size: ``seconds=``, ``frames=, height=, width=`` or ``points=``."""
+        """``*S`` for a requested size. ``mmdiff sample`` and tables of requests take it by the names and annotations of
+        its parameters (``seconds: Amount``, ``points: Count``)."""
 
     @abstractmethod
     def size(self, sample: Tensor) -> dict[str, float]:
@@ -67,7 +73,10 @@ class Codec(nn.Module, ABC):
 
     @abstractmethod
     def save(self, sample: Tensor, path: Path) -> Path:
-        """Write one decoded sample ``(C_sample, *S_sample)`` to a file whose ending picks the format."""
+        """Write one decoded sample ``(C_sample, *S_sample)`` to a file whose ending picks the format.
+
+        Further parameters with defaults, by their names and annotations, are options of ``mmdiff sample``.
+        """
 
     def endings(self, **options: Any) -> tuple[str, ...]:
         """The file endings that ``save`` writes with these options; none where only ``save`` knows."""
@@ -80,6 +89,13 @@ class Codec(nn.Module, ABC):
     @abstractmethod
     def preview(self, samples: list[Tensor], titles: list[str], path: Path) -> Path:
         """Write one PNG that shows several samples side by side."""
+
+    def judge(self) -> Judge:
+        """What ``mmdiff eval`` judges samples with. Raises ``ValueError`` where nothing does."""
+        raise ValueError(
+            f"{type(self).__name__} has no judge() that says what its samples are judged by: name a protocol, such as "
+            "evaluation=series_v1 for series (C, T)"
+        )
 
     def pictures(self, samples: list[Tensor], titles: list[str], folder: Path) -> list[Path]:
         """Write what shows the samples of a job into ``folder``, ``preview.png`` first."""

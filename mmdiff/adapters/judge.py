@@ -35,6 +35,19 @@ class Judge(ABC):
     better: Mapping[str, int] = {}
     """+1 where more is better, -1 where less is; the metrics that are not named should be those of real samples."""
 
+    preprocessor: str | None = None
+    """The class of transformers that prepares samples for its networks; None where none of them judges such samples."""
+
+    def body(self, **settings: int) -> "Body":
+        """The network that learns to judge, for these ``settings``. Raises ``ValueError`` where there is none."""
+        raise ValueError(
+            f"there is no network here that learns to judge {self.name}: name a file, evaluation.embedder=FILE"
+        )
+
+    def prepared(self, x: Tensor, prepare: Any, model: Any, **settings: int) -> Any:
+        """Samples as a network of transformers takes them; ``prepare`` is an object of ``preprocessor``."""
+        raise ValueError(f"a folder of transformers does not judge {self.name}")
+
     @abstractmethod
     def settings(self, codec: Any) -> dict[str, int]:
         """What an embedder has to know of the samples."""
@@ -74,6 +87,11 @@ class Judge(ABC):
 
 class Body(nn.Module, ABC):
     """Samples ``(B, C, *S)`` -> features ``(B, WIDTH)``."""
+
+    looks_at_frames: bool = False
+    """Whether ``frames`` gives features of each frame."""
+    extra: int = 0
+    """K of what features should tell besides the labels."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
             print(f"  {package:<12} {version(package)}")
         except PackageNotFoundError:
             print(f"  {package:<12} not installed")
-    checks = [_devices, _attention, _audio, _encoders]
+    checks = [_devices, _attention, _torchaudio, _encoders]
     return 0 if sum(check() for check in checks) == len(checks) else 1
 
 
@@ -42,13 +42,13 @@ def _attention() -> bool:
     return True
 
 
-def _audio() -> bool:
+def _torchaudio() -> bool:
     try:
-        import mmdiff.adapters.audio.codec  # noqa: F401
-    except ImportError as error:
-        print(f"audio          does not work: {error}")
+        import torchaudio.transforms  # noqa: F401
+    except (ImportError, OSError) as error:                           # built for another torch, say
+        print(f"torchaudio     does not work: {error}")
         return False
-    print("audio          works")
+    print("torchaudio     works")
     return True
 
 

@@ -1,4 +1,4 @@
-"""``mmdiff eval RUN [evaluation=audio_v1 evaluation.n=200 sampler=... sampler.steps=... -m]``.
+"""``mmdiff eval RUN [evaluation=PROTOCOL evaluation.n=200 sampler=... sampler.steps=... -m]``.
 
 Judges a trained model and writes RUN/eval/report.json, .md and .html. With ``-m`` and several values
 (``-m sampler.steps=5,10,20 guidance.scale=1,2``) it measures every combination and writes sweep.json, .md and .png.
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
     from ..evaluation.bench import Evaluator
     from ..evaluation.protocol import Protocol
     from ..evaluation.report.page import heading, summary, turned, write_report, write_sweep
-    from ..evaluation.subject import MODALITIES, open_run
+    from ..evaluation.subject import open_run
     from ..generation.pipeline import load
     from ..metrics.rows import markdown
 
@@ -49,10 +49,7 @@ def main(arguments: list[str]) -> int:
     writable("out", out := Path(config.out or Path(config.run) / "eval"))
     embedder = None if protocol.embedder is None else Path(protocol.embedder)
     subject = open_run(config.run, stored, root=config.root)
-    kinds = {subject.kind, protocol.modality.name}
-    if len(kinds) > 1 and kinds & set(MODALITIES):
-        known = subject.kind if subject.kind in MODALITIES else "series"
-        raise ConfigError(f"{config.run} makes {subject.kind}: judge it with evaluation={known}_v1")
+    _refuse_other(stored.model.codec, protocol, config.run)
     pipelines = [_pipeline(stored, *_composed(part)) for part in combinations]
     bench = Evaluator(subject, protocol, out, embedder=embedder)
     if "-m" not in flags:
@@ -77,11 +74,23 @@ def _composed(words: list[str]) -> tuple[DictConfig, list[Word]]:
         run = Path(text(next(w for w in rest if w.startswith("run=")).partition("=")[2]))
         if not (run / CONFIG_FILE).is_file():
             raise ConfigError(f"{run} is no run directory: it has no {CONFIG_FILE}, which says what data are real")
-        from ..evaluation.subject import kind_of
+        from ..config.adapter import build_codec
 
-        own = f"{kind_of(load_yaml(run / CONFIG_FILE))}_v1"
-        rest.append(f"evaluation={own if own in options('evaluation') else 'series_v1'}")
+        own = f"{build_codec(load_yaml(run / CONFIG_FILE).adapter)[0].judge().name}_v1"
+        if own not in options("evaluation"):
+            raise ConfigError(f"there is no protocol {own}: name one, evaluation={' or '.join(options('evaluation'))}")
+        rest.append(f"evaluation={own}")
     return composed("eval", rest), [Word.of(word) for word in late]
+
+
+def _refuse_other(codec: Any, protocol: Any, run: str) -> None:
+    """Refuse a protocol whose judge is not of the kind that the codec names, where it names one."""
+    try:
+        own = codec.judge()
+    except ValueError:
+        return
+    if not isinstance(protocol.judge, type(own)):
+        raise ConfigError(f"{run} makes {own.name}: judge it with evaluation={own.name}_v1")
 
 
 def _pipeline(stored: Any, config: DictConfig, changes: list[Word]) -> Any:

@@ -1,19 +1,19 @@
 """``mmdiff sample RUN [n=16 seed=0 cond.FIELD=VALUE requests=TABLE out=DIR sampler=... guidance=... key=value]``.
 
 RUN is a run directory or a model file. ``mode=extend input=clip.mp4 seconds=8`` starts from a file (also interpolate,
-inpaint and complete); ``size.NAME=VALUE`` is a size in a word that only this modality knows. Sampler and guidance are
-those that the model was trained with, unless named (``sampler=ddim``) or changed (``sampler.steps=20``). ``shard=2/8``
-makes the second eighth of the job; under torchrun each process makes its share.
+inpaint and complete). Sizes (``seconds=2``) and options of saving are those of the run's modality. Sampler and guidance
+are those that the model was trained with, unless named (``sampler=ddim``) or changed (``sampler.steps=20``).
+``shard=2/8`` makes the second eighth of the job; under torchrun each process makes its share.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from annotated_types import Gt
 from omegaconf import DictConfig, OmegaConf
 
+from ..adapters.base import Amount, Codec
 from ..config import kinds
 from ..config.build import ConfigError, target_class
 from ..config.keys import TABLES
@@ -23,9 +23,8 @@ from ..data.labels import Fields, suggest
 from .places import writable
 from .requests import told_of, wishes
 
-OPTIONS = ("mesh",)
-LATE = ("cond", "sampler", "guidance", "size")
-SIZES = ("seconds", "frames", "height", "width", "points")
+LATE = ("cond", "sampler", "guidance")
+CHOICES = ("sampler", "guidance")
 
 
 def main(arguments: list[str]) -> int:
@@ -53,13 +52,13 @@ def main(arguments: list[str]) -> int:
     settings = {name: setting(stored[name], config, late, name) for name in ("sampler", "guidance")}
     pipeline = Pipeline(pipeline.model, pipeline.header, **settings, insist=insisted(late))
     fields = pipeline.model.conditioner.fields
+    sizes, options = own_words(pipeline.model.codec, pipeline.size)
     requests = wishes(
         config.requests, n=config.n, seed=config.seed, edit=edit, fields=fields,
         cond=told_of(dict(_cond(word, fields) for word in late if word.key.startswith("cond.")), fields),
-        size=_size(config, late),
-        kinds={name: TABLES["sample"].get(name, Annotated[float, Gt(0)]) for name in (*SIZES, *pipeline.size)},
+        size=_own(late, sizes, others=options), kinds=sizes,
     )
-    options = {name: config[name] for name in OPTIONS if config[name] is not None}
+    options = _own(late, options, others=sizes)
     options |= {name: config[name] for name in ("batch_size", "suffix", "replace")}
     paths = pipeline.save(requests, out, shard=share, **options)
     if len(paths) < len(requests):
@@ -72,9 +71,22 @@ def main(arguments: list[str]) -> int:
 
 def parsed(arguments: Sequence[str]) -> tuple[DictConfig, list[Word]]:
     """The configuration, and what is said of things that only the model knows: ``cond.``, ``sampler.`` and so on."""
-    words = with_run("sample", arguments, ("sampler", "guidance", *LATE))
-    late = [w for w in words if w.startswith(tuple(f"{name}." for name in LATE))]
+    words = with_run("sample", arguments, LATE)
+    late = [w for w in words if w.startswith(tuple(f"{name}." for name in LATE)) or _of_model(w)]
     return composed("sample", [w for w in words if w not in late]), [_late(word) for word in late]
+
+
+def _of_model(argument: str) -> bool:
+    """Whether a word has a key that only the model may know: a size, or an option of saving."""
+    key, equals, _ = argument.partition("=")
+    return bool(equals) and key.isidentifier() and key not in (*TABLES["sample"], *CHOICES)
+
+
+def own_words(codec: Codec, size: Mapping[str, float]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a modality's sizes and options of saving take, by name: the annotations of ``latent_shape`` and ``save``."""
+    known = kinds.annotations(codec.latent_shape)
+    sizes = {name: Amount if known.get(name, Any) is Any else known[name] for name in dict.fromkeys([*known, *size])}
+    return sizes, dict(list(kinds.annotations(codec.save).items())[2:])
 
 
 def _late(argument: str) -> Word:
@@ -131,10 +143,15 @@ def _under(key: str, names: list[str], depth: int) -> list[str]:
     return [f"{start}.{name}" for name in names if name != "_target_"]
 
 
-def _size(config: DictConfig, late: Sequence[Word]) -> dict[str, float]:
-    size = {name: config[name] for name in SIZES if config[name] is not None}
-    words = [word for word in late if word.key.startswith("size.")]
-    return {**size, **{word.key.partition(".")[2]: value(word, Annotated[float, Gt(0)]) for word in words}}
+def _own(late: Sequence[Word], known: Mapping[str, Any], *, others: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of the model's own words that are in ``known``. ``ConfigError`` for those that nobody knows."""
+    words = [word for word in late if "." not in word.key and word.key not in others]
+    for word in words:
+        if word.key not in known:
+            every = [*TABLES["sample"], *CHOICES, *known, *others]
+            raise ConfigError(f"no key {word.key!r} for samples of this model; {suggest(word.key, every)}")
+    found = {word.key: value(word, known[word.key]) for word in words}
+    return {name: said for name, said in found.items() if said is not None}
 
 
 def _edit(config: DictConfig):

@@ -9,16 +9,15 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Le
 from omegaconf import DictConfig, OmegaConf
 
+from ..adapters.base import Amount, Count
 from ..data.labels import suggest
 from . import kinds
 from .build import ConfigError, target_class
 
 Whole = Annotated[int, Ge(0)]
-Some = Annotated[int, Ge(1)]
-Amount = Annotated[float, Gt(0)]
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 """What all generators take that training and embedders draw from."""
 Draw = Annotated[int, Ge(0), Le(2**63 - 1)]
@@ -26,27 +25,26 @@ Draw = Annotated[int, Ge(0), Le(2**63 - 1)]
 
 TRAIN: dict[str, Any] = {
     "run": Path, "seed": Seed, "compile": bool, "recompute": Whole,
-    "checkpoint.every": Whole, "checkpoint.keep": Some, "validation.every": Whole,
-    "preview.every": Whole, "preview.n": Whole, "log.every": Some, "logger.tensorboard": bool,
-    "trainer.max_steps": Some,
+    "checkpoint.every": Whole, "checkpoint.keep": Count, "validation.every": Whole,
+    "preview.every": Whole, "preview.n": Whole, "log.every": Count, "logger.tensorboard": bool,
+    "trainer.max_steps": Count,
     "trainer.precision": Literal[32, "32", "32-true", "16-mixed", "bf16-mixed"] | None,    # averages are in float32
 }
 TABLES: dict[str, dict[str, Any]] = {
     "train": TRAIN,
     "encode": {
-        **TRAIN, "out": str | Path, "dtype": Literal["float32", "float16", "bfloat16"], "copies": Some,
+        **TRAIN, "out": str | Path, "dtype": Literal["float32", "float16", "bfloat16"], "copies": Count,
         "shard": str | None, "shard_mb": Amount, "device": str | None,
     },
     "sample": {
-        "run": Path, "n": Some, "seed": Draw, "requests": Path | None,
-        "out": Path | None, "replace": bool, "suffix": str | None, "batch_size": Some | None, "shard": str | None,
-        "device": str | None, "seconds": Amount | None, "frames": Some | None, "height": Some | None,
-        "width": Some | None, "points": Some | None, "mesh": Literal["alpha", "density", "ball_pivot"] | None,
+        "run": Path, "n": Count, "seed": Draw, "requests": Path | None,
+        "out": Path | None, "replace": bool, "suffix": str | None, "batch_size": Count | None, "shard": str | None,
+        "device": str | None,
         "mode": Literal["extend", "interpolate", "inpaint", "complete"] | None, "input": Path | None,
-        "keep": Some | None, "overlap": Whole | None, "hole": tuple[float, float] | None,
+        "keep": Count | None, "overlap": Whole | None, "hole": tuple[float, float] | None,
     },
     "eval": {"run": Path, "out": Path | None, "root": str | Path | None, "device": str | None},
-    "embedder": {"run": Path, "out": Path, "root": str | Path | None, "steps": Some, "seed": Seed},
+    "embedder": {"run": Path, "out": Path, "root": str | Path | None, "steps": Count, "seed": Seed},
 }
 PARTS = {"quality": "mmdiff.training.quality.Quality", "ema.*": "mmdiff.training.ema.Ema",
          "diffusion": "mmdiff.model.DiffusionModel"}

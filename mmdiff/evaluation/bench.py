@@ -49,21 +49,21 @@ class Evaluator:
     """What stays the same for all samplers of one model: real samples, the embedder, the floor."""
 
     def __init__(self, subject: EvaluatedRun, protocol: Protocol, out: Path, *, embedder: Path | None = None):
-        self.subject, self.protocol, self.modality, self.out = subject, protocol, protocol.modality, out
+        self.subject, self.protocol, self.judge, self.out = subject, protocol, protocol.judge, out
         if len(subject.held) < LEAST:
             held = f"{len(subject.held)} samples were held out for validation (loader.val)"
             raise ConfigError(f"{held}: an evaluation needs {LEAST}, so train with more, such as loader.val=0.2")
         codec = self.codec = copy.deepcopy(subject.pipeline.model.codec).cpu()
         self.embedder = self._embedder(embedder)
         reference = real_samples(
-            subject, self.modality, subject.train, protocol.references, title="reading training samples"
+            subject, self.judge, subject.train, protocol.references, title="reading training samples"
         )
         order = torch.randperm(len(reference.x), generator=torch.Generator().manual_seed(0))    # any first n are a draw
         self.reference = reference.picked(order.tolist())
-        self.real = real_samples(subject, self.modality, subject.held, protocol.n, title="reading held-out samples")
+        self.real = real_samples(subject, self.judge, subject.held, protocol.n, title="reading held-out samples")
         name = "own" if isinstance(self.embedder, Embedder) else Path(self.embedder.facts["file"]).stem
         self.scorer = Scorer(
-            self.modality, self.embedder, codec, self.reference.x, name=name, k=protocol.k, draws=protocol.draws
+            self.judge, self.embedder, codec, self.reference.x, name=name, k=protocol.k, draws=protocol.draws
         )
         self.floor = self.scorer.measure(self.real.x, self.real.labels, truth=self.real.x)
         self.floor_row = self.scorer.row(self.floor)
@@ -72,8 +72,8 @@ class Evaluator:
         path = path or self.out / "embedder.safetensors"
         if path.parent == self.out and not path.exists():
             print(f"training an embedder on the training split: {path}")
-            return train_embedder(self.subject, self.modality, path)
-        return load_embedder(path, modality=self.modality.name, settings=self.modality.settings(self.codec))
+            return train_embedder(self.subject, self.judge, path)
+        return load_embedder(path, judge=self.judge, settings=self.judge.settings(self.codec))
 
     def facts(self, pipeline: Pipeline) -> dict[str, Any]:
         """The protocol with all that was settled."""
@@ -103,7 +103,7 @@ class Evaluator:
             if controls:
                 pictures[name] = self._picture(made, name)
         if controls:
-            faults = self.modality.faults(self.real.x, torch.Generator().manual_seed(0))
+            faults = self.judge.faults(self.real.x, torch.Generator().manual_seed(0))
             for name, x in tqdm(faults.items(), "controls", unit="row", leave=False):
                 rows[f"control: {name}"] = self.scorer.row(
                     self.scorer.measure(x, self.real.labels, truth=self.real.x)
@@ -131,7 +131,7 @@ class Evaluator:
 
     def _round_trip(self, x: Tensor) -> Tensor:
         samples = [s for part in x.split(self.protocol.batch_size) for s in self._decoded(part)]
-        return self.modality.stacked(samples, self.codec, self.subject.pipeline.size)
+        return self.judge.stacked(samples, self.codec, self.subject.pipeline.size)
 
     def _decoded(self, x: Tensor) -> Sequence[Tensor]:
         model = self.subject.pipeline.model
@@ -145,7 +145,7 @@ class Evaluator:
         cost, before = folder / f".cost-{seed}.json", {path: _version(path) for path in folder.glob("*")}
         begun, processor = time.perf_counter(), time.process_time()
         paths = pipeline.save(
-            requests, folder, batch_size=self.protocol.batch_size, suffix=self.modality.suffix, replace=True
+            requests, folder, batch_size=self.protocol.batch_size, suffix=self.judge.suffix, replace=True
         )
         fresh = [before.get(path) != _version(path) for path in paths]
         if any(fresh):                                                # what they cost before is not what they cost now
@@ -154,7 +154,7 @@ class Evaluator:
             spent = {"seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - processor}
             write_atomic(cost, json.dumps({name: value / len(paths) for name, value in spent.items()}).encode())
         samples = [self.codec.load(path, **pipeline.size) for path in paths]
-        x = self.modality.stacked(samples, self.codec, pipeline.size)
+        x = self.judge.stacked(samples, self.codec, pipeline.size)
         return self.real._replace(x=x), json.loads(cost.read_text(encoding="utf-8")) if cost.exists() else None
 
     def drawn(self, pipeline: Pipeline) -> Samples:
@@ -162,7 +162,7 @@ class Evaluator:
         requests = self._requests(self.protocol.seeds[0])
         made = dict(pipeline.run(requests, self.protocol.batch_size, show_progress=False))
         samples = [made[i] for i in range(len(requests))]
-        return self.real._replace(x=self.modality.stacked(samples, self.codec, pipeline.size))
+        return self.real._replace(x=self.judge.stacked(samples, self.codec, pipeline.size))
 
     def _requests(self, seed: int) -> list[Request]:
         return [Request(seed=seed + i, labels=labels) for i, labels in enumerate(self.real.labels)]
@@ -230,7 +230,7 @@ class Evaluator:
         held = x[:, :, keep - 1 : keep].expand_as(x[:, :, keep:])
         rows = {}
         for name, guess in {MODEL: torch.stack(made)[:, :, keep:], "last given frame": held}.items():
-            values = self.modality.paired(guess, x[:, :, keep:])
+            values = self.judge.paired(guess, x[:, :, keep:])
             rows[name] = {"n": len(x), **{metric: bootstrap(v, resamples=500) for metric, v in values.items()}}
         return rows
 

@@ -18,7 +18,7 @@ class Protocol:
     """
 
     def __init__(
-        self, name: str, modality: Judge, *, n: int = 200, references: int = 1000, seeds: Sequence[int] = (0,),
+        self, name: str, judge: Judge, *, n: int = 200, references: int = 1000, seeds: Sequence[int] = (0,),
         batch_size: int = 50, k: int = 5, draws: int = 50, predict: int = 0, embedder: str | None = None,
         groups: Sequence[str] | None = None,
     ):
@@ -29,7 +29,7 @@ class Protocol:
                 "need batch_size >= 1, k >= 1, draws >= 2 and predict >= 0, got "
                 f"{batch_size}, {k}, {draws} and {predict}"
             )
-        self.name, self.modality, self.n, self.references, self.seeds = name, modality, n, references, list(seeds)
+        self.name, self.judge, self.n, self.references, self.seeds = name, judge, n, references, list(seeds)
         self.batch_size, self.k, self.draws, self.predict = batch_size, k, draws, predict
         self.embedder, self.groups = embedder, None if groups is None else list(groups)
 
@@ -39,8 +39,8 @@ class Protocol:
             name: getattr(self, name)
             for name in ("name", "n", "references", "seeds", "batch_size", "k", "draws", "predict")
         }
-        details = {name: value for name, value in vars(self.modality).items() if not name.startswith("_")}
-        return json.loads(json.dumps({**own, "modality": {"name": self.modality.name, **details}, **settled}))
+        details = {name: value for name, value in vars(self.judge).items() if not name.startswith("_")}
+        return json.loads(json.dumps({**own, "judge": {"name": self.judge.name, **details}, **settled}))
 
 
 def digest(facts: Mapping[str, Any]) -> str:

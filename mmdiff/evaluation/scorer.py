@@ -63,22 +63,22 @@ class Scorer:
     """Measures sets against ``reference`` ``(M, C, *S)``, training samples; ``k`` neighbours, ``draws`` of halves."""
 
     def __init__(
-        self, modality: Judge, embedder: Embedder | Foreign, codec: Any, reference: Tensor, *, name: str = "own",
+        self, judge: Judge, embedder: Embedder | Foreign, codec: Any, reference: Tensor, *, name: str = "own",
         k: int = 5, draws: int = 50, seed: int = 0,
     ):
-        self.modality, self.embedder, self.codec, self.samples, self.name = modality, embedder, codec, reference, name
+        self.judge, self.embedder, self.codec, self.samples, self.name = judge, embedder, codec, reference, name
         self.k, self.draws, self.seed = k, draws, seed
-        self.latents = modality.latents(reference, codec)
+        self.latents = judge.latents(reference, codec)
         self.own = Measured(
-            embedder.judge(reference).features, values=modality.values(reference, codec),
-            between=modality.between(reference),
+            embedder.judge(reference).features, values=judge.values(reference, codec),
+            between=judge.between(reference),
         )
         self.nearest: Tensor | None = None
 
     def better(self, metric: str) -> int:
         """+1, -1, or 0 where a metric should be that of real samples."""
-        if metric in self.modality.better:
-            return self.modality.better[metric]
+        if metric in self.judge.better:
+            return self.judge.better[metric]
         return 1 if metric.endswith(" right") else BETTER.get(metric, BETTER.get(metric.split("-")[0].split(" ")[0], 0))
 
     def measure(
@@ -88,7 +88,7 @@ class Scorer:
 
         The first set that is measured gives the scale of ``nearest``: it must be real and held out.
         """
-        judged, modality = self.embedder.judge(x), self.modality
+        judged, judge = self.embedder.judge(x), self.judge
         shares = {}
         for name, classes in self.embedder.classes.items():
             asked = [row.get(name) for row in labels]
@@ -97,7 +97,7 @@ class Scorer:
                     raise ValueError(f"the embedder learned no {name} {min(strange)!r}: it is one of other data")
                 true = torch.tensor([list(classes).index(text(value)) for value in asked])
                 shares[f"{name} right"] = judged.probabilities[name].argmax(1) == true
-        nearest = nearest_distances(modality.latents(x, self.codec), self.latents, shifts=modality.shifts)[0]
+        nearest = nearest_distances(judge.latents(x, self.codec), self.latents, shifts=judge.shifts)[0]
         if self.nearest is None:
             self.nearest = nearest
         shares["copies"] = nearest <= self.nearest.quantile(COPIED)
@@ -107,8 +107,8 @@ class Scorer:
         count = min(len(x), len(self.samples))
         return Measured(
             judged.features, shares, judged.probabilities,
-            means | ({} if truth is None else modality.paired(x, truth)), modality.errors(x, labels, self.codec),
-            modality.values(x, self.codec), modality.between(x), modality.matrices(x, self.samples[:count]),
+            means | ({} if truth is None else judge.paired(x, truth)), judge.errors(x, labels, self.codec),
+            judge.values(x, self.codec), judge.between(x), judge.matrices(x, self.samples[:count]),
             kernels(judged.features, self.own.features),
             feature_distances(judged.features, self.own.features[:count]),
         )

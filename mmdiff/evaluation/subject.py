@@ -3,19 +3,14 @@
 How the model is judged is in ``mmdiff.evaluation.bench``.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 from tqdm import tqdm
 
-from ..adapters.audio.judge import AudioJudge
-from ..adapters.base import Codec
 from ..adapters.judge import Judge
-from ..adapters.points.judge import PointJudge
-from ..adapters.series.judge import SeriesJudge
-from ..adapters.video.judge import VideoJudge
 from ..cache.encode import uncached
 from ..config.adapter import build_codec
 from ..config.build import ConfigError, build, target_class
@@ -28,8 +23,6 @@ from ..generation.pipeline import Pipeline
 from .embedders.embedder import Embedder
 from .embedders.fitting import fit, scored
 
-MODALITIES: dict[str, Callable[[], Judge]] = {"audio": AudioJudge, "video": VideoJudge, "points": PointJudge}
-"""How the adapters that come with mmdiff are judged; those of others as ``SeriesJudge``, unless they say how."""
 FITTED, FITTED_BYTES = 16384, 2**31
 """Training samples that an embedder is trained on, at most, and what they may take in memory, about."""
 
@@ -40,11 +33,6 @@ class EvaluatedRun(NamedTuple):
     pipeline: Pipeline
     train: Dataset
     held: Dataset
-
-    @property
-    def kind(self) -> str:
-        """The modality: the package that the codec is of."""
-        return kind_of(self.pipeline.header["config"])
 
 
 class Samples(NamedTuple):
@@ -57,26 +45,6 @@ class Samples(NamedTuple):
     def picked(self, rows: Sequence[int]) -> "Samples":
         """Some of them."""
         return Samples(self.x[list(rows)], *([part[i] for i in rows] for part in (self.labels, self.columns)))
-
-
-def kind_of(config: Mapping[str, Any]) -> str:
-    """audio, video or points, where the codec is one of these or made of one; else the package that it is of."""
-    target = str(config["adapter"]["codec"]["_target_"])
-    homes = [made.__module__.split(".") for made in target_class(target, Codec).__mro__]
-    own = [home[2] for home in homes if home[:2] == ["mmdiff", "adapters"] and home[2] in MODALITIES]
-    return own[0] if own else target.split(".")[0]
-
-
-def modality_of(kind: str, sample: Tensor) -> Judge:
-    """What judges samples of a kind, of which ``sample`` is one."""
-    if kind in MODALITIES:
-        return MODALITIES[kind]()
-    if sample.ndim != 2:
-        raise ConfigError(
-            f"samples of {kind} have the shape {tuple(sample.shape)}; only series (C, T) of other packages are judged "
-            "without further ado (docs/adapters.md)"
-        )
-    return SeriesJudge()
 
 
 def open_run(run: str | Path, pipeline: Pipeline, *, root: str | None = None) -> EvaluatedRun:
@@ -111,23 +79,23 @@ def _kept(part: Dataset, names: Sequence[str]) -> Dataset:
     return Subset(part, [i for i in range(len(part)) if part.name(i) in known])
 
 
-def real_samples(subject: EvaluatedRun, modality: Judge, dataset: Dataset, n: int, *, title: str) -> Samples:
+def real_samples(subject: EvaluatedRun, judge: Judge, dataset: Dataset, n: int, *, title: str) -> Samples:
     """``n`` samples, or all, evenly over a data set, of one size."""
     chosen = spread(len(dataset), n)
     samples, labels = zip(*(dataset.read(i) for i in tqdm(chosen, title, unit="sample", leave=False)), strict=True)
     columns = [{**dataset.column(i), **told} for i, told in zip(chosen, labels, strict=True)]
-    x = modality.stacked(list(samples), subject.pipeline.model.codec, subject.pipeline.size)
+    x = judge.stacked(list(samples), subject.pipeline.model.codec, subject.pipeline.size)
     return Samples(x, list(labels), columns)
 
 
-def train_embedder(subject: EvaluatedRun, modality: Judge, path: Path, *, steps: int = 1000, seed: int = 0) -> Embedder:
+def train_embedder(subject: EvaluatedRun, judge: Judge, path: Path, *, steps: int = 1000, seed: int = 0) -> Embedder:
     """Train an embedder on the run's training split and write it, with its accuracy on held-out samples."""
-    settings, fields = modality.settings(subject.pipeline.model.codec), subject.pipeline.model.conditioner.fields
+    settings, fields = judge.settings(subject.pipeline.model.codec), subject.pipeline.model.conditioner.fields
     count = min(FITTED, max(1, FITTED_BYTES // (4 * subject.train.read(0)[0].numel())))
-    train = real_samples(subject, modality, subject.train, count, title="reading training samples")
-    held = real_samples(subject, modality, subject.held, 1000, title="reading held-out samples")
+    train = real_samples(subject, judge, subject.train, count, title="reading training samples")
+    held = real_samples(subject, judge, subject.held, 1000, title="reading held-out samples")
     model = fit(
-        train.x, encode_labels(fields, train.labels), modality=modality.name, fields=fields, settings=settings,
+        train.x, encode_labels(fields, train.labels), judge=judge, fields=fields, settings=settings,
         steps=steps, seed=seed,
     )
     scores = scored(model, held.x, encode_labels(fields, held.labels))

@@ -14,18 +14,16 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 
 import torch
-from annotated_types import Ge
 from torch import Tensor
 
-from ..adapters.base import Codec
+from ..adapters.base import Codec, Count
 from ..config.kinds import annotations, check
 from ..core.types import Masked
 
 MODES = ("extend", "interpolate", "inpaint", "complete")
-Count = Annotated[int, Ge(1)]
 
 
 class MakeLatents(Protocol):
@@ -93,8 +91,8 @@ class Edit:
             latent = latent[:, where]
         elif count >= length:
             raise ValueError(
-                f"{self.input} already has {count} of the {length} positions asked for: ask for more (seconds=, "
-                "frames= or points=), or use less of it with keep="
+                f"{self.input} already has {count} of the {length} positions asked for: ask for more "
+                f"({', '.join(f'{name}=' for name in size)}), or use less of it with keep="
             )
         elif self.mode == "interpolate":
             if count < 2:

@@ -112,7 +112,7 @@ class Pipeline:
         A file that is there and is not what is asked for is a ``FileExistsError`` before any work, unless ``replace``.
         ``shard=(k, n)`` makes every n-th request from the k-th on (k counts from 0); n processes do the whole job, in
         any order. Gives the paths of the whole job once all are there, and those of the part until then.
-        ``options`` go to the codec's ``save``, such as ``mesh="alpha"`` for point clouds.
+        ``options`` go to the codec's ``save``.
         """
         known = list(inspect.signature(self.model.codec.save).parameters)[2:]
         if unknown := [name for name in options if name not in known]:

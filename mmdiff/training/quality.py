@@ -21,7 +21,7 @@ from ..evaluation.bench import Evaluator
 from ..evaluation.embedders.embedder import load_embedder
 from ..evaluation.protocol import Protocol
 from ..evaluation.scorer import LEAST
-from ..evaluation.subject import EvaluatedRun, kind_of, modality_of
+from ..evaluation.subject import EvaluatedRun
 from ..generation.pipeline import Pipeline
 from ..metrics.bootstrap import Interval
 from ..model import DiffusionModel
@@ -67,15 +67,14 @@ class Quality(Every):
         if self.steps and len(self.held) < LEAST:
             raise ConfigError(f"quality.every needs {LEAST} held-out samples, loader.val holds {len(self.held)}")
         if self.steps:
-            shown = [self.held.read(i)[0] for i in spread(len(self.held), self.n)]
-            modality = modality_of(kind_of(self.stored), shown[0])
+            shown, judge = [self.held.read(i)[0] for i in spread(len(self.held), self.n)], module.model.codec.judge()
             try:
-                modality.stacked(shown, module.model.codec, self.stored["size"])
+                judge.stacked(shown, module.model.codec, self.stored["size"])
             except ValueError as error:
                 raise ConfigError(f"quality.every={self.steps}: {error}") from None
             if self.embedder is not None:                             # a mistake in it is told before the training
-                settings = modality.settings(module.model.codec)
-                load_embedder(Path(self.embedder), modality=modality.name, settings=settings)
+                settings = judge.settings(module.model.codec)
+                load_embedder(Path(self.embedder), judge=judge, settings=settings)
 
     def state_dict(self) -> dict[str, Any]:
         """What a continued run has to know."""
@@ -133,8 +132,8 @@ class Quality(Every):
         if self.bench is None:
             embedder = None if self.embedder is None else Path(self.embedder)
             subject = EvaluatedRun(pipeline, self.train, self.held)
-            modality = modality_of(subject.kind, self.train.read(0)[0])
-            protocol = Protocol("quality", modality, n=self.n, references=self.references, draws=2)
+            judge = pipeline.model.codec.judge()
+            protocol = Protocol("quality", judge, n=self.n, references=self.references, draws=2)
             self.bench = Evaluator(subject, protocol, self.run / "quality", embedder=embedder)
         made = self.bench.drawn(pipeline)
         row = self.bench.scorer.row(self.bench.scorer.measure(made.x, made.labels))

@@ -107,7 +107,7 @@ def test_samples_that_came_since_are_neither_held_out_nor_references_and_one_tha
 def test_a_cost_is_that_of_the_samples_that_are_judged(tmp_path):
     bench = Evaluator.__new__(Evaluator)
     bench.out, bench.protocol = tmp_path, SimpleNamespace(batch_size=2)
-    bench.modality = SimpleNamespace(suffix=".wav", stacked=lambda samples, codec, size: torch.zeros(3, 1, 1))
+    bench.judge = SimpleNamespace(suffix=".wav", stacked=lambda samples, codec, size: torch.zeros(3, 1, 1))
     bench.codec = SimpleNamespace(load=lambda path: None)
     bench.real = Samples(torch.zeros(3, 1, 1), [{}] * 3, [{}] * 3)
 

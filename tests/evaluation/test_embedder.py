@@ -8,9 +8,14 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from mmdiff.evaluation.embedders.embedder import BODIES, Embedder, load_embedder
+from mmdiff.adapters.audio.judge import AudioJudge
+from mmdiff.adapters.points.judge import PointJudge
+from mmdiff.adapters.series.judge import SeriesJudge
+from mmdiff.adapters.video.judge import VideoJudge
+from mmdiff.evaluation.embedders.embedder import Embedder, load_embedder
 from mmdiff.evaluation.embedders.fitting import fit, scored
 
+JUDGES = {judge.name: judge for judge in (AudioJudge(), VideoJudge(), PointJudge(), SeriesJudge())}
 SETTINGS = {"audio": {"sample_rate": 8000}, "video": {"channels": 1}, "points": {}, "series": {"channels": 2}}
 SHAPES = {"audio": (1, 2000), "video": (1, 4, 16, 16), "points": (3, 64), "series": (2, 48)}
 
@@ -26,11 +31,11 @@ def samples(kind, n=40):
     return x, {"kind": true}
 
 
-@pytest.fixture(scope="module", params=list(BODIES))
+@pytest.fixture(scope="module", params=list(JUDGES))
 def fitted(request):
     x, labels = samples(request.param)
     fields = {"kind": ["a", "b"]}
-    model = fit(x, labels, modality=request.param, fields=fields, settings=SETTINGS[request.param], steps=60, batch=16)
+    model = fit(x, labels, judge=JUDGES[request.param], fields=fields, settings=SETTINGS[request.param], steps=60, batch=16)
     return request.param, model, x, labels
 
 
@@ -38,14 +43,14 @@ def test_it_learns_the_labels_and_is_the_same_each_time(fitted):
     kind, model, x, labels = fitted
     assert scored(model, x, labels)["kind"] > 0.9
     if kind == "points":
-        again = fit(x, labels, modality=kind, fields={"kind": ["a", "b"]}, settings={}, steps=60, batch=16)
+        again = fit(x, labels, judge=JUDGES[kind], fields={"kind": ["a", "b"]}, settings={}, steps=60, batch=16)
         assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
 
 
 def test_a_stored_one_judges_as_the_one_that_was_trained(fitted, tmp_path):
     kind, model, x, _ = fitted
     digest = model.save(tmp_path / "judge.safetensors", {"held out": {"kind": 1.0}})
-    other = load_embedder(tmp_path / "judge.safetensors", modality=kind)
+    other = load_embedder(tmp_path / "judge.safetensors", judge=JUDGES[kind])
     a, b = model.judge(x[:7]), other.judge(x[:7], batch=3)
     torch.testing.assert_close(a.features, b.features)
     torch.testing.assert_close(a.probabilities["kind"], b.probabilities["kind"])
@@ -58,51 +63,51 @@ def test_scalars_are_learned_in_their_unit():
     height = torch.linspace(1, 3, 64)
     x[:, 1] *= (height / 3)[:, None]
     labels, fields = {"height": height}, {"height": [1.0, 3.0]}
-    model = fit(x, labels, modality="points", fields=fields, settings={}, steps=60, batch=32)
+    model = fit(x, labels, judge=JUDGES["points"], fields=fields, settings={}, steps=60, batch=32)
     assert scored(model, x, labels)["height, mean error"] < 0.35, "half of the 0.5 of a constant guess and more"
     assert not model.classes
 
 
 def test_without_labels_features_are_random_and_no_class_is_claimed():
-    model = fit(torch.randn(8, 3, 32), {}, modality="points", fields={}, settings={})
+    model = fit(torch.randn(8, 3, 32), {}, judge=JUDGES["points"], fields={}, settings={})
     assert model.judge(torch.randn(5, 3, 32)).features.shape == (5, 128)
     assert scored(model, torch.randn(5, 3, 32), {}) == {}
 
 
 def test_a_damaged_or_foreign_file_is_refused(tmp_path):
     path = tmp_path / "judge.safetensors"
-    Embedder("points", {"kind": ["a", "b"]}).save(path, {})
+    Embedder(JUDGES["points"], {"kind": ["a", "b"]}).save(path, {})
     with pytest.raises(ValueError, match="for points, this model makes audio"):
-        load_embedder(path, modality="audio")
-    Embedder("series", {}, channels=2).save(tmp_path / "two.safetensors", {})
+        load_embedder(path, judge=JUDGES["audio"])
+    Embedder(JUDGES["series"], {}, channels=2).save(tmp_path / "two.safetensors", {})
     with pytest.raises(ValueError, match=r"of \{'channels': 2\}, and this model makes such of \{'channels': 3\}"):
-        load_embedder(tmp_path / "two.safetensors", modality="series", settings={"channels": 3})
+        load_embedder(tmp_path / "two.safetensors", judge=JUDGES["series"], settings={"channels": 3})
     weights = load_file(path)
     weights["heads.of_kind.bias"] += 1
     save_file(weights, path, {"embedder": json.dumps({
         "modality": "points", "settings": {}, "fields": {"kind": ["a", "b"]}, "sha256": "0",
     })})
     with pytest.raises(ValueError, match="damaged"):
-        load_embedder(path, modality="points")
+        load_embedder(path, judge=JUDGES["points"])
     save_file(weights, path)
     with pytest.raises(ValueError, match="not written by mmdiff embedder"):
-        load_embedder(path, modality="points")
+        load_embedder(path, judge=JUDGES["points"])
     refused = {"no.safetensors": "there is no embedder", "a.bin": "got a.bin", "a.pt": "TorchScript"}
     for name, match in refused.items():
         if name != "no.safetensors":
             (tmp_path / name).write_bytes(b"x")
         with pytest.raises(ValueError, match=match):
-            load_embedder(tmp_path / name, modality="points")
+            load_embedder(tmp_path / name, judge=JUDGES["points"])
 
 
 def test_a_torchscript_file_gives_features_and_must_give_them_per_sample(tmp_path):
     torch.jit.script(torch.nn.Flatten(1)).save(str(tmp_path / "mine.pt"))
     x = torch.randn(5, 3, 4)
-    judged = load_embedder(tmp_path / "mine.pt", modality="points").judge(x, batch=2)
+    judged = load_embedder(tmp_path / "mine.pt", judge=JUDGES["points"]).judge(x, batch=2)
     assert torch.equal(judged.features, x.flatten(1)) and judged.probabilities == {}
     torch.jit.script(torch.nn.Flatten(0)).save(str(tmp_path / "wrong.pt"))
     with pytest.raises(ValueError, match=r"must give features \(N, D\)"):
-        load_embedder(tmp_path / "wrong.pt", modality="points").judge(x)
+        load_embedder(tmp_path / "wrong.pt", judge=JUDGES["points"]).judge(x)
 
 
 def test_an_onnx_file_gives_features(tmp_path):
@@ -115,7 +120,7 @@ def test_an_onnx_file_gives_features(tmp_path):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
     onnx.save(model, str(tmp_path / "mine.onnx"))
     x = torch.randn(5, 3, 4)
-    assert torch.equal(load_embedder(tmp_path / "mine.onnx", modality="points").judge(x).features, x.flatten(1))
+    assert torch.equal(load_embedder(tmp_path / "mine.onnx", judge=JUDGES["points"]).judge(x).features, x.flatten(1))
 
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -131,7 +136,7 @@ def test_a_clap_of_transformers_hears_sound_at_its_own_rate(tmp_path):
     for part in (transformers.ClapModel(config), extractor):
         part.save_pretrained(tmp_path / "clap")
     tones = torch.sin(torch.arange(12000) * torch.tensor([0.1, 0.1, 0.3])[:, None])[:, None]
-    judge = load_embedder(tmp_path / "clap", modality="audio", settings={"sample_rate": 8000})
+    judge = load_embedder(tmp_path / "clap", judge=JUDGES["audio"], settings={"sample_rate": 8000})
     features = judge.judge(tones, batch=2).features
     assert features.shape == (3, 12) and torch.equal(features, judge.judge(tones, batch=2).features)
     torch.testing.assert_close(features[0], features[1])
@@ -145,7 +150,7 @@ def test_a_videomae_of_transformers_sees_clips_of_any_length(tmp_path, channels)
     processor = transformers.VideoMAEImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
     for part in (transformers.VideoMAEModel(config), processor):
         part.save_pretrained(tmp_path)
-    judge = load_embedder(tmp_path, modality="video", settings={"channels": channels})
+    judge = load_embedder(tmp_path, judge=JUDGES["video"], settings={"channels": channels})
     for frames in (3, 9):
         x = torch.rand(2, channels, frames, 24, 40) * 2 - 1
         features = judge.judge(x).features
@@ -154,13 +159,13 @@ def test_a_videomae_of_transformers_sees_clips_of_any_length(tmp_path, channels)
 
 def test_a_folder_that_is_no_model_and_a_modality_without_any_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no model that transformers can load"):
-        load_embedder(tmp_path, modality="audio", settings={"sample_rate": 8000})
+        load_embedder(tmp_path, judge=JUDGES["audio"], settings={"sample_rate": 8000})
     with pytest.raises(ValueError, match="audio or video, not points"):
-        load_embedder(tmp_path, modality="points")
+        load_embedder(tmp_path, judge=JUDGES["points"])
 
 
 def test_fields_may_have_any_name(tmp_path):
     fields = {"a.b": ["x", "y"], "": [0.0, 1.0], "type": ["x"]}
-    Embedder("points", fields).save(tmp_path / "judge.safetensors", {})
-    judged = load_embedder(tmp_path / "judge.safetensors", modality="points").judge(torch.randn(3, 3, 64))
+    Embedder(JUDGES["points"], fields).save(tmp_path / "judge.safetensors", {})
+    judged = load_embedder(tmp_path / "judge.safetensors", judge=JUDGES["points"]).judge(torch.randn(3, 3, 64))
     assert {name: tuple(p.shape) for name, p in judged.probabilities.items()} == {"a.b": (3, 2), "type": (3, 1)}

@@ -53,14 +53,14 @@ MAKERS = {"audio": tones, "video": blobs, "points": solids}
 @pytest.fixture(scope="module")
 def benches():
     made = {}
-    for kind, modality in (("audio", AudioJudge()), ("video", VideoJudge()), ("points", PointJudge(points=128))):
+    for kind, judge in (("audio", AudioJudge()), ("video", VideoJudge()), ("points", PointJudge(points=128))):
         train, labels = MAKERS[kind](48, 1)
         codec = MelCodec("speech_8k_48")
         codec.fit([Masked(tones(8, 0)[0])])
-        settings = modality.settings(codec) if kind == "audio" else {"channels": 1} if kind == "video" else {}
+        settings = judge.settings(codec) if kind == "audio" else {"channels": 1} if kind == "video" else {}
         true = {"kind": torch.tensor([LABELS.index(row["kind"]) for row in labels])}
-        embedder = fit(train, true, modality=kind, fields={"kind": LABELS}, settings=settings, steps=40, batch=24)
-        scorer = Scorer(modality, embedder, codec, train, draws=10)
+        embedder = fit(train, true, judge=judge, fields={"kind": LABELS}, settings=settings, steps=40, batch=24)
+        scorer = Scorer(judge, embedder, codec, train, draws=10)
         real, told = MAKERS[kind](40, 2)
         floor = scorer.measure(real, told, truth=real)
         made[kind] = scorer, real, told, floor
@@ -70,7 +70,7 @@ def benches():
 @pytest.fixture(scope="module", params=list(MAKERS))
 def table(request, benches):
     scorer, real, told, floor = benches[request.param]
-    faults = scorer.modality.faults(real, torch.Generator().manual_seed(0))
+    faults = scorer.judge.faults(real, torch.Generator().manual_seed(0))
     rows = {"real": scorer.row(floor)} | {
         name: scorer.row(scorer.measure(x, told, truth=real)) for name, x in faults.items()
     }
@@ -142,14 +142,14 @@ def test_a_row_of_some_samples_is_the_row_of_those_alone(benches):
 
 
 def test_an_embedder_without_classes_claims_none():
-    scorer = Scorer(PointJudge(points=64), Embedder("points", {}).eval(), None, solids(16, 0)[0], draws=4)
+    scorer = Scorer(PointJudge(points=64), Embedder(PointJudge(), {}).eval(), None, solids(16, 0)[0], draws=4)
     row = scorer.row(scorer.measure(solids(16, 1)[0], [{}] * 16))
     assert "FD-own" in row and not any(name.endswith(("right", "score")) for name in row)
 
 
 def test_an_embedder_of_other_classes_is_refused_by_name():
     x, _ = solids(16, 0)
-    scorer = Scorer(PointJudge(points=64), Embedder("points", {"kind": ["a", "b"]}).eval(), None, x, draws=4)
+    scorer = Scorer(PointJudge(points=64), Embedder(PointJudge(), {"kind": ["a", "b"]}).eval(), None, x, draws=4)
     with pytest.raises(ValueError, match="learned no kind 'low'"):
         scorer.measure(x, [{"kind": "low"}] * 16)
 

@@ -3,12 +3,15 @@
 import pytest
 import torch
 
+from mmdiff.adapters import base as adapters
 from mmdiff.adapters.series.body import SeriesBody
+from mmdiff.adapters.series.codec import SeriesCodec
 from mmdiff.adapters.series.judge import SeriesJudge
+from mmdiff.adapters.video.codec import PixelCodec
+from mmdiff.adapters.video.judge import VideoJudge
 from mmdiff.adapters.whitened import WhitenedCodec
 from mmdiff.core.types import Masked
 from mmdiff.evaluation.embedders.fitting import fit, scored
-from mmdiff.evaluation.subject import modality_of
 
 
 class Codec(WhitenedCodec):
@@ -71,24 +74,25 @@ def test_samples_are_brought_to_the_length_of_generated_ones():
 def test_a_network_learns_labels_of_series_in_any_unit():
     x, labels = waves()
     told = {"fields": {"kind": ["slow", "fast"]}, "settings": {"channels": 2}}
-    model = fit(x, labels, modality="series", **told, steps=40, batch=16)
+    model = fit(x, labels, judge=SeriesJudge(), **told, steps=40, batch=16)
     assert scored(model, x, labels)["kind"] > 0.9
 
 
-def test_what_judges_samples_of_another_package():
-    assert isinstance(modality_of("mmdiff_weather", torch.ones(2, 5)), SeriesJudge)
-    with pytest.raises(ValueError, match=r"mmdiff_grids have the shape \(1, 5, 5\)"):
-        modality_of("mmdiff_grids", torch.ones(1, 5, 5))
+class Numbers(SeriesCodec):
+    suffix = ".npy"
+
+    def latent_shape(self, *, length): ...
+    def size(self, sample): ...
+    def save(self, sample, path): ...
+    def load(self, path, **size): ...
 
 
-def test_the_kind_is_that_of_the_codec_it_is_made_of(monkeypatch):
-    from mmdiff.adapters.video.codec import PixelCodec
-    from mmdiff.evaluation import subject
-
-    made = type("Pictures", (PixelCodec,), {"__module__": "mmdiff_pictures"})
-    monkeypatch.setattr(subject, "target_class", {"mmdiff_pictures.Pictures": made, "mmdiff_x.Codec": Codec}.get)
-    for target, kind in (("mmdiff_pictures.Pictures", "video"), ("mmdiff_x.Codec", "mmdiff_x")):
-        assert subject.kind_of({"adapter": {"codec": {"_target_": target}}}) == kind
+def test_a_codec_says_what_judges_its_samples(monkeypatch):
+    assert isinstance(Numbers(2).judge(), SeriesJudge)
+    assert isinstance(PixelCodec().judge(), VideoJudge)
+    monkeypatch.setattr(Numbers, "judge", adapters.Codec.judge)
+    with pytest.raises(ValueError, match=r"Numbers has no judge\(\) .* evaluation=series_v1"):
+        Numbers(2).judge()
 
 
 def test_a_channel_that_never_varies_takes_over_neither_features_nor_errors():

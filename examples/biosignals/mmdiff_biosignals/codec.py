@@ -7,9 +7,8 @@ import torch
 from scipy.signal import resample
 from torch import Tensor
 
-from mmdiff.adapters.base import Reader
-from mmdiff.adapters.series.pictures import line_sheet
-from mmdiff.adapters.whitened import WhitenedCodec
+from mmdiff.adapters.base import Amount, Reader
+from mmdiff.adapters.series.codec import SeriesCodec
 
 
 class SignalReader(Reader):
@@ -41,20 +40,20 @@ class SignalReader(Reader):
         return x if rate == self.sample_rate else resample(x, round(x.shape[1] * self.sample_rate / rate), axis=1)
 
 
-class SignalCodec(WhitenedCodec):
+class SignalCodec(SeriesCodec):
     """Latents are whitened signals; a size is in seconds."""
 
     suffix = ".npz"
 
     def __init__(self, channels: int = 1, *, sample_rate: float = 64.0):
-        super().__init__(channels, each=True)
-        self.sample_rate = float(sample_rate)
+        super().__init__(channels, rate=sample_rate)
+        self.sample_rate = self.rate
 
     @property
     def reading(self) -> dict[str, float]:
         return {"channels": self.channels, "sample_rate": self.sample_rate}
 
-    def latent_shape(self, *, seconds: float) -> tuple[int]:
+    def latent_shape(self, *, seconds: Amount) -> tuple[int]:
         if not (length := round(seconds * self.sample_rate)) > 0:
             raise ValueError(f"seconds must be positive, got {seconds}")
         return (length,)
@@ -68,6 +67,3 @@ class SignalCodec(WhitenedCodec):
 
     def load(self, path: Path, **size: float) -> Tensor:
         return SignalReader(self.channels, self.sample_rate, seconds=None).read(path)
-
-    def preview(self, samples: list[Tensor], titles: list[str], path: Path) -> Path:
-        return line_sheet(samples, titles, path, rate=self.sample_rate)

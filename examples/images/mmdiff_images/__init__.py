@@ -4,6 +4,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from mmdiff.adapters.base import Count
 from mmdiff.adapters.video.codec import PixelCodec
 from mmdiff.adapters.video.write import write_video
 
@@ -13,7 +14,7 @@ class ImageCodec(PixelCodec):
 
     suffix = ".png"
 
-    def latent_shape(self, *, height: float, width: float) -> tuple[int, int, int]:
+    def latent_shape(self, *, height: Count, width: Count) -> tuple[int, int, int]:
         return super().latent_shape(frames=1, height=height, width=width)
 
     def size(self, sample: Tensor) -> dict[str, float]:

@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 from ...core.types import Masked
-from ..base import Codec
+from ..base import Amount, Codec
+from ..judge import Judge
 from .io import WRITTEN, AudioReader, write_audio
+from .judge import AudioJudge
 from .mel import LogMel, MelSpec
 from .pictures import contact_sheet
 from .vocoder import GriffinLim, Vocoder
@@ -80,7 +82,7 @@ class MelCodec(Codec):
                 out[i, :, : self.mel.samples(frames)] = self.vocoder(log_mel[i : i + 1, :, :frames])[0]
         return Masked(out, mask.repeat_interleave(self.mel.hop_length, -1))
 
-    def latent_shape(self, *, seconds: float) -> tuple[int]:
+    def latent_shape(self, *, seconds: Amount) -> tuple[int]:
         """``(T,)`` frames; they last ``seconds`` or up to one hop longer."""
         if not 0 < seconds < math.inf:
             raise ValueError(f"seconds must be positive, got {seconds}")
@@ -114,6 +116,9 @@ class MelCodec(Codec):
 
     def load(self, path: Path, **size: float) -> Tensor:
         return AudioReader(self.sample_rate).read(path)
+
+    def judge(self) -> Judge:
+        return AudioJudge()
 
     @torch.no_grad()
     def preview(self, samples: list[Tensor], titles: list[str], path: Path) -> Path:

@@ -5,9 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchaudio.functional import resample
 
 from ...core.types import Masked
-from ..judge import Between, Judge, Rows
+from ..judge import Between, Body, Judge, Rows
+from .body import SoundBody
 from .measure import cents, clipped, pitch, silent
 from .notes import frequency
 from .spectra import log_spectral_distance, mean_power, spectrum_distance
@@ -20,13 +22,22 @@ class AudioJudge(Judge):
     A label ``pitch`` is a MIDI number, and the error to it is measured; others are not.
     """
 
-    name, suffix = "audio", ".wav"
+    name, suffix, preprocessor = "audio", ".wav", "AutoFeatureExtractor"
     better: Mapping[str, int] = {
         "pitch error, cents": -1, "log-spectral distance, dB": -1, "spectrum, dB": -1,
     }
 
     def __init__(self, *, shifts: int = 3):
         self.shifts = shifts
+
+    def body(self, **settings: int) -> Body:
+        return SoundBody(**settings)
+
+    def prepared(self, x: Tensor, prepare: Any, model: Any, **settings: int) -> Any:
+        """Waves at the network's rate, as long as it takes them."""
+        rate, limit = prepare.sampling_rate, getattr(prepare, "nb_max_samples", None)
+        waves = resample(x[:, 0], settings["sample_rate"], rate)[:, :limit]
+        return prepare(list(waves.numpy()), sampling_rate=rate, return_tensors="pt")
 
     def settings(self, codec: Any) -> dict[str, int]:
         return {"sample_rate": codec.sample_rate}

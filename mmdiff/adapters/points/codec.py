@@ -18,8 +18,10 @@ import torch
 from torch import Tensor
 
 from ...core.types import Masked
-from ..base import Codec
+from ..base import Codec, Count
+from ..judge import Judge
 from .files import DISTINCT, load_shape
+from .judge import PointJudge
 from .reader import PointReader
 from .render import Shown, sheet
 from .surface import surface
@@ -110,7 +112,7 @@ class PointCodec(Codec):
         high = torch.where(real, places, -math.inf).amax(-1, keepdim=True)
         return torch.where(real.any(-1, keepdim=True), (low + high) / 2, 0)
 
-    def latent_shape(self, *, points: float) -> tuple[int]:
+    def latent_shape(self, *, points: Count) -> tuple[int]:
         """``(N,)``."""
         if points < self.least or points != int(points):
             raise ValueError(f"points must be whole and at least {self.least}, got {points}")
@@ -154,6 +156,9 @@ class PointCodec(Codec):
         shape, name = load_shape(path, textures=self.colors), Path(path).name
         reader = PointReader(points=int(points), **self.reading)
         return reader.channels(shape, name=name) if shape.faces is None else reader.sample(shape, name=name)
+
+    def judge(self) -> Judge:
+        return PointJudge()
 
     def preview(self, samples: list[Tensor], titles: list[str], path: Path) -> Path:
         return sheet(self._shown(samples, titles), path)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ...metrics.sets import Distances, jensen_shannon, occupancy
-from ..judge import Between, Judge
+from ..judge import Between, Body, Judge
+from .body import CloudBody
 from .local import NEAREST, local_statistics
 from .pairwise import chamfer_matrix, sliced_wasserstein_matrix
 from .scores import normalizing
@@ -30,6 +31,9 @@ class PointJudge(Judge):
         if normalizer not in {"cube", "none"}:
             raise ValueError(f"normalizer is cube or none, got {normalizer!r}")
         self.points, self.normalizer, self.shifts = points, normalizer, 0
+
+    def body(self, **settings: int) -> Body:
+        return CloudBody(**settings)
 
     def settings(self, codec: Any) -> dict[str, int]:
         return {}

@@ -22,6 +22,7 @@ from torch import Tensor
 from ...core.types import Masked
 from ...data.tables import read_table
 from ..base import Reader
+from ..judge import Judge
 from .augment import TURNS, Turn, rotation
 from .codec import PointCodec
 from .render import Shown
@@ -96,6 +97,10 @@ class MoleculeCodec(PointCodec):
 
     def endings(self, **options: Any) -> tuple[str, ...]:
         return (".xyz",)
+
+    def judge(self) -> Judge:
+        raise ValueError("molecules are not judged yet, as their atoms are no points of a surface: "
+                         "scripts/molecules/score.py measures them beside those of a test set")
 
     def load(self, path: Path, **size: float) -> Tensor:
         return MoleculeReader(**self.reading).read(path)

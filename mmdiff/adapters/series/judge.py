@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ...core.types import Masked
-from ..judge import Judge
+from ..judge import Body, Judge
+from .body import SeriesBody
 
 TINY = 1e-12
 
@@ -18,6 +19,9 @@ class SeriesJudge(Judge):
 
     name, suffix = "series", None
     better: Mapping[str, int] = {"RMSE, spreads": -1}
+
+    def body(self, **settings: int) -> Body:
+        return SeriesBody(**settings)
 
     def settings(self, codec: Any) -> dict[str, int]:
         return {"channels": _decoded(codec, 64).shape[0]}

@@ -12,6 +12,8 @@ from ..judge import WIDTH, Body
 class ClipBody(Body):
     """Clips ``(B, channels, T, H, W)`` in [-1, 1], looked at in 32 x 32."""
 
+    looks_at_frames, extra = True, 32
+
     def __init__(self, channels: int):
         super().__init__()
         layers: list[nn.Module] = []

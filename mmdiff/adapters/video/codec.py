@@ -10,7 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
+from ..base import Amount, Count
+from ..judge import Judge
 from ..whitened import WhitenedCodec
+from .judge import VideoJudge
 from .pictures import contact_sheet
 from .reader import read_clip
 from .write import SUFFIXES, write_video
@@ -40,7 +43,7 @@ class PixelCodec(WhitenedCodec):
         return {"channels": self.channels, "fps": self.fps}
 
     def latent_shape(
-        self, *, height: float, width: float, frames: float | None = None, seconds: float | None = None
+        self, *, height: Count, width: Count, frames: Count | None = None, seconds: Amount | None = None
     ) -> tuple[int, int, int]:
         """``(T, H, W)``; ``seconds``, if told, goes before ``frames``."""
         if seconds is not None:
@@ -64,6 +67,9 @@ class PixelCodec(WhitenedCodec):
 
     def load(self, path: Path, *, height: float, width: float, **size: float) -> Tensor:
         return read_clip(path, fps=self.fps, height=int(height), width=int(width), channels=self.channels)
+
+    def judge(self) -> Judge:
+        return VideoJudge()
 
     def preview(self, samples: list[Tensor], titles: list[str], path: Path) -> Path:
         return contact_sheet(samples, titles, path)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from ...metrics.pictures import SIZE, drift, psnr, ssim
-from ..judge import Judge
+from ..judge import Body, Judge
+from .body import ClipBody
 from .motion import acceleration, centres, corrupted, sharpness, speed
 
 
@@ -15,11 +16,23 @@ class VideoJudge(Judge):
     """Clips ``(N, C, T, H, W)`` in [-1, 1], pictures being of one frame. ``background`` is the value of what is not the
     moving thing."""
 
+    preprocessor = "AutoImageProcessor"
     name, suffix = "video", ".mkv"
     better: Mapping[str, int] = {"PSNR, dB": 1, "SSIM": 1}
 
     def __init__(self, *, background: float = -1.0, shifts: int = 0):
         self.background, self.shifts = background, shifts
+
+    def body(self, **settings: int) -> Body:
+        return ClipBody(**settings)
+
+    def prepared(self, x: Tensor, prepare: Any, model: Any, **settings: int) -> Any:
+        """As many frames as the network takes, evenly, in colour."""
+        count = getattr(model.config, "num_frames", None) or x.shape[2]
+        chosen = torch.linspace(0, x.shape[2] - 1, count).round().long()
+        frames = ((x[:, :, chosen] + 1) * 127.5).round().clamp(0, 255).byte().expand(-1, 3, -1, -1, -1)
+        clips = [list(clip) for clip in frames.permute(0, 2, 3, 4, 1).numpy()]            # of (H, W, 3)
+        return prepare(clips, return_tensors="pt")
 
     def settings(self, codec: Any) -> dict[str, int]:
         return {"channels": codec.channels}

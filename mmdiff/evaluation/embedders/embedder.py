@@ -17,21 +17,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from ...adapters.audio.body import SoundBody
-from ...adapters.judge import WIDTH, Body
-from ...adapters.points.body import CloudBody
-from ...adapters.series.body import SeriesBody
-from ...adapters.video.body import ClipBody
+from ...adapters.judge import WIDTH, Judge
 from ...data.labels import Fields, is_scalar, part_name
 from ...data.writing import write_atomic
 from .pretrained import pretrained
 
-BODIES: Mapping[str, Callable[..., Body]] = {
-    "audio": SoundBody, "video": ClipBody, "points": CloudBody, "series": SeriesBody,
-}
-
-
-FACTS = {"modality": str, "fields": dict, "settings": dict, "sha256": str}
+FACTS = {"judge": str, "fields": dict, "settings": dict, "sha256": str}
 """What an embedder's header must say."""
 
 
@@ -49,21 +40,16 @@ class Judged(NamedTuple):
 class Embedder(nn.Module):
     """A body with a linear head for each field: classes, or one number in [0, 1] over a scalar's range."""
 
-    def __init__(self, modality: str, fields: Fields, **settings: int):
+    def __init__(self, judge: Judge, fields: Fields, **settings: int):
         super().__init__()
-        if modality not in BODIES:
-            raise ValueError(
-                f"there is no network here that learns to judge {modality}, only {', '.join(BODIES)}: name a file of "
-                "your own with evaluation.embedder"
-            )
-        self.modality, self.settings = modality, settings
+        self.name, self.settings = judge.name, settings
         self.fields = {name: list(field) for name, field in fields.items()}
-        self.body = BODIES[modality](**settings)
+        self.body = judge.body(**settings)
         sizes = {name: 1 if is_scalar(field) else len(field) for name, field in self.fields.items()}
         self.heads = nn.ModuleDict({part_name(name): nn.Linear(WIDTH, size) for name, size in sizes.items()})
         first = next(iter(self.classes.values()), None)
-        self.frame_head = nn.Linear(WIDTH, len(first)) if first and modality == "video" else None
-        self.seen_head = nn.Linear(WIDTH, 32) if modality == "video" else None
+        self.frame_head = nn.Linear(WIDTH, len(first)) if first and self.body.looks_at_frames else None
+        self.seen_head = nn.Linear(WIDTH, self.body.extra) if self.body.extra else None
         self.facts: dict[str, Any] = {}
 
     @property
@@ -89,7 +75,7 @@ class Embedder(nn.Module):
         """Write weights and facts; gives the hash of the weights."""
         weights = {name: value.contiguous() for name, value in self.state_dict().items()}
         digest = _digest(weights)
-        self.facts = {**facts, "modality": self.modality, "settings": self.settings, "fields": self.fields,
+        self.facts = {**facts, "judge": self.name, "settings": self.settings, "fields": self.fields,
                       "sha256": digest}
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, save(weights, {"embedder": json.dumps(self.facts)}))
@@ -117,19 +103,19 @@ class Foreign:
 
 
 def load_embedder(
-    path: str | Path, *, modality: str, settings: Mapping[str, int] | None = None
+    path: str | Path, *, judge: Judge, settings: Mapping[str, int] | None = None
 ) -> Embedder | Foreign:
-    """The embedder of a file or folder; ``settings`` are the modality's, such as ``sample_rate``.
+    """The embedder of a file or folder; ``settings`` are those that ``judge`` asks of a codec, such as ``sample_rate``.
 
     ``ValueError`` says what is wrong with one that cannot be used.
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        return Foreign(*pretrained(path, modality=modality, settings=settings or {}))
+        return Foreign(*pretrained(path, judge=judge, settings=settings or {}))
     if not path.is_file():
         raise ValueError(f"there is no embedder {path}: make one with mmdiff embedder RUN out={path}")
     if path.suffix == ".safetensors":
-        return _own(path, modality, settings)
+        return _own(path, judge, settings)
     facts = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     if path.suffix in {".pt", ".ts"}:
         try:
@@ -143,7 +129,7 @@ def load_embedder(
     )
 
 
-def _own(path: Path, modality: str, settings: Mapping[str, int] | None) -> Embedder:
+def _own(path: Path, judge: Judge, settings: Mapping[str, int] | None) -> Embedder:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -158,14 +144,14 @@ def _own(path: Path, modality: str, settings: Mapping[str, int] | None) -> Embed
         facts = None
     if not isinstance(facts, dict) or not all(isinstance(facts.get(name), kind) for name, kind in FACTS.items()):
         raise ValueError(f"{path} is damaged: its header does not say what it judges")
-    if facts["modality"] != modality:
-        raise ValueError(f"{path} is an embedder for {facts['modality']}, this model makes {modality}")
+    if facts["judge"] != judge.name:
+        raise ValueError(f"{path} is an embedder for {facts['judge']}, this model makes {judge.name}")
     if settings is not None and facts["settings"] != dict(settings):
         raise ValueError(f"{path} judges samples of {facts['settings']}, and this model makes such of {dict(settings)}")
     if _digest(weights) != facts["sha256"]:
         raise ValueError(f"{path} is damaged: its weights do not match the hash in its header")
     try:
-        model = Embedder(modality, facts["fields"], **facts["settings"])
+        model = Embedder(judge, facts["fields"], **facts["settings"])
         model.load_state_dict(weights)
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is no embedder of this version: {' '.join(str(error).split())}") from None

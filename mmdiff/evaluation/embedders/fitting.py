@@ -1,7 +1,7 @@
 """Training of an embedder on the training split of a run's data, and its score on what was held out.
 
     loss = sum over fields of cross-entropy (classes) or squared error (scalars)
-         + squared error of what the body should see besides, + cross-entropy of each frame alone (video)
+         + squared error of what the body should see besides, + cross-entropy of each frame alone
 
 One seed and one order: a second run on the same machine gives the same weights, so two models of one data set are
 judged alike without passing a file around.
@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ...adapters.judge import Judge
 from ...data.labels import Fields, is_scalar
 from .embedder import Embedder
 
 
 def fit(
-    samples: Tensor, labels: dict[str, Tensor], *, modality: str, fields: Fields, settings: dict[str, int],
+    samples: Tensor, labels: dict[str, Tensor], *, judge: Judge, fields: Fields, settings: dict[str, int],
     steps: int = 1000, batch: int = 64, lr: float = 3e-3, seed: int = 0,
 ) -> Embedder:
     """An embedder of ``samples`` ``(N, C, *S)`` with encoded ``labels`` (-1 and NaN: not told).
@@ -25,7 +26,7 @@ def fit(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Embedder(modality, fields, **settings)
+        model = Embedder(judge, fields, **settings)
         model.body.measure(samples)
         generator = torch.Generator().manual_seed(seed)
         if not fields:

@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmdiff.adapters.base import Reader
-from mmdiff.adapters.series.pictures import line_sheet
-from mmdiff.adapters.whitened import WhitenedCodec
+from mmdiff.adapters.base import Count, Reader
+from mmdiff.adapters.series.codec import SeriesCodec
 
 
 class SkeletonReader(Reader):
@@ -31,7 +30,7 @@ class SkeletonReader(Reader):
         return torch.from_numpy(x[:, start : start + length].copy())
 
 
-class SkeletonCodec(WhitenedCodec):
+class SkeletonCodec(SeriesCodec):
     """Latents are whitened samples; a size is a ``length`` in positions."""
 
     suffix = ".npy"
@@ -40,7 +39,7 @@ class SkeletonCodec(WhitenedCodec):
     def reading(self) -> dict[str, int]:
         return {"channels": self.channels}
 
-    def latent_shape(self, *, length: float) -> tuple[int]:
+    def latent_shape(self, *, length: Count) -> tuple[int]:
         if length < 1 or length != int(length):
             raise ValueError(f"length must be whole and at least 1, got {length}")
         return (int(length),)
@@ -54,6 +53,3 @@ class SkeletonCodec(WhitenedCodec):
 
     def load(self, path: Path, **size: float) -> Tensor:
         return SkeletonReader(self.channels, length=None).read(path)
-
-    def preview(self, samples: list[Tensor], titles: list[str], path: Path) -> Path:
-        return line_sheet(samples, titles, path)
