@@ -61,7 +61,7 @@ def test_a_refused_value_is_told_in_the_words_of_the_constructor():
 def test_an_unknown_argument_is_an_error_that_names_the_nearest():
     with pytest.raises(ConfigError, match=r"MinSNR has no setting 'gama': did you mean 'gamma'\?"):
         build({"_target_": "mmdiff.core.weightings.MinSNR", "gama": 1}, Weighting)
-    with pytest.raises(ConfigError, match="Uniform has no setting 'std': known: none .*left out by ~"):
+    with pytest.raises(ConfigError, match="UniformTime has no setting 'std': known: none .*left out by ~"):
         build({"_target_": "mmdiff.core.times.UniformTime", "std": 1}, TimeDistribution)
     for name in ("_args_", "_partial_", "_recursive_", "_convert_"):
         with pytest.raises(ConfigError, match=f"has no setting '{name}'"):

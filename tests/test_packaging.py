@@ -2,66 +2,110 @@
 
 import ast
 import email
+import re
 import subprocess
 import sys
 import venv
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ALLOWED = {
-    # package: the mmdiff packages it may import, and the libraries besides torch and the standard ones
-    "core": ({"core"}, {"numpy"}),
-    "nn": ({"nn", "core"}, {"einops", "xformers"}),
-    "adapters": (
-        {"adapters", "core", "nn", "data"},
-        {"numpy", "scipy", "torchaudio", "soundfile", "av", "trimesh", "PIL", "matplotlib", "safetensors", "einops",
-         "open3d"},
-    ),
-    "data": ({"data", "core"}, {"numpy", "scipy", "tqdm", "fsspec"}),
-    "evaluation": (
-        {"evaluation", "core", "adapters", "data"},
-        {"numpy", "scipy", "einops", "matplotlib", "tqdm", "safetensors", "onnxruntime", "torchaudio", "transformers"},
-    ),
+ORDER = (
+    "core", "nn", "metrics", "data", "adapters", "model", "config", "store", "cache", "generation", "evaluation",
+    "skeleton", "testing", "training", "cli",
+)
+"""Imports run to the left alone. A modality, a folder of ``adapters``, is imported by itself and by nobody else."""
+APART = {"core", "nn", "metrics"}
+"""Packages that import no other of mmdiff."""
+LIBRARIES = {
+    "core": {"numpy"}, "nn": {"einops", "xformers"}, "metrics": {"numpy", "scipy"},
+    "data": {"numpy", "scipy", "tqdm"},
+    "adapters": {"annotated_types", "numpy", "scipy", "torchaudio", "soundfile", "av", "trimesh", "PIL", "matplotlib",
+                 "safetensors", "einops", "open3d", "tqdm"},
 }
+MODALITIES = sorted(path.parent.name for path in (ROOT / "mmdiff" / "adapters").glob("*/__init__.py"))
+NAMELESS = [
+    *(path for name in ("evaluation", "generation", "cli", "training")
+      for path in (ROOT / "mmdiff" / name).rglob("*.py")),
+    *(ROOT / "configs" / f"{name}.yaml" for name in ("sample", "eval", "embedder", "encode", "train")),
+]
 
 
 def imports(path):
-    """(mmdiff package, or None; library, or None) of every import of a file."""
+    """(what of mmdiff, as its names from the top; library, or None) of every import of a file."""
     package = path.relative_to(ROOT / "mmdiff").parts[:-1]
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
         if isinstance(node, ast.Import):
             names = [(alias.name, 0) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            names = [(node.module or "", node.level)]
+            names = [(".".join(filter(None, (node.module, alias.name))), node.level) for alias in node.names]
         for name, level in names:
             if level:
-                base = package[: len(package) - level + 1]
-                yield (*base, *name.split("."))[0] or "", None
+                yield (*package[: len(package) - level + 1], *name.split(".")), None
             elif name.split(".")[0] == "mmdiff":
-                yield [*name.split("."), ""][1], None
+                yield tuple(name.split(".")[1:]), None
             else:
                 yield None, name.split(".")[0]
 
 
-@pytest.mark.parametrize("package", ALLOWED)
-def test_dependencies_point_one_way(package):
-    inside, libraries = ALLOWED[package]
+def files():
+    return [path for path in (ROOT / "mmdiff").rglob("*.py") if "package" not in path.parts]
+
+
+def part(path):
+    """The package of a file, or the module at the top."""
+    parts = path.relative_to(ROOT / "mmdiff").with_suffix("").parts
+    return parts[0]
+
+
+def test_imports_run_one_way():
+    for path in files():
+        own = part(path)
+        for found, _ in imports(path):
+            if own in ORDER and found and found[0] in ORDER and found[0] != own:
+                assert ORDER.index(found[0]) < ORDER.index(own) and own not in APART, f"{path} imports {found}"
+
+
+def test_a_modality_is_imported_by_itself_alone():
+    for path in files():
+        home = path.relative_to(ROOT / "mmdiff" / "adapters").parts[0] if part(path) == "adapters" else ""
+        for found, _ in imports(path):
+            if found and found[0] == "adapters" and len(found) > 1 and found[1] in MODALITIES:
+                assert found[1] == home, f"{path} imports {found}"
+
+
+def test_nothing_around_a_modality_knows_one_by_name():
+    name = re.compile(rf"\b({'|'.join(MODALITIES)})\b")
+    for path in NAMELESS:
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            assert not name.search(line) or line == "  - adapter: audio", f"{path}, line {number}: {line}"
+
+
+@pytest.mark.parametrize("package", LIBRARIES)
+def test_a_package_at_the_bottom_needs_these_libraries_alone(package):
     for path in (ROOT / "mmdiff" / package).rglob("*.py"):
-        for own, library in imports(path):
-            assert own is None or own in inside, f"{path} imports mmdiff.{own}"
-            assert library is None or library in libraries | {"torch"} | sys.stdlib_module_names, f"{path}: {library}"
+        for _, library in imports(path):
+            known = LIBRARIES[package] | {"torch"} | sys.stdlib_module_names
+            assert library is None or library in known, f"{path} imports {library}"
 
 
-def test_only_training_imports_lightning_and_only_testing_the_command_line():
-    for path in (ROOT / "mmdiff").rglob("*.py"):
-        part = path.relative_to(ROOT / "mmdiff").parts[0]
-        for own, library in imports(path):
-            assert library != "lightning" or part == "training", path
-            assert own != "cli" or part in {"cli", "__main__.py", "testing"}, path
+def test_only_training_imports_lightning():
+    for path in files():
+        for _, library in imports(path):
+            assert library != "lightning" or part(path) == "training", path
+
+
+def test_no_two_public_classes_share_a_name_and_no_two_files_of_a_modality():
+    classes = Counter(
+        node.name for path in files() for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert [name for name, count in classes.items() if count > 1] == []
+    assert len([path for path in (ROOT / "mmdiff").glob("*.py") if not path.name.startswith("__")]) <= 6
 
 
 def test_import_is_quick_and_light():

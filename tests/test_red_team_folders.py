@@ -124,14 +124,14 @@ def test_a_shard_that_is_no_shard_is_not_used(tmp_path):
 def test_an_embedder_of_anybody_is_refused_in_a_line(facts, tmp_path):
     path = tmp_path / "embedder.safetensors"
     Embedder("points", {"who": ["a", "b"]}).save(path, {})
-    assert load_embedder(path, modality="points").facts["fields"] == {"who": ["a", "b"]}
+    assert load_embedder(path, judge=PointJudge()).facts["fields"] == {"who": ["a", "b"]}
     model = Embedder("points", {"who": ["a", "b"]})
     model.save(path, {})
     text = json.dumps({**model.facts, **facts}) if isinstance(facts, dict) else facts
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, path,
               None if text is None else {"embedder": text})
     with pytest.raises(ValueError, match=r"embedder\.safetensors") as error:
-        load_embedder(path, modality="points")
+        load_embedder(path, judge=PointJudge())
     assert "\n" not in str(error.value)
 
 
@@ -141,7 +141,7 @@ def test_an_embedder_is_whole_or_not_there(tmp_path, monkeypatch):
     before = path.read_bytes()
     path.write_bytes(before[:1000])
     with pytest.raises(ValueError, match="damaged"):
-        load_embedder(path, modality="points")
+        load_embedder(path, judge=PointJudge())
     path.write_bytes(before)
     monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space left"):

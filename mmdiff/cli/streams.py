@@ -1,6 +1,6 @@
 """Output that nobody reads any more (a closed pipe, terminal or descriptor) ends no work.
 
-The first write that fails points the descriptor to nowhere, for this process and those that it starts.
+The first write that fails turns the descriptor to nowhere, for this process and those that it starts.
 """
 
 import os

@@ -164,7 +164,7 @@ class Scorer:
         return everything
 
     def _coverage(self, d: Distances) -> dict[str, Interval]:
-        """The four, all with one series of halves."""
+        """The four, all with the same halves."""
         n, m = d.between.shape
         rng, k = np.random.default_rng(self.seed), min(self.k, n // 2 - 1, m // 2 - 1)
         halves = np.array([

@@ -3,7 +3,7 @@
     extend        the input, then more                   x = [input, new]
     interpolate   the input spread out, new between      x[round(k (T - 1) / (n - 1))] = input[k]
     inpaint       the input but for a hole               x = input outside [start, stop)
-    complete      a part of a set, the rest new          as extend, for points
+    complete      a part of a set, the rest new          as extend, for sets
 
 A sample longer than the model's window is extended window by window, each shown the last ``overlap`` positions of what
 is there, or filled in through overlapping windows at once (interpolate, inpaint).

@@ -13,13 +13,14 @@ from pathlib import Path
 import torch
 from omegaconf import OmegaConf
 
+from mmdiff.config.adapter import build_codec
 from mmdiff.config.build import build
 from mmdiff.config.files import CONFIG_FILE, load_yaml
 from mmdiff.config.overrides import composed
 from mmdiff.evaluation.bench import Evaluator
 from mmdiff.evaluation.protocol import Protocol
 from mmdiff.evaluation.report.page import write_sweep
-from mmdiff.evaluation.subject import kind_of, open_run
+from mmdiff.evaluation.subject import open_run
 from mmdiff.generation.pipeline import Pipeline, load
 
 
@@ -35,7 +36,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="where the plot is copied to")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    kind = kind_of(load_yaml(args.run / CONFIG_FILE))
+    kind = build_codec(load_yaml(args.run / CONFIG_FILE).adapter)[0].judge().name
     config = composed("eval", [
         f"run={args.run}", f"evaluation={kind}_v1", f"evaluation.n={args.n}",
         f"evaluation.references={args.references}", f"evaluation.draws={args.draws}",

@@ -35,8 +35,8 @@ def samples(kind, n=40):
 def fitted(request):
     x, labels = samples(request.param)
     fields = {"kind": ["a", "b"]}
-    model = fit(x, labels, judge=JUDGES[request.param], fields=fields, settings=SETTINGS[request.param], steps=60, batch=16)
-    return request.param, model, x, labels
+    told = {"judge": JUDGES[request.param], "fields": fields, "settings": SETTINGS[request.param]}
+    return request.param, fit(x, labels, **told, steps=60, batch=16), x, labels
 
 
 def test_it_learns_the_labels_and_is_the_same_each_time(fitted):
@@ -85,7 +85,7 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path):
     weights = load_file(path)
     weights["heads.of_kind.bias"] += 1
     save_file(weights, path, {"embedder": json.dumps({
-        "modality": "points", "settings": {}, "fields": {"kind": ["a", "b"]}, "sha256": "0",
+        "judge": "points", "settings": {}, "fields": {"kind": ["a", "b"]}, "sha256": "0",
     })})
     with pytest.raises(ValueError, match="damaged"):
         load_embedder(path, judge=JUDGES["points"])
@@ -160,7 +160,7 @@ def test_a_videomae_of_transformers_sees_clips_of_any_length(tmp_path, channels)
 def test_a_folder_that_is_no_model_and_a_modality_without_any_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no model that transformers can load"):
         load_embedder(tmp_path, judge=JUDGES["audio"], settings={"sample_rate": 8000})
-    with pytest.raises(ValueError, match="audio or video, not points"):
+    with pytest.raises(ValueError, match="does not judge points"):
         load_embedder(tmp_path, judge=JUDGES["points"])
 
 

@@ -97,7 +97,7 @@ def test_options_of_a_plug_in_are_listed_composed_and_built_and_nothing_else_of_
     assert plugins.packages() == ("mmdiff_toy",)
     for target, reason in {
         "mmdiff_toy_other.adapter.ToyReader": "install that", "mmdiff_toy.adapter.Path": "class of pathlib",
-        "mmdiff_toy.adapter.line_sheet": "not a class", "other.Thing": "install that",
+        "mmdiff_toy.adapter.np": "not a class", "other.Thing": "install that",
     }.items():
         with pytest.raises(ConfigError, match=reason):
             build({"_target_": target}, Reader)

@@ -99,7 +99,7 @@ def check(command, words):
         late = [word for word in told if word.startswith(("sampler.", "guidance."))]
         told = [word for word in told if word not in late]
         if command == "eval" and not any(word.startswith("evaluation=") for word in told):
-            kind = "points" if any("modality.points" in word for word in told) else "audio"       # a run says which
+            kind = "points" if any("judge.points" in word for word in told) else "audio"       # a run says which
             told.append(f"evaluation={kind}_v1")
         composed(command, told)
     elif command == "sample":

@@ -21,8 +21,7 @@ from torch import Tensor
 
 from ...metrics.bootstrap import bootstrap, median
 from ...metrics.classify import share
-from ...metrics.command import measure
-from ...metrics.folder import generated
+from ...metrics.folder import generated, measure
 from ...metrics.rows import Row
 from .decode import decode
 from .io import AudioReader
@@ -146,7 +145,7 @@ def report(folder: Path) -> dict[str, Row]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: print the table of a folder of generated notes."""
-    return measure(report, arguments, name="notes", about=__doc__, files="WAV")
+    return measure(report, arguments, name="audio.score_notes", about=__doc__, files="WAV")
 
 
 if __name__ == "__main__":

@@ -18,8 +18,7 @@ import torch
 
 from ...metrics.bootstrap import bootstrap, median
 from ...metrics.classify import share
-from ...metrics.command import measure
-from ...metrics.folder import generated
+from ...metrics.folder import generated, measure
 from ...metrics.rows import Row
 from .files import load_shape
 from .local import local_statistics
@@ -80,7 +79,7 @@ def report(folder: Path) -> dict[str, Row]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: print the table of a folder of generated clouds."""
-    return measure(report, arguments, name="solids", about=__doc__, files="PLY")
+    return measure(report, arguments, name="points.score_solids", about=__doc__, files="PLY")
 
 
 if __name__ == "__main__":

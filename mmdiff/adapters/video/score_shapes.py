@@ -20,8 +20,7 @@ from tqdm import tqdm
 
 from ...metrics.bootstrap import bootstrap, median
 from ...metrics.classify import share
-from ...metrics.command import measure
-from ...metrics.folder import generated
+from ...metrics.folder import generated, measure
 from ...metrics.pairs import consistency
 from ...metrics.rows import Row
 from .index import VideoIndex
@@ -125,7 +124,7 @@ def report(folder: Path) -> dict[str, Row]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: print the table of a folder of generated clips."""
-    return measure(report, arguments, name="shapes", about=__doc__, files="MP4")
+    return measure(report, arguments, name="video.score_shapes", about=__doc__, files="MP4")
 
 
 if __name__ == "__main__":

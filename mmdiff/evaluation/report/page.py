@@ -147,7 +147,7 @@ def _interval(value: Any) -> Any:
 def write_sweep(swept: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], out: Path) -> str:
     """Write sweep.json, .md and .png: a row for each combination; gives the table."""
     out.mkdir(parents=True, exist_ok=True)
-    floor, table, points = swept[0][1]["rows"]["real"], [], []
+    floor, table, measured = swept[0][1]["rows"]["real"], [], []
     better = swept[0][1]["better"]
     made = [row for _, report in swept for name, row in report["rows"].items() if name != "real"]
     told = [m for m, sign in better.items() if sign and m in made[0] and m != "copies" and not m.startswith("W1")]
@@ -163,13 +163,13 @@ def write_sweep(swept: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], ou
                 "seconds a sample": cost["seconds"] if cost else "not measured",
                 **{m: row[m] for m in [*told, "nearest", "diversity"] if m in row},
             })
-            points.append((choice, model["calls"], row))
+            measured.append((choice, model["calls"], row))
     real = {"row": "real", **{m: floor[m] for m in [*told, "nearest", "diversity"] if m in floor}}
     text = markdown([*table, real])
     rows = {"protocols": [report["protocol"] for _, report in swept], "rows": [plain(row) for row in [*table, real]]}
     write_atomic(out / "sweep.md", f"{text}\n".encode())
     write_atomic(out / "sweep.json", json.dumps(rows, indent=1).encode())
-    curves(points, floor, metrics, out / "sweep.png")
+    curves(measured, floor, metrics, out / "sweep.png")
     return text
 
 

@@ -51,14 +51,14 @@ def confusions(tables: Mapping[str, Mapping], path: Path) -> Path:
 
 
 def curves(
-    points: Sequence[tuple[Mapping[str, str], float, Row]], floor: Row, metrics: Sequence[str], path: Path
+    measured: Sequence[tuple[Mapping[str, str], float, Row]], floor: Row, metrics: Sequence[str], path: Path
 ) -> Path:
     """A panel a metric against network calls, a line for each setting besides the number of steps; the floor dashed."""
     across = min(3, len(metrics))
     down = -(-len(metrics) // across)
     figure, axes = _panels(down, across, (4.2 * across, 3.2 * down))
     lines: dict[str, list[tuple[float, Row]]] = {}
-    for choice, calls, row in points:
+    for choice, calls, row in measured:
         name = " ".join(v for k, v in choice.items() if k != "sampler.steps") or "model"
         lines.setdefault(name, []).append((calls, row))
     for axis, metric in zip(axes.flat, metrics, strict=False):
