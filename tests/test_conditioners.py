@@ -5,6 +5,7 @@ import torch
 
 from mmdiff.adapters.base import Conditioner
 from mmdiff.adapters.conditioners import Labels
+from mmdiff.adapters.series.judge import SeriesJudge
 from mmdiff.cli.requests import wishes
 from mmdiff.cli.sample import _cond, _late
 from mmdiff.config.build import ConfigError, build
@@ -73,7 +74,7 @@ def test_a_column_of_any_name_can_condition_be_judged_and_be_loaded_again():
     made.load_state_dict(Labels(fields, dim=4).state_dict())
     rows = [{name: "v" if i % 2 else 0.5 for i, name in enumerate(ODD)}, {}]
     assert made(encode_labels(fields, rows)).vector.isfinite().all()
-    judged = Embedder("series", fields, channels=1).eval().judge(torch.randn(2, 1, 16))
+    judged = Embedder(SeriesJudge(), fields, channels=1).eval().judge(torch.randn(2, 1, 16))
     assert list(judged.probabilities) == ODD[1::2]
 
 

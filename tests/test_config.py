@@ -41,7 +41,7 @@ def test_a_foreign_target_is_refused_wherever_it_hides():
         "_target_": "os.system"}}):
         with pytest.raises(ConfigError, match=r"os\.system"):
             build({"_target_": "mmdiff.core.times.Stratified", "times": hidden}, TimeDistribution)
-    with pytest.raises(ConfigError, match=r"mean takes no object, got 'mmdiff\.core\.times\.Uniform'"):
+    with pytest.raises(ConfigError, match=r"mean takes no object, got 'mmdiff\.core\.times\.UniformTime'"):
         build({"_target_": "mmdiff.core.times.LogitNormal", "mean": {"_target_": "mmdiff.core.times.UniformTime"}},
               TimeDistribution)
 

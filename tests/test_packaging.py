@@ -150,7 +150,7 @@ import sys
 sys.path[1:1] = {libraries!r}
 import mmdiff, pathlib
 from mmdiff.cli.list import KINDS, options
-from mmdiff.cli.overrides import composed
+from mmdiff.config.overrides import composed
 assert {site!r} in mmdiff.__file__, mmdiff.__file__
 count = 0
 groups = [group for group in KINDS.values() if group != 'evaluation']

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata, MetadataIndex
 
+from mmdiff.adapters.points.judge import PointJudge
 from mmdiff.cache.encode import uncached
 from mmdiff.cache.latents import Latents
 from mmdiff.cache.shards import Shards
@@ -116,16 +117,16 @@ def test_a_shard_that_is_no_shard_is_not_used(tmp_path):
 
 
 @pytest.mark.parametrize("facts", [
-    None, "[]", "{", "{}", json.dumps({"modality": "audio"}), "[" * 100_000,
+    None, "[]", "{", "{}", json.dumps({"judge": "audio"}), "[" * 100_000,
     {"settings": {"depth": 10}}, {"fields": {"a": 3}}, {"fields": {"who": [["a"], "b", 1]}},
     {"settings": {"sample_rate": "x"}},
-    {"fields": {"who": ["a", "b", "c"]}}, {"modality": "taste"},
+    {"fields": {"who": ["a", "b", "c"]}}, {"judge": "taste"},
 ], ids=lambda facts: str(facts)[:30])
 def test_an_embedder_of_anybody_is_refused_in_a_line(facts, tmp_path):
     path = tmp_path / "embedder.safetensors"
-    Embedder("points", {"who": ["a", "b"]}).save(path, {})
+    Embedder(PointJudge(), {"who": ["a", "b"]}).save(path, {})
     assert load_embedder(path, judge=PointJudge()).facts["fields"] == {"who": ["a", "b"]}
-    model = Embedder("points", {"who": ["a", "b"]})
+    model = Embedder(PointJudge(), {"who": ["a", "b"]})
     model.save(path, {})
     text = json.dumps({**model.facts, **facts}) if isinstance(facts, dict) else facts
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, path,
@@ -136,7 +137,7 @@ def test_an_embedder_of_anybody_is_refused_in_a_line(facts, tmp_path):
 
 
 def test_an_embedder_is_whole_or_not_there(tmp_path, monkeypatch):
-    path, model = tmp_path / "embedder.safetensors", Embedder("points", {})
+    path, model = tmp_path / "embedder.safetensors", Embedder(PointJudge(), {})
     model.save(path, {})
     before = path.read_bytes()
     path.write_bytes(before[:1000])
@@ -145,7 +146,7 @@ def test_an_embedder_is_whole_or_not_there(tmp_path, monkeypatch):
     path.write_bytes(before)
     monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space left"):
-        Embedder("points", {"who": ["a"]}).save(path, {})
+        Embedder(PointJudge(), {"who": ["a"]}).save(path, {})
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
