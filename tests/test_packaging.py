@@ -142,7 +142,7 @@ assert {name: after[2][name] for name in before[2]} == before[2]
 
 def test_importing_the_library_changes_nothing_of_other_libraries():
     """Neither matplotlib's backend nor the levels and handlers of logging nor the filters of warnings."""
-    subprocess.run([sys.executable, "-c", IMPORT_ALL], check=True, timeout=300)
+    assert subprocess.run([sys.executable, "-c", IMPORT_ALL], timeout=300).returncode == 0
 
 
 COMPOSE = """

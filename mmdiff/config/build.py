@@ -68,6 +68,7 @@ def check(node: Any, roles: tuple[type, ...], derived: Mapping[str, Any] | None 
 
 
 def check_value(value: Any, annotation: Any, *, place: str) -> None:
+    """Raise ``ConfigError`` where a value, or a part within it, is not what the annotation at ``place`` takes."""
     parts, roles = list(_outer_parts(value)), kinds.roles(annotation)
     if isinstance(value, dict) and roles and not parts:
         check(value, roles, place=place)
