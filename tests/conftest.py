@@ -25,6 +25,17 @@ def own_cache_folder(tmp_path_factory):
     os.environ["MMDIFF_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
+LONGEST = (
+    "test_every_key.py", "test_resume_ranks.py", "test_ranks.py", "test_faults.py", "test_resume.py", "test_saving.py",
+)
+"""Files that take a worker a minute or more: they come first, so that none is left over to one worker at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; the order within a file stays."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 @pytest.fixture(autouse=True)
 def few_threads():
     torch.set_num_threads(1)
