@@ -43,6 +43,8 @@ from tests.conftest import TINY
 
 ACTS = {"subprocess.Popen", "os.system", "os.exec", "os.fork", "os.posix_spawn", "socket.connect", "socket.getaddrinfo",
         "socket.bind", "urllib.Request", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "shutil.rmtree"}
+COMPILING = {"open", "os.mkdir", "os.rename", "os.remove"}
+"""What Python does with code when it imports it for the first time."""
 CODE = (sys.prefix, sys.base_prefix, str(Path(__file__).parents[1]), "/proc/", "/sys/")
 URL = "http://127.0.0.1:9/${oc.env:SECRET}"
 seen: list[tuple[str, str]] | None = None
@@ -51,7 +53,9 @@ seen: list[tuple[str, str]] | None = None
 def _hook(event: str, arguments: tuple) -> None:
     if seen is None:
         return
-    if event in ACTS or (event == "open" and not str(arguments[0]).startswith(CODE)):
+    first = arguments[0] if arguments else ""
+    code = event in COMPILING and (isinstance(first, int) or str(first).startswith(CODE))      # a descriptor is no path
+    if not code and (event in ACTS or event == "open"):
         seen.append((event, str(arguments)))
 
 
