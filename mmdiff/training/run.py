@@ -13,7 +13,7 @@ import signal
 import subprocess
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +27,7 @@ from ..cache.encode import require, uncached
 from ..config import kinds
 from ..config.adapter import build_adapter, build_codec, build_model
 from ..config.build import ConfigError, build
-from ..config.files import MODEL_FILE, resolved
+from ..config.files import CONFIG_FILE, MODEL_FILE, resolved
 from ..config.record import Change, Record, data_change, files, named, own_fields, read_record
 from ..core.guidance import Guidance
 from ..core.samplers import Sampler
@@ -112,6 +112,11 @@ def train(config: DictConfig, overrides: Sequence[str] | None = None) -> Path:
     Raises ``ConfigError`` for a mistake of the user, ``Interrupted`` after a signal.
     """
     run = Path(config.run).expanduser()
+    with locked(run) if (run / CONFIG_FILE).exists() else nullcontext():           # what is read of it must stay
+        return _trained(run, config, overrides)
+
+
+def _trained(run: Path, config: DictConfig, overrides: Sequence[str] | None) -> Path:
     config, record, changed = opened(run, config, overrides)
     checkpoint = start(record) if record else None
     step = checkpoint[1] if checkpoint else 0
@@ -141,7 +146,7 @@ def train(config: DictConfig, overrides: Sequence[str] | None = None) -> Path:
         history = [*(record.history if record else ()), *({"step": step, **c._asdict()} for c in changed)]
         described = files(config, history, parts.report, module.dataset, parts.val_set)
         parts.callbacks.insert(0, Records(run, described))
-    with locked(run):
+    with nullcontext() if record else locked(run):
         trainer = build_trainer(config, run, parts.callbacks, start=step)
         try:
             trainer.fit(module, ckpt_path=checkpoint[0] if checkpoint else None, weights_only=True)
