@@ -5,7 +5,7 @@
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -20,7 +20,7 @@ from .core.parameterizations import Parameterization
 from .core.rng import Purpose, normal, uniform
 from .core.samplers import Auto, Sampler
 from .core.schedules import Schedule, Shifted
-from .core.types import Masked
+from .core.types import Condition, Masked
 from .data.batch import Batch
 from .data.labels import Label, encode_labels
 
@@ -78,31 +78,35 @@ class DiffusionModel(nn.Module):
 
         ``batch_size`` is the number of draws of one optimizer step, of which stratified times take one each.
         """
-        x0, labels = self._encode(batch)
-        count = batch_size or len(batch.draws)
-        u = uniform(seed, batch.draws, Purpose.TIME)[:, 0]
-        schedule = self.denoiser.schedule
-        t = self.diffusion_loss.time.draw(u, schedule, index=batch.draws.cpu() % count, count=count)
-        if self.given is not None:
-            t = torch.where(self._given(x0, seed, batch.draws), 0, t[:, None])
+        x0 = self._encoded(batch)
+        t = self._times(x0, seed, batch.draws, batch_size or len(batch.draws))
         eps = normal(seed, batch.draws, Purpose.NOISE, x0)
-        labels = self.conditioner.hide(labels, uniform(seed, batch.draws, Purpose.DROP, 1 + len(labels)))
-        return self._loss(x0, labels, eps, t)
+        u = uniform(seed, batch.draws, Purpose.DROP, 1 + len(batch.labels))
+        cond = self.conditioner(self.conditioner.hide(batch.labels, u))
+        return self.diffusion_loss(self.denoiser, x0, eps=eps, t=t, cond=cond)            # x_t, network, target
 
     @torch.no_grad()
     def validation_loss(self, batch: Batch, quantiles: int = 8) -> Tensor:
         """Losses ``(B, quantiles)`` at the mid-quantiles of the time distribution, with noise fixed by the draw alone:
         two evaluations of one set of weights are equal bit for bit."""
-        x0, labels = self._encode(batch)
+        x0, cond = self._encoded(batch), self.conditioner(batch.labels)
         eps = normal(0, batch.draws, Purpose.VALIDATION, x0)
         u = (torch.arange(quantiles, dtype=torch.float64) + 0.5) / quantiles
-        times = self.diffusion_loss.time.quantile(u, self.denoiser.schedule)
-        return torch.stack([self._loss(x0, labels, eps, t.expand(len(eps))) for t in times], 1)
+        times = self.diffusion_loss.time.quantile(u, self.denoiser.schedule).to(x0.x.device, torch.float32)
+        losses = [self.diffusion_loss(self.denoiser, x0, eps=eps, t=t.expand(len(eps)), cond=cond) for t in times]
+        return torch.stack(losses, 1)
 
-    def _encode(self, batch: Batch) -> tuple[Masked, dict[str, Tensor]]:
-        with torch.no_grad():
-            encode = self.codec.whiten if batch.encoded else self.codec.encode
-            return encode(batch.samples), batch.labels
+    @torch.no_grad()
+    def _encoded(self, batch: Batch) -> Masked:
+        return (self.codec.whiten if batch.encoded else self.codec.encode)(batch.samples)
+
+    def _times(self, x0: Masked, seed: int, draws: Tensor, count: int) -> Tensor:
+        """``(B,)``, or ``(B, T)`` where positions of the first axis may be given clean, at t = 0."""
+        u = uniform(seed, draws, Purpose.TIME)[:, 0]
+        t = self.diffusion_loss.time.draw(u, self.denoiser.schedule, index=draws.cpu() % count, count=count)
+        if self.given is not None:
+            t = torch.where(self._given(x0, seed, draws), 0, t[:, None])
+        return t.to(x0.x.device, torch.float32)
 
     def _given(self, x0: Masked, seed: int, draws: Tensor) -> Tensor:
         """``(B, T)``: which positions of the first axis are given clean."""
@@ -112,10 +116,10 @@ class DiffusionModel(nn.Module):
             lengths = x0.mask[:, 0].flatten(2).any(2).sum(1).cpu() if x0.mask.ndim > 3 else x0.mask[:, 0].sum(1).cpu()
         return self.given.draw(uniform(seed, draws, Purpose.GIVEN, 2 + size), lengths, size)
 
-    def _loss(self, x0: Masked, labels: dict[str, Tensor], eps: Tensor, t: Tensor) -> Tensor:
-        t = t.to(device=x0.x.device, dtype=torch.float32)
-        cond = self.conditioner(labels)
-        return self.diffusion_loss(self.denoiser, x0, eps=eps, t=t, cond=cond)
+    def condition(self, labels: Sequence[Mapping[str, Label]]) -> Condition:
+        """The condition of B rows of labels; what a row leaves out is not told."""
+        encoded = encode_labels(self.conditioner.fields, labels)
+        return self.conditioner({name: value.to(self.device) for name, value in encoded.items()})
 
     def decoded(self, latents: Tensor) -> list[Tensor]:
         """Samples ``(C, *S)`` on the CPU."""
@@ -137,7 +141,6 @@ class DiffusionModel(nn.Module):
         between noise and data is then another distribution than the one such samplers keep to.
         """
         sampler, guidance = sampler or Auto(), guidance or Unguided()
-        encoded = {k: v.to(self.device) for k, v in encode_labels(self.conditioner.fields, labels).items()}
         like = Masked(torch.empty(len(labels), self.codec.channels, *shape, device=self.device))
         draws = torch.full((len(labels),), draw)
 
@@ -149,7 +152,7 @@ class DiffusionModel(nn.Module):
                 )
             return normal(list(seeds), draws, purpose, like, part)
 
-        cond, null = self.conditioner(encoded), self.conditioner.null(len(labels))
+        cond, null = self.condition(labels), self.conditioner.null(len(labels))
         bind = partial(guidance.told(labels, self), self.denoiser, cond, null=null)
         denoise = bind() if window is None else Windowed(bind, size=window, overlap=overlap)
         if known is not None and known.mask is not None:

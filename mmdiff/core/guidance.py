@@ -4,6 +4,7 @@
     APG              x0_c + (scale - 1) (orthogonal + eta parallel part of the difference)
     CFGZeroStar      u* v_u + scale (v_c - u* v_u),  u* = <v_c, v_u> / |v_u|^2,  in velocities
     Autoguidance     x0_weak + scale (x0 - x0_weak)
+    Several          a scale for each label field (core.several)
 
 Outside ``interval`` (in t) the conditional is used as it is, at half the cost.
 """
@@ -20,6 +21,22 @@ from .parameterizations import Velocity
 from .types import Condition, Denoise, expand
 
 TimeInterval = tuple[float, float]
+
+
+def time_interval(interval: TimeInterval) -> tuple[float, float]:
+    """Two times, checked."""
+    low, high = interval
+    if not 0 <= low < high <= 1:
+        raise ValueError(f"interval must be two times with 0 <= low < high <= 1, got {tuple(interval)}")
+    return float(low), float(high)
+
+
+def inside(t: Tensor, interval: tuple[float, float]) -> bool | Tensor:
+    """Whether times lie in an interval: for all of them where they agree, else one answer each."""
+    if interval == (0, 1):
+        return True
+    within = (t >= interval[0]) & (t <= interval[1])
+    return bool(within.all()) if within.all() or not within.any() else within
 
 
 class Guidance(ABC):
@@ -55,12 +72,9 @@ class _Contrast(Guidance):
     uses_null = True
 
     def __init__(self, scale: float, interval: TimeInterval):
-        low, high = interval
-        if not 0 <= low < high <= 1:
-            raise ValueError(f"interval must be two times with 0 <= low < high <= 1, got {tuple(interval)}")
         if scale < 0:
             raise ValueError(f"guidance scale must not be negative, got {scale}")
-        self.scale, self.interval = scale, (float(low), float(high))
+        self.scale, self.interval = scale, time_interval(interval)
 
     @abstractmethod
     def combiner(self, denoiser: Denoiser, mask: Tensor | None):
@@ -71,23 +85,16 @@ class _Contrast(Guidance):
         both_mask = None if mask is None else torch.cat([mask, mask])
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-            inside = self._inside(t)
-            if self.scale == 1 or inside is False:
+            within = inside(t, self.interval)
+            if self.scale == 1 or within is False:
                 return denoiser(x_t, t, cond, mask)
-            if self.scale == 0 and inside is True:
+            if self.scale == 0 and within is True:
                 return denoiser(x_t, t, null, mask)
             x0_c, x0_u = denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]), both, both_mask).chunk(2)
             guided = combine(x_t, t, x0_c, x0_u)
-            return guided if inside is True else torch.where(expand(inside, x_t), guided, x0_c)
+            return guided if within is True else torch.where(expand(within, x_t), guided, x0_c)
 
         return denoise
-
-    def _inside(self, t: Tensor) -> bool | Tensor:
-        low, high = self.interval
-        if (low, high) == (0, 1):
-            return True
-        inside = (t >= low) & (t <= high)
-        return bool(inside.all()) if inside.all() or not inside.any() else inside
 
 
 class ClassifierFree(_Contrast):

@@ -27,6 +27,17 @@ class Batch(NamedTuple):
     draws: Tensor
     encoded: bool = False
 
+    def split(self, parts: int) -> list["Batch"]:
+        """The batch in so many equal parts, in order."""
+        (x, mask), size = self.samples, len(self.draws) // parts
+        return [
+            Batch(
+                Masked(x[part], None if mask is None else mask[part]),
+                {name: value[part] for name, value in self.labels.items()}, self.draws[part], self.encoded,
+            )
+            for part in (slice(k * size, (k + 1) * size) for k in range(parts))
+        ]
+
 
 def pad(samples: list[Tensor]) -> Masked:
     """Samples ``(C, *S)`` of any sizes, padded at the end of every axis to the largest; mask None if all are alike."""

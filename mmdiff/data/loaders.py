@@ -95,7 +95,7 @@ def train_loader(
     dataset: Dataset, order: Stream, *, workers: int = 0, pin_memory: bool = False,
     coupling: Coupling | None = None,
 ) -> DataLoader:
-    """Endless training batches in the order of a stream; ``coupling`` pairs sets with the noise they will get."""
+    """Training batches in the order of a stream, one an optimizer step; ``coupling`` pairs sets with their noise."""
     return DataLoader(
         _Draws(dataset, order.seed, random=True, coupling=coupling), batch_sampler=order,
         collate_fn=_Collate(dataset.fields, dataset.encoded), num_workers=workers, pin_memory=pin_memory,

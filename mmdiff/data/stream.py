@@ -34,10 +34,11 @@ class Step(NamedTuple):
 
 
 class Stream:
-    """A batch sampler: yields this rank's micro-batches of ``(draw, index)``, from ``start`` (optimizer steps) on.
+    """A batch sampler: yields this rank's ``(draw, index)`` of each optimizer step, from ``start`` on.
 
     ``shapes`` has one entry a sample, or is their number where all are alike; ``batch_size`` is the size of a step, or
-    that of each shape.
+    that of each shape. Raises ``ValueError`` where a step cannot be shared out among ``world`` ranks, each of which
+    takes its part in ``accumulate`` passes.
     """
 
     def __init__(
@@ -57,21 +58,18 @@ class Stream:
                     f"multiple of {world} device(s) x {accumulate} accumulated batch(es)"
                 )
         self.seed = seed
-        self.start, self.steps, self.rank, self.world, self.accumulate = start, steps, rank, world, accumulate
+        self.start, self.steps, self.rank, self.world = start, steps, rank, world
         self._orders: dict[int, tuple[int, np.ndarray]] = {}
 
     def __len__(self) -> int:
-        """Micro-batches of the whole run, those before ``start`` included: Lightning counts them so."""
-        return self.steps * self.accumulate
+        """Steps of the whole run, those before ``start`` included: Lightning counts them so."""
+        return self.steps
 
     def __iter__(self) -> Iterator[list[Key]]:
         for step in islice(self.plan(), self.start, self.steps):
-            micro = step.size // (self.world * self.accumulate)
-            for part in range(self.accumulate):
-                first = (part * self.world + self.rank) * micro
-                yield [
-                    (step.draw + i, self._sample(step.bucket, step.position + i)) for i in range(first, first + micro)
-                ]
+            own = step.size // self.world
+            first = self.rank * own
+            yield [(step.draw + i, self._sample(step.bucket, step.position + i)) for i in range(first, first + own)]
 
     def plan(self) -> Iterator[Step]:
         """All steps, without end."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..adapters.base import Codec
 from ..core.guidance import Autoguidance, Guidance
 from ..core.schedules import Schedule
-from ..data.labels import Fields, Label, encode_labels, is_scalar
+from ..data.labels import Fields, Label, is_scalar
 from ..model import DiffusionModel
 from ..store import load_model
 
@@ -43,9 +43,7 @@ class RunAutoguidance(Guidance):
                 raise ValueError(f"guidance.weak={self.weak} cannot guide this model: {'; '.join(reasons)}")
             self.compared = model
         weak = self.model.to(model.device)
-        encoded = encode_labels(weak.conditioner.fields, labels)
-        cond = weak.conditioner({name: value.to(model.device) for name, value in encoded.items()})
-        return Autoguidance(weak.denoiser, scale=self.scale, weak_cond=cond)
+        return Autoguidance(weak.denoiser, scale=self.scale, weak_cond=weak.condition(labels))
 
     def __call__(self, denoiser, cond, *, null, mask=None):
         raise TypeError("RunAutoguidance must be told the labels first: call told(labels, model)")

@@ -18,19 +18,14 @@ from .previews import PreviewMaker
 
 
 class Every(L.Callback):
-    """Calls ``act`` after every ``steps`` optimizer steps (0 = never), once a step however many batches it has."""
+    """Calls ``act`` after every ``steps`` optimizer steps (0 = never)."""
 
     def __init__(self, steps: int):
-        self.steps, self._done = steps, -1
-
-    def on_train_start(self, trainer: L.Trainer, module: TrainingModule) -> None:
-        self._done = trainer.global_step
+        self.steps = steps
 
     def on_train_batch_end(self, trainer: L.Trainer, module: TrainingModule, *args: Any) -> None:
-        step = trainer.global_step
-        if step != self._done and self.due(trainer, step):
-            self.act(trainer, module, step)
-        self._done = step
+        if self.due(trainer, trainer.global_step):
+            self.act(trainer, module, trainer.global_step)
 
     def due(self, trainer: L.Trainer, step: int) -> bool:
         """Whether to act after this step."""

@@ -15,7 +15,7 @@ class TrainingLog(Every):
     """What the module tells of a step, every n steps: ``loss``, ``grad_norm`` and ``lr``."""
 
     def act(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
-        log(trainer, module.told, step)
+        log(trainer, module.metrics, step)
 
 
 class Progress(L.Callback):
@@ -36,7 +36,7 @@ class Progress(L.Callback):
         new = trainer.global_step - self.bar.n
         if not new or not self.bar.update(new):
             return
-        loss = module.told["loss"]
+        loss = module.metrics["loss"]
         self.loss = loss if self.loss is None else 0.9 * self.loss + 0.1 * loss
         rate = (self.bar.format_dict["rate"] or 0) * module.order.step(trainer.global_step - 1).size
         left = self.preview_every - trainer.global_step % self.preview_every if self.preview_every else math.inf

@@ -46,7 +46,7 @@ from .previews import PreviewMaker
 from .progress import Progress, TrainingLog
 from .quality import Quality
 from .saving import SIGNALS, Checkpoints
-from .trainer import build_trainer, check_trainer
+from .trainer import ACCUMULATE, build_trainer, check_trainer
 
 say = rank_zero_only(print)
 QUIET = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
@@ -212,7 +212,7 @@ def assemble(config: DictConfig, run: Path, *, own: Record | None = None) -> Ass
     stored = model_config(config, codec, train_set)
     module = TrainingModule(
         model, train_set, optim=build(config.optim, Recipe), loading=loading, ema=OmegaConf.to_container(config.ema),
-        seed=config.seed, max_steps=config.trainer.max_steps,
+        seed=config.seed, max_steps=config.trainer.max_steps, accumulate=config.trainer.get(ACCUMULATE, 1),
     )
     prepare(model.denoiser.network, recompute=config.recompute, compiled=config.compile)
     shown = val_set if len(val_set) else train_set

@@ -53,7 +53,6 @@ class Checkpoints(Every, L.pytorch.callbacks.Checkpoint):             # Lightnin
         """The step of the newest checkpoint."""
 
     def on_train_start(self, trainer: L.Trainer, module: TrainingModule) -> None:
-        super().on_train_start(trainer, module)
         self.saved = self._tried = trainer.global_step
         heard = [s for s in SIGNALS if s != signal.SIGHUP or signal.getsignal(s) is not signal.SIG_IGN]    # nohup
         for number in heard:
@@ -107,7 +106,7 @@ class Checkpoints(Every, L.pytorch.callbacks.Checkpoint):             # Lightnin
         """Save what is whole, alone, as the others may be gone; not what may be at fault itself."""
         step, sharded = trainer.global_step, module.device_mesh is not None and trainer.world_size > 1
         suspect = not isinstance(exception, Exception) or isinstance(exception, FloatingPointError)
-        if suspect or sharded or not trainer.is_global_zero or module.settled != step or step in (0, self._tried):
+        if suspect or sharded or not trainer.is_global_zero or module.whole_step != step or step in (0, self._tried):
             return
         self._tried, folder = step, self.run / "checkpoints"
         try:

@@ -11,7 +11,7 @@ import lightning as L
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig
 
-from ..config.build import ConfigError, build
+from ..config.build import ConfigError, build, plain
 from .checkpoints import AtomicCheckpointIO
 from .metrics import MetricsCsv
 
@@ -20,6 +20,8 @@ TAKEN = (
     "deterministic", "benchmark", "detect_anomaly", "profiler", "sync_batchnorm",
 )
 """Settings that do here what Lightning says of them."""
+ACCUMULATE = "accumulate_grad_batches"
+"""The one setting that the module does itself, as a step is the module's."""
 INSTEAD = {
     "callbacks": "validation, preview, checkpoint and quality", "check_val_every_n_epoch": "validation.every",
     "default_root_dir": "run", "enable_checkpointing": "checkpoint.every", "fast_dev_run": "debug=limit",
@@ -45,8 +47,9 @@ def build_trainer(config: DictConfig, run: Path, callbacks: list[L.Callback], *,
     loggers: list[Logger] = [MetricsCsv(run / "metrics.csv", start=start)]
     if config.logger.tensorboard:
         loggers.append(TensorBoardLogger(run, name="tensorboard", version="", purge_step=start + 1))
+    settings = {name: value for name, value in plain(config.trainer).items() if name != ACCUMULATE}
     trainer = build(
-        config.trainer, L.Trainer, callbacks=callbacks, logger=loggers, plugins=[AtomicCheckpointIO()],
+        settings, L.Trainer, callbacks=callbacks, logger=loggers, plugins=[AtomicCheckpointIO()],
         default_root_dir=str(run), enable_checkpointing=True, enable_progress_bar=False, enable_model_summary=False,
         use_distributed_sampler=False, num_sanity_val_steps=0, limit_val_batches=0,
     )

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 import mmdiff
+from mmdiff.adapters.conditioners import Labels
 from mmdiff.adapters.video.shapes import Shapes
 from mmdiff.adapters.video.write import write_video
+from mmdiff.core.loss import DiffusionLoss
 from mmdiff.data import loaders
-from mmdiff.model import DiffusionModel
 from tests.conftest import TINY
 from tests.training.launch import Job
 from tests.training.states import state
@@ -38,16 +39,21 @@ ADAPTERS = {
 
 def record(folder):
     """Write down what every training loss is computed from, and every sample that is read for training."""
-    inner, read = DiffusionModel._loss, loaders._Draws.__getitem__
+    inner, read, hide, hidden = DiffusionLoss.__call__, loaders._Draws.__getitem__, Labels.hide, {}
 
-    def loss(self, x0, labels, eps, t):
+    def hiding(self, labels, u):
+        hidden.clear()
+        hidden.update(hide(self, labels, u))
+        return dict(hidden)
+
+    def loss(self, denoiser, x0, *, eps, t, cond):
         if torch.is_grad_enabled():
-            told = [[f"{name}={value[i].item()}" for name, value in sorted(labels.items())] for i in range(len(eps))]
+            told = [[f"{name}={value[i].item()}" for name, value in sorted(hidden.items())] for i in range(len(eps))]
             samples = [[digest(x0.x[i]), digest(eps[i]), str(t[i].tolist()), *told[i]] for i in range(len(eps))]
             with (folder / f"seen-{os.environ.get('RANK', 0)}.jsonl").open("a") as file:
                 file.write(json.dumps(samples) + "\n")
             torch.save(eps.flatten(1)[:, :96], folder / f"noise-{digest(eps)}.pt")
-        return inner(self, x0, labels, eps, t)
+        return inner(self, denoiser, x0, eps=eps, t=t, cond=cond)
 
     def item(self, key):
         if self.random:
@@ -55,7 +61,7 @@ def record(folder):
                 file.write(f"{key[0]},{key[1]}\n")
         return read(self, key)
 
-    DiffusionModel._loss, loaders._Draws.__getitem__ = loss, item
+    DiffusionLoss.__call__, loaders._Draws.__getitem__, Labels.hide = loss, item, hiding
 
 
 def steps(run):

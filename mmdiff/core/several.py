@@ -1,0 +1,81 @@
+"""Guidance with a scale for each label field.
+
+    x0 = x0(c_0) + sum_k s_k (x0(c_k) - x0(c_{k-1})),      c_k: the first k fields told, in the order of the scales
+
+(Brooks et al. 2023, eq. 3, for any number of fields.) A field of scale 0 is left out of the chain and told nowhere:
+only multiplied by 0 it would still act through the next difference. A field without a scale is told throughout, so
+nothing contrasts with it. Conditions whose predictions cancel are not computed: with all scales 1 it is one plain call.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .denoiser import Denoiser
+from .guidance import Guidance, TimeInterval, inside, time_interval
+from .types import Condition, Denoise, expand
+
+
+class Several(Guidance):
+    """One scale a field, ``{"caption": 3.0, "speaker": 1.5}``; all branches are computed in one batched call.
+
+    ``interval`` in t: outside of it all fields are told at scale 1.
+    """
+
+    uses_null = True
+
+    def __init__(self, scales: dict[str, float], *, interval: TimeInterval = (0.0, 1.0)):
+        if not scales or any(scale < 0 for scale in scales.values()):
+            raise ValueError(f"scales names at least one field, each with a scale of 0 or more, got {scales}")
+        self.scales, self.interval = dict(scales), time_interval(interval)
+        self.scale = max(scales.values())
+
+    def told(self, labels: Sequence[Mapping[str, Any]], model: Any) -> Guidance:
+        """Raises ``ValueError`` for a scale of a field that the model does not know."""
+        if unknown := [name for name in self.scales if name not in model.conditioner.fields]:
+            known = ", ".join(model.conditioner.fields) or "none"
+            raise ValueError(f"guidance.scales: the model has no field {unknown[0]!r}; its fields: {known}")
+        chain = [name for name, scale in self.scales.items() if scale]
+        silent = {name for name, scale in self.scales.items() if not scale}
+        conditions = [
+            model.condition([{n: v for n, v in row.items() if n not in silent.union(chain[k:])} for row in labels])
+            for k in range(len(chain) + 1)
+        ]
+        return _Chain(conditions, [self.scales[name] for name in chain], self.interval)
+
+    def __call__(
+        self, denoiser: Denoiser, cond: Condition, *, null: Condition, mask: Tensor | None = None
+    ) -> Denoise:
+        raise TypeError("Several must be told the labels first: call told(labels, model)")
+
+
+class _Chain(Guidance):
+    """``conditions`` c_0 .. c_n with the ``scales`` s_1 .. s_n of their differences."""
+
+    def __init__(self, conditions: Sequence[Condition], scales: Sequence[float], interval: tuple[float, float]):
+        self.conditions, self.interval = conditions, interval
+        ends = [1.0, *scales, 0.0]                                    # x0(c_k) counts s_k - s_{k+1} times, s_0 = 1
+        self.weights = [a - b for a, b in pairwise(ends)]
+
+    def __call__(
+        self, denoiser: Denoiser, cond: Condition, *, null: Condition, mask: Tensor | None = None
+    ) -> Denoise:
+        used = [(c, weight) for c, weight in zip(self.conditions, self.weights, strict=True) if weight]
+        joined, weights = Condition.cat([c for c, _ in used]), [weight for _, weight in used]
+        masks = None if mask is None else torch.cat([mask] * len(used))
+
+        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+            within = inside(t, self.interval)
+            if weights == [1.0] or within is False:
+                return denoiser(x_t, t, self.conditions[-1] if within is False else used[0][0], mask)
+            n = len(used)
+            x0 = denoiser(torch.cat([x_t] * n), torch.cat([t] * n), joined, masks).chunk(n)
+            guided = sum(weight * part for weight, part in zip(weights, x0, strict=True))
+            if within is True:
+                return guided
+            return torch.where(expand(within, x_t), guided, denoiser(x_t, t, self.conditions[-1], mask))
+
+        return denoise
