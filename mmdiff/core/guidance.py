@@ -10,7 +10,7 @@ Outside ``interval`` (in t) the conditional is used as it is, at half the cost.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,8 @@ from .parameterizations import Velocity
 from .types import Condition, Denoise, expand
 
 TimeInterval = tuple[float, float]
+Combine = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""``(x_t, t, x0_c, x0_u) -> x0`` from the conditional and the unconditional prediction."""
 
 
 def time_interval(interval: TimeInterval) -> tuple[float, float]:
@@ -62,7 +64,9 @@ class Guidance(ABC):
 class Unguided(Guidance):
     """The conditional prediction."""
 
-    def __call__(self, denoiser, cond, *, null, mask=None):
+    def __call__(
+        self, denoiser: Denoiser, cond: Condition, *, null: Condition, mask: Tensor | None = None
+    ) -> Denoise:
         return denoiser.bind(cond, mask)
 
 
@@ -77,10 +81,12 @@ class _Contrast(Guidance):
         self.scale, self.interval = scale, time_interval(interval)
 
     @abstractmethod
-    def combiner(self, denoiser: Denoiser, mask: Tensor | None):
-        """``(x_t, t, x0_c, x0_u) -> x0``, made anew for each trajectory."""
+    def combiner(self, denoiser: Denoiser, mask: Tensor | None) -> Combine:
+        """Made anew for each trajectory."""
 
-    def __call__(self, denoiser, cond, *, null, mask=None):
+    def __call__(
+        self, denoiser: Denoiser, cond: Condition, *, null: Condition, mask: Tensor | None = None
+    ) -> Denoise:
         combine, both = self.combiner(denoiser, mask), Condition.cat([cond, null])
         both_mask = None if mask is None else torch.cat([mask, mask])
 
@@ -109,8 +115,8 @@ class ClassifierFree(_Contrast):
             raise ValueError(f"rescale must be in [0, 1], got {rescale}")
         self.rescale = rescale
 
-    def combiner(self, denoiser, mask):
-        def combine(x_t, t, x0_c, x0_u):
+    def combiner(self, denoiser: Denoiser, mask: Tensor | None) -> Combine:
+        def combine(x_t: Tensor, t: Tensor, x0_c: Tensor, x0_u: Tensor) -> Tensor:
             x0 = x0_u + self.scale * (x0_c - x0_u)
             if not self.rescale:
                 return x0
@@ -136,10 +142,10 @@ class APG(_Contrast):
             raise ValueError(f"need norm >= 0 and -1 < momentum < 1, got {norm} and {momentum}")
         self.eta, self.norm, self.momentum = eta, norm, momentum
 
-    def combiner(self, denoiser, mask):
-        running = None
+    def combiner(self, denoiser: Denoiser, mask: Tensor | None) -> Combine:
+        running: Tensor | None = None
 
-        def combine(x_t, t, x0_c, x0_u):
+        def combine(x_t: Tensor, t: Tensor, x0_c: Tensor, x0_u: Tensor) -> Tensor:
             nonlocal running
             difference = x0_c - x0_u
             running = difference if running is None else difference + self.momentum * running
@@ -164,10 +170,10 @@ class CFGZeroStar(_Contrast):
             raise ValueError(f"zero must be in [0, 1), got {zero}")
         self.zero = zero
 
-    def combiner(self, denoiser, mask):
+    def combiner(self, denoiser: Denoiser, mask: Tensor | None) -> Combine:
         velocity = Velocity()
 
-        def combine(x_t, t, x0_c, x0_u):
+        def combine(x_t: Tensor, t: Tensor, x0_c: Tensor, x0_u: Tensor) -> Tensor:
             level, slope = denoiser.levels(t, x_t)
             noisy, sigma = level.sigma > 0, level.sigma.clamp(min=torch.finfo(x_t.dtype).tiny)
             v_c, v_u = (
@@ -192,7 +198,9 @@ class Autoguidance(Guidance):
     def __init__(self, weak: Denoiser, *, scale: float = 2.0, weak_cond: Condition | None = None):
         self.weak, self.scale, self.weak_cond = weak, scale, weak_cond
 
-    def __call__(self, denoiser, cond, *, null, mask=None):
+    def __call__(
+        self, denoiser: Denoiser, cond: Condition, *, null: Condition, mask: Tensor | None = None
+    ) -> Denoise:
         strong, weak = denoiser.bind(cond, mask), self.weak.bind(self.weak_cond or cond, mask)
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:

@@ -35,64 +35,64 @@ class Parameterization(ABC):
 class Noise(Parameterization):
     """Predict eps (Ho et al. 2020). Undefined at alpha = 0, so it cannot be used with a zero-terminal-SNR schedule."""
 
-    def target(self, x0, eps, level, slope):
+    def target(self, x0: Tensor, eps: Tensor, level: Level, slope: Level) -> Tensor:
         return eps
 
-    def denoised(self, x_t, output, level, slope):
+    def denoised(self, x_t: Tensor, output: Tensor, level: Level, slope: Level) -> Tensor:
         return (x_t - level.sigma * output) / level.alpha
 
-    def gain(self, level, slope):
+    def gain(self, level: Level, slope: Level) -> Tensor:
         return level.alpha
 
 
 class Data(Parameterization):
     """Predict x0."""
 
-    def target(self, x0, eps, level, slope):
+    def target(self, x0: Tensor, eps: Tensor, level: Level, slope: Level) -> Tensor:
         return x0
 
-    def denoised(self, x_t, output, level, slope):
+    def denoised(self, x_t: Tensor, output: Tensor, level: Level, slope: Level) -> Tensor:
         return output
 
-    def gain(self, level, slope):
+    def gain(self, level: Level, slope: Level) -> Tensor:
         return level.sigma
 
 
 class V(Parameterization):
     """Predict v (Salimans & Ho 2022), for any alpha and sigma."""
 
-    def target(self, x0, eps, level, slope):
+    def target(self, x0: Tensor, eps: Tensor, level: Level, slope: Level) -> Tensor:
         return level.alpha * eps - level.sigma * x0
 
-    def denoised(self, x_t, output, level, slope):
+    def denoised(self, x_t: Tensor, output: Tensor, level: Level, slope: Level) -> Tensor:
         return (level.alpha * x_t - level.sigma * output) / (level.alpha**2 + level.sigma**2)
 
-    def gain(self, level, slope):
+    def gain(self, level: Level, slope: Level) -> Tensor:
         return level.alpha**2 + level.sigma**2
 
 
 class Velocity(Parameterization):
     """Predict dx_t/dt (flow matching, Lipman et al. 2023); on ``Linear`` that is eps - x0."""
 
-    def target(self, x0, eps, level, slope):
+    def target(self, x0: Tensor, eps: Tensor, level: Level, slope: Level) -> Tensor:
         return slope.alpha * x0 + slope.sigma * eps
 
-    def denoised(self, x_t, output, level, slope):
+    def denoised(self, x_t: Tensor, output: Tensor, level: Level, slope: Level) -> Tensor:
         return (slope.sigma * x_t - level.sigma * output) / self.gain(level, slope)
 
-    def gain(self, level, slope):
+    def gain(self, level: Level, slope: Level) -> Tensor:
         return level.alpha * slope.sigma - level.sigma * slope.alpha
 
 
 class Karras(Parameterization):
     """Predict the unit-variance F of EDM (Karras et al. 2022, eq. 7) with sigma_data = 1, as latents are whitened."""
 
-    def target(self, x0, eps, level, slope):
+    def target(self, x0: Tensor, eps: Tensor, level: Level, slope: Level) -> Tensor:
         return (level.sigma * x0 - level.alpha * eps) / torch.hypot(level.alpha, level.sigma)
 
-    def denoised(self, x_t, output, level, slope):
+    def denoised(self, x_t: Tensor, output: Tensor, level: Level, slope: Level) -> Tensor:
         n = torch.hypot(level.alpha, level.sigma)
         return (level.alpha * x_t / n + level.sigma * output) / n
 
-    def gain(self, level, slope):
+    def gain(self, level: Level, slope: Level) -> Tensor:
         return torch.hypot(level.alpha, level.sigma)

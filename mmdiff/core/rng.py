@@ -52,9 +52,8 @@ def normal(seeds: int | list[int], draws: Tensor, purpose: Purpose, like: Masked
     seeds = [seeds] * len(x) if isinstance(seeds, int) else seeds
     noise = np.zeros(x.shape, dtype=np.float32)
     for i, draw in enumerate(draws.tolist()):
-        generator, extent = stream(seeds[i], draw, purpose, part), x.shape[2:]
-        if mask is not None:
-            extent = _extent(mask[i, 0])
+        generator = stream(seeds[i], draw, purpose, part)
+        extent = x.shape[2:] if mask is None else _extent(mask[i, 0])
         if extent == x.shape[2:]:
             generator.standard_normal(dtype=np.float32, out=noise[i])
         else:

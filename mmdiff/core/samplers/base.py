@@ -88,7 +88,8 @@ class Sampler(ABC):
             )
         times = torch.tensor([time[row.node] for row in rows], dtype=x1.dtype, device=x1.device).unbind()
         depth = max(max(len(row.step), len(row.correct or ())) for row in rows) - 1
-        x, base, memory, drawn = x1, x1, [], 0
+        x, base, drawn = x1, x1, 0
+        memory: list[Tensor] = []
         for k, row in enumerate(rows):
             x0 = denoise(x, times[k].expand(len(x))).to(x.dtype)
             field = torch.add(x0, x, alpha=row.remember) if row.remember else x0
@@ -96,7 +97,7 @@ class Sampler(ABC):
             if row.correct is not None:
                 base = combine(row.correct, base, memory, out=None if base is x1 else base)
             x = combine(row.step, base, memory)
-            if row.noise:
+            if row.noise and noise is not None:
                 x.add_(noise(drawn), alpha=row.noise)
                 drawn += 1
             if row.accept:
