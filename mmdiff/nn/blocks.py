@@ -78,7 +78,7 @@ class TransformerBlock(nn.Module):
     ) -> Tensor:
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(embedding)[:, None].chunk(6, dim=-1)
         x = x + gate1 * self.attention(modulate(x, shift1, scale1), mask=mask, angles=angles)
-        if self.cross is not None and inputs.tokens is not None:
+        if self.cross is not None and self.cross_norm is not None and inputs.tokens is not None:
             x = x + self.cross(self.cross_norm(x), inputs.tokens, mask=inputs.tokens_mask)
         return x + gate2 * self.mlp(modulate(x, shift2, scale2))
 

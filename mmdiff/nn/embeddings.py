@@ -18,6 +18,8 @@ from torch import Tensor, nn
 class LevelFeatures(nn.Module):
     """Noise level ``(...)`` in [0, 1] -> ``(..., dim)``, from half a turn to ``max_frequency`` half turns."""
 
+    frequencies: Tensor
+
     def __init__(self, dim: int, *, max_frequency: float = 256.0):
         super().__init__()
         if dim < 4 or dim % 2:
@@ -52,7 +54,7 @@ class Embedding(nn.Module):
             raise ValueError(f"expected {wanted}, got {tuple(level.shape)}")
         embedding = self.level(level)
         if vector is not None:
-            if vector.shape != (len(level), self.cond_dim):
+            if self.vector is None or vector.shape != (len(level), self.cond_dim):
                 raise ValueError(
                     f"expected cond.vector of shape {(len(level), self.cond_dim)}, got {tuple(vector.shape)}: "
                     "build the network with cond_dim = conditioner.dim"

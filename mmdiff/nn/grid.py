@@ -22,6 +22,11 @@ from .embeddings import angles, turn
 GridSize = tuple[int, int, int]
 
 
+def grid_of(x: Tensor) -> GridSize:
+    """(T', H', W') of ``(B, T', H', W', ...)``."""
+    return x.shape[1], x.shape[2], x.shape[3]
+
+
 class Grouping(ABC):
     """A partition of the grid; ``split`` and ``join`` are inverse."""
 
@@ -84,7 +89,7 @@ class Window(Grouping):
         return all(fill == (0, 0) for fill in self._fill(grid))
 
     def split(self, x: Tensor) -> Tensor:
-        pads = [n for fill in reversed(self._fill(x.shape[1:4])) for n in fill]
+        pads = [n for fill in reversed(self._fill(grid_of(x))) for n in fill]
         x = F.pad(x, [0] * 2 * (x.ndim - 4) + pads)
         a, b, c = self.size
         return rearrange(x, "n (t a) (h b) (w c) ... -> (n t h w) (a b c) ...", a=a, b=b, c=c)
@@ -111,7 +116,7 @@ class GridAttention(nn.Module):
 
     def forward(self, x: Tensor, *, mask: Tensor | None, angles: Tensor) -> Tensor:
         """``angles`` ``(T', H', W', 1, dim / heads / 2)``."""
-        grid = x.shape[1:4]
+        grid = grid_of(x)
         q, k, v = rearrange(self.qkv(x), "... (three n d) -> three ... n d", three=3, n=self.heads)
         q, k = F.rms_norm(q, q.shape[-1:], eps=1e-6) * self.scale, F.rms_norm(k, k.shape[-1:], eps=1e-6)
         q, k = turn(q, angles), turn(k, angles)

@@ -70,6 +70,8 @@ class PointDiT(Network):
     none); ``tokens`` adds cross-attention to ``cond.tokens``, ``concat_channels`` joins channels of ``cond.concat``.
     """
 
+    waves: Tensor
+
     def __init__(
         self,
         channels: int,

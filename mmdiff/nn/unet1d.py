@@ -23,6 +23,15 @@ from .inputs import CondLike, Intake
 from .network import Network
 
 
+class Blocks(nn.ModuleList):
+    """One level's blocks in turn."""
+
+    def forward(self, h: Tensor, embedding: Tensor, mask: Tensor | None) -> Tensor:
+        for block in self:
+            h = block(h, embedding, mask)
+        return h
+
+
 class UNet1d(Network):
     """``(x (B, channels, T), level (B,), cond, mask (B, 1, T)) -> (B, channels, T)``, any T; zero at initialisation.
 
@@ -56,9 +65,9 @@ class UNet1d(Network):
         self.intake = Intake(channels, cond_dim, concat_channels=concat_channels, tokens=tokens)
         self.head_dim = bottom // heads
 
-        def stack(c_in: int, c_out: int) -> nn.ModuleList:
+        def stack(c_in: int, c_out: int) -> Blocks:
             sizes = pairwise([c_in] + [c_out] * blocks)
-            return nn.ModuleList(ConvBlock(a, b, emb_dim, groups=groups) for a, b in sizes)
+            return Blocks(ConvBlock(a, b, emb_dim, groups=groups) for a, b in sizes)
 
         self.embedding = Embedding(emb_dim, cond_dim)
         self.stem = nn.Conv1d(self.intake.width, widths[0], 3, padding=1)
@@ -78,22 +87,15 @@ class UNet1d(Network):
 
         h, skips = self.stem(inputs.x), []
         for stack, halve in zip(self.down, self.halve, strict=True):
-            h = run(stack, h, embedding, mask)
+            h = stack(h, embedding, mask)
             skips.append((h, mask))
             h, mask = halve(hide(h, mask)), None if mask is None else mask[..., ::2]
-        h = run(self.enter, h, embedding, mask)
+        h = self.enter(h, embedding, mask)
         turns = angles(torch.arange(h.shape[-1], device=h.device), self.head_dim)
         h = self.attention(h, inputs, mask=mask, angles=turns)
-        h = run(self.leave, h, embedding, mask)
+        h = self.leave(h, embedding, mask)
         for stack in self.up:
             skip, mask = skips.pop()
             h = repeat(h, "b c t -> b c (t two)", two=2)[..., : skip.shape[-1]]
-            h = run(stack, torch.cat([h, skip], dim=1), embedding, mask)
+            h = stack(torch.cat([h, skip], dim=1), embedding, mask)
         return hide(self.out(hide(F.silu(self.norm(h, mask)), mask)), mask)
-
-
-def run(stack: nn.ModuleList, h: Tensor, embedding: Tensor, mask: Tensor | None) -> Tensor:
-    """One level's blocks in turn."""
-    for block in stack:
-        h = block(h, embedding, mask)
-    return h

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from .attention import check_backend
 from .blocks import Attention, hide, modulate, zero
 from .embeddings import Embedding
-from .grid import Full, GridAttention, Grouping, Space, Time, Window, axial_angles, axial_waves
+from .grid import Full, GridAttention, Grouping, Space, Time, Window, axial_angles, axial_waves, grid_of
 from .inputs import CondLike, Inputs, Intake
 from .network import Network
 
@@ -50,7 +50,7 @@ class VideoBlock(nn.Module):
         """``modulation`` ``(B, T' or 1, 1, 1, 6 dim)``."""
         shift1, scale1, gate1, shift2, scale2, gate2 = (modulation + self.table).chunk(6, dim=-1)
         z = z + gate1 * self.attention(modulate(z, shift1, scale1), mask=mask, angles=angles)
-        if self.cross is not None and inputs.tokens is not None:
+        if self.cross is not None and self.cross_norm is not None and inputs.tokens is not None:
             flat = self.cross(self.cross_norm(z.flatten(1, 3)), inputs.tokens, mask=inputs.tokens_mask)
             z = z + flat.unflatten(1, z.shape[1:4])
         return z + gate2 * self.mlp(modulate(z, shift2, scale2))
@@ -96,9 +96,10 @@ class VideoDiT(Network):
         self.intake = Intake(channels, cond_dim, concat_channels=concat_channels, tokens=tokens)
         self.patch, self.head_dim, self.waves, self.base = tuple(patch), dim // heads, waves, base
         size = patch[0] * patch[1] * patch[2]
-        groupings = {
+        boxes = (window[0], window[1], window[2])
+        groupings: tuple[Grouping, Grouping] = {
             "full": (Full(), Full()), "divided": (Space(), Time()),
-            "window": (Window(window), Window(window, shifted=True)),
+            "window": (Window(boxes), Window(boxes, shifted=True)),
         }[pattern]
         self.embedding = Embedding(dim, cond_dim, levels=patch[0])
         self.modulation = nn.Linear(dim, 6 * dim)
@@ -119,7 +120,7 @@ class VideoDiT(Network):
         inputs, size = self.intake(x, cond, mask), x.shape[2:]
         z = self.stem(self._patches(inputs.x, "b c (t p) (h q) (w r) -> b t h w (p q r c)"))
         real = None if mask is None else self._any(mask)
-        grid = z.shape[1:4]
+        grid = grid_of(z)
         level = level[:, None].expand(-1, size[0]) if level.ndim == 1 else level
         level = F.pad(level[:, None], (0, -size[0] % self.patch[0]), mode="replicate")[:, 0]
         embedding = self.embedding(rearrange(level, "b (t p) -> b t p", p=self.patch[0]), inputs.vector)
