@@ -48,9 +48,9 @@ def pad(samples: list[Tensor]) -> Masked:
     x = samples[0].new_zeros(len(samples), samples[0].shape[0], *size)
     mask = torch.zeros(len(samples), 1, *size, dtype=torch.bool)
     for i, sample in enumerate(samples):
-        box = tuple(slice(n) for n in sample.shape[1:])
-        x[(i, slice(None), *box)] = sample
-        mask[(i, slice(None), *box)] = True
+        box = (slice(None), *(slice(n) for n in sample.shape[1:]))
+        x[i][box] = sample
+        mask[i][box] = True
     return Masked(x, mask)
 
 

@@ -41,7 +41,7 @@ def extents(reader: Reader, paths: Sequence[Path]) -> list[Extent | str]:
             fresh = {_key(paths[i]): [stamps[i], found[i]] for i in missing if isinstance(found[i], tuple)}
             if fresh:
                 keep(store, lambda file: file.write(json.dumps(known | fresh).encode()))
-    return found
+    return [extent for extent in found if extent is not None]
 
 
 def _read(reader: Reader, paths: Sequence[Path], missing: list[int], found: list) -> None:
@@ -103,5 +103,5 @@ def _stamps(paths: Sequence[Path]) -> list[list] | None:
 
 
 def _recall(known: Known, path: Path) -> Extent | None:
-    stamps, extent = known.get(_key(path), (None, None))
+    stamps, extent = known.get(_key(path), ([], ()))
     return tuple(extent) if stamps and stamps == _stamps([Path(file) for file, _, _ in stamps]) else None

@@ -85,8 +85,10 @@ def _nothing(value: Label) -> bool:
 
 def _column(name: str, field: Sequence[str] | Sequence[float], values: list[Label]) -> Tensor:
     if is_scalar(field):
-        return torch.tensor([_scalar(name, field, value) for value in values], dtype=torch.float32)
-    return torch.tensor([_class(name, field, value) for value in values])
+        low, high = map(float, field)
+        return torch.tensor([_scalar(name, (low, high), value) for value in values], dtype=torch.float32)
+    classes = [str(known) for known in field]
+    return torch.tensor([_class(name, classes, value) for value in values])
 
 
 def _class(name: str, classes: Sequence[str], value: Label) -> int:

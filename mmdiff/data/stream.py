@@ -115,4 +115,7 @@ def batch_sizes(shapes: Sequence[Shape], *, budget: int, multiple: int) -> dict[
         raise ValueError(
             "loader.budget needs a data set whose reader tells the shapes of its samples; use loader.batch_size instead"
         )
-    return {shape: multiple * max(1, budget // (int(np.prod(shape)) * multiple)) for shape in set(shapes)}
+    return {
+        shape: multiple * max(1, budget // (int(np.prod(shape)) * multiple))
+        for shape in set(shapes) if shape is not None
+    }

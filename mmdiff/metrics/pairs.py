@@ -6,10 +6,10 @@ from torch import Tensor
 
 def wasserstein(a: Tensor, b: Tensor) -> float:
     """Wasserstein-1 distance of two samples ``(N,)`` and ``(M,)``, in their unit; NaN values are left out."""
-    a, b = (values[values.isfinite()].numpy() for values in (a, b))
-    if not len(a) or not len(b):
+    left, right = (values[values.isfinite()].numpy() for values in (a, b))
+    if not len(left) or not len(right):
         return float("nan")
-    return float(wasserstein_distance(a, b))
+    return float(wasserstein_distance(left, right))
 
 
 def consistency(classes: Tensor) -> Tensor:

@@ -128,7 +128,9 @@ def distance_scores(d: Distances, *, draws: int = 200, seed: int = 0) -> dict[st
         "1-NNA(S)": (lambda part: nearest_neighbour_accuracy(part).samples, 1),
         "1-NNA(R)": (lambda part: nearest_neighbour_accuracy(part).references, 1),
     }
-    return {
-        name: halves_interval(lambda s, r, f=f: f(d.part(s, r)), *d.between.shape, most=most, draws=draws, seed=seed)
-        for name, (f, most) in statistics.items()
-    }
+    n, m = d.between.shape
+
+    def interval(statistic: Callable[[Distances], float], most: float) -> Interval:
+        return halves_interval(lambda s, r: statistic(d.part(s, r)), n, m, most=most, draws=draws, seed=seed)
+
+    return {name: interval(*bounded) for name, bounded in statistics.items()}
