@@ -17,7 +17,7 @@ from ..core.given import Given
 from ..core.types import Condition, Masked
 from ..data.coupling import Coupling
 from ..data.labels import Fields
-from ..data.reader import Reader
+from ..data.reader import Reader as Reader
 from .judge import Judge
 
 Count = Annotated[int, Ge(1)]
@@ -33,11 +33,13 @@ class Codec(nn.Module, ABC):
     suffix: str
     """The file ending that samples are saved with unless another is asked for."""
 
-    reading: dict[str, Any]
-    """What the codec asks of its reader, as keyword arguments (``{"sample_rate": 8000}``)."""
-
     incidental: tuple[str, ...] = ()
     """Arguments of the constructor (and modules of that name) that change no feature, such as a vocoder."""
+
+    @property
+    @abstractmethod
+    def reading(self) -> dict[str, Any]:
+        """What the codec asks of its reader, as keyword arguments (``{"sample_rate": 8000}``)."""
 
     def encode(self, samples: Masked) -> Masked:
         """``(B, C_sample, *S_sample)`` -> whitened latent ``(B, channels, *S)`` with its mask."""
@@ -63,9 +65,9 @@ class Codec(nn.Module, ABC):
         """Back to samples; positions outside the mask are zero."""
 
     @abstractmethod
-    def latent_shape(self, **size: float) -> tuple[int, ...]:
-        """``*S`` for a requested size. ``mmdiff sample`` and tables of requests take it by the names and annotations of
-        its parameters (``seconds: Amount``, ``points: Count``)."""
+    def latent_shape(self, *args: Any, **size: Any) -> tuple[int, ...]:
+        """``*S`` for a requested size. Each codec names its own: ``mmdiff sample`` and tables of requests take them by
+        the names and annotations of its parameters (``*, seconds: Amount``, ``*, points: Count``)."""
 
     @abstractmethod
     def size(self, sample: Tensor) -> dict[str, float]:
@@ -83,7 +85,7 @@ class Codec(nn.Module, ABC):
         return ()
 
     @abstractmethod
-    def load(self, path: Path, **size: float) -> Tensor:
+    def load(self, path: Path, *args: Any, **size: Any) -> Tensor:
         """A whole file as a sample ``(C_sample, *S_sample)``; of ``size`` counts what a file does not fix itself."""
 
     @abstractmethod

@@ -29,7 +29,7 @@ class Labels(Conditioner):
         super().__init__()
         if not (0 <= drop < 1 and 0 <= drop_each < 1):
             raise ValueError(f"drop and drop_each are probabilities below 1, got {drop} and {drop_each}")
-        self.fields = {name: tuple(field) for name, field in fields.items()}
+        self.fields: Fields = {name: (*field,) for name, field in fields.items()}
         self.dim, self.drop_all, self.drop_each = (dim if fields else 0), drop, drop_each
         self.dropped = 1 - (1 - drop) * (1 - drop_each ** len(self.fields)) if self.fields else None
         self.frequencies = frequencies
@@ -54,7 +54,7 @@ class Labels(Conditioner):
         return Condition(vector=torch.stack(parts).sum(0))
 
     def _scalar(self, name: str, value: Tensor) -> Tensor:
-        low, high = self.fields[name]
+        low, high = map(float, self.fields[name])
         unit = ((value - low) / ((high - low) or 1.0)).nan_to_num(0.0)          # one value alone has no range
         angle = 2 * math.pi * unit[:, None] * torch.arange(1, self.frequencies + 1, device=unit.device) / 2
         told = self.embeddings[part_name(name)](torch.cat([unit[:, None], angle.cos(), angle.sin()], 1))

@@ -19,6 +19,9 @@ from .base import Codec
 class WhitenedCodec(Codec):
     """Samples ``(B, channels, *S)`` <-> latents of the same shape; decoded values are limited to ``bounds``."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, channels: int, *, each: bool = False, bounds: tuple[float, float] = (-math.inf, math.inf)):
         super().__init__()
         if channels < 1:

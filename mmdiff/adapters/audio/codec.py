@@ -33,6 +33,8 @@ class MelCodec(Codec):
 
     suffix = ".wav"
     incidental = ("vocoder",)
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, mel: str | MelSpec = "speech_8k", vocoder: Vocoder | None = None):
         super().__init__()

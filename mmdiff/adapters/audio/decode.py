@@ -8,6 +8,7 @@ header does not tell them: an ADTS stream's is a guess that can be ten times too
 
 import math
 import re
+from fractions import Fraction
 from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
@@ -121,21 +122,25 @@ def _length(path: Path, size: int, changed: int) -> tuple[int, int]:
         packets = [(p.pts, p.pts + (p.duration or 0)) for p in container.demux(stream) if p.size and p.pts is not None]
         if not packets:
             raise ValueError("it holds no samples")
-        return int((max(packets, key=itemgetter(1))[1] - packets[0][0]) * stream.time_base * stream.rate), stream.rate
+        ticks = max(packets, key=itemgetter(1))[1] - packets[0][0]
+        return int(ticks * _tick(stream) * stream.rate), stream.rate
 
 
 def _decoded(path: Path, start: int = 0, count: int | None = None) -> tuple[np.ndarray, int]:
     """``(C, L)`` of at most ``count`` samples from number ``start`` on, and Hz."""
     with av.open(str(path.absolute())) as container:
         stream = _sound(container)
-        rate, origin = stream.rate, (stream.start_time or 0) * stream.time_base
+        rate, tick = stream.rate, _tick(stream)
+        origin = (stream.start_time or 0) * tick
         if start > PREROLL * rate:
-            container.seek(int((start / rate - PREROLL + origin) / stream.time_base), stream=stream)
+            container.seek(int((start / rate - PREROLL + origin) / tick), stream=stream)
         planar = av.AudioResampler(format="fltp")
-        pieces, first, length = [], None, 0
+        pieces: list[np.ndarray] = []
+        first: int | None = None
+        length = 0
         for frame in container.decode(stream):
             if first is None:
-                first = round((frame.time - origin) * rate) if frame.pts is not None else 0
+                first = round((frame.time - origin) * rate) if frame.time is not None else 0
             parts = [part.to_ndarray() for part in planar.resample(frame)]
             pieces += parts
             length += sum(part.shape[1] for part in parts)
@@ -143,8 +148,15 @@ def _decoded(path: Path, start: int = 0, count: int | None = None) -> tuple[np.n
                 break
         if not pieces:
             raise ValueError("it holds no samples")
-        samples = np.concatenate(pieces, 1)[:, max(start - first, 0) :]
+        samples = np.concatenate(pieces, 1)[:, max(start - (first or 0), 0) :]
         return samples[:, :count], rate
+
+
+def _tick(stream: av.AudioStream) -> Fraction:
+    """Seconds of one unit of a stream's times."""
+    if stream.time_base is None:
+        raise ValueError("it has no clock")
+    return stream.time_base
 
 
 def _sound(container: av.container.InputContainer) -> av.AudioStream:

@@ -35,6 +35,8 @@ class HiFiGAN(Vocoder):
     then travel with the state of the module: a model file needs no other. Raises ``ValueError`` with the remedy.
     """
 
+    mel: MelSpec
+
     def __init__(
         self, weights: str | Path = "universal", *, mel: str | MelSpec = "hifigan_22k",
         rates: Sequence[int] = (8, 8, 2, 2), rate_kernels: Sequence[int] = (16, 16, 4, 4), width: int = 512,
@@ -147,7 +149,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint, those of ``generator`` where it has that key."""
     try:
         if path.suffix == ".safetensors":
-            state = load_file(path)
+            state: Any = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:                                        # a damaged pickle can raise anything

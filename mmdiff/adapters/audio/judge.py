@@ -62,10 +62,10 @@ class AudioJudge(Judge):
         }
 
     def errors(self, x: Tensor, labels: Rows, codec: Any) -> dict[str, Tensor]:
-        if not all(isinstance(row.get("pitch"), int | float) for row in labels):
+        asked = [value for row in labels if isinstance(value := row.get("pitch"), int | float)]
+        if len(asked) < len(labels):
             return {}
-        heard = [abs(cents(pitch(s, codec.sample_rate), frequency(row["pitch"])))
-                 for s, row in zip(x, labels, strict=True)]
+        heard = [abs(cents(pitch(s, codec.sample_rate), frequency(value))) for s, value in zip(x, asked, strict=True)]
         return {"pitch error, cents": torch.tensor(heard, dtype=torch.float64)}
 
     def paired(self, x: Tensor, truth: Tensor) -> dict[str, Tensor]:

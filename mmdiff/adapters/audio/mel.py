@@ -37,12 +37,13 @@ class MelSpec:
     mel_scale: str = "slaney"
     centre: str = "middle"
 
-    def __post_init__(self):
-        object.__setattr__(self, "win_length", self.win_length or self.n_fft)
-        if not 0 < 2 * self.hop_length <= self.win_length <= self.n_fft:
+    def __post_init__(self) -> None:
+        win_length = self.win_length or self.n_fft
+        object.__setattr__(self, "win_length", win_length)
+        if not 0 < 2 * self.hop_length <= win_length <= self.n_fft:
             raise ValueError(
                 "windows must overlap by half at least: need 0 < 2 hop_length <= win_length <= n_fft, got "
-                f"hop_length={self.hop_length}, win_length={self.win_length}, n_fft={self.n_fft}"
+                f"hop_length={self.hop_length}, win_length={win_length}, n_fft={self.n_fft}"
             )
         if not 0 <= self.f_min < self.f_max <= self.sample_rate / 2:
             raise ValueError(
@@ -92,8 +93,9 @@ class MelSpec:
 
     def window(self) -> Tensor:
         """Periodic Hann window ``(n_fft,)``, centred where ``win_length`` is less than ``n_fft``."""
-        spare = self.n_fft - self.win_length
-        return nn.functional.pad(torch.hann_window(self.win_length), (spare // 2, spare - spare // 2))
+        win_length = self.win_length or self.n_fft
+        spare = self.n_fft - win_length
+        return nn.functional.pad(torch.hann_window(win_length), (spare // 2, spare - spare // 2))
 
 
 PRESETS = {
@@ -116,6 +118,9 @@ class LogMel(nn.Module):
 
     Values beyond a clip's length are not read. Frames beyond ``spec.frames(length)`` mean nothing.
     """
+
+    window: Tensor
+    basis: Tensor
 
     def __init__(self, spec: MelSpec):
         super().__init__()

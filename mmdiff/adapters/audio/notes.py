@@ -66,23 +66,24 @@ class Notes(Dataset):
     def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
         """Note ``(1, L)`` and its labels; nothing is left for ``rng`` to choose."""
         note = stream(self.seed, index, Purpose.DATA)
-        labels = self._labels(index, note)
-        y = play(
-            labels["instrument"], labels["pitch"], self.sample_rate, round(self.seconds * self.sample_rate), rng=note
-        )
-        return torch.from_numpy(y * (self.peak / np.abs(y).max()))[None].float(), labels
+        instrument, number = self._asked(index, note)
+        y = play(instrument, number, self.sample_rate, round(self.seconds * self.sample_rate), rng=note)
+        return torch.from_numpy(y * (self.peak / np.abs(y).max()))[None].float(), {
+            "instrument": instrument, "pitch": number
+        }
 
     def name(self, index: int) -> str:
         return f"note-{index:05d}"
 
     def column(self, index: int) -> dict[str, Label]:
-        return self._labels(index, stream(self.seed, index, Purpose.DATA))
+        instrument, number = self._asked(index, stream(self.seed, index, Purpose.DATA))
+        return {"instrument": instrument, "pitch": number}
 
     def report(self) -> dict:
         return {"made": self.n, "seed": self.seed, "skipped": []}
 
-    def _labels(self, index: int, note: np.random.Generator) -> dict[str, Label]:
-        return {"instrument": INSTRUMENTS[index % len(INSTRUMENTS)], "pitch": float(note.uniform(self.low, self.high))}
+    def _asked(self, index: int, note: np.random.Generator) -> tuple[str, float]:
+        return INSTRUMENTS[index % len(INSTRUMENTS)], float(note.uniform(self.low, self.high))
 
 
 def frequency(pitch: float) -> float:

@@ -84,7 +84,8 @@ class Heard(NamedTuple):
     clipped: Tensor
     """Share of samples at full scale."""
 
-    def __getitem__(self, rows: Tensor) -> "Heard":
+    def of(self, rows: Tensor) -> "Heard":
+        """Of those notes alone."""
         return Heard(*(getattr(self, name)[rows] for name in self._fields))
 
 
@@ -139,7 +140,7 @@ def report(folder: Path) -> dict[str, Row]:
     rows["generated"] = summary(heard)
     for instrument in sorted({note.instrument for note in notes}):
         members = torch.tensor([note.instrument == instrument for note in notes])
-        rows[f"generated, {instrument}"] = summary(heard[members])
+        rows[f"generated, {instrument}"] = summary(heard.of(members))
     return rows
 
 

@@ -27,7 +27,7 @@ class Vocoder(nn.Module, ABC):
 
     def made_for(self, mel: MelSpec) -> "Vocoder":
         """The vocoder for these settings; ``ValueError`` names both where they differ from its own."""
-        if difference := self.mel.difference(mel):
+        if self.mel is not None and (difference := self.mel.difference(mel)):
             raise ValueError(
                 f"{type(self).__name__} was made for other mel settings than the codec ({difference}): it was made for "
                 f"{self.mel}, the codec has {mel}. Choose adapter.codec.mel to match, or another vocoder."
@@ -44,6 +44,9 @@ class GriffinLim(Vocoder):
 
     ``mel`` None takes the settings of the codec it is given to. ``momentum`` 0 is the plain algorithm.
     """
+
+    window: Tensor
+    basis: Tensor
 
     def __init__(
         self, mel: MelSpec | None = None, *, n_iter: int = 32, momentum: float = 0.99, inversion_iter: int = 50,
@@ -67,11 +70,15 @@ class GriffinLim(Vocoder):
             mel, n_iter=self.n_iter, momentum=self.momentum, inversion_iter=self.inversion_iter, seed=self.seed
         )
 
-    def forward(self, log_mel: Tensor) -> Tensor:
+    @property
+    def _settings(self) -> MelSpec:
         if self.mel is None:
             raise ValueError("GriffinLim has no mel settings: give it some, or give it to a MelCodec")
-        frames, start = log_mel.shape[-1], self.mel.left
-        size = self.mel.samples(frames)
+        return self.mel
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        frames, start = log_mel.shape[-1], self._settings.left
+        size = self._settings.samples(frames)
         magnitude = self.invert(log_mel.float().exp())                # (B, F, T)
         weight = self._overlap_add(self.window.square()[:, None].expand(-1, frames)[None])
         weight = weight.clamp(min=1e-8)                               # the window is 0 at its very start
@@ -94,7 +101,8 @@ class GriffinLim(Vocoder):
         x = torch.ones_like(mel[:, :1]).expand(-1, len(total), -1)
         for _ in range(self.inversion_iter):
             x = x * scale * (self.basis.T @ (mel / (self.basis @ x).clamp(min=1e-12)))
-        return x if self.mel.power == 1 else x ** (1 / self.mel.power)
+        power = self._settings.power
+        return x if power == 1 else x ** (1 / power)
 
     def _first_phase(self, frames: int) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed)
@@ -102,18 +110,17 @@ class GriffinLim(Vocoder):
         return 2 * torch.pi * turns.T                                 # one for all: no item sees its neighbours
 
     def _stft(self, padded: Tensor) -> Tensor:
-        return torch.stft(
-            padded, self.mel.n_fft, self.mel.hop_length, window=self.window, center=False, return_complex=True
-        )
+        mel = self._settings
+        return torch.stft(padded, mel.n_fft, mel.hop_length, window=self.window, center=False, return_complex=True)
 
     def _istft(self, spectrum: Tensor, weight: Tensor) -> Tensor:
         # of rows that lie together: along other axes the library's rounding hangs on how many items there are
-        pieces = torch.fft.irfft(spectrum.mT.contiguous(), n=self.mel.n_fft).mT * self.window[:, None]
+        pieces = torch.fft.irfft(spectrum.mT.contiguous(), n=self._settings.n_fft).mT * self.window[:, None]
         return self._overlap_add(pieces) / weight
 
     def _overlap_add(self, pieces: Tensor) -> Tensor:
         """``(B, n_fft, T)`` -> ``(B, (T - 1) hop + n_fft)``."""
-        hop, (batch, size, frames) = self.mel.hop_length, pieces.shape
+        hop, (batch, size, frames) = self._settings.hop_length, pieces.shape
         turns = -(-size // hop)
         pieces = nn.functional.pad(pieces, (0, 0, 0, turns * hop - size)).transpose(1, 2)
         out = pieces.new_zeros(batch, frames + turns - 1, hop)

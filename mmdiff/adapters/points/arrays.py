@@ -41,7 +41,9 @@ class CloudArrays(Dataset):
         self.points = arrays.pop("points", np.empty(0))
         if self.points.ndim != 3 or self.points.shape[2] != 3:
             raise ValueError(f"{self.path} needs an array points (n, N, 3), got {self.points.shape}")
-        self.features = {name: arrays.pop(name) for name in ("normals", "colors") if name in arrays}
+        self.features: dict[str, np.ndarray] = {
+            name: arrays.pop(name) for name in ("normals", "colors") if name in arrays
+        }
         for name, array in self.features.items():
             if array.shape != self.points.shape:
                 raise ValueError(f"{self.path}: {name} {array.shape} do not match points {self.points.shape}")

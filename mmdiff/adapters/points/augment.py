@@ -31,7 +31,7 @@ class Augmentation:
             raise ValueError(f"scale is (low, high), positive and in order, such as [0.9, 1.1]; got {list(scale)}")
         if not 0 <= jitter < 1:
             raise ValueError(f"jitter is a share of the shape's half side, from 0 to below 1; got {jitter}")
-        self.rotate, self.scale, self.jitter, self.mirror = rotate, tuple(scale), jitter, mirror
+        self.rotate, self.scale, self.jitter, self.mirror = rotate, (scale[0], scale[1]), jitter, mirror
 
     def __call__(self, shape: Geometry, rng: np.random.Generator) -> Geometry:
         """A new copy of a cloud; colours and other features stay."""

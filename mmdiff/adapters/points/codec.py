@@ -35,7 +35,7 @@ SLACK = 0.05
 """How far a part may stick out of the cube or ball of the whole: generated shapes do, a little."""
 
 
-class PointCodec(Codec):
+class SetCodec(Codec):
     """Samples ``(B, C, N)`` <-> latents of the same shape; a mask may hold any of the points.
 
     ``normalize`` is what becomes of each shape's size: it fills the cube or ball of half side 1, or is kept (global).
@@ -43,9 +43,10 @@ class PointCodec(Codec):
     and with global nothing. Decoded shapes are in normalised coordinates; global with center none inverts exactly.
     """
 
-    suffix = ".ply"
-    least = DISTINCT
-    """Points of a sample: fewer are no shape, and would not be read again."""
+    mean: Tensor
+    std: Tensor
+    least = 1
+    """Points of a sample: fewer are none, and would not be read again."""
 
     def __init__(
         self, *, normals: bool = False, colors: bool = False, extra: int = 0,
@@ -63,10 +64,6 @@ class PointCodec(Codec):
         self.channels = sum(self.groups.values())
         self.register_buffer("mean", torch.zeros(self.channels))
         self.register_buffer("std", torch.ones(self.channels))
-
-    @property
-    def reading(self) -> dict[str, Any]:
-        return {"normals": self.normals, "colors": self.colors, "extra": self.extra}
 
     def features(self, samples: Masked) -> Masked:
         return Masked(self.normalized(samples), samples.mask)
@@ -140,6 +137,35 @@ class PointCodec(Codec):
         self.mean.copy_(mean)
         self.std.copy_(torch.cat([part.mean().sqrt().expand(len(part)) for part in variance if len(part)]))
 
+    def preview(self, samples: list[Tensor], titles: list[str], path: Path) -> Path:
+        return sheet(self._shown(samples, titles), path)
+
+    def pictures(self, samples: list[Tensor], titles: list[str], folder: Path) -> list[Path]:
+        """The sheet, the same turning, and a page to turn each by hand."""
+        shown = self._shown(samples, titles)
+        return [
+            self.preview(samples, titles, folder / "preview.png"), turntable(shown, folder / "turntable.gif"),
+            viewer(shown, folder / "viewer.html"),
+        ]
+
+    def _shown(self, samples: list[Tensor], titles: list[str]) -> list[Shown]:
+        at = 3 + self.groups["normals"]
+        return [
+            Shown(sample[:3], title, sample[at : at + 3] if self.colors else None)
+            for sample, title in zip(samples, titles, strict=True)
+        ]
+
+
+class PointCodec(SetCodec):
+    """Clouds of points on surfaces, with what else is known at each."""
+
+    suffix = ".ply"
+    least = DISTINCT
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        return {"normals": self.normals, "colors": self.colors, "extra": self.extra}
+
     def save(
         self, sample: Tensor, path: Path, *, mesh: Literal["alpha", "density", "ball_pivot"] | None = None
     ) -> Path:
@@ -159,21 +185,3 @@ class PointCodec(Codec):
 
     def judge(self) -> Judge:
         return PointJudge()
-
-    def preview(self, samples: list[Tensor], titles: list[str], path: Path) -> Path:
-        return sheet(self._shown(samples, titles), path)
-
-    def pictures(self, samples: list[Tensor], titles: list[str], folder: Path) -> list[Path]:
-        """The sheet, the same turning, and a page to turn each by hand."""
-        shown = self._shown(samples, titles)
-        return [
-            self.preview(samples, titles, folder / "preview.png"), turntable(shown, folder / "turntable.gif"),
-            viewer(shown, folder / "viewer.html"),
-        ]
-
-    def _shown(self, samples: list[Tensor], titles: list[str]) -> list[Shown]:
-        at = 3 + self.groups["normals"]
-        return [
-            Shown(sample[:3], title, sample[at : at + 3] if self.colors else None)
-            for sample, title in zip(samples, titles, strict=True)
-        ]

@@ -20,6 +20,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 import trimesh
+from trimesh.visual import ColorVisuals, TextureVisuals
 
 from . import gltf
 from .tables import Columns, decoded, pcd_columns, ply_columns, stated_columns, xyz_columns
@@ -162,10 +163,10 @@ def _cloud(columns: Columns) -> Geometry:
     colors = next((names for names in COLORS if set(names) <= columns.keys()), ())
     extra = [name for name in columns if name not in (*IGNORED, *normals, *colors)]
 
-    def together(names: Sequence[str]) -> np.ndarray | None:
-        return np.stack([columns[name] for name in names], 1) if names else None
+    def together(names: Sequence[str]) -> np.ndarray:
+        return np.stack([columns[name] for name in names], 1)
 
-    return _made(together("xyz"), together(normals), together(colors), together(extra))
+    return _made(together("xyz"), *(together(names) if names else None for names in (normals, colors, extra)))
 
 
 def _made(
@@ -181,7 +182,7 @@ def _made(
 def _signed(colors: np.ndarray) -> np.ndarray:
     """Colours to [-1, 1]: whole numbers span their type, real ones are 0 to 1, or 0 to 255 if any is above 1."""
     if np.issubdtype(colors.dtype, np.unsignedinteger):
-        top = np.iinfo(colors.dtype).max
+        top = float(np.iinfo(colors.dtype).max)
     else:
         top = 1.0 if len(colors) == 0 or colors.max() <= 1 else 255.0
     signed = colors.astype(np.float64) * (2 / top) - 1
@@ -199,14 +200,14 @@ def _arrays(path: Path) -> Geometry:
         if "points" not in loaded.files:
             raise ValueError(f"it has no array 'points'; there are {', '.join(loaded.files) or 'none'}")
         data = {name: loaded[name] for name in widths if name in loaded.files}
-    parts = [data.get(name) for name in widths]
-    for (name, width), part in zip(widths.items(), parts, strict=True):
-        if part is not None and (part.ndim != 2 or len(part) != len(parts[0]) or width not in (None, part.shape[1])):
+    for name, part in data.items():
+        width = widths[name]
+        if part.ndim != 2 or len(part) != len(data["points"]) or width not in (None, part.shape[1]):
             raise ValueError(
                 f"{name} is (n, {width or 'k'}) for one cloud, got {part.shape}; many clouds in one file are read by "
                 "data=clouds"
             )
-    return _made(*parts)
+    return _made(data["points"], data.get("normals"), data.get("colors"), data.get("extra"))
 
 
 class _Beside(trimesh.resolvers.FilePathResolver):
@@ -217,11 +218,13 @@ class _Beside(trimesh.resolvers.FilePathResolver):
 
 
 def _scene(path: Path, textures: bool) -> Geometry:
-    suffix, options = path.suffix.lower(), {"process": False, "skip_materials": not textures}
+    suffix = path.suffix.lower()
     data = gltf.plain(path) if suffix in (".glb", ".gltf") else _utf8(path.read_bytes(), suffix)
     kind = ".gltf" if suffix == ".glb" and data is not None else suffix
     opened = io.BytesIO(path.read_bytes() if data is None else data)
-    scene = trimesh.load_scene(opened, file_type=kind[1:], resolver=_Beside(str(path)), **options)
+    scene = trimesh.load_scene(
+        opened, file_type=kind[1:], resolver=_Beside(str(path)), process=False, skip_materials=not textures
+    )
     parts = scene.dump()
     meshes = [_mesh(part, textures) for part in parts if isinstance(part, trimesh.Trimesh) and len(part.faces)]
     return _joined(meshes or [_bare(part) for part in parts if isinstance(part, trimesh.PointCloud)])
@@ -240,7 +243,11 @@ def _utf8(data: bytes, suffix: str) -> bytes | None:
 
 def _mesh(mesh: trimesh.Trimesh, textures: bool) -> Geometry:
     points, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
-    visual = mesh.visual.to_color() if textures and mesh.visual.kind == "texture" else mesh.visual
+    visual = mesh.visual
+    if textures and isinstance(visual, TextureVisuals) and visual.kind == "texture":
+        visual = visual.to_color()
+    if not isinstance(visual, ColorVisuals):
+        return Geometry(points, faces)
     if visual.kind == "vertex":
         colors = np.atleast_2d(visual.vertex_colors)[:, :3]           # one row alone: a material's colour
         return Geometry(points, faces, colors=_signed(np.broadcast_to(colors, points.shape)))

@@ -20,7 +20,7 @@ def isosurface(field: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]
     order = np.argsort(~inside[corners], axis=1, kind="stable")
     corners = np.take_along_axis(corners, order, 1)                   # those inside come first
     count = inside[corners].sum(1)
-    edges, outward = [], []
+    parts, directions = [], []
     for number, triangles in (
         (1, [[(0, 1), (0, 2), (0, 3)]]),
         (2, [[(0, 2), (0, 3), (1, 3)], [(0, 2), (1, 3), (1, 2)]]),
@@ -30,9 +30,9 @@ def isosurface(field: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]
         places = _places(part, field.shape)
         direction = places[:, number:].mean(1) - places[:, :number].mean(1)
         for triangle in triangles:
-            edges.append(part[:, np.array(triangle)])                 # (T', 3, 2)
-            outward.append(direction)
-    edges, outward = np.concatenate(edges), np.concatenate(outward)
+            parts.append(part[:, np.array(triangle)])                 # (T', 3, 2)
+            directions.append(direction)
+    edges, outward = np.concatenate(parts), np.concatenate(directions)
     pairs, faces = np.unique(np.sort(edges.reshape(-1, 2), 1), axis=0, return_inverse=True)
     value = field.ravel()[pairs]
     share = (level - value[:, :1]) / (value[:, 1:] - value[:, :1])

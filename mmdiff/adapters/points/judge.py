@@ -1,6 +1,6 @@
 """Point clouds: the scores of ``points-v1`` beside those of any modality."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -73,7 +73,9 @@ class PointJudge(Judge):
     def matrices(self, x: Tensor, reference: Tensor) -> dict[str, Distances]:
         """Distances of two sets by CD and SWD."""
         a, b = x.mT.double().numpy(), reference.mT.double().numpy()
-        made = {"CD": chamfer_matrix, "SWD": partial(sliced_wasserstein_matrix, seed=0)}
+        made: dict[str, Callable[..., np.ndarray]] = {
+            "CD": chamfer_matrix, "SWD": partial(sliced_wasserstein_matrix, seed=0),
+        }
         return {name: Distances(matrix(a, b), matrix(a), matrix(b)) for name, matrix in made.items()}
 
     def faults(self, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:

@@ -39,7 +39,7 @@ def local_statistics(clouds: np.ndarray, *, k: int = NEAREST) -> Local:
 
 
 def _cloud(cloud: np.ndarray, k: int) -> tuple[float, float]:
-    distance, neighbours = cKDTree(cloud).query(cloud, k)
+    distance, neighbours = map(np.asarray, cKDTree(cloud).query(cloud, k))
     nearest = distance[:, 1]
     most = (len(cloud) - 1) ** 0.5                                    # of N values >= 0, reached where one is not 0
     spacing = nearest.std() / nearest.mean() if nearest.any() else most
@@ -52,9 +52,9 @@ def _cloud(cloud: np.ndarray, k: int) -> tuple[float, float]:
 
 def local_scores(samples: Local, references: Local, *, draws: int = 200, seed: int = 0) -> dict[str, Interval]:
     """Wasserstein-1 distance of both statistics, each with its interval; for equal sets near 0, not 0."""
-    return {
-        name: halves_interval(
-            lambda s, r, a=a, b=b: wasserstein_distance(a[s], b[r]), len(a), len(b), draws=draws, seed=seed
+    def interval(a: np.ndarray, b: np.ndarray) -> Interval:
+        return halves_interval(
+            lambda s, r: float(wasserstein_distance(a[s], b[r])), len(a), len(b), draws=draws, seed=seed
         )
-        for name, a, b in zip(Local._fields, samples, references, strict=True)
-    }
+
+    return {name: interval(a, b) for name, a, b in zip(Local._fields, samples, references, strict=True)}

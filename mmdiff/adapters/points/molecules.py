@@ -24,7 +24,7 @@ from ...data.tables import read_table
 from ..base import Reader
 from ..judge import Judge
 from .augment import TURNS, Turn, rotation
-from .codec import PointCodec
+from .codec import SetCodec
 from .render import Shown
 from .tables import decoded
 
@@ -56,11 +56,10 @@ class MoleculeReader(Reader):
         return torch.from_numpy(np.concatenate([places.T, np.eye(len(self.elements))[kinds].T]).astype(np.float32))
 
 
-class MoleculeCodec(PointCodec):
+class MoleculeCodec(SetCodec):
     """Samples ``(B, 3 + K, N)`` <-> latents; ``elements`` are K symbols, ``weight`` their standard deviation."""
 
     suffix = ".xyz"
-    least = 1
     incidental = ("weight",)
 
     def __init__(self, *, elements: Sequence[str] = ("H", "C", "N", "O", "F"), weight: float = 0.25):
@@ -143,7 +142,7 @@ def _xyz(path: Path) -> tuple[list[str], list]:
     return [row[0] for row in rows], [row[1:4] for row in rows]
 
 
-def _csv(path: Path) -> tuple[list[str], list]:
+def _csv(path: Path) -> tuple[list[Any], list]:
     rows = read_table(path)
     return [row["element"] for row in rows], [[row[axis] for axis in "xyz"] for row in rows]
 

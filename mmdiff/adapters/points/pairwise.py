@@ -92,7 +92,7 @@ def _matched(a: np.ndarray, b: np.ndarray) -> float:
     return cost[linear_sum_assignment(cost)].mean()
 
 
-def _mapped(function: Callable, items: Sequence, workers: int, title: str) -> list:
+def _mapped(function: Callable, items: Sequence | np.ndarray, workers: int, title: str) -> list:
     with ThreadPoolExecutor(workers) as pool:
         return list(tqdm(pool.map(function, items), title, len(items), unit="cloud", leave=False))
 

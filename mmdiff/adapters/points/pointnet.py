@@ -27,7 +27,7 @@ def _perceptron(*widths: int) -> nn.Sequential:
 class PointFeatures(nn.Module):
     """Clouds ``(B, 3, N)`` of one normaliser, any N -> ``(B, FEATURES)``."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.points = _perceptron(3, *WIDTHS)
         self.shape = _perceptron(WIDTHS[-1], FEATURES)

@@ -89,12 +89,14 @@ class PointReader(Reader):
             )
         parts = [cloud.points]
         for wanted, part, key in ((self.normals, cloud.normals, "normals"), (self.colors, cloud.colors, "colors")):
-            if wanted and part is None:
+            if not wanted:
+                continue
+            if part is None:
                 raise ValueError(f"{name} has no {key}: leave out such files, or set adapter.codec.{key}=false")
-            parts += [part] if wanted else []
+            parts.append(part)
         if self.extra:
             width = 0 if cloud.extra is None else cloud.extra.shape[1]
-            if width < self.extra:
+            if cloud.extra is None or width < self.extra:
                 raise ValueError(f"{name} has {width} columns beside those known, adapter.codec.extra={self.extra}")
             parts.append(cloud.extra[:, : self.extra])
         return torch.from_numpy(np.concatenate(parts, 1, dtype=np.float32).T.copy())

@@ -21,6 +21,8 @@ FLIP = 2.3
 
 def sample_surface(shape: Geometry, count: int, rng: np.random.Generator) -> Geometry:
     """``count`` points of a mesh, evenly over its area: normals of the faces, colours between those of the corners."""
+    if shape.faces is None:
+        raise ValueError("a cloud has no surface to take points of")
     cumulated = triangle_areas(shape.points, shape.faces).cumsum()
     chosen = np.searchsorted(cumulated, rng.random(count) * cumulated[-1], side="right")
     corners = shape.faces[np.minimum(chosen, len(cumulated) - 1)]     # (count, 3)

@@ -42,14 +42,14 @@ def from_folder(folder: Path) -> LabelledClouds:
         raise ValueError(f"no solid {sorted(unknown)[0]!r}; there are {', '.join(SOLIDS)}")
     if len({len(cloud) for cloud in clouds}) > 1:
         raise ValueError(f"the clouds of {folder} differ in their number of points: generate them anew with points=")
-    return cube(np.stack(clouds)), [file.labels["solid"] for file in files]
+    return cube(np.stack(clouds)), [str(file.labels["solid"]) for file in files]
 
 
 def real(n: int, points: int, *, seed: int) -> LabelledClouds:
     """``n`` clouds made by code that training did not see."""
     data = Solids(PointReader(points=points), n=n, seed=2**40 + seed)
     read = [data.read(i) for i in range(n)]
-    return cube(np.stack([sample.T.numpy() for sample, _ in read])), [labels["solid"] for _, labels in read]
+    return cube(np.stack([sample.T.numpy() for sample, _ in read])), [str(labels["solid"]) for _, labels in read]
 
 
 def summary(clouds: LabelledClouds, against: LabelledClouds) -> Row:

@@ -81,7 +81,7 @@ def controls(
         classes, counts = np.unique(np.asarray(labels), return_counts=True)
         members = np.flatnonzero(np.asarray(labels) == classes[counts.argmax()])
         members = np.resize(members, max(n, len(members)))
-        made["one class only"] = drawn([train[i] for i in members], n, points=points, seed=seed)
+        made["one class only"] = drawn([train[int(i)] for i in members], n, points=points, seed=seed)
     made[f"noise of {FUZZ}"] = real + FUZZ * half_side(real) * rng.normal(size=real.shape)
     quarter = rng.integers(max(1, points // 4), size=(n, points, 1))
     made["a quarter of the points, repeated"] = np.take_along_axis(real, quarter, 1)

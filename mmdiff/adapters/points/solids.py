@@ -38,15 +38,17 @@ class Solids(Dataset):
         return self.n
 
     def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
-        labels = self.column(index)
-        shape = solid(labels["solid"], stream(self.seed, index, Purpose.DATA))
-        return self.reader.sample(shape, rng, name=self.name(index)), labels
+        shape = solid(self._kind(index), stream(self.seed, index, Purpose.DATA))
+        return self.reader.sample(shape, rng, name=self.name(index)), self.column(index)
 
     def name(self, index: int) -> str:
         return f"solid-{index:05d}"
 
     def column(self, index: int) -> dict[str, Label]:
-        return {"solid": SOLIDS[index % len(SOLIDS)]}
+        return {"solid": self._kind(index)}
+
+    def _kind(self, index: int) -> str:
+        return SOLIDS[index % len(SOLIDS)]
 
     def report(self) -> dict:
         return {"made": self.n, "seed": self.seed, "skipped": []}

@@ -54,7 +54,7 @@ def surface(
 def spacing(points: np.ndarray) -> float:
     """The median distance of ``(n, 3)`` from their sixth neighbours."""
     k = min(NEIGHBOUR, len(points) - 1) + 1
-    return float(np.median(cKDTree(points).query(points, k=k)[0][:, -1]))
+    return float(np.median(np.asarray(cKDTree(points).query(points, k=k)[0])[:, -1]))
 
 
 def _alpha(points: np.ndarray, alpha: float) -> trimesh.Trimesh:

@@ -119,18 +119,18 @@ def xyz_columns(path: Path) -> Columns:
         )
     if empty := next((row for row in rows if EMPTY_CELL.search(row)), None):
         raise ValueError(f"a cell of it is empty: {empty[:60]!r}")
-    comments, rows = ([line.replace(",", " ").replace(";", " ").split() for line in some] for some in (comments, rows))
-    if not rows:
+    titles, cells = ([line.replace(",", " ").replace(";", " ").split() for line in some] for some in (comments, rows))
+    if not cells:
         raise ValueError("it holds no points")
-    if len(rows[0]) == 1 or rows[0][0].isalpha():
+    if len(cells[0]) == 1 or cells[0][0].isalpha():
         raise ValueError(
             "it is a molecule (a count, a comment, then symbols with places): here xyz holds numbers alone, 3 or more "
             "a row; molecules are sets with types, experiment=points/molecules"
         )
-    if len({len(row) for row in rows}) > 1:
-        raise ValueError(f"its rows have between {min(map(len, rows))} and {max(map(len, rows))} columns")
-    table = np.array(rows, dtype=np.float64)
-    named = next((names for names in comments if names[:3] == ["x", "y", "z"] and len(names) == table.shape[1]), None)
+    if len({len(row) for row in cells}) > 1:
+        raise ValueError(f"its rows have between {min(map(len, cells))} and {max(map(len, cells))} columns")
+    table = np.array(cells, dtype=np.float64)
+    named = next((names for names in titles if names[:3] == ["x", "y", "z"] and len(names) == table.shape[1]), None)
     return dict(zip(named, table.T, strict=True)) if named else stated_columns(table)
 
 
@@ -173,22 +173,23 @@ def _rows(file: BinaryIO, dtype: np.dtype, count: int, *, text: bool, last: bool
     """As many rows as the header tells: ``ValueError`` where there are fewer, or behind the ``last`` ones more."""
     if count < 0:
         raise ValueError(f"its header tells of {count} points")
+    names = dtype.names or ()
     if text:
         lines = list(islice(file, count))                             # however many are told, no more than there are
-        rest = file.readline().strip()
+        more = bool(file.readline().strip())
         if len(lines) < count:
             raise ValueError(f"it ends after {len(lines)} of {count} points")
-        rows = [line.split()[: len(dtype)] for line in lines]
-        table = np.array(rows, dtype=np.float64).reshape(count, -1 if count else len(dtype))
-        if count and table.shape[1] != len(dtype):
-            raise ValueError(f"its rows have {table.shape[1]} columns of {len(dtype)}")
-        columns = {name: table[:, i].astype(dtype[name]) for i, name in enumerate(dtype.names or ())}
+        rows = [line.split()[: len(names)] for line in lines]
+        table = np.array(rows, dtype=np.float64).reshape(count, -1 if count else len(names))
+        if count and table.shape[1] != len(names):
+            raise ValueError(f"its rows have {table.shape[1]} columns of {len(names)}")
+        columns = {name: table[:, i].astype(dtype[name]) for i, name in enumerate(names)}
     else:
         there, size = os.fstat(file.fileno()).st_size - file.tell(), dtype.itemsize * count
         if there < size:
             raise ValueError(f"it ends after {there // max(dtype.itemsize, 1)} of {count} points")
-        table, rest = np.frombuffer(file.read(size), dtype), dtype.itemsize and there - size >= dtype.itemsize
-        columns = {name: table[name].astype(dtype[name].newbyteorder("=")) for name in dtype.names or ()}
-    if last and rest:
+        packed, more = np.frombuffer(file.read(size), dtype), 0 < dtype.itemsize <= there - size
+        columns = {name: packed[name].astype(dtype[name].newbyteorder("=")) for name in names}
+    if last and more:
         raise ValueError(f"it holds more points than the {count} that its header tells of")
     return columns

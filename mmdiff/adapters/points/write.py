@@ -7,8 +7,9 @@ Every file is read again before it gets its name: some libraries write an empty 
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -104,16 +105,17 @@ def _table(shape: Geometry) -> np.ndarray:
 def _ply(shape: Geometry, path: Path) -> None:
     table = _table(shape)
     kinds = {1: "uchar", 4: "float"}
-    columns = "".join(f"property {kinds[table.dtype[name].itemsize]} {name}\n" for name in table.dtype.names)
+    columns = "".join(f"property {kinds[table.dtype[name].itemsize]} {name}\n" for name in table.dtype.names or ())
     header = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(table)}\n{columns}end_header\n"
     path.write_bytes(header.encode() + table.tobytes())
 
 
 def _pcd(shape: Geometry, path: Path) -> None:
     table = _table(shape)
-    sizes = [table.dtype[name].itemsize for name in table.dtype.names]
-    words = {
-        "VERSION": ["0.7"], "FIELDS": table.dtype.names, "SIZE": sizes, "TYPE": ["UF"[size == 4] for size in sizes],
+    names = table.dtype.names or ()
+    sizes = [table.dtype[name].itemsize for name in names]
+    words: dict[str, Sequence[object]] = {
+        "VERSION": ["0.7"], "FIELDS": names, "SIZE": sizes, "TYPE": ["UF"[size == 4] for size in sizes],
         "COUNT": [1] * len(sizes), "WIDTH": [len(table)], "HEIGHT": [1], "VIEWPOINT": [0, 0, 0, 1, 0, 0, 0],
         "POINTS": [len(table)], "DATA": ["binary"],
     }
@@ -123,15 +125,16 @@ def _pcd(shape: Geometry, path: Path) -> None:
 
 def _xyz(shape: Geometry, path: Path) -> None:
     table = _table(shape)
-    rows = np.stack([table[name].astype(np.float64) for name in table.dtype.names], 1)
-    np.savetxt(path, rows, fmt="%.9g", header=" ".join(table.dtype.names))
+    rows = np.stack([table[name].astype(np.float64) for name in table.dtype.names or ()], 1)
+    np.savetxt(path, rows, fmt="%.9g", header=" ".join(table.dtype.names or ()))
 
 
 def _npz(shape: Geometry, path: Path) -> None:
     parts = {"points": shape.points, "normals": shape.normals, "extra": shape.extra}
     if shape.colors is not None:
         parts["colors"] = (shape.colors + 1) / 2
-    np.savez_compressed(path, **{name: part for name, part in parts.items() if part is not None})
+    arrays: dict[str, Any] = {name: part for name, part in parts.items() if part is not None}
+    np.savez_compressed(path, **arrays)
 
 
 def _exported(shape: Geometry, path: Path) -> None:

@@ -12,6 +12,9 @@ from ..judge import WIDTH, Body
 class SeriesBody(Body):
     """Series ``(B, channels, T)`` in whatever unit."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, channels: int):
         super().__init__()
         self.register_buffer("mean", torch.zeros(1, channels, 1))

@@ -7,7 +7,7 @@ One thread a decoder and one scaler a thread: a scaler that is made anew for eac
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -21,19 +21,20 @@ _local = threading.local()
 
 
 def frames_at(
-    path: str | Path, index: VideoIndex, positions: Sequence[int], *, height: int, width: int, channels: int = 3
+    path: str | Path, index: VideoIndex, positions: Sequence[int] | np.ndarray, *, height: int, width: int,
+    channels: int = 3,
 ) -> np.ndarray:
     """Frames ``(len(positions), height, width, channels)`` uint8, upright and scaled to that size.
 
     ``positions`` ascend and may repeat. Raises ``ValueError`` naming how many of them decode.
     """
     out = np.empty((len(positions), height, width, channels), np.uint8)
-    positions, done, reason = np.asarray(positions), 0, "it is damaged or cut off"
+    wanted, done, reason = np.asarray(positions), 0, "it is damaged or cut off"
     for pick in (_from_start,) if index.ordered else (_sought, _from_start):
         try:
             with open_video(Path(path)) as container:
                 stream = video_stream(container, index.stream)
-                for slots, frame in pick(container, stream, index, positions[done:]):
+                for slots, frame in pick(container, stream, index, wanted[done:]):
                     out[done : done + slots] = _pixels(frame, index.orientation, height, width, channels)
                     done += slots
         except av.FFmpegError as error:
@@ -45,7 +46,9 @@ def frames_at(
     )
 
 
-def _sought(container, stream, index: VideoIndex, positions: np.ndarray):
+def _sought(
+    container: av.container.InputContainer, stream: av.VideoStream, index: VideoIndex, positions: np.ndarray
+) -> Iterator[tuple[int, av.VideoFrame]]:
     """(how many of the positions it fills, frame), by key frames."""
     wanted, at = index.pts[positions], 0
     while at < len(wanted):
@@ -67,7 +70,9 @@ def _sought(container, stream, index: VideoIndex, positions: np.ndarray):
             return
 
 
-def _from_start(container, stream, index: VideoIndex, positions: np.ndarray):
+def _from_start(
+    container: av.container.InputContainer, stream: av.VideoStream, index: VideoIndex, positions: np.ndarray
+) -> Iterator[tuple[int, av.VideoFrame]]:
     """(how many of the positions it fills, frame), decoding all that comes before."""
     at = 0
     for number, frame in enumerate(container.decode(stream)):

@@ -87,12 +87,12 @@ def open_video(path: Path) -> av.container.InputContainer:
 def video_stream(container: av.container.InputContainer, index: int | None = None) -> av.VideoStream:
     """The stream of that index, or the one that players choose; pictures attached to sound are none."""
     if index is not None:
-        stream = container.streams[index]
+        stream: object = container.streams[index]
     else:
         known = [s for s in container.streams.video if s.codec_context is not None and not _attached(s)]
         best = container.streams.best("video")
-        stream = best if best in known else (known or [None])[0]
-    if stream is None:
+        stream = best if best in known else next(iter(known), None)
+    if not isinstance(stream, av.VideoStream):
         raise ValueError("it has no video stream of a known codec")
     stream.thread_type, stream.codec_context.thread_count = "SLICE", 1        # data workers are parallel already
     return stream
@@ -123,14 +123,14 @@ def _scan(path: Path) -> VideoIndex:
             ordered = any(pts is None for pts, _ in packets) or len({pts for pts, _ in packets}) < len(packets)
             count = 1 + sum(1 for _ in container.decode(stream)) if ordered else 0
             rate = stream.guessed_rate or stream.average_rate or Fraction(25)
-            base = Fraction(1) / rate if ordered else stream.time_base
+            base = Fraction(1) / rate if ordered or stream.time_base is None else stream.time_base
             times = np.arange(count) if ordered else _decoded(container, stream, packets, first.pts)
     except av.FFmpegError as error:
         raise ValueError(f"{path} cannot be read as video: {error.strerror or error}") from None
     except ValueError as error:
         text = str(error)
         raise ValueError(text if str(path) in text else f"{path} cannot be read as video: {text}") from None
-    keys = np.array([] if ordered else sorted(pts for pts, key in packets if key))
+    keys = np.array([] if ordered else sorted(pts for pts, key in packets if key and pts is not None))
     keys = keys if len(keys) else times[:1]
     return VideoIndex(
         times.astype(np.int64), keys.astype(np.int64), base, width, first.height, turned, number, ordered,
@@ -146,21 +146,21 @@ def _square(width: int, stream: av.VideoStream) -> int:
 
 
 def _decoded(
-    container: av.container.InputContainer, stream: av.VideoStream, packets: list[tuple[int, bool]], first: int | None
+    container: av.container.InputContainer, stream: av.VideoStream, packets: list[tuple[int | None, bool]],
+    first: int | None,
 ) -> np.ndarray:
     """The times of packets, ascending, without those before the first frame and from the first that fails at the end.
     """
-    times = np.array(sorted(pts for pts, _ in packets))
+    times = np.array(sorted(pts for pts, _ in packets if pts is not None))
     if first is not None:
         times = times[np.searchsorted(times, first) :]
-    keys = sorted(pts for pts, key in packets if key)[-2:]            # two: frames shown before a key may need it
-    seen = set()
+    keys = sorted(pts for pts, key in packets if key and pts is not None)[-2:]    # frames before a key may need it
+    seen: set[int] = set()
     try:
         container.seek(int(keys[0] if keys else times[0]), stream=stream, backward=True)
-        seen.update(frame.pts for frame in container.decode(stream))
+        seen.update(frame.pts for frame in container.decode(stream) if frame.pts is not None)
     except av.FFmpegError:
         pass                                                          # what came before it counts
-    seen.discard(None)
     if not seen or (keys and min(seen) > keys[0]):
         return times                                                  # it does not seek: nothing is known of its end
     missing = [i for i in range(np.searchsorted(times, min(seen)), len(times)) if times[i] not in seen]

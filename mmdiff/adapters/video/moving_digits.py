@@ -58,7 +58,7 @@ class MovingDigits(Dataset):
             for frame, (y, x) in zip(clip, self._path(chance), strict=True):
                 part = frame[y : y + self.digit, x : x + self.digit]
                 np.maximum(part, picture, out=part)
-        labels = {"digit": str(self.classes[index])} if self.fields else {}
+        labels: dict[str, Label] = {"digit": str(self.classes[index])} if self.fields else {}
         return torch.from_numpy(2 * clip - 1)[None], labels
 
     def _picture(self, index: int) -> np.ndarray:

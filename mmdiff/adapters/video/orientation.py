@@ -50,7 +50,7 @@ def orientation(frame: av.VideoFrame, path: Path) -> Orientation:
     if path.suffix.lower() in PICTURES:
         return _of_exif(path)
     try:
-        found = frame.side_data.get(Type.DISPLAYMATRIX)
+        found = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]  # stub: a bare Mapping
     except ValueError:                                                # a kind of side data that PyAV has no name for
         return TURNS[round(frame.rotation / 90) * 90 % 360]
     return Orientation() if found is None else of_matrix(np.frombuffer(bytes(found), np.int32).reshape(3, 3))

@@ -44,9 +44,10 @@ class VideoReader(Reader):
         buckets: Sequence[ClipSize] = (), crop: Literal["centre", "random"] = "centre",
         cache: str | Path | None = None,
     ):
-        self.buckets = [tuple(int(n) for n in b) for b in buckets] or [(int(frames), int(height), int(width))]
-        if any(len(b) != 3 or min(b) < 1 for b in self.buckets):
-            raise ValueError(f"a bucket is (frames, height, width), each at least 1; got {self.buckets}")
+        sizes = [tuple(int(n) for n in b) for b in buckets] or [(int(frames), int(height), int(width))]
+        if any(len(b) != 3 or min(b) < 1 for b in sizes):
+            raise ValueError(f"a bucket is (frames, height, width), each at least 1; got {sizes}")
+        self.buckets: list[ClipSize] = [(b[0], b[1], b[2]) for b in sizes]
         if crop not in ("centre", "random"):
             raise ValueError(f"crop is 'centre' or 'random', got {crop!r}")
         self.channels, self.fps, self.crop = channels, float(fps), crop
@@ -128,4 +129,5 @@ def shown_at(index: VideoIndex, fps: float, start: int, frames: int) -> np.ndarr
 def cover(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:
     """The smallest (height, width) of the aspect ratio of ``size`` that covers ``wanted``."""
     scale = max(w / s for w, s in zip(wanted, size, strict=True))
-    return tuple(max(w, round(s * scale)) for w, s in zip(wanted, size, strict=True))
+    height, width = (max(w, round(s * scale)) for w, s in zip(wanted, size, strict=True))
+    return height, width

@@ -45,27 +45,28 @@ class Shapes(Dataset):
 
     def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
         own = stream(self.seed, index, Purpose.DATA)
-        labels, chance = self._labels(index, own), own if rng is None else rng
+        (shape, colour, speed), chance = self._motif(index, own), own if rng is None else rng
         radius = chance.uniform(*RADIUS)
         path = bounce(
-            chance.uniform(radius, 1 - radius, 2), labels["speed"] / self.fps, chance.uniform(0, 2 * np.pi),
+            chance.uniform(radius, 1 - radius, 2), speed / self.fps, chance.uniform(0, 2 * np.pi),
             frames=self.frames, radius=radius,
         )
-        frames = [render(labels["shape"], labels["colour"], centre, radius, self.side) for centre in path]
-        return torch.from_numpy(np.stack(frames, 1)), labels
+        frames = [render(shape, colour, centre, radius, self.side) for centre in path]
+        return torch.from_numpy(np.stack(frames, 1)), {"shape": shape, "colour": colour, "speed": speed}
 
     def name(self, index: int) -> str:
         return f"shape-{index:05d}"
 
     def column(self, index: int) -> dict[str, Label]:
-        return self._labels(index, stream(self.seed, index, Purpose.DATA))
+        shape, colour, speed = self._motif(index, stream(self.seed, index, Purpose.DATA))
+        return {"shape": shape, "colour": colour, "speed": speed}
 
     def report(self) -> dict:
         return {"made": self.n, "seed": self.seed, "skipped": []}
 
-    def _labels(self, index: int, own: np.random.Generator) -> dict[str, Label]:
+    def _motif(self, index: int, own: np.random.Generator) -> tuple[str, str, float]:
         shape, colour = SHAPES[index % len(SHAPES)], tuple(COLOURS)[index // len(SHAPES) % len(COLOURS)]
-        return {"shape": shape, "colour": colour, "speed": float(own.uniform(*SPEED))}
+        return shape, colour, float(own.uniform(*SPEED))
 
 
 def bounce(start: np.ndarray, step: float, angle: float, *, frames: int, radius: float) -> np.ndarray:

@@ -89,22 +89,32 @@ def _film(
     rate = Fraction(fps).limit_denominator(1001)
     container_options = {"movflags": "+faststart"} if suffix == ".mp4" else {}
     with av.open(str(path.absolute()), "w", options=container_options) as container:
-        stream = container.add_stream(codec, rate=rate, options=options)
+        stream = _pictures(container.add_stream(codec, rate=rate, options=options))
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], form
         stream.codec_context.time_base = 1 / rate
         if form == "yuv420p":                                         # else players guess by the size of the picture
             stream.codec_context.colorspace, stream.codec_context.color_range = Colorspace.ITU601, ColorRange.MPEG
         voice = None if sound is None else _voice(container, suffix, sound)
-        chunks = deque() if sound is None else deque(_chunks(sound, len(frames) / float(rate), suffix))
+        chunks = deque(() if sound is None else _chunks(sound, len(frames) / float(rate), suffix))
         for i, array in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(array, format="rgb24")
             frame.pts, frame.time_base = i, 1 / rate
             container.mux(stream.encode(frame))
-            while chunks and (chunks[0].time <= i / rate or i == len(frames) - 1):    # side by side, as players read
-                container.mux(voice.encode(chunks.popleft()))
+            while voice is not None and chunks and (_time(chunks[0]) <= i / rate or i == len(frames) - 1):
+                container.mux(voice.encode(chunks.popleft()))         # side by side, as players read
         container.mux(stream.encode(None))
         if voice is not None:
             container.mux(voice.encode(None))
+
+
+def _pictures(stream: object) -> av.VideoStream:
+    if not isinstance(stream, av.VideoStream):
+        raise TypeError(f"expected a stream of pictures, got {stream}")
+    return stream
+
+
+def _time(frame: av.AudioFrame) -> float:
+    return 0.0 if frame.time is None else frame.time
 
 
 def _codec(suffix: str, lossless: bool) -> tuple[str, str, dict[str, str]]:
@@ -125,9 +135,10 @@ def _voice(container: av.container.OutputContainer, suffix: str, sound: Sound) -
     if samples.ndim != 2 or len(samples) not in (1, 2) or not torch.isfinite(samples).all():
         raise ValueError(f"a sound is finite samples (1 or 2, L), got {tuple(samples.shape)}")
     layout = "mono" if len(samples) == 1 else "stereo"
-    return container.add_stream(
-        AUDIO[suffix][0], rate=_rate(suffix, rate), layout=layout, bit_rate=128_000
-    )
+    stream = container.add_stream(AUDIO[suffix][0], rate=_rate(suffix, rate), layout=layout, bit_rate=128_000)
+    if not isinstance(stream, av.AudioStream):
+        raise TypeError(f"expected a stream of sound, got {stream}")
+    return stream
 
 
 def _rate(suffix: str, rate: int) -> int:
@@ -158,7 +169,9 @@ def _gif(frames: np.ndarray, path: Path, fps: float) -> None:
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "pal8"
         stream.codec_context.time_base = 1 / rate
         graph = av.filter.Graph()
-        source = graph.add_buffer(width=frames.shape[2], height=frames.shape[1], format="rgb24", time_base=1 / rate)
+        source = graph.add_buffer(
+            width=frames.shape[2], height=frames.shape[1], format=av.VideoFormat("rgb24"), time_base=1 / rate
+        )
         parts = graph.add("split"), graph.add("palettegen", "stats_mode=full"), graph.add("paletteuse", "dither=none")
         sink = graph.add("buffersink")
         source.link_to(parts[0])
@@ -173,9 +186,9 @@ def _gif(frames: np.ndarray, path: Path, fps: float) -> None:
             graph.push(frame)
         graph.push(None)
         for i in range(len(frames)):
-            frame = graph.pull()
-            frame.pts, frame.time_base = i, 1 / rate
-            container.mux(stream.encode(frame))
+            mapped = graph.vpull()
+            mapped.pts, mapped.time_base = i, 1 / rate
+            container.mux(stream.encode(mapped))
         container.mux(stream.encode(None))
 
 
