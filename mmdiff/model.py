@@ -7,13 +7,15 @@
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from .adapters.base import Adapter
+from .adapters.base import Adapter, Conditioner
 from .core.denoiser import Denoiser
 from .core.editing import Inpaint, Windowed
+from .core.given import Given
 from .core.guidance import Guidance, Unguided
 from .core.loss import DiffusionLoss
 from .core.parameterizations import Parameterization
@@ -64,7 +66,8 @@ class DiffusionModel(nn.Module):
         """The same model with other trainable parts (an average of them, say); everything else is shared."""
         model, denoiser = copy.copy(self), copy.copy(self.denoiser)
         model._modules, denoiser._modules = dict(self._modules), dict(self.denoiser._modules)
-        denoiser.network, model.conditioner = trainable["network"], trainable["conditioner"]
+        denoiser.network, conditioner = trainable["network"], trainable["conditioner"]
+        model.conditioner = cast(Conditioner, conditioner)
         model.denoiser = denoiser
         return model
 
@@ -105,16 +108,16 @@ class DiffusionModel(nn.Module):
         u = uniform(seed, draws, Purpose.TIME)[:, 0]
         t = self.diffusion_loss.time.draw(u, self.denoiser.schedule, index=draws.cpu() % count, count=count)
         if self.given is not None:
-            t = torch.where(self._given(x0, seed, draws), 0, t[:, None])
+            t = torch.where(self._clean(self.given, x0, seed, draws), 0, t[:, None])
         return t.to(x0.x.device, torch.float32)
 
-    def _given(self, x0: Masked, seed: int, draws: Tensor) -> Tensor:
+    def _clean(self, given: Given, x0: Masked, seed: int, draws: Tensor) -> Tensor:
         """``(B, T)``: which positions of the first axis are given clean."""
         size = x0.x.shape[2]
         lengths = torch.full((len(draws),), size)
         if x0.mask is not None:
             lengths = x0.mask[:, 0].flatten(2).any(2).sum(1).cpu() if x0.mask.ndim > 3 else x0.mask[:, 0].sum(1).cpu()
-        return self.given.draw(uniform(seed, draws, Purpose.GIVEN, 2 + size), lengths, size)
+        return given.draw(uniform(seed, draws, Purpose.GIVEN, 2 + size), lengths, size)
 
     def condition(self, labels: Sequence[Mapping[str, Label]]) -> Condition:
         """The condition of B rows of labels; what a row leaves out is not told."""

@@ -92,7 +92,7 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> tuple
     config = header.get("config")
     try:
         codec, reader = build_codec(part(config, "adapter"))
-        adapter = build_adapter(config["adapter"], codec, reader)
+        adapter = build_adapter(part(config, "adapter"), codec, reader)
         model = build_model(adapter, part(config, "diffusion"))
         model.load_state_dict(tensors)
         check(part(config, "size"), dict[str, Annotated[float, Gt(0)]], key="size")
@@ -130,5 +130,5 @@ def _digest(header: dict[str, Any], tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         value = tensors[name]
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.flatten().view(torch.uint8).numpy())
+        digest.update(value.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -27,25 +27,21 @@ def build_adapter(node: Any, codec: Codec, reader: Reader, *, fields: Fields | N
     told = {} if fields is None else {"fields": {name: list(field) for name, field in fields.items()}}
     conditioner = build(part(node, "conditioner"), Conditioner, **told)
     network = build(part(node, "network"), Network, channels=codec.channels, cond_dim=conditioner.dim)
-    given, coupling = (
-        None if node.get(name) is None else build(node[name], role)
-        for name, role in (("given", Given), ("coupling", Coupling))
-    )
+    given = None if node.get("given") is None else build(node["given"], Given)
+    coupling = None if node.get("coupling") is None else build(node["coupling"], Coupling)
     return Adapter(reader, codec, conditioner, network, given, coupling)
 
 
 def build_model(adapter: Adapter, diffusion: Any) -> DiffusionModel:
     """A model of an adapter and a ``diffusion`` node: schedule, parameterization, time, weight, shift."""
-    parts, loss_parts = (
-        {name: build(part(diffusion, name), role) for name, role in roles}
-        for roles in (
-            (("schedule", Schedule), ("parameterization", Parameterization)),
-            (("time", TimeDistribution), ("weight", Weighting)),
-        )
-    )
-    rest = {name: value for name, value in diffusion.items() if name not in (*parts, *loss_parts)}
+    schedule = build(part(diffusion, "schedule"), Schedule)
+    parameterization = build(part(diffusion, "parameterization"), Parameterization)
+    time, weight = build(part(diffusion, "time"), TimeDistribution), build(part(diffusion, "weight"), Weighting)
+    parts = ("schedule", "parameterization", "time", "weight")
+    rest = {name: value for name, value in diffusion.items() if name not in parts}
     check_value(rest.get("shift", 1.0), float, place="diffusion.shift")
     try:
-        return DiffusionModel(adapter, **parts, loss=DiffusionLoss(**loss_parts), **rest)
+        loss = DiffusionLoss(time=time, weight=weight)
+        return DiffusionModel(adapter, schedule=schedule, parameterization=parameterization, loss=loss, **rest)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"diffusion: {error}") from error

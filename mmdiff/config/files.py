@@ -25,7 +25,7 @@ def load_yaml(path: str | Path) -> DictConfig:
         text = Path(path).read_text(encoding="utf-8")
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
             raise ConfigError("it refers to parts of itself")
-        config = OmegaConf.create(text)
+        config: Any = OmegaConf.create(text)
         found = list(_interpolations(OmegaConf.to_container(config, resolve=False)))
     except Exception as error:
         raise ConfigError(f"cannot read {path}: {error}") from error

@@ -63,7 +63,7 @@ def annotation(command: str, config: DictConfig, key: str) -> Any:
 
 def checked(command: str, config: DictConfig) -> DictConfig:
     """The same configuration. Raises ``ConfigError`` that names the key, what it takes and what it was given."""
-    plain = OmegaConf.to_container(config, resolve=True)
+    plain: Any = OmegaConf.to_container(config, resolve=True)
     for key, value, taken in _settings(TABLES[command], plain):
         try:
             kinds.check(value, taken, key=key)

@@ -7,7 +7,7 @@ said by the key's annotation (``mmdiff.config.keys``); a text reaches Hydra in q
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -59,7 +59,7 @@ def completed(name: str, arguments: Sequence[str]) -> list[str]:
     own = _own(arguments) if name == "train" else None
     if own and gone:
         raise ConfigError(f"{gone[0]}: the run exists, and ~ takes nothing away from it; give the key a value instead")
-    words = [Word.of(a) for a in arguments] if own else _words(a for a in arguments if a not in gone)
+    words = [Word.of(a) for a in arguments] if own else _words([a for a in arguments if a not in gone])
     groups = [word for word in words if _options(word.key)]
     for word in groups:
         if word.value == "null" and not (word.key in OPTIONAL or (name in LATER and word.key in LATER[name])):
@@ -82,7 +82,7 @@ def _own(arguments: Sequence[str]) -> DictConfig | None:
 
 def combinations(name: str, arguments: Sequence[str]) -> list[dict[str, str]]:
     """What ``-m`` makes of words with several values: for each run, the value of each swept key as it is written."""
-    words = _words(a for a in arguments if not DELETION.fullmatch(a))
+    words = _words([a for a in arguments if not DELETION.fullmatch(a)])
     with initialize_config_module(CONFIGS, version_base="1.3"):
         groups = [word for word in words if _options(word.key)]
         config = compose(name, overrides=[_option(word._replace(value=several(word, str)[0])) for word in groups])
@@ -224,8 +224,8 @@ def _nearest(config: DictConfig, key: str) -> str:
     return f"did you mean {' or '.join(map(repr, same_leaf[:3]))}?" if same_leaf else suggest(key, keys)
 
 
-def _keys(node: DictConfig, prefix: str = ""):
-    names = [k for k in node if not str(k).startswith("_")]
+def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    names = [str(k) for k in node if not str(k).startswith("_")]
     names += [k for k in _parameters(node) if k not in names] if "_target_" in node else []
     for name in names:
         yield f"{prefix}{name}"

@@ -103,7 +103,8 @@ def files(
 ) -> dict[str, str]:
     """The files that describe a run, by name: the one that makes a directory a run comes last."""
     data = {**report, "fields": train.fields, "training": names(train), "held out": names(held)}
-    whole = OmegaConf.to_container(config) | ({"history": literals(list(history))} if history else {})
+    own: Any = OmegaConf.to_container(config)
+    whole = own | ({"history": literals(list(history))} if history else {})
     return {DATA_FILE: json.dumps(data, indent=1), CONFIG_FILE: OmegaConf.to_yaml(OmegaConf.create(whole))}
 
 
