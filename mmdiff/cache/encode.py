@@ -38,10 +38,10 @@ WHITENING = ("mean", "std")
 
 
 class JobPart(NamedTuple):
-    """The part of one process: every ``count``-th item from ``index`` on."""
+    """The part of one process: every ``parts``-th item from ``part`` on."""
 
-    index: int = 0
-    count: int = 1
+    part: int = 0
+    parts: int = 1
 
 
 class Encoded(NamedTuple):
@@ -57,14 +57,14 @@ class Encoded(NamedTuple):
 def settings(adapter: DictConfig, codec: Codec, reader: Reader, *, dtype: str) -> dict[str, Any]:
     """All that features depend on besides the item; ``codec`` and ``reader`` are those that ``adapter`` describes."""
     nodes = {"reader": complete(adapter["reader"]), "codec": complete(adapter["codec"])}
-    for node, part in zip(nodes.values(), (reader, codec), strict=True):
-        for name in part.incidental:
+    for node, incidental in zip(nodes.values(), (reader.incidental, codec.incidental), strict=True):
+        for name in incidental:
             node.pop(name, None)
     digest = hashlib.sha256()
     for name, value in sorted([*codec.named_parameters(), *codec.named_buffers()]):
         if name.split(".")[0] not in (*codec.incidental, *WHITENING):
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     told = {**nodes, "reading": codec.reading, "weights": digest.hexdigest(), "dtype": dtype}
     return json.loads(json.dumps(told))
 
@@ -98,11 +98,11 @@ def encode(
     origin = _placed(plain(config.data))
     dataset = _opened(origin, reader)
     told, shards = settings(config.adapter, codec, reader, dtype=dtype), Shards(out, limit=int(shard_mb * 2**20))
-    job = _hash([told, copies, share.count, [dataset.name(i) for i in range(len(dataset))]])[:16]
-    lists = [f"{job}-{k + 1}-of-{share.count}.json" for k in range(share.count)]
-    shards.remove(lists[share.index])                                 # an earlier job's may be out of date
+    job = _hash([told, copies, share.parts, [dataset.name(i) for i in range(len(dataset))]])[:16]
+    lists = [f"{job}-{k + 1}-of-{share.parts}.json" for k in range(share.parts)]
+    shards.remove(lists[share.part])                                  # an earlier job's may be out of date
     work = _Work(dataset, codec.to(device), told, shards, copies)
-    members = range(share.index, len(dataset), share.count)
+    members = range(share.part, len(dataset), share.parts)
     for i in tqdm(members, "encoding", unit="item", disable=not progress):
         try:
             work(i)
@@ -110,7 +110,7 @@ def encode(
             shards.flush()
             raise
     shards.flush()
-    shards.write(lists[share.index], json.dumps(work.done()).encode())
+    shards.write(lists[share.part], json.dumps(work.done()).encode())
     waiting = _finish(dataset, origin, told, shards, lists)
     skipped = [[dataset.name(i), reason] for i, reason in work.skipped.items()]
     return Encoded(len(members), work.made, skipped, waiting)
@@ -131,8 +131,14 @@ def uncached(latents: Latents, reader: Reader, *, root: str | None = None) -> Da
     for i in range(len(dataset)):
         found.setdefault(dataset.name(i), deque()).append(i)          # a table may name a file in several rows
     names = [latents.name(i) for i in range(len(latents))]
-    order = [found[name].popleft() if found.get(name) else None for name in names]
-    if missing := [name for name, i in zip(names, order, strict=True) if i is None]:
+    order: list[int] = []
+    missing: list[str] = []
+    for name in names:
+        if found.get(name):
+            order.append(found[name].popleft())
+        else:
+            missing.append(name)
+    if missing:
         raise ConfigError(
             f"{latents.folder.root} was made of other samples than those of {origin.get('root', 'now')}: "
             f"{len(missing)} of {len(names)} are not there, such as {missing[0]!r}. {remedy}"
@@ -149,7 +155,8 @@ class _Originals(Subset):
 
     def __init__(self, dataset: Dataset, indices: Sequence[int], latents: Latents):
         super().__init__(dataset, indices)
-        self.latents, self.compared = latents, set()
+        self.latents = latents
+        self.compared: set[int] = set()
 
     def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
         if index not in self.compared and self.dataset.digest(self.indices[index]) != self.latents.digest(index):
@@ -166,7 +173,8 @@ def _plain(column: Mapping[str, Label]) -> str:
 
 
 def _opened(origin: dict[str, Any], reader: Reader) -> Dataset:
-    if target_class(str(origin.get("_target_")), Dataset).encoded:
+    found = target_class(str(origin.get("_target_")), Dataset)
+    if issubclass(found, Dataset) and found.encoded:
         raise ConfigError("data=latents is encoded already: name the data that latents are to be made of")
     unchecked = {"check": False} if "check" in parameters(origin["_target_"]) else {}
     return build(origin, Dataset, reader=reader, **unchecked)
@@ -175,8 +183,9 @@ def _opened(origin: dict[str, Any], reader: Reader) -> Dataset:
 def _placed(origin: dict[str, Any]) -> dict[str, Any]:
     """A node of data with a folder on this disk named from its top, as a cache is read from anywhere."""
     root = origin.get("root")
-    local = isinstance(root, str) and root and "://" not in root
-    return {**origin, "root": str(Path(root).expanduser().absolute())} if local else origin
+    if not isinstance(root, str) or not root or "://" in root:
+        return origin
+    return {**origin, "root": str(Path(root).expanduser().absolute())}
 
 
 class _Work:

@@ -88,10 +88,10 @@ class Shards:
         try:
             entries: dict[str, Any] = json.loads(self.folder.read(name, 8, start))
             sizes = json.loads(entries.pop("__metadata__")["mmdiff"])
-            places = {
-                key: Location(name, *(start + off for off in entry["data_offsets"]), tuple(entry["shape"]), sizes[key])
-                for key, entry in entries.items()
-            }
+            places = {}
+            for key, entry in entries.items():
+                begin, end = entry["data_offsets"]
+                places[key] = Location(name, start + begin, start + end, tuple(entry["shape"]), sizes[key])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return                                                    # no file of ours
         if places and max(place.end for place in places.values()) == files.size(f"{path}/{name}"):
