@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from ..adapters.base import Codec
+from ..core.denoiser import Denoiser
 from ..core.guidance import Autoguidance, Guidance
 from ..core.schedules import Schedule
+from ..core.types import Condition, Denoise
 from ..data.labels import Fields, Label, is_scalar
 from ..model import DiffusionModel
 from ..store import load_model
@@ -45,7 +47,9 @@ class RunAutoguidance(Guidance):
         weak = self.model.to(model.device)
         return Autoguidance(weak.denoiser, scale=self.scale, weak_cond=weak.condition(labels))
 
-    def __call__(self, denoiser, cond, *, null, mask=None):
+    def __call__(
+        self, denoiser: Denoiser, cond: Condition, *, null: Condition, mask: Tensor | None = None
+    ) -> Denoise:
         raise TypeError("RunAutoguidance must be told the labels first: call told(labels, model)")
 
 

@@ -47,7 +47,7 @@ class Edit:
     overlap: int | None = None
     hole: tuple[float, float] | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "input", Path(self.input).expanduser())
         for name in ("keep", "overlap", "hole"):
             check(getattr(self, name), annotations(Edit)[name], key=name)
@@ -82,7 +82,7 @@ class Edit:
         count, length = latent.shape[1], shape[0]
         x = latent.new_zeros(len(latent), *shape)
         mask = torch.zeros(1, *shape, dtype=torch.bool, device=device)
-        if self.mode == "inpaint":
+        if self.hole is not None:                                     # inpaint, and no other mode
             start, stop = (codec.latent_shape(**{**size, "seconds": max(s, 1e-6)})[0] for s in self.hole)
             start = 0 if self.hole[0] <= 0 else start
             if not start < stop <= min(count, length):
@@ -121,6 +121,8 @@ def roll_out(make: MakeLatents, known: Masked, *, window: int, overlap: int) -> 
     """Continue what is known at the start of ``(B, C, T, ...)`` to all of T, a window at a time."""
     if not 0 < overlap < window:
         raise ValueError(f"extending needs 0 < overlap < window, got overlap={overlap} and window={window}")
+    if known.mask is None:
+        raise ValueError("extending needs a mask that tells what is known")
     x, mask = known.x.clone(), known.mask.clone()
     total, done, part = x.shape[2], int(mask[0, 0].reshape(x.shape[2], -1).any(1).sum()), 0
     while done < total:

@@ -118,9 +118,9 @@ class Pipeline:
         if unknown := [name for name in options if name not in known]:
             raise ValueError(f"{unknown[0]}= does not go with this model's {self.model.codec.suffix} files")
         requests, batch_size = _listed(requests), plain_number(batch_size)
-        for name, value, taken in (("batch_size", batch_size, MicroBatch), ("suffix", suffix, str | None),
-                                   ("replace", replace, bool), ("shard", shard, tuple[int, int])):
-            check(value, taken, key=name)
+        for name, value, kind in (("batch_size", batch_size, MicroBatch), ("suffix", suffix, str | None),
+                                  ("replace", replace, bool), ("shard", shard, tuple[int, int])):
+            check(value, kind, key=name)
         if not 0 <= shard[0] < shard[1]:
             raise ValueError(f"shard is (k, n) with 0 <= k < n, the k-th part of n from 0 on, got {shard}")
         self._check(requests)
@@ -159,7 +159,7 @@ class Pipeline:
         if not all(output.done() for output in outputs):
             return [outputs[i].path for i in own]
         rows = [row for row in listed(out) if row["file"] not in {output.path.name for output in outputs}]
-        rows += [{**o.stored(), "sha256": hashlib.sha256(o.path.read_bytes()).hexdigest()} for o in outputs]
+        rows += [{**(o.stored() or {}), "sha256": hashlib.sha256(o.path.read_bytes()).hexdigest()} for o in outputs]
         write_atomic(out / MANIFEST, "".join(json.dumps(row) + "\n" for row in rows).encode())
         return [output.path for output in outputs]
 
@@ -219,9 +219,12 @@ class Pipeline:
             self.model.latents, [r.labels for r in rows], [r.seed for r in rows], sampler=self.sampler,
             guidance=self.guidance, progress=progress,
         )
-        if edit is None:
+        if edit is None or placed is None:
             return self.model.decoded(make(codec.latent_shape(**size)))
-        known = Masked(*(part[None].expand(len(rows), *part.shape) for part in placed))
+        x, mask = placed
+        known = Masked(
+            x[None].expand(len(rows), *x.shape), None if mask is None else mask[None].expand(len(rows), *mask.shape)
+        )
         window = codec.latent_shape(**self.size)[0]
         return self.model.decoded(carry_out(make, known, mode=edit.mode, window=window, overlap=edit.overlap))
 

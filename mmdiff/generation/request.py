@@ -24,7 +24,7 @@ class Request:
     name: str | None = None
     edit: Edit | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value in vars(self).items():                        # NumPy's numbers are none to JSON
             plain = {k: plain_number(v) for k, v in value.items()} if isinstance(value, dict) else plain_number(value)
             object.__setattr__(self, name, plain)
