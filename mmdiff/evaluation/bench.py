@@ -228,7 +228,7 @@ class Evaluator:
                 guidance=pipeline.guidance, known=Masked(latents, mask),
             ))
         held = x[:, :, keep - 1 : keep].expand_as(x[:, :, keep:])
-        rows = {}
+        rows: dict[str, Row] = {}
         for name, guess in {MODEL: torch.stack(made)[:, :, keep:], "last given frame": held}.items():
             values = self.judge.paired(guess, x[:, :, keep:])
             rows[name] = {"n": len(x), **{metric: bootstrap(v, resamples=500) for metric, v in values.items()}}

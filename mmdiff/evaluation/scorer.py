@@ -131,14 +131,18 @@ class Scorer:
 
     def _sets(self, m: Measured, rows: Tensor, among: Tensor) -> dict[str, Value]:
         """Numbers of two sets; those of distances take as many references as there were samples."""
-        own, n, count = self.own, len(rows), len(among)
-        fixed = {"draws": self.draws, "seed": self.seed}
+        if m.kernels is None or m.near is None:
+            raise ValueError("a set is scored by its distances to the references: measure it first")
+        own, n, count, at = self.own, len(rows), len(among), rows.numpy()
         few = among[among < m.near.between.shape[1]].numpy()
-        at, k, near = rows.numpy(), m.kernels.part(rows.numpy(), among.numpy()), m.near.part(rows.numpy(), few)
-        features, reference, everything = m.features[rows], own.features[among], {}
+        k, near = m.kernels.part(at, among.numpy()), m.near.part(at, few)
+        features, reference = m.features[rows], own.features[among]
+        everything: dict[str, Value] = {}
 
         def add(name: str, statistic: Any, n: int, size: int, **bounds: float) -> None:
-            everything[name] = halves_interval(statistic, n, size, **bounds, **fixed)
+            everything[name] = halves_interval(
+                statistic, n, size, draws=self.draws, seed=self.seed, **bounds
+            )
 
         add(f"FD-{self.name}", lambda s, r: frechet_distance(features[s], reference[r]), n, count)
         add(f"KD-{self.name}", lambda s, r: kernel_distance_of(k.part(s, r)), n, count, least=-np.inf)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ..adapters.judge import Judge
 from ..cache.encode import uncached
+from ..cache.latents import Latents
 from ..config.adapter import build_codec
 from ..config.build import ConfigError, build, target_class
 from ..config.files import CONFIG_FILE, load_yaml
@@ -57,13 +58,16 @@ def open_run(run: str | Path, pipeline: Pipeline, *, root: str | None = None) ->
         raise ConfigError(f"{run} has no {CONFIG_FILE}: a run directory is judged, as its data say what is real")
     config = load_yaml(run / CONFIG_FILE)
     _, reader = build_codec(config.adapter)
-    cached = target_class(str(config.data["_target_"]), Dataset).encoded
+    cached = issubclass(target_class(str(config.data["_target_"]), Dataset), Latents)
     if root is not None and not cached:
         config.data.root = root
     dataset = build(config.data, Dataset, reader=reader)
-    if cached:
+    if isinstance(dataset, Latents):
         dataset = uncached(dataset, reader, root=root)
-    record, parts = read_record(run), split(dataset, build(config.loader, Loading).val)
+    record = read_record(run)
+    if record is None:
+        raise ConfigError(f"{run} has no {CONFIG_FILE}: a run directory is judged, as its data say what is real")
+    parts = split(dataset, build(config.loader, Loading).val)
     train, held = (_kept(*pair) for pair in zip(parts, (record.training, record.held), strict=True))
     if left := len(dataset) - len(train) - len(held):
         print(f"{left} of {len(dataset)} samples are left out: they are new since {run} learned, or on the other side "

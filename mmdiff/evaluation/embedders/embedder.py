@@ -43,7 +43,7 @@ class Embedder(nn.Module):
     def __init__(self, judge: Judge, fields: Fields, **settings: int):
         super().__init__()
         self.name, self.settings = judge.name, settings
-        self.fields = {name: list(field) for name, field in fields.items()}
+        self.fields: Fields = {name: [*field] for name, field in fields.items()}
         self.body = judge.body(**settings)
         sizes = {name: 1 if is_scalar(field) else len(field) for name, field in self.fields.items()}
         self.heads = nn.ModuleDict({part_name(name): nn.Linear(WIDTH, size) for name, size in sizes.items()})
@@ -55,7 +55,7 @@ class Embedder(nn.Module):
     @property
     def classes(self) -> dict[str, list[str]]:
         """The fields that are classes."""
-        return {name: field for name, field in self.fields.items() if not is_scalar(field)}
+        return {name: [str(known) for known in field] for name, field in self.fields.items() if not is_scalar(field)}
 
     def head(self, name: str, features: Tensor) -> Tensor:
         """Logits ``(N, classes)`` of a field."""

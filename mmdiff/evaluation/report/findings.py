@@ -22,13 +22,13 @@ def apart(a: Interval, b: Interval) -> bool:
 
 def sensitivity(rows: Mapping[str, Row], floor: str) -> dict[str, dict[str, bool]]:
     """For each metric and each other row: is it told apart from the floor?"""
-    metrics = [name for name, value in rows[floor].items() if isinstance(value, Interval)]
+    metrics = {name: value for name, value in rows[floor].items() if isinstance(value, Interval)}
     return {
         metric: {
-            name: apart(rows[floor][metric], row[metric])
-            for name, row in rows.items() if name != floor and isinstance(row.get(metric), Interval)
+            name: apart(least, value)
+            for name, row in rows.items() if name != floor and isinstance(value := row.get(metric), Interval)
         }
-        for metric in metrics
+        for metric, least in metrics.items()
     }
 
 
@@ -54,7 +54,7 @@ def gaps(
             if len(told) < 2:
                 continue
             behind = {v: shortfall(*p, better(metric)) for v, p in told.items()}
-            worst, best = max(behind, key=behind.get), min(behind, key=behind.get)
+            worst, best = max(behind, key=behind.__getitem__), min(behind, key=behind.__getitem__)
             gap = behind[worst] - behind[best]
             if gap == 0:                                              # all groups are served alike
                 continue

@@ -63,13 +63,14 @@ def curves(
         lines.setdefault(name, []).append((calls, row))
     for axis, metric in zip(axes.flat, metrics, strict=False):
         for name, line in lines.items():
-            line = sorted(((c, r[metric]) for c, r in line if metric in r), key=lambda pair: pair[0])
-            x, y = [c for c, _ in line], [v.value for _, v in line]
-            spread = [[v.value - v.low for _, v in line], [v.high - v.value for _, v in line]]
+            told = [(calls, value) for calls, row in line if isinstance(value := row.get(metric), Interval)]
+            told.sort(key=lambda pair: pair[0])
+            x, y = [calls for calls, _ in told], [v.value for _, v in told]
+            spread = [[v.value - v.low for _, v in told], [v.high - v.value for _, v in told]]
             axis.errorbar(x, y, spread, fmt="o-", markersize=4, linewidth=1.5, elinewidth=0.7, capsize=2,
                           label=drawn(name))
-        if metric in floor:
-            axis.axhline(floor[metric].value, color=COLOURS["real"], linestyle="--", label="real")
+        if isinstance(real := floor.get(metric), Interval):
+            axis.axhline(real.value, color=COLOURS["real"], linestyle="--", label="real")
         axis.set(xscale="log", xlabel="network calls", title=drawn(metric))
         axis.title.set_fontsize(10)
     for axis in axes.flat[len(metrics) :]:
