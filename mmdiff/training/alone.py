@@ -7,6 +7,7 @@ Their wait is a meeting of its own, with a time-out of a week: the collectives o
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import lightning as L
 from torch import distributed
@@ -20,7 +21,7 @@ def alone(trainer: L.Trainer) -> Iterator[bool]:
     if trainer.world_size == 1:
         yield True
         return
-    group = distributed.new_group(backend="gloo", timeout=WEEK)       # before the work, as to make one is to meet
+    group: Any = distributed.new_group(backend="gloo", timeout=WEEK)  # before the work, as to make one is to meet
     try:
         yield trainer.is_global_zero
     finally:

@@ -3,7 +3,7 @@ a checkpoint at a step comes after all else of that step, and a resumed run neit
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -23,9 +23,11 @@ class Every(L.Callback):
     def __init__(self, steps: int):
         self.steps = steps
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: TrainingModule, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
         if self.due(trainer, trainer.global_step):
-            self.act(trainer, module, trainer.global_step)
+            self.act(trainer, cast(TrainingModule, module), trainer.global_step)           # the only one that is trained
 
     def due(self, trainer: L.Trainer, step: int) -> bool:
         """Whether to act after this step."""
@@ -42,7 +44,7 @@ class Records(L.Callback):
     def __init__(self, run: Path, files: dict[str, str]):
         self.run, self.files = run, files
 
-    def on_train_start(self, trainer: L.Trainer, module: TrainingModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if trainer.is_global_zero:
             for name, text in self.files.items():
                 write_atomic(self.run / name, text.encode())

@@ -18,6 +18,7 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import OmegaConf
 from safetensors import SafetensorError, safe_open
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from ..config.build import ConfigError
 from ..config.files import MODEL_FILE
@@ -27,7 +28,7 @@ from .sharded import contents, read_facts
 PATTERN = "step-*.ckpt"
 SAVING = ".saving"
 """A mark in the folder until the first checkpoint of a run is whole: its model file may then be alone."""
-LAZILY = {"map_location": "meta", "weights_only": True, "mmap": True}
+LAZILY: dict[str, Any] = {"map_location": "meta", "weights_only": True, "mmap": True}
 
 say = rank_zero_only(print)
 
@@ -78,7 +79,7 @@ def latest(folder: Path) -> tuple[Path, int] | None:
 
     Raises ``ConfigError`` where there are some, none of which can be read.
     """
-    faults = []
+    faults: list[str] = []
     for path in sorted(folder.glob(PATTERN), reverse=True):
         try:
             facts = read_facts(path) if path.is_dir() else torch.load(path, **LAZILY)
@@ -98,7 +99,7 @@ def shapes(path: Path) -> dict[str, torch.Size]:
     if path.is_dir():
         found = contents(path).state_dict_metadata
         return {name.removeprefix("state_dict."): kind.size for name, kind in found.items()
-                if name.startswith("state_dict.")}
+                if name.startswith("state_dict.") and isinstance(kind, TensorStorageMetadata)}
     return {name: value.shape for name, value in torch.load(path, **LAZILY)["state_dict"].items()}
 
 

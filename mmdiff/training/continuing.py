@@ -37,7 +37,8 @@ def continued(
     A group may be named again: ``asked``, which is composed with it, must then agree. Without ``overrides`` all of
     ``asked`` is in force. Raises ``ConfigError`` for what a run keeps.
     """
-    config, groups = OmegaConf.create(OmegaConf.to_container(asked if overrides is None else own)), []
+    config: Any = OmegaConf.create(OmegaConf.to_container(asked if overrides is None else own))
+    groups = []
     config.run = literal(str(run))
     for key in asked:                                                 # what a run of an earlier version did not know
         if key not in config:
@@ -83,7 +84,7 @@ def _extent(shape: Size | None) -> str:
 
 def _agree(run: Path, config: DictConfig, asked: DictConfig, group: str) -> None:
     part = group.split("/")[0]
-    parts = [part] if part in asked and part not in GROUPS else [p for p in asked if p != "run"]
+    parts = [part] if part in asked and part not in GROUPS else [str(p) for p in asked if p != "run"]
     differ = list(changes(*(OmegaConf.masked_copy(node, parts) for node in (config, asked))))
     if differ:
         told = "; ".join(f"{change.key} is {change.old}, not {change.new}" for change in differ[:5])

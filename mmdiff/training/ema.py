@@ -17,7 +17,7 @@ from torch.distributed.tensor import DTensor
 class Ema(nn.Module):
     """An average of ``source``; ``half_life`` in samples, ``ramp`` as a share of the samples seen so far."""
 
-    def __init__(self, source: nn.Module, *, half_life: float = math.inf, ramp: float = 0.06):
+    def __init__(self, source: nn.ModuleDict, *, half_life: float = math.inf, ramp: float = 0.06):
         super().__init__()
         if half_life <= 0 or ramp <= 0:
             raise ValueError(f"half_life and ramp must be positive, got {half_life} and {ramp}")

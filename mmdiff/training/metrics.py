@@ -6,6 +6,7 @@ import math
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from lightning.fabric.utilities.rank_zero import rank_zero_only
@@ -32,7 +33,8 @@ class MetricsCsv(Logger):
 
     def __init__(self, path: str | Path, *, start: int = 0):
         super().__init__()
-        self.path, self.rows, self.columns = Path(path), {}, ["step"]
+        self.path, self.columns = Path(path), ["step"]
+        self.rows: dict[int, dict[str, str]] = {}
         self._whole = True                                            # whether the file has all of ``rows``
         self._continue(start)
 
@@ -66,12 +68,14 @@ class MetricsCsv(Logger):
     def version(self) -> str:
         return ""
 
-    def log_hyperparams(self, *args, **kwargs) -> None:
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: the run directory holds the whole configuration."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Add values to the row of ``step``. Where that fails (``OSError``) the next call makes up for it."""
+        if step is None:
+            raise ValueError("a row of metrics is that of a step: log them with step=")
         values = {name: repr(float(value)) for name, value in metrics.items() if name != "epoch"}
         new = [name for name in values if name not in self.columns]
         self.columns += new

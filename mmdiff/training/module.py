@@ -8,13 +8,16 @@ the second arrow: neither weights nor moments nor averages ever hold it.
 
 import math
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import ParallelStrategy
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 from ..data.batch import Batch
@@ -31,6 +34,7 @@ class TrainingModule(L.LightningModule):
 
     metrics: dict[str, float]
     """Of the step just taken: ``loss`` (mean over its samples), ``grad_norm`` (before it is clipped) and ``lr``."""
+    _outline: nn.ModuleDict
     whole_step: int
     """The step that weights, moments, averages and learning rate are all of; -1 while they are changed."""
 
@@ -50,9 +54,14 @@ class TrainingModule(L.LightningModule):
         self.metrics, self.whole_step = {}, -1
 
     @property
+    def tracks(self) -> list[Ema]:
+        """The averages, the one that is used first."""
+        return [track for track in self.ema.values() if isinstance(track, Ema)]
+
+    @property
     def averaged(self) -> DiffusionModel:
         """The model with the weights of the first EMA track, whole: where they are sharded, all processes must ask."""
-        average = next(iter(self.ema.values())).average
+        average = self.tracks[0].average
         return self.model.replaced(average if self.device_mesh is None else gathered(average, self._outline))
 
     def configure_model(self) -> None:
@@ -60,8 +69,8 @@ class TrainingModule(L.LightningModule):
         if self.device_mesh is None:
             return
         mesh = self.device_mesh["data_parallel"]
-        self.__dict__["_outline"] = outline(next(iter(self.ema.values())).average)     # no part of the module
-        for part in (self.model.trainable, *(track.average for track in self.ema.values())):
+        self.__dict__["_outline"] = outline(self.tracks[0].average)     # no part of the module
+        for part in (self.model.trainable, *(track.average for track in self.tracks)):
             shard(part, mesh)
 
     def train_dataloader(self) -> DataLoader:
@@ -76,12 +85,13 @@ class TrainingModule(L.LightningModule):
 
     def on_train_start(self) -> None:
         """What is configured is in force, whatever a checkpoint says: of that the moments stay."""
-        impose(self._asked, self.trainer.optimizers[0], self.trainer.lr_scheduler_configs[0].scheduler)
+        impose(self._asked, self.trainer.optimizers[0], self._schedule)
         self.whole_step = self.global_step
 
     def training_step(self, batch: Batch, index: int) -> None:
         """One optimizer step; its samples are computed in as many parts as ``accumulate``, for memory."""
-        model, optimizer, step = self.model, self.optimizers(), self.order.step(self.global_step)
+        model, step = self.model, self.order.step(self.global_step)
+        optimizer = cast(LightningOptimizer, self.optimizers())
         losses = []
         for part in batch.split(self.accumulate):
             loss = model.loss(part, self.seed, batch_size=step.size)                   # (B / accumulate,)
@@ -95,10 +105,14 @@ class TrainingModule(L.LightningModule):
             self.whole_step = -1
             optimizer.step()
             optimizer.zero_grad()
-            for track in self.ema.values():
+            for track in self.tracks:
                 track.update(model.trainable, seen=step.draw + step.size, batch=step.size)
-            self.lr_schedulers().step()
+            self._schedule.step()
         self.whole_step = self.global_step
+
+    @property
+    def _schedule(self) -> LambdaLR:
+        return cast(LambdaLR, self.trainer.lr_scheduler_configs[0].scheduler)          # as configure_optimizers gives it
 
     def _kept_local(self, wanted: bool) -> AbstractContextManager[None]:
         """Gradients of all but the last part of a step stay with their process, where the strategy knows how."""
@@ -144,7 +158,7 @@ class TrainingModule(L.LightningModule):
                     if t.numel()]
         return torch.stack(greatest).sum()
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         fused = getattr(self.trainer.precision_plugin, "scaler", None) is None    # fp16 unscales before it steps
         optimizer, schedule = self.optim(self.model, steps=self.max_steps, fused=fused)
         self._asked = settings(optimizer)

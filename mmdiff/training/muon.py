@@ -6,6 +6,9 @@
 factor makes the step as long as AdamW's (Liu et al. 2025, eq. 4), so learning rates of both are of one kind.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -54,7 +57,7 @@ class CombinedOptimizer(torch.optim.Optimizer):
             optimizer.param_groups = [next(groups) for _ in optimizer.param_groups]
             optimizer.state = self.state
 
-    def step(self, closure=None):
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of each; ``closure`` computes the loss and the gradients."""
         loss = None
         if closure is not None:

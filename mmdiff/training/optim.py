@@ -68,7 +68,7 @@ class AdamW(Recipe):
             raise ValueError(f"optim.decay is one of {', '.join(DECAYS)}, got {decay!r}")
         if lr <= 0 or not 0 <= hold <= 1 or warmup < 0 or clip < 0:
             raise ValueError(f"need lr > 0, 0 <= hold <= 1, warmup >= 0, clip >= 0, got {lr}, {hold}, {warmup}, {clip}")
-        self.lr, self.betas, self.weight_decay = lr, tuple(betas), weight_decay
+        self.lr, self.betas, self.weight_decay = lr, (betas[0], betas[1]), weight_decay
         self.warmup, self.decay, self.hold, self.clip = warmup, decay, hold, clip
 
     def __call__(

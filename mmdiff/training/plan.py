@@ -28,7 +28,7 @@ from ..config.files import MODEL_FILE
 from ..config.record import Record
 from ..data.dataset import Dataset, Subset
 from ..data.stream import Stream
-from .callbacks import Previews, Validation
+from .callbacks import Every, Previews, Validation
 from .checkpoints import latest, start
 from .progress import Progress
 from .run import Assembly, assemble, fit_codec, opened, own_state, quiet
@@ -147,16 +147,18 @@ def _short(config: DictConfig, trial: Path, steps: int) -> DictConfig:
     """The same run over ``steps`` steps, with all that it does besides done in the middle and at the end."""
     changes = {"run": str(trial), "trainer": {"max_steps": steps}, "log": {"every": 1}}
     changes |= {name: {"every": STEPS // 2 if config[name].every else 0} for name in ACTS.values()}
-    return OmegaConf.merge(config, changes)
+    merged: Any = OmegaConf.merge(config, changes)
+    return merged
 
 
 def _fit(config: DictConfig, trial: Path, parts: Assembly) -> dict[str, float]:
     """Train, and give the median seconds of a step, and those of what was done besides."""
-    clock, seconds = _Clock(), {}
+    clock = _Clock()
+    seconds: dict[str, float] = {}
     callbacks = [clock, *(c for c in parts.callbacks if not isinstance(c, Progress))]
     for callback in callbacks:
-        if name := ACTS.get(type(callback)):
-            callback.act = _timed(callback.act, name, seconds)
+        if isinstance(callback, Every) and (name := ACTS.get(type(callback))):
+            setattr(callback, "act", _timed(callback.act, name, seconds))      # noqa: B010 (a method, in this object)
     trainer = build_trainer(_short(config, trial, STEPS), trial, callbacks)
     with _stage("a training step with the largest batch"):
         trainer.fit(parts.module)
@@ -166,19 +168,21 @@ def _fit(config: DictConfig, trial: Path, parts: Assembly) -> dict[str, float]:
 def _resumed(config: DictConfig, trial: Path, record: Record | None) -> float:
     """Seconds to come back and do one step."""
     start = time.perf_counter()
-    short = _short(OmegaConf.merge(config, {"validation": {"every": 0}, "preview": {"every": 0}}), trial, STEPS + 1)
+    bare: Any = OmegaConf.merge(config, {"validation": {"every": 0}, "preview": {"every": 0}})
+    short = _short(bare, trial, STEPS + 1)
     with _stage("resuming"):
         parts = assemble(short, trial, own=record)
         callbacks = [c for c in parts.callbacks if not isinstance(c, Progress)]
         trainer = build_trainer(short, trial, callbacks, start=STEPS)
-        trainer.fit(parts.module, ckpt_path=latest(trial / "checkpoints")[0], weights_only=True)
+        newest = latest(trial / "checkpoints")
+        trainer.fit(parts.module, ckpt_path=newest and newest[0], weights_only=True)
     return time.perf_counter() - start
 
 
 class _Clock(L.Callback):
     """Seconds from the end of one optimizer step to the end of the next, the first left out."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.seconds: list[float] = []
         self._last, self._step = 0.0, 0
 

@@ -1,7 +1,7 @@
 """The training log and the progress bar."""
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 from tqdm import tqdm
@@ -25,14 +25,17 @@ class Progress(L.Callback):
         self.preview_every = preview_every
         self.loss: float | None = None
 
-    def on_train_start(self, trainer: L.Trainer, module: TrainingModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.bar = tqdm(
             total=trainer.max_steps, initial=trainer.global_step, unit="step", mininterval=0.5,
             disable=not trainer.is_global_zero, dynamic_ncols=True,
             bar_format="{desc}{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
         )
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: TrainingModule, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        module = cast(TrainingModule, module)
         new = trainer.global_step - self.bar.n
         if not new or not self.bar.update(new):
             return
@@ -40,10 +43,10 @@ class Progress(L.Callback):
         self.loss = loss if self.loss is None else 0.9 * self.loss + 0.1 * loss
         rate = (self.bar.format_dict["rate"] or 0) * module.order.step(trainer.global_step - 1).size
         left = self.preview_every - trainer.global_step % self.preview_every if self.preview_every else math.inf
-        preview = f", next preview in {left} steps" if left <= self.bar.total - trainer.global_step else ""
+        preview = f", next preview in {left} steps" if left <= trainer.max_steps - trainer.global_step else ""
         self.bar.set_description_str(f"loss {self.loss:.4f} ", refresh=False)
         self.bar.set_postfix_str(f"{rate:.0f} samples/s{preview}", refresh=False)
 
-    def teardown(self, trainer: L.Trainer, module: TrainingModule, stage: str) -> None:
+    def teardown(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
         if hasattr(self, "bar"):
             self.bar.close()

@@ -10,7 +10,7 @@ falling below 1 while ``val/loss`` rises is a model that learns its training set
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 
@@ -63,17 +63,18 @@ class Quality(Every):
         self.best_step: int | None = None
         """The step of the model file, where stopping early chooses it."""
 
-    def on_fit_start(self, trainer: L.Trainer, module: TrainingModule) -> None:
+    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        codec = cast(TrainingModule, module).model.codec
         if self.steps and len(self.held) < LEAST:
             raise ConfigError(f"quality.every needs {LEAST} held-out samples, loader.val holds {len(self.held)}")
         if self.steps:
-            shown, judge = [self.held.read(i)[0] for i in spread(len(self.held), self.n)], module.model.codec.judge()
+            shown, judge = [self.held.read(i)[0] for i in spread(len(self.held), self.n)], codec.judge()
             try:
-                judge.stacked(shown, module.model.codec, self.stored["size"])
+                judge.stacked(shown, codec, self.stored["size"])
             except ValueError as error:
                 raise ConfigError(f"quality.every={self.steps}: {error}") from None
             if self.embedder is not None:                             # a mistake in it is told before the training
-                settings = judge.settings(module.model.codec)
+                settings = judge.settings(codec)
                 load_embedder(Path(self.embedder), judge=judge, settings=settings)
 
     def state_dict(self) -> dict[str, Any]:

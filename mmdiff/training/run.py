@@ -21,12 +21,13 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from ..cache.encode import require, uncached
+from ..cache.latents import Latents
 from ..config import kinds
 from ..config.adapter import build_adapter, build_codec, build_model
-from ..config.build import ConfigError, build
+from ..config.build import ConfigError, build, plain
 from ..config.files import CONFIG_FILE, MODEL_FILE, resolved
 from ..config.record import Change, Record, data_change, files, named, own_fields, read_record
 from ..core.guidance import Guidance
@@ -170,7 +171,8 @@ def _trained(run: Path, config: DictConfig, overrides: Sequence[str] | None) -> 
 
 def _ended_by(trainer: L.Trainer, parts: Assembly) -> str:
     """What ended a run before its last step, other than a signal or an error."""
-    timers = [c.time_remaining() for c in trainer.callbacks if isinstance(c, L.pytorch.callbacks.Timer)]
+    callbacks: list[L.Callback] = vars(trainer)["callbacks"]          # Lightning declares no such attribute
+    timers = [c.time_remaining() for c in callbacks if isinstance(c, L.pytorch.callbacks.Timer)]
     if any(left is not None and left <= 0 for left in timers):
         return "trainer.max_time is up"
     return parts.quality.stopped or "a callback ended it"
@@ -180,7 +182,8 @@ def opened(
     run: Path, config: DictConfig, overrides: Sequence[str] | None
 ) -> tuple[DictConfig, Record | None, list[Change]]:
     """The resolved configuration that is to be in force, what is known of the run where it exists, and what changes."""
-    record, changed = read_record(run), []
+    record = read_record(run)
+    changed: list[Change] = []
     config = resolved(config)
     if record is not None:
         config, changed = continued(run, record.config, config, overrides)
@@ -203,7 +206,7 @@ def assemble(config: DictConfig, run: Path, *, own: Record | None = None) -> Ass
     codec, reader = build_codec(config.adapter)
     dataset = build(config.data, Dataset, reader=reader)
     fields = own_fields(own, dataset.fields) if own else dataset.fields
-    if dataset.encoded:
+    if isinstance(dataset, Latents):
         require(dataset.settings, config.adapter, codec, reader)
     loading = build(config.loader, Loading)
     train_set, val_set = _parts(dataset, loading)
@@ -211,7 +214,7 @@ def assemble(config: DictConfig, run: Path, *, own: Record | None = None) -> Ass
     model = build_model(build_adapter(config.adapter, codec, reader, fields=fields), config.diffusion)
     stored = model_config(config, codec, train_set)
     module = TrainingModule(
-        model, train_set, optim=build(config.optim, Recipe), loading=loading, ema=OmegaConf.to_container(config.ema),
+        model, train_set, optim=build(config.optim, Recipe), loading=loading, ema=plain(config.ema),
         seed=config.seed, max_steps=config.trainer.max_steps, accumulate=config.trainer.get(ACCUMULATE, 1),
     )
     prepare(model.denoiser.network, recompute=config.recompute, compiled=config.compile)
@@ -220,7 +223,7 @@ def assemble(config: DictConfig, run: Path, *, own: Record | None = None) -> Ass
     validation = Validation(config.validation.every if len(val_set) and loading.val_samples else 0, val_set, loading)
     judging = config.get("quality") or {}
     judged = train_set, val_set
-    if dataset.encoded and judging.get("every"):
+    if isinstance(dataset, Latents) and judging.get("every"):
         judged = _parts(uncached(dataset, reader), loading)
     try:
         for name, taken in kinds.annotations(Quality).items():

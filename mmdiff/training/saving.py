@@ -8,11 +8,11 @@ import signal
 import warnings
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import lightning as L
 import torch
-from lightning.fabric.utilities.rank_zero import rank_zero_info
+from lightning.fabric.utilities.rank_zero import rank_zero_info  # type: ignore[attr-defined]  # not re-exported
 
 from ..config.build import ConfigError
 from ..config.files import MODEL_FILE
@@ -52,7 +52,7 @@ class Checkpoints(Every, L.pytorch.callbacks.Checkpoint):             # Lightnin
         self.saved = 0
         """The step of the newest checkpoint."""
 
-    def on_train_start(self, trainer: L.Trainer, module: TrainingModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.saved = self._tried = trainer.global_step
         heard = [s for s in SIGNALS if s != signal.SIGHUP or signal.getsignal(s) is not signal.SIG_IGN]    # nohup
         for number in heard:
@@ -97,13 +97,14 @@ class Checkpoints(Every, L.pytorch.callbacks.Checkpoint):             # Lightnin
         prune(folder, self.keep, step=step)
         (folder / SAVING).unlink(missing_ok=True)
 
-    def on_train_end(self, trainer: L.Trainer, module: TrainingModule) -> None:
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Whatever ended the run without a word."""
         if trainer.global_step not in (self._tried, self.saved):
-            self.act(trainer, module, trainer.global_step)
+            self.act(trainer, cast(TrainingModule, module), trainer.global_step)
 
-    def on_exception(self, trainer: L.Trainer, module: TrainingModule, exception: BaseException) -> None:
+    def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
         """Save what is whole, alone, as the others may be gone; not what may be at fault itself."""
+        module = cast(TrainingModule, module)
         step, sharded = trainer.global_step, module.device_mesh is not None and trainer.world_size > 1
         suspect = not isinstance(exception, Exception) or isinstance(exception, FloatingPointError)
         if suspect or sharded or not trainer.is_global_zero or module.whole_step != step or step in (0, self._tried):
