@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _help(command: str) -> int:
     """What a command does, and the keys that it takes with their comments."""
-    print(import_module(f".{command}", __name__).__doc__.replace("``", ""))
+    print((import_module(f".{command}", __name__).__doc__ or "").replace("``", ""))
     keys = files("mmdiff.configs") / f"{SAME_KEYS.get(command, command)}.yaml"
     if keys.is_file():
         print(keys.read_text(encoding="utf-8"))

@@ -1,5 +1,7 @@
 """``mmdiff list KIND``: what can be chosen, with one line about each."""
 
+from pathlib import Path
+
 from ..config import plugins
 from ..config.build import ConfigError
 from ..data.labels import suggest
@@ -24,10 +26,12 @@ def main(arguments: list[str]) -> int:
 
 def options(group: str) -> dict[str, str]:
     """Option names of a config group and the first comment line of each."""
-    found = {}
+    found: dict[str, str] = {}
     for folder in plugins.roots().values():
         root = folder.joinpath(group)
-        for path in sorted(root.rglob("*.yaml")) if root.is_dir() else ():
+        if not isinstance(root, Path) or not root.is_dir():
+            continue
+        for path in sorted(root.rglob("*.yaml")):
             if group == "diffusion" and path.parent != root:
                 continue
             lines = path.read_text(encoding="utf-8").splitlines()

@@ -3,9 +3,14 @@
 Every part of the run is tried with the same words; exit code 2 and the reason where one would fail.
 """
 
+from typing import TYPE_CHECKING
+
 from omegaconf import DictConfig
 
 from .train import launched
+
+if TYPE_CHECKING:
+    from ..training.plan import Plan
 
 
 def main(arguments: list[str]) -> int:
@@ -21,7 +26,7 @@ def _plan(config: DictConfig, overrides: list[str]) -> int:
     return 0
 
 
-def lines(found) -> list[str]:
+def lines(found: "Plan") -> list[str]:
     """A plan, as it is printed."""
     skipped = found.report["skipped"]
     told = [f"data        {found.train} training and {found.val} validation samples, {len(skipped)} skipped"]

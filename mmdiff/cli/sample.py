@@ -9,7 +9,7 @@ are those that the model was trained with, unless named (``sampler=ddim``) or ch
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -22,6 +22,9 @@ from ..config.words import Word, parted
 from ..data.labels import Fields, suggest
 from .places import writable
 from .requests import told_of, wishes
+
+if TYPE_CHECKING:
+    from ..generation.edits import Edit
 
 LATE = ("cond", "sampler", "guidance")
 CHOICES = ("sampler", "guidance")
@@ -118,7 +121,8 @@ def insisted(late: Sequence[Word]) -> bool:
 
 def setting(stored: dict[str, Any], config: DictConfig, late: Sequence[Word], name: str) -> dict[str, Any]:
     """The stored node, or the chosen option, with single values changed."""
-    node = dict(stored) if config.get(name) is None else OmegaConf.to_container(config[name], resolve=True)
+    chosen: Any = None if config.get(name) is None else OmegaConf.to_container(config[name], resolve=True)
+    node = dict(stored) if chosen is None else chosen
     words = [word for word in late if word.key.startswith(f"{name}.")]
     for word in sorted(words, key=lambda word: not word.key.endswith("._target_")):        # first what a part is
         node = _changed(node, word, word.key.split(".")[1:])
@@ -154,7 +158,7 @@ def _own(late: Sequence[Word], known: Mapping[str, Any], *, others: Mapping[str,
     return {name: said for name, said in found.items() if said is not None}
 
 
-def _edit(config: DictConfig):
+def _edit(config: DictConfig) -> "Edit | None":
     from ..generation.edits import Edit
 
     told = {name: config[name] for name in ("keep", "overlap", "hole") if config[name] is not None}

@@ -5,7 +5,7 @@ The first write that fails turns the descriptor to nowhere, for this process and
 
 import os
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 NAMES = {0: "stdin", 1: "stdout", 2: "stderr"}
 
@@ -16,7 +16,7 @@ class Lasting:
     def __init__(self, stream: TextIO):
         self._stream = stream
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:

@@ -66,8 +66,9 @@ def _swept(command: str, words: list[str], work: Work) -> int:
         runs.append(([*rest, *(f"{key}={value}" for key, value in values.items())], folder(values)))
     configs = [composed("train", own) for own, _ in runs]
     base, code = configs[0].run, 0
-    again = [word for word in words if not word.startswith("run=")]
-    again = shlex.join(["mmdiff", command, "-m", written("run", base), *again])
+    again = shlex.join([
+        "mmdiff", command, "-m", written("run", base), *(word for word in words if not word.startswith("run="))
+    ])
     for config, (own, name) in zip(configs, runs, strict=True):
         config.run = literal(f"{base}/{name}" if name else base)
         try:
@@ -76,8 +77,9 @@ def _swept(command: str, words: list[str], work: Work) -> int:
         except KeyboardInterrupt:
             result = 130
         except Exception as error:
-            if (result := told(command, error, where=config.run)) is None:
+            if (failed := told(command, error, where=config.run)) is None:
                 raise
+            result = failed
         if result == 130:
             print(f"the sweep is stopped; go on with: {again}", file=sys.stderr)
             return 130

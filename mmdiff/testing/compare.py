@@ -1,5 +1,7 @@
 """Comparing tensors, in words for the person whose tensors differ."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -18,7 +20,8 @@ def box(inner: tuple[int, ...], outer: tuple[int, ...]) -> Tensor:
 
 def corner(x: Tensor, extent: tuple[int, ...]) -> Tensor:
     """The view ``(..., *extent)`` at the start of the last axes."""
-    return x[(..., *(slice(n) for n in extent))]
+    box: tuple[Any, ...] = (..., *(slice(n) for n in extent))
+    return x[box]
 
 
 def same(found: Tensor, wanted: Tensor, fault: str, *, tolerance: float = 1e-3) -> None:

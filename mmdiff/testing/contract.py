@@ -29,6 +29,7 @@ from ..data.batch import pad
 from ..data.labels import encode_labels
 from ..data.loaders import samples, train_loader
 from ..generation.pipeline import Pipeline
+from ..model import DiffusionModel
 from ..store import load_model, save_model
 from .compare import box, corner, kind, same, same_labels
 from .documented import undocumented
@@ -44,13 +45,13 @@ class AdapterContract:
     lossy: float = 0.3
     """The most that decoding and writing to a file may change a latent: root mean square, 1 being its deviation."""
 
-    def test_configuration_composes_and_is_documented(self, trial: Trial):
+    def test_configuration_composes_and_is_documented(self, trial: Trial) -> None:
         """Every value of the adapter's YAML says what it is."""
         missing = undocumented("adapter", trial.adapter)
         assert not missing, f"adapter/{trial.adapter}.yaml lacks a comment: {missing[0]}"
         trial.note(f"{sum(p.numel() for p in trial.model.trainable.parameters()) / 1e6:.2f} M parameters")
 
-    def test_shapes_and_dtypes(self, trial: Trial):
+    def test_shapes_and_dtypes(self, trial: Trial) -> None:
         """Samples are (C, *S) float32, latents (B, channels, *S) float32, and decoding gives samples back."""
         codec, sample = trial.codec, trial.samples[0]
         assert sample.dtype == torch.float32 and sample.ndim > 1, f"a sample is {kind(sample)}, not (C, *S) float32"
@@ -66,49 +67,49 @@ class AdapterContract:
         assert decoded.shape[:2] == (1, len(sample)), f"{kind(sample)} is decoded to {kind(decoded[0])}"
         trial.note(f"{kind(sample)} <-> {kind(latent[0])}")
 
-    def test_reading_is_repeatable_and_workers_read_the_same(self, trial: Trial):
+    def test_reading_is_repeatable_and_workers_read_the_same(self, trial: Trial) -> None:
         """A read depends on its index and generator alone; reader and data can go to worker processes."""
         data = trial.dataset
         other = pickle.loads(pickle.dumps(data))
         for chance in (None, 3):
             torch.manual_seed(1)
             np.random.seed(1)
-            first = data.read(0, chance and stream(0, chance, Purpose.AUGMENT))
+            first = data.read(0, None if chance is None else stream(0, chance, Purpose.AUGMENT))
             torch.manual_seed(2)
             np.random.seed(2)
-            second = other.read(0, chance and stream(0, chance, Purpose.AUGMENT))
+            second = other.read(0, None if chance is None else stream(0, chance, Purpose.AUGMENT))
             assert torch.equal(first[0], second[0]) and first[1] == second[1], (
                 "two reads of one sample differ: all that is random must come from rng, and nothing without it"
             )
         plain, workers = (next(iter(train_loader(data, trial.order(), workers=n))) for n in (0, 1))
         assert torch.equal(plain.samples.x, workers.samples.x), "a data worker reads another batch"
 
-    def test_latents_have_zero_mean_and_unit_variance(self, trial: Trial):
+    def test_latents_have_zero_mean_and_unit_variance(self, trial: Trial) -> None:
         """Over the samples that the codec was fitted on."""
-        values = []
+        parts = []
         for batch in samples(trial.dataset):
             latent, mask = trial.codec.encode(batch)
-            values.append(latent.flatten() if mask is None else latent[mask.expand_as(latent)])
-        values = torch.cat(values).double()
+            parts.append(latent.flatten() if mask is None else latent[mask.expand_as(latent)])
+        values = torch.cat(parts).double()
         mean, std = float(values.mean()), float(values.std())
         trial.note(f"mean {mean:.3f}, deviation {std:.3f}")
         assert abs(mean) < 0.1, f"latents have mean {mean:.3f}: measure() must find it, whiten() take it off"
         assert 0.8 < std < 1.25, f"latents have deviation {std:.3f}: measure() must find it, whiten() divide by it"
 
-    def test_decoding_undoes_encoding(self, trial: Trial):
+    def test_decoding_undoes_encoding(self, trial: Trial) -> None:
         """Encoded again, what was decoded is the same latent but for what the codec loses."""
         latent = trial.encoded(trial.samples[0])
         again = trial.codec.encode(trial.codec.decode(Masked(latent))).x
         self._close(trial, latent, again, "decode(encode(x))")
 
-    def test_latent_shape_is_what_encode_gives(self, trial: Trial):
+    def test_latent_shape_is_what_encode_gives(self, trial: Trial) -> None:
         """``latent_shape(**size(sample))``, for samples of two sizes."""
         for sample in trial.samples:
             size = {name: float(value) for name, value in trial.codec.size(sample).items()}
             told, found = tuple(trial.codec.latent_shape(**size)), tuple(trial.encoded(sample).shape[2:])
             assert told == found, f"latent_shape({size}) is {told}, but encode gives {found}"
 
-    def test_masks_follow_the_stride(self, trial: Trial):
+    def test_masks_follow_the_stride(self, trial: Trial) -> None:
         """In a batch of two sizes a latent's mask is the box that the sample has when it is alone."""
         latent, mask = trial.codec.encode(pad(trial.samples))
         assert mask is not None, "encode drops the mask"
@@ -119,11 +120,13 @@ class AdapterContract:
                 f"{math.prod(trial.encoded(sample).shape[2:])}"
             )
 
-    def test_codec_ignores_padding(self, trial: Trial):
+    def test_codec_ignores_padding(self, trial: Trial) -> None:
         """Neither a sample nor a latent changes with what else is in its batch, NaN in the padding included."""
         samples_ = trial.samples
         x, mask = pad(samples_)
+        assert mask is not None, "two sizes make a mask"
         latent, latent_mask = trial.codec.encode(Masked(torch.where(mask, x, math.nan), mask))
+        assert latent_mask is not None, "encode drops the mask"
         for i, sample in enumerate(samples_):
             alone = trial.encoded(sample)[0]
             same(corner(latent[i], alone.shape[1:]), alone, "the latent of a sample changes with the padding after it")
@@ -136,14 +139,14 @@ class AdapterContract:
             same(corner(decoded[i], alone.shape[1:]), alone, "a decoded sample changes with the padding of its latent")
         assert not decoded[~decoded_mask.expand_as(decoded)].any(), "a decoded sample is not 0 in its padding"
 
-    def test_network_is_zero_at_initialisation(self, trial: Trial):
+    def test_network_is_zero_at_initialisation(self, trial: Trial) -> None:
         """So that training starts from the same loss whatever the network."""
         x, level, cond = self._inputs(trial)
         out = copy.deepcopy(trial.model.denoiser.network).double()(x, level, cond, None)
         assert out.shape == x.shape, f"the network makes {kind(out)} of {kind(x)}"
         assert not out.any(), f"the output is up to {float(out.abs().max()):.3g} at first: make the last layer zero"
 
-    def test_network_ignores_padding(self, trial: Trial):
+    def test_network_ignores_padding(self, trial: Trial) -> None:
         """Positions appended to every axis change no real output, and come out as 0."""
         network, (x, level, cond) = trial.network, self._inputs(trial)
         alone, extent = network(x, level, cond, None), x.shape[2:]
@@ -155,13 +158,13 @@ class AdapterContract:
         same(corner(out, extent), alone, "the output at real positions changes with the padding", tolerance=1e-6)
         assert not out[~mask.expand_as(out)].any(), "the output is not 0 in the padding"
 
-    def test_network_keeps_samples_of_a_batch_apart(self, trial: Trial):
+    def test_network_keeps_samples_of_a_batch_apart(self, trial: Trial) -> None:
         """What comes out for one does not depend on the others."""
         network, (x, level, cond) = trial.network, self._inputs(trial)
         alone = network(x[:1], level[:1], Condition(*(part if part is None else part[:1] for part in cond)), None)
         same(network(x, level, cond, None)[:1], alone, "a sample changes with the others of its batch", tolerance=1e-6)
 
-    def test_network_sees_level_and_condition(self, trial: Trial):
+    def test_network_sees_level_and_condition(self, trial: Trial) -> None:
         """Other noise or other labels, another output."""
         network, (x, level, cond) = trial.network, self._inputs(trial)
         out = network(x, level, cond, None)
@@ -170,7 +173,7 @@ class AdapterContract:
             null = double(trial.awake.conditioner.null(len(x)))
             assert (network(x, level, null, None) != out).any(), "the output does not depend on the condition"
 
-    def test_null_condition_is_nothing_told(self, trial: Trial):
+    def test_null_condition_is_nothing_told(self, trial: Trial) -> None:
         """``null(B)`` is the condition of labels none of which is told, and what hiding all of them gives."""
         conditioner, fields = trial.awake.conditioner, trial.dataset.fields
         told = encode_labels(fields, [trial.dataset.read(i)[1] for i in range(2)])
@@ -192,7 +195,7 @@ class AdapterContract:
                 "hide() must leave labels as they are for u near 1, and for u near 0 may make all of them untold"
             )
 
-    def test_saved_files_read_back(self, trial: Trial):
+    def test_saved_files_read_back(self, trial: Trial) -> None:
         """``save``, then ``load`` and the reader: the same latent but for what the format loses."""
         codec, sample = trial.codec, trial.samples[0]
         assert codec.suffix != ".json", "samples cannot be .json files: that is the ending of their sidecars"
@@ -207,14 +210,14 @@ class AdapterContract:
         picture = codec.preview([sample, sample], ["one", "two"], trial.folder / "preview.png")
         assert picture.read_bytes()[:4] == b"\x89PNG", "preview() must write a PNG and give its path"
 
-    def test_sampling_is_deterministic(self, trial: Trial):
+    def test_sampling_is_deterministic(self, trial: Trial) -> None:
         """A sample is fixed by its seed, wherever it is in the batch, and by nothing else."""
         first, again, turned = (self._generated(trial, trial.awake, seeds) for seeds in ((0, 1), (0, 1), (1, 0)))
         assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True)), "the same seeds give other samples"
         same(turned[1], first[0], "a sample changes with its place in the batch", tolerance=1e-2)
         assert not torch.equal(first[0], first[1]), "two seeds give the same sample"
 
-    def test_model_file_gives_the_model_back(self, trial: Trial):
+    def test_model_file_gives_the_model_back(self, trial: Trial) -> None:
         """All that a model has learnt and measured is in its file, and its samples are the same bit for bit."""
         model = trial.awake
         save_model(model, trial.stored, trial.folder / "model.safetensors")
@@ -229,12 +232,12 @@ class AdapterContract:
         change = max(float((a - b).abs().max()) for a, b in zip(first, again, strict=True))
         assert change == 0, f"the loaded model makes others, which differ by {change:.2g}, from the same weights"
 
-    def test_one_batch_is_overfitted(self, trial: Trial):
+    def test_one_batch_is_overfitted(self, trial: Trial) -> None:
         """Training on one batch with fixed noise halves the loss within 200 steps, and every parameter is used."""
         model, batch = copy.deepcopy(trial.model).train(), trial.batch()
         parameters = dict(model.trainable.named_parameters())
         optimizer = torch.optim.AdamW(parameters.values(), lr=2e-3)
-        losses = []
+        losses: list[float] = []
         while not losses or (len(losses) < 200 and losses[-1] > losses[0] / 2):
             optimizer.zero_grad()
             loss = model.loss(batch, 0).mean()
@@ -248,7 +251,7 @@ class AdapterContract:
         assert losses[-1] <= losses[0] / 2, f"the loss of one batch goes from {change}"
         trial.note(change)
 
-    def test_two_processes_train_as_one(self, trial: Trial):
+    def test_two_processes_train_as_one(self, trial: Trial) -> None:
         """Two processes share a step's samples, noise and times: its loss is that of one process."""
         expected = float(trial.model.loss(trial.batch(), trial.config.seed, batch_size=4).detach().mean())
         run = trial.folder / "two"
@@ -272,10 +275,10 @@ class AdapterContract:
         cond = trial.awake.conditioner(encode_labels(trial.dataset.fields, rows))
         return x, torch.tensor([0.3, 0.8], dtype=torch.float64), double(cond)
 
-    def _generated(self, trial: Trial, model: torch.nn.Module, seeds: Sequence[int]) -> list[Tensor]:
+    def _generated(self, trial: Trial, model: DiffusionModel, seeds: Sequence[int]) -> list[Tensor]:
         row, shape = trial.dataset.read(0)[1], model.codec.latent_shape(**trial.stored["size"])
-        settings = {"sampler": Auto(2), "guidance": build(trial.config.guidance, Guidance)}
-        latents = model.latents([row] * len(seeds), list(seeds), shape, **settings)
+        guidance = build(trial.config.guidance, Guidance)
+        latents = model.latents([row] * len(seeds), list(seeds), shape, sampler=Auto(2), guidance=guidance)
         # a network that was not trained may put out more than any codec decodes, as where noise is predicted
         deviation = latents.flatten(1).std(1).clamp(min=1)
         return model.decoded(latents / deviation.view(-1, *[1] * (latents.ndim - 1)))

@@ -3,11 +3,16 @@
 Nothing is imported before a test asks for it.
 """
 
+from typing import TYPE_CHECKING
+
 import pytest
+
+if TYPE_CHECKING:
+    from .trial import Trial
 
 
 @pytest.fixture(scope="class")
-def trial(request, tmp_path_factory):
+def trial(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> "Trial":
     """The adapter that the test's class names, composed and built."""
     from mmdiff.testing import Trial
 

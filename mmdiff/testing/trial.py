@@ -34,7 +34,8 @@ class Trial:
     """``adapter`` is an option's name; ``overrides`` change its configuration; ``folder`` is for files."""
 
     def __init__(self, adapter: str, overrides: Sequence[str], folder: Path):
-        self.adapter, self.folder, self.notes = adapter, folder, []
+        self.adapter, self.folder = adapter, folder
+        self.notes: list[str] = []
         given = {override.lstrip("+").partition("=")[0] for override in overrides}
         own = [setting for setting in SETTINGS if setting.partition("=")[0] not in given]
         self.arguments = [f"adapter={adapter}", *own, *overrides]

@@ -6,6 +6,9 @@ from torch import Tensor
 
 from mmdiff.core.rng import Purpose, stream
 from mmdiff.data.dataset import Dataset
+from mmdiff.data.labels import Label
+
+from .adapter import SkeletonReader
 
 SHAPES = ("sine", "saw")
 PERIODS = (1.0, 4.0)
@@ -14,8 +17,8 @@ PERIODS = (1.0, 4.0)
 class SkeletonMade(Dataset):
     """``n`` waves, number i fixed by (``seed``, i); with an ``rng`` its phase is new."""
 
-    def __init__(self, reader, *, n: int = 1000, seed: int = 0):
-        self.channels, self.length, self.n, self.seed = reader.channels, reader.length, n, seed
+    def __init__(self, reader: SkeletonReader, *, n: int = 1000, seed: int = 0):
+        self.channels, self.length, self.n, self.seed = reader.channels, reader.length or 64, n, seed
         self.fields = {"shape": SHAPES, "periods": PERIODS}
 
     def __len__(self) -> int:
@@ -24,7 +27,7 @@ class SkeletonMade(Dataset):
     def name(self, index: int) -> str:
         return f"wave-{index:05d}"
 
-    def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, str | float]]:
+    def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
         own = stream(self.seed, index, Purpose.DATA)
         shape, periods = SHAPES[index % 2], float(own.uniform(*PERIODS))
         phase = (own if rng is None else rng).uniform(size=(self.channels, 1))
