@@ -112,7 +112,7 @@ class TrainingModule(L.LightningModule):
 
     @property
     def _schedule(self) -> LambdaLR:
-        return cast(LambdaLR, self.trainer.lr_scheduler_configs[0].scheduler)          # as configure_optimizers gives it
+        return cast(LambdaLR, self.trainer.lr_scheduler_configs[0].scheduler)     # as configure_optimizers gives it
 
     def _kept_local(self, wanted: bool) -> AbstractContextManager[None]:
         """Gradients of all but the last part of a step stay with their process, where the strategy knows how."""
