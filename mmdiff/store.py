@@ -1,6 +1,6 @@
 """The model file: one safetensors file with the weights that generate, and in its header all that builds the model.
 
-    header.mmdiff = JSON {format, config, step, ..., sha256},      sha256 = hash of the rest of it and of every tensor
+    header.mmdiff = JSON {format, config, bases, step, ..., sha256},      sha256 = hash of its rest and of every tensor
 
 No pickle is involved in writing or reading it. A changed byte, a truncated file or a foreign class is an error that
 names the file and the fault.
@@ -23,7 +23,8 @@ from torch import Tensor
 from .adapters.base import Codec
 from .config.adapter import build_adapter, build_codec, build_model
 from .config.build import ConfigError, build, part, plain
-from .config.files import MODEL_FILE
+from .config.header import FORMAT, ModelFileError, model_file, read_header
+from .config.inherit import PARTS
 from .config.kinds import KindError, check
 from .core.guidance import Guidance
 from .core.samplers import Sampler
@@ -31,14 +32,8 @@ from .data.dataset import Dataset, spread
 from .data.writing import write_atomic
 from .model import DiffusionModel
 
-FORMAT = 1
-PARTS = ("adapter", "diffusion", "sampler", "guidance")
 SIZED = 101
 """Samples of which the middle one by size is what a request without a size gets."""
-
-
-class ModelFileError(ValueError):
-    """A model file that cannot be used, and why."""
 
 
 def model_config(config: DictConfig, codec: Codec, dataset: Dataset) -> dict[str, Any]:
@@ -82,12 +77,7 @@ def chosen_device(name: str | None) -> str:
 
 def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> tuple[DiffusionModel, dict[str, Any]]:
     """The model of a run directory or model file, ready to generate, and its header."""
-    path = Path(path).expanduser()
-    if not path.exists():
-        raise ModelFileError(f"no model at {path}: there is no such run directory or file")
-    path = path / MODEL_FILE if path.is_dir() else path
-    if not path.is_file():
-        raise ModelFileError(f"no model at {path}: a run writes it with its first checkpoint")
+    path = model_file(path)
     header, tensors = _read(path)
     config = header.get("config")
     try:
@@ -104,23 +94,14 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> tuple
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    header = read_header(path)
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ModelFileError(f"{path} is damaged or not a safetensors file: {error}") from None
-    if "mmdiff" not in metadata:
-        raise ModelFileError(f"{path} was not written by mmdiff: its header has no configuration")
-    try:
-        header = json.loads(metadata["mmdiff"])
-        intact = header["sha256"] == _digest(header, tensors) and isinstance(header["format"], int)
-    except (ValueError, TypeError, KeyError, RecursionError):
-        intact = False
-    if not intact:
+    if header["sha256"] != _digest(header, tensors):
         raise ModelFileError(f"{path} is damaged: its contents do not match the hash in its header")
-    if header["format"] > FORMAT:
-        raise ModelFileError(f"{path} has format {header['format']}, this version reads up to {FORMAT}: update mmdiff")
     return header, tensors
 
 

@@ -100,3 +100,42 @@ def test_a_field_of_a_name_that_requests_use_themselves_is_told_by_its_whole_key
 def test_a_scalar_that_never_varied_stays_finite_and_small_for_other_values():
     constant = Labels({"rate": (5.0, 5.0)}, dim=4)
     assert constant(encode_labels({"rate": (5.0, 5.0)}, [{"rate": 5.0}, {"rate": 7.0}])).vector.abs().max() < 100
+
+
+@pytest.mark.parametrize("new", [
+    {"digit": ["0", "7", "8", "9"]}, {"style": ["x", "y"]}, {"tempo": (60.0, 180.0)},
+    {"style": ["x"], "tempo": (60.0, 180.0), "a.b": ["c"], "speaker": ["ann", "bob", "cid", "dan"]},
+])
+def test_growing_keeps_the_bits_of_every_old_request(labels, new):
+    larger = Labels({**FIELDS, **new}, dim=16)
+    larger.inherit(labels)
+    rows = [{}, {"digit": "7"}, {"digit": "0", "speaker": "cid", "pitch": 41.0}, {"pitch": 79.5}]
+    assert torch.equal(larger(encode_labels(larger.fields, rows)).vector, labels(encode(*rows)).vector)
+    assert torch.equal(larger.null(2).vector, labels.null(2).vector)
+
+
+def test_a_new_class_starts_as_the_mean_of_the_old_ones(labels):
+    larger = Labels({**FIELDS, "speaker": [*FIELDS["speaker"], "dan"]}, dim=16)
+    larger.inherit(labels)
+    old = labels(encode(*({"speaker": name} for name in FIELDS["speaker"]))).vector
+    new = larger(encode_labels(larger.fields, [{"speaker": "dan"}])).vector[0]
+    torch.testing.assert_close(new, old.mean(0))
+
+
+def test_a_new_field_is_learned_from_the_first_step(labels):
+    larger = Labels({**FIELDS, "style": ["x"], "tempo": (0.0, 1.0)}, dim=16)
+    larger.inherit(labels)
+    larger(encode_labels(larger.fields, [{"style": "x", "tempo": 0.5}])).vector.square().sum().backward()
+    for name in ("of_style", "of_tempo"):
+        assert larger.embeddings[name].weight.grad.abs().max() > 0
+
+
+def test_a_conditioner_without_tables_of_its_own_takes_no_other_fields(labels):
+    class Fixed(Labels):
+        inherit = Conditioner.inherit
+
+    Fixed(FIELDS, dim=16).inherit(labels)
+    with pytest.raises(ValueError, match="Fixed cannot take on other fields"):
+        Fixed({**FIELDS, "style": ["x"]}, dim=16).inherit(labels)
+    with pytest.raises(ValueError, match=r"5 of 5 .*embeddings\.of_digit\.weight \(3 x 16 given, 3 x 8 here"):
+        Fixed(FIELDS, dim=8).inherit(labels)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, final
 
+import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
@@ -18,6 +19,7 @@ from ..core.types import Condition, Masked
 from ..data.coupling import Coupling
 from ..data.labels import Fields
 from ..data.reader import Reader as Reader
+from ..nn.tensors import place
 from .judge import Judge
 
 Count = Annotated[int, Ge(1)]
@@ -132,6 +134,17 @@ class Conditioner(nn.Module, ABC):
     @abstractmethod
     def null(self, batch: int) -> Condition:
         """The condition of ``batch`` samples of which nothing is told."""
+
+    @torch.no_grad()
+    def inherit(self, base: "Conditioner") -> None:
+        """Start with the weights of ``base``, whose fields and classes are the first of this one's, in their order.
+
+        What all of them ask for must give the same bits as there. Raises ``ValueError`` where a tensor finds no place.
+        """
+        if dict(self.fields) != dict(base.fields):
+            raise ValueError(f"{type(self).__name__} cannot take on other fields or classes than its base's: it has no "
+                             "inherit() that says how its tables grow")
+        place(self, base.state_dict())
 
     @abstractmethod
     def hide(self, labels: dict[str, Tensor], u: Tensor) -> dict[str, Tensor]:

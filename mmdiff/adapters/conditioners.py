@@ -7,12 +7,14 @@ condition with the one in which nothing is told.
 """
 
 import math
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
 
 from ..core.types import Condition
 from ..data.labels import Fields, is_scalar, part_name
+from ..nn.tensors import place
 from .base import Conditioner
 
 
@@ -51,7 +53,22 @@ class Labels(Conditioner):
             else self.embeddings[part_name(name)](labels[name] % (len(field) + 1))     # -1, not told, is the last row
             for name, field in self.fields.items()
         ]
-        return Condition(vector=torch.stack(parts).sum(0))
+        return Condition(vector=reduce(torch.add, parts))                   # in order: a part of zeros changes no bit
+
+    @torch.no_grad()
+    def inherit(self, base: Conditioner) -> None:
+        """As ``Conditioner.inherit``; new classes start as the mean of the base's, a new field as zero."""
+        tensors = base.state_dict()
+        for name, field in self.fields.items():
+            part = part_name(name)
+            if name not in base.fields:
+                own = {key: value for key, value in self.state_dict().items() if key.split(".")[1] == part}
+                tensors |= {key: torch.zeros_like(value) for key, value in own.items()}
+            elif not is_scalar(field) and (new := len(field) - len(base.fields[name])):
+                table = tensors[key := f"embeddings.{part}.weight"]
+                mean = table[:-1].mean(0, keepdim=True).expand(new, -1)
+                tensors[key] = torch.cat([table[:-1], mean, table[-1:]])    # the last row is "not told"
+        place(self, tensors)
 
     def _scalar(self, name: str, value: Tensor) -> Tensor:
         low, high = map(float, self.fields[name])

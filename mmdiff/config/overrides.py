@@ -8,6 +8,7 @@ said by the key's annotation (``mmdiff.config.keys``); a text reaches Hydra in q
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -21,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..data.labels import suggest
 from . import kinds, plugins
 from .build import ConfigError, parameters
+from .inherit import choices, offered
 from .keys import TABLES, annotation, checked
 from .record import own_config
 from .words import FORM, Word, pieces, quoted, text, written
@@ -36,12 +38,12 @@ DELETION = re.compile(r"~[A-Za-z_][\w.@/]*")
 
 def composed(name: str, arguments: Sequence[str]) -> DictConfig:
     """The configuration ``name`` with overrides applied, its values checked."""
-    with initialize_config_module(CONFIGS, version_base="1.3"):
+    with _hydra(name, arguments):
         try:
             lines = completed(name, arguments)
             if name == "train" and _own(arguments) and _folder_alone(map(Word.of, arguments)):
                 lines = ["data=folder", *lines]                       # as when the run began
-            return checked(name, compose(name, overrides=lines))
+            return checked(name, compose(name, overrides=[*_inherited(name, arguments), *lines]))
         except HydraException as error:
             raise ConfigError(" ".join(str(error.__cause__ or error).split())) from error
 
@@ -53,7 +55,7 @@ def completed(name: str, arguments: Sequence[str]) -> list[str]:
     Raises ``ConfigError`` for keys and group options that do not exist, and for values that cannot be read.
     """
     if not GlobalHydra.instance().is_initialized():
-        with initialize_config_module(CONFIGS, version_base="1.3"):
+        with _hydra(name, arguments):
             return completed(name, arguments)
     gone = [a for a in arguments if DELETION.fullmatch(a)]
     own = _own(arguments) if name == "train" else None
@@ -64,7 +66,7 @@ def completed(name: str, arguments: Sequence[str]) -> list[str]:
     for word in groups:
         if word.value == "null" and not (word.key in OPTIONAL or (name in LATER and word.key in LATER[name])):
             raise ConfigError(f"{word.key}=null: {word.key} is one of {', '.join(_options(word.key))}")
-    config = own or compose(name, overrides=[_option(word) for word in groups])
+    config = own or compose(name, overrides=[*_inherited(name, arguments), *map(_option, groups)])
     lines = {word: f"{word.sign}{_option(word)}" for word in groups}
     lines |= {w: _chosen(config, w) for w in words if w.key.endswith("._target_") and w.sign != "~"}
     told = {word: _line(name, config, word) for word in words if word not in lines}
@@ -73,19 +75,51 @@ def completed(name: str, arguments: Sequence[str]) -> list[str]:
     return [lines.get(word) or told[word] for word in words] + gone
 
 
+@contextmanager
+def _hydra(name: str, arguments: Sequence[str]) -> Iterator[None]:
+    """Hydra, ready to compose, with the parts of the model that is started from among its options."""
+    with offered(_base(name, arguments)), initialize_config_module(CONFIGS, version_base="1.3"):
+        yield
+
+
+def _inherited(name: str, arguments: Sequence[str]) -> list[str]:
+    """The lines that choose the parts of the model that is started from, where there is one."""
+    named = {Word.of(a).key for a in arguments if "=" in a}
+    return [] if _base(name, arguments) is None else choices(named)
+
+
+def _base(name: str, arguments: Sequence[str]) -> Path | None:
+    """The model that is started from. Of a run that exists it counts only for choices that are made again."""
+    if "init" not in TABLES[name]:
+        return None
+    own = _own(arguments) if name == "train" else None
+    told = _last(arguments, "init") or (own and own.get("init"))
+    if told in (None, "null"):
+        return None
+    return None if own and not Path(told).expanduser().exists() else Path(told)
+
+
+def _last(arguments: Sequence[str], key: str) -> str | None:
+    """The text that the last word of a key says."""
+    found = [word for a in arguments if "=" in a and (word := Word.of(a)).key == key]
+    return text(found[-1].value) if found else None
+
+
 def _own(arguments: Sequence[str]) -> DictConfig | None:
     """The configuration of the run that is named, where it exists: what is given is given to that one."""
-    runs = [word for a in arguments if "=" in a and (word := Word.of(a)).key == "run"]
-    found = own_config(Path(text(runs[-1].value))) if runs else None
+    run = _last(arguments, "run")
+    found = own_config(Path(run)) if run is not None else None
     return found and found[0]
 
 
 def combinations(name: str, arguments: Sequence[str]) -> list[dict[str, str]]:
     """What ``-m`` makes of words with several values: for each run, the value of each swept key as it is written."""
     words = _words([a for a in arguments if not DELETION.fullmatch(a)])
-    with initialize_config_module(CONFIGS, version_base="1.3"):
+    first = [f"{word.key}={several(word, str)[0]}" for word in words]
+    with _hydra(name, first):
         groups = [word for word in words if _options(word.key)]
-        config = compose(name, overrides=[_option(word._replace(value=several(word, str)[0])) for word in groups])
+        lines = [_option(word._replace(value=several(word, str)[0])) for word in groups]
+        config = compose(name, overrides=[*_inherited(name, first), *lines])
         runs: list[dict[str, str]] = [{}]
         for word in words:
             taken = str if word in groups or word.key.endswith("._target_") else annotation(name, config, word.key)

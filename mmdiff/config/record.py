@@ -2,7 +2,7 @@
 
     config.yaml    what is in force, and under ``history`` each change: {step, key, old, new}
     data.json      fields (classes in order, ranges of scalars), names of the training and held-out samples, what was
-                   skipped and why
+                   skipped and why, the models that it started from
 
 A run's fields are its own: its weights know a class by its place in the table, and a scalar by its range.
 """
@@ -20,6 +20,8 @@ from ..data.dataset import Dataset
 from ..data.labels import Fields, is_scalar
 from .build import ConfigError, plain
 from .files import CONFIG_FILE, MODEL_FILE, literals, load_yaml
+from .header import BASES
+from .kinds import check
 
 DATA_FILE = "data.json"
 ESSENTIAL = ("adapter", "data", "diffusion", "loader", "optim", "seed", "trainer")
@@ -43,6 +45,8 @@ class Record(NamedTuple):
     fields: Fields
     training: list[str]
     held: list[str]
+    bases: Sequence[dict[str, Any]] = ()
+    """The models that it started from, nearest first."""
 
 
 def named(run: Path) -> str:
@@ -69,7 +73,8 @@ def read_record(run: Path) -> Record | None:
             raise ValueError("its fields are no classes and ranges")
         if not all(isinstance(part, list) and all(isinstance(name, str) for name in part) for part in names):
             raise ValueError("its samples are no lists of names")
-        return Record(run, config, history, fields, *names)
+        check(data["bases"], BASES, key="its bases")
+        return Record(run, config, history, fields, *names, data["bases"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(f"cannot read {run / DATA_FILE}, which says what the run learned from ({error!r}): bring "
                           "back a copy of it, or name another run=") from None
@@ -99,10 +104,11 @@ def _is_field(field: Any) -> bool:
 
 
 def files(
-    config: DictConfig, history: Sequence[Mapping[str, Any]], report: Mapping[str, Any], train: Dataset, held: Dataset
+    config: DictConfig, history: Sequence[Mapping[str, Any]], report: Mapping[str, Any], train: Dataset, held: Dataset,
+    bases: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, str]:
     """The files that describe a run, by name: the one that makes a directory a run comes last."""
-    data = {**report, "fields": train.fields, "training": names(train), "held out": names(held)}
+    data = {**report, "fields": train.fields, "training": names(train), "held out": names(held), "bases": list(bases)}
     own: Any = OmegaConf.to_container(config)
     whole = own | ({"history": literals(list(history))} if history else {})
     return {DATA_FILE: json.dumps(data, indent=1), CONFIG_FILE: OmegaConf.to_yaml(OmegaConf.create(whole))}

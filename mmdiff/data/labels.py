@@ -65,6 +65,25 @@ def field_of(values: Iterable[Label], *, scalar: bool) -> list[str] | tuple[floa
     return min(numbers), max(numbers)
 
 
+def grown(base: Fields, found: Fields) -> dict[str, list[str] | tuple[float, float]]:
+    """The fields of a model that starts as ``base`` and learns from data of the fields ``found``.
+
+    Classes and fields of the base come first, in their order; a scalar keeps its range, as weights know it by that.
+    Raises ``ValueError`` for a class that is a number in the data, or a number that is a class.
+    """
+    fields = {name: list(field) for name, field in base.items()}
+    for name, field in found.items():
+        if name not in base:
+            fields[name] = list(field)
+        elif is_scalar(field) != is_scalar(base[name]):
+            kinds = ["a number" if is_scalar(part) else "a class" for part in (base[name], field)]
+            raise ValueError(f"{name} is {kinds[0]} to the model that is started from, and {kinds[1]} in the data: "
+                             "data.scalars= says which columns are numbers, data.labels= which count")
+        elif not is_scalar(field):
+            fields[name] += [value for value in field if value not in base[name]]
+    return fields
+
+
 def encode_labels(fields: Fields, rows: Sequence[Mapping[str, Label]]) -> dict[str, Tensor]:
     """One ``(B,)`` tensor a field: int64 classes (-1 = not told) or float32 scalars (NaN = not told)."""
     for row in rows:

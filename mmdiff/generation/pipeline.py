@@ -247,8 +247,8 @@ class Pipeline:
         return {
             "file": path.name, "labels": request.labels, "seed": request.seed, "size": self._size(request),
             **({"edit": request.edit.facts} if request.edit else {}), **self.settings, "batch_size": batch_size,
-            "model": self.header["sha256"], "step": self.header.get("step"), "mmdiff": __version__,
-            "torch": torch.__version__,
+            "model": self.header["sha256"], "step": self.header.get("step"), "bases": self.header.get("bases", []),
+            "mmdiff": __version__, "torch": torch.__version__,
         }
 
 

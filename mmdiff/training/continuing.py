@@ -15,6 +15,7 @@ from torch import Size, nn
 from ..config.build import ConfigError, complete
 from ..config.files import literal
 from ..config.record import Change, named
+from ..nn import tensors
 
 STREAM = "the order of samples and their noise are counted by it"
 LEARNED = "the weights were learned with it"
@@ -69,17 +70,13 @@ def changes(old: DictConfig, new: DictConfig) -> Iterator[Change]:
 
 def fits(run: Path, module: nn.Module, shapes: Mapping[str, Size], changed: Sequence[Change]) -> None:
     """Raise ``ConfigError`` where a checkpoint's tensors, told by their ``shapes``, are not those of ``module``."""
-    own = {name: value.shape for name, value in module.state_dict().items()}
-    differ = [name for name in dict.fromkeys([*own, *shapes]) if own.get(name) != shapes.get(name)]
-    if differ:
+    own = tensors.shapes(module.state_dict())
+    if differ := tensors.misplaced(own, shapes):
         keys = [change.key for change in changed if change.key.partition(".")[0] in ("adapter", "diffusion", "ema")]
         cause = f"which {', '.join(keys)} would change" if keys else "which is of another version of mmdiff"
         raise ConfigError(f"{run} keeps its model, {cause}: {len(differ)} tensors differ, such as {differ[0]} "
-                          f"({_extent(shapes.get(differ[0]))} saved, {_extent(own.get(differ[0]))} asked for)")
-
-
-def _extent(shape: Size | None) -> str:
-    return "none" if shape is None else " x ".join(map(str, shape)) or "one number"
+                          f"({tensors.extent(shapes.get(differ[0]))} saved, "
+                          f"{tensors.extent(own.get(differ[0]))} asked for)")
 
 
 def _agree(run: Path, config: DictConfig, asked: DictConfig, group: str) -> None:
@@ -98,6 +95,8 @@ def _check(run: Path, own: DictConfig, change: Change) -> None:
         reasons.append("another class is another run")
     if change.key.startswith("ema.") and change.key.split(".")[1] not in own.get("ema", {}):
         reasons.append("an average needs the weights of all steps")
+    if change.key == "init" and None in (change.old, change.new):
+        reasons.append("what its weights began with is behind it")
     if reasons:
         raise ConfigError(f"{run} exists and keeps {change.key}={change.old}, as {reasons[0]}: leave it out to go on, "
                           "or begin another run with run=")

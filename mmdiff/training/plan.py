@@ -28,6 +28,7 @@ from ..config.files import MODEL_FILE
 from ..config.record import Record
 from ..data.dataset import Dataset, Subset
 from ..data.stream import Stream
+from .base import Base, base_of
 from .callbacks import Every, Previews, Validation
 from .checkpoints import latest, start
 from .progress import Progress
@@ -101,7 +102,7 @@ def plan(config: DictConfig, overrides: Sequence[str] | None = None) -> Plan:
     rank_zero_only(shutil.rmtree)(trial, ignore_errors=True)
     try:
         trial.mkdir(exist_ok=True)
-        return _tried(config, trial, record, steps=steps, free=free)
+        return _tried(config, trial, record, base_of(config, record, resumed=done is not None), steps=steps, free=free)
     finally:
         rank_zero_only(shutil.rmtree)(trial, ignore_errors=True)
 
@@ -116,14 +117,17 @@ def buckets(dataset: Dataset, order: Stream) -> list[Bucket]:
     return found
 
 
-def _tried(config: DictConfig, trial: Path, record: Record | None, *, steps: int, free: int) -> Plan:
-    parts = assemble(_short(config, trial, STEPS), trial, own=record)
+def _tried(
+    config: DictConfig, trial: Path, record: Record | None, base: Base | None, *, steps: int, free: int
+) -> Plan:
+    parts = assemble(_short(config, trial, STEPS), trial, own=record, base=base)
     module, dataset = parts.module, parts.module.dataset
     found = buckets(dataset, module.loading.order(dataset, seed=config.seed, steps=steps))
     if missing := _missing(module.model.reader.buckets, dataset):
         raise ConfigError(f"no training sample falls into the bucket(s) {', '.join(map(str, missing))}: leave them out")
-    with _stage("the whitening"):
-        fit_codec(module)
+    if base is None:
+        with _stage("the whitening"):
+            fit_codec(module)
     largest = max(found, key=lambda bucket: bucket.positions)
     module.dataset = Subset(dataset, largest.members[: STEPS * largest.batch])
     seconds = _fit(config, trial, parts)
@@ -133,7 +137,7 @@ def _tried(config: DictConfig, trial: Path, record: Record | None, *, steps: int
     parameters = {name: sum(p.numel() for p in part.parameters()) for name, part in module.model.named_children()}
     report, val = parts.report, len(parts.val_set)
     del parts, module
-    seconds["resume"] = _resumed(config, trial, record)
+    seconds["resume"] = _resumed(config, trial, record, base)
     counts = {name: _times(config[name].every, steps, least=name == "checkpoint") for name in ACTS.values()}
     one = max(map(_size, (trial / "checkpoints").iterdir()))
     model, preview = _size(trial / MODEL_FILE), _size(trial / "previews")
@@ -165,13 +169,13 @@ def _fit(config: DictConfig, trial: Path, parts: Assembly) -> dict[str, float]:
     return {"step": statistics.median(clock.seconds), **seconds}
 
 
-def _resumed(config: DictConfig, trial: Path, record: Record | None) -> float:
+def _resumed(config: DictConfig, trial: Path, record: Record | None, base: Base | None) -> float:
     """Seconds to come back and do one step."""
     start = time.perf_counter()
     bare: Any = OmegaConf.merge(config, {"validation": {"every": 0}, "preview": {"every": 0}})
     short = _short(bare, trial, STEPS + 1)
     with _stage("resuming"):
-        parts = assemble(short, trial, own=record)
+        parts = assemble(short, trial, own=record, base=base)
         callbacks = [c for c in parts.callbacks if not isinstance(c, Progress)]
         trainer = build_trainer(short, trial, callbacks, start=STEPS)
         newest = latest(trial / "checkpoints")

@@ -9,6 +9,7 @@ falling below 1 while ``val/loss`` rises is a model that learns its training set
 """
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,7 +45,7 @@ class Quality(Every):
     def __init__(
         self, run: Path, stored: dict[str, Any], train: Dataset, held: Dataset, validation: Validation, *,
         every: int = 0, n: int = 64, references: int = 256, embedder: str | None = None, monitor: str = DISTANCE,
-        patience: int | None = None,
+        patience: int | None = None, bases: Sequence[dict[str, Any]] = (),
     ):
         super().__init__(every)
         if monitor not in (LOSS, DISTANCE):
@@ -57,7 +58,7 @@ class Quality(Every):
             raise ValueError("quality.monitor=val/loss needs validation.every")
         self.run, self.stored, self.train, self.held, self.validation = run, stored, train, held, validation
         self.monitor, self.patience, self.embedder = monitor, patience, embedder
-        self.n, self.references = n, references
+        self.n, self.references, self.bases = n, references, list(bases)
         self.bench: Evaluator | None = None
         self.best, self.waited = float("inf"), 0
         self.best_step: int | None = None
@@ -127,7 +128,8 @@ class Quality(Every):
         self.best_step = step
         with alone(trainer) as working:
             if working:
-                save_model(model, self.stored, self.run / MODEL_FILE, step=step, best={self.monitor: self.best})
+                best = {self.monitor: self.best}
+                save_model(model, self.stored, self.run / MODEL_FILE, step=step, bases=self.bases, best=best)
 
     def _judged(self, pipeline: Pipeline) -> dict[str, float]:
         if self.bench is None:

@@ -33,9 +33,11 @@ from ..config.record import Change, Record, data_change, files, named, own_field
 from ..core.guidance import Guidance
 from ..core.samplers import Sampler
 from ..data.dataset import Dataset, Subset, split, spread
+from ..data.labels import Fields, grown
 from ..data.loaders import Loading, samples
 from ..evaluation.scorer import LEAST
 from ..store import model_config
+from .base import Base, base_of, described, inherit
 from .blocks import prepare
 from .callbacks import Previews, Records, Validation
 from .checkpoints import model_step, shapes, start
@@ -101,6 +103,10 @@ class Assembly(NamedTuple):
     stored: dict[str, Any]
     """The configuration that the model file carries."""
     report: dict[str, Any]
+    bases: Sequence[dict[str, Any]]
+    """The models that the run started from, nearest first."""
+    start: str
+    """The model that it starts from now, and what it changes of it."""
 
 
 @own_state()
@@ -121,7 +127,8 @@ def _trained(run: Path, config: DictConfig, overrides: Sequence[str] | None) -> 
     config, record, changed = opened(run, config, overrides)
     checkpoint = start(record) if record else None
     step = checkpoint[1] if checkpoint else 0
-    parts = assemble(config, run, own=record)
+    base = base_of(config, record, resumed=checkpoint is not None)
+    parts = assemble(config, run, own=record, base=base)
     module = parts.module
     if record and (moved := data_change(record, module.dataset, parts.val_set)):
         changed.append(moved)
@@ -129,7 +136,7 @@ def _trained(run: Path, config: DictConfig, overrides: Sequence[str] | None) -> 
     few = " (too few for mmdiff eval)" if len(parts.val_set) < LEAST else ""
     say(f"{run}: {len(module.dataset)} training and {len(parts.val_set)} validation samples{few} of "
         f"{source(config.data)}, {len(parts.report['skipped'])} skipped (see data.json), {count / 1e6:.2f} M parameters"
-        + (f", continuing from step {step}" if checkpoint else ""))
+        + (f", continuing from step {step}" if checkpoint else f", starting from {parts.start}" if base else ""))
     if checkpoint:
         fits(run, module, shapes(checkpoint[0]), changed)
     if step >= config.trainer.max_steps:
@@ -141,11 +148,11 @@ def _trained(run: Path, config: DictConfig, overrides: Sequence[str] | None) -> 
     parts.saving.least = model_step(run) or 0 if record else 0
     if parts.saving.least > step:
         say(f"  {MODEL_FILE} is of step {parts.saving.least}, and stays until this run has come to that step")
-    if not checkpoint:
+    if not checkpoint and base is None:
         fit_codec(module)
     if record is None or changed:
         history = [*(record.history if record else ()), *({"step": step, **c._asdict()} for c in changed)]
-        described = files(config, history, parts.report, module.dataset, parts.val_set)
+        described = files(config, history, parts.report, module.dataset, parts.val_set, parts.bases)
         parts.callbacks.insert(0, Records(run, described))
     with nullcontext() if record else locked(run):
         trainer = build_trainer(config, run, parts.callbacks, start=step)
@@ -195,9 +202,11 @@ def source(data: DictConfig) -> str:
     return str(data["root"]) if "root" in data else f"{data['_target_'].rpartition('.')[2]} (made by code)"
 
 
-def assemble(config: DictConfig, run: Path, *, own: Record | None = None) -> Assembly:
+def assemble(
+    config: DictConfig, run: Path, *, own: Record | None = None, base: Base | None = None
+) -> Assembly:
     """Build data, model, training module and callbacks of a resolved configuration, with the fields of its ``own`` run
-    where that exists."""
+    where that exists, and the weights of ``base`` where it starts from one."""
     check_trainer(config.trainer)
     for name, role in (("sampler", Sampler), ("guidance", Guidance)):      # a mistake is told before the training
         build(config[name], role)
@@ -205,13 +214,16 @@ def assemble(config: DictConfig, run: Path, *, own: Record | None = None) -> Ass
     L.seed_everything(config.seed, verbose=False)                     # initial weights; all else is keyed
     codec, reader = build_codec(config.adapter)
     dataset = build(config.data, Dataset, reader=reader)
-    fields = own_fields(own, dataset.fields) if own else dataset.fields
+    fields = fields_of(dataset, own, base)
     if isinstance(dataset, Latents):
         require(dataset.settings, config.adapter, codec, reader)
     loading = build(config.loader, Loading)
     train_set, val_set = _parts(dataset, loading)
     train_set.fields = val_set.fields = fields
     model = build_model(build_adapter(config.adapter, codec, reader, fields=fields), config.diffusion)
+    if base is not None:
+        inherit(model, base, config)
+    bases = base.bases if base else own.bases if own else ()
     stored = model_config(config, codec, train_set)
     module = TrainingModule(
         model, train_set, optim=build(config.optim, Recipe), loading=loading, ema=plain(config.ema),
@@ -229,10 +241,11 @@ def assemble(config: DictConfig, run: Path, *, own: Record | None = None) -> Ass
         for name, taken in kinds.annotations(Quality).items():
             if name in judging:
                 kinds.check(judging[name], taken, key=name)
-        quality = Quality(run, stored, *judged, validation, **judging)
+        quality = Quality(run, stored, *judged, validation, bases=bases, **judging)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"quality.{str(error).removeprefix('quality.')}") from error
-    saving = Checkpoints(config.checkpoint.every, run, stored, keep=config.checkpoint.keep, chooser=quality)
+    saving = Checkpoints(config.checkpoint.every, run, stored, keep=config.checkpoint.keep, chooser=quality,
+                         bases=bases)
     callbacks = [
         Progress(config.preview.every if config.preview.n else 0),
         TrainingLog(config.log.every),
@@ -241,7 +254,18 @@ def assemble(config: DictConfig, run: Path, *, own: Record | None = None) -> Ass
         Previews(config.preview.every if config.preview.n else 0, run / "previews", preview),
         saving,
     ]
-    return Assembly(module, val_set, callbacks, saving, quality, stored, dataset.report())
+    start = "" if base is None else described(base, config, fields, dataset.fields)
+    return Assembly(module, val_set, callbacks, saving, quality, stored, dataset.report(), bases, start)
+
+
+def fields_of(dataset: Dataset, own: Record | None, base: Base | None) -> Fields:
+    """What the model can be told: what the data tell, and what its ``own`` run or its ``base`` know besides."""
+    try:
+        if own is not None:                                           # a run with a base knows more than its data tell
+            return own_fields(own, grown(own.fields, dataset.fields) if own.bases else dataset.fields)
+        return dataset.fields if base is None else grown(base.fields, dataset.fields)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _parts(dataset: Dataset, loading: Loading) -> tuple[Dataset, Dataset]:

@@ -1,0 +1,60 @@
+"""What a run takes over from the model that ``init=`` names: its parts stand where its groups' choices would.
+
+    adapter, diffusion, sampler, guidance of the model file   <   experiment=   <   key=value
+
+A group that is named (``adapter=audio_dit``) is chosen anew. The fields of the conditioner are no configuration: what
+can be told follows from the base's fields and the data.
+"""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from .build import ConfigError, part
+from .files import literals
+from .header import ModelFileError, model_file, read_header
+
+PARTS = ("adapter", "diffusion", "sampler", "guidance")
+"""Parts of a training configuration that a model file keeps."""
+OPTION = "_base_"
+
+
+def parts_of(header: dict[str, Any], path: Path) -> dict[str, dict[str, Any]]:
+    """The groups of a model file as choices of a composition: without what the data told."""
+    try:
+        groups = {name: copy.deepcopy(part(header.get("config"), name)) for name in PARTS}
+        conditioner = part(groups["adapter"], "conditioner")
+        if not isinstance(conditioner, dict) or not all(isinstance(group, dict) for group in groups.values()):
+            raise ConfigError("its parts are no mappings")
+    except ConfigError as error:
+        raise ModelFileError(f"{path}: {error}") from None
+    conditioner.pop("fields", None)
+    return groups
+
+
+@contextmanager
+def offered(base: str | Path | None) -> Iterator[None]:
+    """While it lasts, the groups of ``base`` are options of the name ``OPTION``; nothing is where it is None."""
+    if base is None:
+        yield
+        return
+    path, store = model_file(base), ConfigStore.instance()
+    groups, before = parts_of(read_header(path), path), store.repo
+    store.repo = copy.copy(before)
+    try:
+        for group, node in groups.items():
+            store.repo[group] = dict(before.get(group, {}))
+            store.store(OPTION, OmegaConf.create(literals(node)), group)
+        yield
+    finally:
+        store.repo = before
+
+
+def choices(named: set[str]) -> list[str]:
+    """The lines that choose the base's groups, but for those that are ``named``."""
+    return [f"{group}={OPTION}" for group in PARTS if group not in named]

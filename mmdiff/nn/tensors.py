@@ -1,0 +1,35 @@
+"""Tensors by name, and whether each finds its place."""
+
+from collections.abc import Mapping
+
+from torch import Size, Tensor, nn
+
+
+def misplaced(own: Mapping[str, Size], given: Mapping[str, Size]) -> list[str]:
+    """Names that only one of both has, or with another shape."""
+    return [name for name in dict.fromkeys([*own, *given]) if own.get(name) != given.get(name)]
+
+
+def extent(shape: Size | None) -> str:
+    """A shape in words.
+
+    >>> extent(Size([3, 4])), extent(Size([])), extent(None)
+    ('3 x 4', 'one number', 'none')
+    """
+    return "none" if shape is None else " x ".join(map(str, shape)) or "one number"
+
+
+def shapes(tensors: Mapping[str, Tensor]) -> dict[str, Size]:
+    """The shape of each."""
+    return {name: value.shape for name, value in tensors.items()}
+
+
+def place(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copy ``tensors`` into a module. Raises ``ValueError`` with count and first name where one finds no place, or a
+    place no tensor."""
+    own, given = shapes(module.state_dict()), shapes(tensors)
+    if differ := misplaced(own, given):
+        name = differ[0]
+        raise ValueError(f"{len(differ)} of {len({**own, **given})} tensors find no place, such as {name} "
+                         f"({extent(given.get(name))} given, {extent(own.get(name))} here)")
+    module.load_state_dict(tensors)

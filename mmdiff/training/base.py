@@ -1,0 +1,128 @@
+"""The model that a run starts from (``init=``): its weights, its whitening, and in words what the run changes of it.
+
+    network, codec     every tensor as it is, or the run does not start
+    conditioner        tables grow by name, see ``Conditioner.inherit``
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig, OmegaConf
+
+from ..adapters.base import Codec
+from ..config.build import ConfigError
+from ..config.header import chain, model_file
+from ..config.inherit import PARTS, parts_of
+from ..config.record import Change, Record
+from ..data.labels import Fields, is_scalar
+from ..model import DiffusionModel
+from ..nn.tensors import place
+from ..store import load_model
+from .continuing import changes
+
+
+class Base(NamedTuple):
+    """A model to start from, and where it is."""
+
+    path: Path
+    model: DiffusionModel
+    header: dict[str, Any]
+
+    @property
+    def fields(self) -> Fields:
+        """What it can be told."""
+        return self.model.conditioner.fields
+
+    @property
+    def bases(self) -> list[dict[str, Any]]:
+        """It and those that it came from, nearest first."""
+        return chain(self.path, self.header)
+
+    @property
+    def parts(self) -> DictConfig:
+        """Its groups of a training configuration."""
+        return OmegaConf.create(parts_of(self.header, self.path))
+
+
+def base_of(config: DictConfig, own: Record | None, *, resumed: bool) -> Base | None:
+    """The model that a run starts from; None without one, and where a checkpoint has all of the weights by now.
+
+    Raises ``ConfigError`` where the run that goes on started from another one.
+    """
+    if config.get("init") is None or (resumed and own is not None and own.config.init == config.init):
+        return None
+    path = model_file(config.init)
+    base = Base(path, *load_model(path))
+    if own is not None and own.bases[0]["sha256"] != base.header["sha256"]:
+        began = own.bases[0]
+        raise ConfigError(f"{own.run} started from {began['name']} of hash {began['sha256'][:8]}, and {path} has "
+                          f"{base.header['sha256'][:8]}: bring that back, or begin another run with run=")
+    return base
+
+
+def inherit(model: DiffusionModel, base: Base, config: DictConfig) -> None:
+    """Start ``model``, built of ``config``, with all of the base's weights, its whitening included.
+
+    Raises ``ConfigError`` where a part is of another kind or size.
+    """
+    here, there = type(model.codec).__name__, type(base.model.codec).__name__
+    if here != there:
+        raise ConfigError(f"init={config.init} is a model of the latents of {there}, and adapter.codec is {here}: "
+                          "name no adapter, as init= brings its own along, or one of its modality")
+    changed = list(_changes(base, config))
+    new = _replaced(model.codec, changed, config)
+    codec = {name: value for part, kept in ((base.model.codec, False), (model.codec, True))
+             for name, value in part.state_dict().items() if (name.split(".")[0] in new) == kept}
+    network = base.model.denoiser.network
+    for name, start in (
+        ("adapter.codec", lambda: place(model.codec, codec)),
+        ("adapter.network", lambda: place(model.denoiser.network, network.state_dict())),
+        ("adapter.conditioner", lambda: model.conditioner.inherit(base.model.conditioner)),
+    ):
+        try:
+            start()
+        except ValueError as error:
+            keys = [change.key for change in changed if change.key.startswith("adapter.")]
+            cause = f"which {', '.join(keys)} would change" if keys else "which is not that of these data"
+            raise ConfigError(f"init={config.init} has its own {name}, {cause}: {error}") from error
+
+
+def _replaced(codec: Codec, changed: Sequence[Change], config: DictConfig) -> set[str]:
+    """Modules of a codec that are chosen anew, as latents do not depend on them. Raises ``ConfigError`` for others."""
+    names = {change: change.key.split(".")[2] for change in changed if change.key.startswith("adapter.codec.")}
+    if keys := [change for change, name in names.items() if name not in codec.incidental]:
+        told = "; ".join(f"{change.key} is {change.old} there, {change.new} here" for change in keys[:5])
+        raise ConfigError(f"init={config.init} works on latents of its own codec: {told}. Leave that out, or begin "
+                          "without init=")
+    return set(names.values())
+
+
+def _changes(base: Base, config: DictConfig) -> Iterator[Change]:
+    return changes(base.parts, OmegaConf.masked_copy(config, list(PARTS)))
+
+
+def described(base: Base, config: DictConfig, fields: Fields, found: Fields) -> str:
+    """Which model a run starts from, and what it changes of it; ``found`` are the fields of the data."""
+    told = "; ".join(_differences(base, config, fields, found)) or "nothing"
+    return f"{config.init} (step {base.header.get('step')}), of which differs: {told}"
+
+
+def _differences(base: Base, config: DictConfig, fields: Fields, found: Fields) -> Iterator[str]:
+    for name, field in fields.items():
+        if name not in base.fields:
+            yield f"{name} is new"
+        elif name not in found:
+            yield f"{name} is not told"
+        elif is_scalar(field):
+            low, high = found[name]
+            if low < field[0] or field[1] < high:
+                yield f"{name} goes from {low:g} to {high:g}, where the model knows {field[0]:g} to {field[1]:g}"
+        elif new := field[len(base.fields[name]):]:
+            yield f"{name} also is {_listed(new)}"
+    for change in _changes(base, config):
+        yield f"{change.key} is {change.new}, was {change.old}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
