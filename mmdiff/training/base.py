@@ -46,11 +46,14 @@ class Base(NamedTuple):
 
 
 def base_of(config: DictConfig, own: Record | None, *, resumed: bool) -> Base | None:
-    """The model that a run starts from; None without one, and where a checkpoint has all of the weights by now.
+    """The model that a run starts from; None without one, and where a checkpoint has all of the weights by now: it
+    leaves out what does not learn.
 
     Raises ``ConfigError`` where the run that goes on started from another one.
     """
-    if config.get("init") is None or (resumed and own is not None and own.config.init == config.init):
+    if config.get("init") is None:
+        return None
+    if resumed and own is not None and own.config.init == config.init and config.train.only is None:
         return None
     path = model_file(config.init)
     base = Base(path, *load_model(path))

@@ -68,6 +68,8 @@ class Plan(NamedTuple):
     val: int
     buckets: list[Bucket]
     parameters: dict[str, int]
+    learning: int
+    """Parameters that learn."""
     steps: int
     """Optimizer steps that are left."""
     seconds: dict[str, float]
@@ -135,6 +137,7 @@ def _tried(
     if torch.cuda.is_available():
         memory["gpu"] = torch.cuda.max_memory_reserved()
     parameters = {name: sum(p.numel() for p in part.parameters()) for name, part in module.model.named_children()}
+    learning = sum(p.numel() for p in module.model.trainable.parameters() if p.requires_grad)
     report, val = parts.report, len(parts.val_set)
     del parts, module
     seconds["resume"] = _resumed(config, trial, record, base)
@@ -144,7 +147,7 @@ def _tried(
     disk = (config.checkpoint.keep + 1) * one + 2 * model + counts["preview"] * preview // 2
     if disk > free:
         raise ConfigError(f"the disk is full: the run needs {disk / 2**20:.0f} MiB, {free / 2**20:.0f} MiB are free")
-    return Plan(report, len(dataset), val, found, parameters, steps, seconds, counts, memory, disk, free)
+    return Plan(report, len(dataset), val, found, parameters, learning, steps, seconds, counts, memory, disk, free)
 
 
 def _short(config: DictConfig, trial: Path, steps: int) -> DictConfig:

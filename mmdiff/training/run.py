@@ -42,6 +42,7 @@ from .blocks import prepare
 from .callbacks import Previews, Records, Validation
 from .checkpoints import model_step, shapes, start
 from .continuing import continued, fits
+from .learning import learn_only
 from .lock import locked
 from .module import TrainingModule
 from .optim import Recipe
@@ -132,10 +133,12 @@ def _trained(run: Path, config: DictConfig, overrides: Sequence[str] | None) -> 
     module = parts.module
     if record and (moved := data_change(record, module.dataset, parts.val_set)):
         changed.append(moved)
-    count = sum(p.numel() for p in module.model.trainable.parameters())
+    learn, count = (sum(p.numel() for p in module.model.trainable.parameters() if p.requires_grad or all_)
+                    for all_ in (False, True))
     few = " (too few for mmdiff eval)" if len(parts.val_set) < LEAST else ""
     say(f"{run}: {len(module.dataset)} training and {len(parts.val_set)} validation samples{few} of "
-        f"{source(config.data)}, {len(parts.report['skipped'])} skipped (see data.json), {count / 1e6:.2f} M parameters"
+        f"{source(config.data)}, {len(parts.report['skipped'])} skipped (see data.json), "
+        + (f"{learn / 1e6:.2f} M of " if learn < count else "") + f"{count / 1e6:.2f} M parameters"
         + (f", continuing from step {step}" if checkpoint else f", starting from {parts.start}" if base else ""))
     if checkpoint:
         fits(run, module, shapes(checkpoint[0]), changed)
@@ -223,6 +226,10 @@ def assemble(
     model = build_model(build_adapter(config.adapter, codec, reader, fields=fields), config.diffusion)
     if base is not None:
         inherit(model, base, config)
+    if (only := config.train.only) is not None:
+        if config.init is None:
+            raise ConfigError("train.only leaves the rest as it is in the model of init=, so name that too")
+        learn_only(model, only)
     bases = base.bases if base else own.bases if own else ()
     stored = model_config(config, codec, train_set)
     module = TrainingModule(

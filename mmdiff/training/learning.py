@@ -1,0 +1,67 @@
+"""Which parts of a model learn: ``train.only=[network.blocks.0-3, conditioner]``.
+
+    parameter   network.blocks.2.attention.qkv.weight
+    patterns    network    blocks.2    blocks.0-3.attention    qkv    blocks.*.attention
+
+A pattern is some words of a name, one after the other, from anywhere in it; ``*`` and ``?`` stand for signs within
+a word, ``0-3`` for a number.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from ..config.build import ConfigError
+from ..data.labels import suggest
+from ..model import DiffusionModel
+
+RANGE = re.compile(r"(\d+)-(\d+)")
+
+
+def selected(names: Iterable[str], patterns: Sequence[str], *, key: str) -> list[str]:
+    """The names that a pattern fits. Raises ``ConfigError`` about ``key`` for a pattern that fits none."""
+    names = list(names)
+    found = {pattern: {name for name in names if fits(pattern, name)} for pattern in patterns}
+    for pattern, own in found.items():
+        if not own:
+            known = dict.fromkeys(".".join(name.split(".")[:n]) for n in range(1, 8) for name in names)
+            raise ConfigError(f"{key}: no part of the model is named {pattern!r}; {suggest(pattern, list(known))}")
+    return [name for name in names if any(name in own for own in found.values())]
+
+
+def fits(pattern: str, name: str) -> bool:
+    """Whether the words of a pattern are in a name, one after the other.
+
+    >>> fits("blocks.0-3", "network.blocks.2.weight"), fits("blocks.0-3", "network.blocks.12.weight")
+    (True, False)
+    """
+    wanted, words = pattern.split("."), name.split(".")
+    starts = range(len(words) - len(wanted) + 1)
+    return any(all(map(_alike, wanted, words[start:])) for start in starts)
+
+
+def _alike(wanted: str, word: str) -> bool:
+    bounds = RANGE.fullmatch(wanted)
+    if bounds and word.isdigit():
+        return int(bounds[1]) <= int(word) <= int(bounds[2])
+    return fnmatchcase(word, wanted)
+
+
+def learn_only(model: DiffusionModel, patterns: Sequence[str]) -> None:
+    """Leave all parameters as they are but those that ``patterns`` name below ``model.trainable``."""
+    parameters = dict(model.trainable.named_parameters())
+    learned = set(selected(parameters, patterns, key="train.only"))
+    for name, parameter in parameters.items():
+        parameter.requires_grad_(name in learned)
+    if not learned:
+        raise ConfigError("train.only= names nothing, so nothing would learn; leave it out to train all")
+
+
+def unlearned(model: DiffusionModel, module: nn.Module) -> set[str]:
+    """Names in ``module`` of the tensors of ``model`` that stay as they are, where only a part of it learns."""
+    frozen = {id(p) for p in model.trainable.parameters() if not p.requires_grad}
+    fixed = {id(b) for b in model.codec.state_dict(keep_vars=True).values()} if frozen else set()
+    tensors = module.state_dict(keep_vars=True)
+    return {name for name, value in tensors.items() if id(value) in frozen | fixed}
