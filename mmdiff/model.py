@@ -1,7 +1,10 @@
 """A modality's parts and a formulation, joined: what is trained, saved and sampled. Usable without Lightning.
 
     loss:      labels -> hidden at random -> condition;   sample -> latent x0;   eps, t keyed by (seed, draw)
-    generate:  x1 = hypot(alpha(1), sigma(1)) eps  ->  sampler over guidance(denoiser, condition)  ->  decode
+    generate:  x1 = hypot(alpha(1), sigma(1)) eps  ->  sampler over limited(guidance(denoiser, condition))  ->  decode
+
+No x0 beyond the range of the training set is ever its mean: a prediction there is an error, and limited by the codec
+(static thresholding, Saharia et al. 2022, section 2.3).
 """
 
 import copy
@@ -22,7 +25,7 @@ from .core.parameterizations import Parameterization
 from .core.rng import Purpose, normal, uniform
 from .core.samplers import Auto, Sampler
 from .core.schedules import Schedule, Shifted
-from .core.types import Condition, Masked
+from .core.types import Condition, Denoise, Masked
 from .data.batch import Batch
 from .data.labels import Label, encode_labels
 
@@ -126,7 +129,11 @@ class DiffusionModel(nn.Module):
 
     def decoded(self, latents: Tensor) -> list[Tensor]:
         """Samples ``(C, *S)`` on the CPU."""
-        return list(self.codec.decode(Masked(latents)).x.float().cpu())
+        return [sample for sample, _ in self.finished(latents)]
+
+    def finished(self, latents: Tensor) -> list[tuple[Tensor, dict[str, float]]]:
+        """Samples on the CPU, each with what the codec had to change of it."""
+        return [self.codec.finished(sample) for sample in self.codec.decode(Masked(latents)).x.float().cpu()]
 
     @torch.no_grad()
     def latents(
@@ -156,10 +163,17 @@ class DiffusionModel(nn.Module):
             return normal(list(seeds), draws, purpose, like, part)
 
         cond, null = self.condition(labels), self.conditioner.null(len(labels))
-        bind = partial(guidance.told(labels, self), self.denoiser, cond, null=null)
+        guide = partial(guidance.told(labels, self), self.denoiser, cond, null=null)
+
+        def bind() -> Denoise:
+            denoise = guide()
+            return lambda x_t, t: self.codec.limited(denoise(x_t, t))
+
         denoise = bind() if window is None else Windowed(bind, size=window, overlap=overlap)
         if known is not None and known.mask is not None:
             denoise = Inpaint(denoise, known.x, known.mask, clean=self.given is not None)
         end = self.denoiser.schedule.level(torch.ones((), dtype=torch.float64))
         x1 = float(torch.hypot(*end)) * noise(0, Purpose.START)
-        return sampler(denoise, x1, self.denoiser.schedule, noise, progress)
+        x0 = sampler(denoise, x1, self.denoiser.schedule, noise, progress)
+        limited = self.codec.limited(x0)                              # a sampler that extrapolates goes a little beyond
+        return limited if known is None or known.mask is None else torch.where(known.mask, x0, limited)

@@ -9,9 +9,10 @@ from mmdiff.adapters.base import Adapter
 from mmdiff.adapters.conditioners import Labels
 from mmdiff.core.loss import DiffusionLoss
 from mmdiff.core.parameterizations import Velocity
-from mmdiff.core.samplers import DDPM, Euler
+from mmdiff.core.samplers import DDPM, DPMSolverPP3M, Euler
 from mmdiff.core.schedules import Linear
 from mmdiff.core.times import LogitNormal
+from mmdiff.core.types import Masked
 from mmdiff.data.loaders import eval_loader, train_loader
 from mmdiff.data.stream import Stream
 from mmdiff.model import DiffusionModel
@@ -89,6 +90,21 @@ def test_what_is_random_in_a_sample_is_fixed_by_its_seed(model, sampler):
     torch.testing.assert_close(a[0], b[1])
     torch.testing.assert_close(a[1], b[0])
     assert not torch.allclose(a[0], a[1])
+
+
+def test_latents_are_made_in_the_range_of_the_codec_and_what_is_given_is_kept_beyond_it(model):
+    limits = model.codec.low.clone(), model.codec.high.clone()
+    model.codec.low.fill_(-0.1)
+    model.codec.high.fill_(0.1)
+    shape = model.codec.latent_shape(seconds=0.1)
+    given = Masked(torch.full((1, 48, *shape), 9.0), (torch.arange(*shape) < 3)[None, None])
+    for sampler in (Euler(3), DPMSolverPP3M(5)):
+        free, edited = (model.latents([{}], [0], shape, sampler=sampler, known=known) for known in (None, given))
+        low, high = (model.codec.whiten(Masked(torch.full_like(free, v))).x for v in (-0.1, 0.1))
+        assert ((low <= free) & (free <= high)).all() and free.std() > 0
+        assert torch.equal(edited[..., :3], given.x[..., :3]) and (edited[..., 3:] <= high[..., 3:]).all()
+    model.codec.low.copy_(limits[0])
+    model.codec.high.copy_(limits[1])
 
 
 def test_the_codec_is_frozen(model):

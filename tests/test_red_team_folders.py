@@ -159,7 +159,7 @@ def test_a_sidecar_names_no_other_file_and_one_that_is_not_ours_is_kept(text, tm
     output.sidecar.write_bytes(text.encode(errors="surrogateescape"))
     assert not output.done()
     assert "a.json is there already, and is not of a sample of that name" in output.obstacle()
-    output.write(lambda path: path.write_text("made"))
+    output.write(lambda path: path.write_text("made"), {})
     assert output.done() and other.read_text() == "precious"
 
 

@@ -66,6 +66,16 @@ class Codec(nn.Module, ABC):
     def decode(self, latents: Masked) -> Masked:
         """Back to samples; positions outside the mask are zero."""
 
+    def limited(self, latents: Tensor) -> Tensor:
+        """Generated latents ``(B, channels, *S)`` brought to where those of the training set are; without statistics of
+        that, as they are. Those of the training set are not changed."""
+        return latents
+
+    def finished(self, sample: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """A decoded sample ``(C_sample, *S_sample)`` as users get it, and what had to be changed for that: numbers by
+        name, which its sidecar has and the user is told of; empty where nothing was."""
+        return sample, {}
+
     @abstractmethod
     def latent_shape(self, *args: Any, **size: Any) -> tuple[int, ...]:
         """``*S`` for a requested size. Each codec names its own: ``mmdiff sample`` and tables of requests take them by

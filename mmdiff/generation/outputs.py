@@ -8,7 +8,7 @@ So a sample without its JSON was not made here, and a JSON without its sample is
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,15 +51,16 @@ class Output(NamedTuple):
         changed = ["suffix" if name == "file" else name for name in self._changed(stored)]
         return f"{there} is there already, made with another {' and '.join(changed)}" if there.exists() else None
 
-    def write(self, save: Callable[[Path], Any]) -> None:
-        """``save(path)`` writes the sample; it gets its name once it is whole. What was there before is gone then."""
+    def write(self, save: Callable[[Path], Any], found: Mapping[str, Any]) -> None:
+        """``save(path)`` writes the sample; it gets its name once it is whole. What was there before is gone then. The
+        JSON has ``found`` besides, which is known of the sample once it is made."""
         unfinished = self.path.with_name(f".{self.path.stem}.{os.getpid()}.partial{self.path.suffix}")
         try:
             save(unfinished)
             if stored := self.stored():
                 self.path.with_name(stored["file"]).unlink(missing_ok=True)
             self.path.unlink(missing_ok=True)
-            write_atomic(self.sidecar, json.dumps(self.facts, indent=1).encode())
+            write_atomic(self.sidecar, json.dumps({**self.facts, **found}, indent=1).encode())
             os.replace(unfinished, self.path)
         finally:
             unfinished.unlink(missing_ok=True)
@@ -76,6 +77,14 @@ def clear(outputs: Iterable[Output], folder: Path) -> None:
         stem, _, process = path.name[1:].rpartition(".partial.")[0].rpartition(".")
         if stem in stems and process.isdecimal() and not _alive(int(process)):
             path.unlink(missing_ok=True)
+
+
+def described(changes: Sequence[dict[str, float]]) -> str:
+    """What the codec had to change of the samples of a job, in a line; empty where that is nothing."""
+    names = dict.fromkeys(name for changed in changes for name in changed)
+    most = ", ".join(f"{name} up to {max(changed.get(name, 0) for changed in changes):.3g}" for name in names)
+    count = f"{sum(map(bool, changes))} of {len(changes)}"
+    return f"{count} samples were changed to fit their files: {most}" if most else ""
 
 
 def _alive(process: int) -> bool:

@@ -11,7 +11,7 @@ import inspect
 import json
 import tempfile
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,7 @@ from ..data.writing import write_atomic
 from ..model import DiffusionModel
 from ..store import chosen_device, load_model
 from .edits import Edit, carry_out
-from .outputs import Output, clear
+from .outputs import Output, clear, described
 from .request import Request, plain_number
 
 BATCH = 16
@@ -154,8 +154,8 @@ class Pipeline:
         if len(todo) < len(own):
             print(f"{len(own) - len(todo)} of {len(own)} are there already")
         clear((outputs[i] for i in todo), out)
-        for k, sample in self.run([requests[i] for i in todo], batch_size):
-            outputs[todo[k]].write(partial(self.model.codec.save, sample, **options))
+        for k, sample, changed in self._made([requests[i] for i in todo], batch_size):
+            outputs[todo[k]].write(partial(self.model.codec.save, sample, **options), changed)
         if not all(output.done() for output in outputs):
             return [outputs[i].path for i in own]
         rows = [row for row in listed(out) if row["file"] not in {output.path.name for output in outputs}]
@@ -173,12 +173,20 @@ class Pipeline:
         self, requests: Sequence[Request], batch_size: int, *, show_progress: bool = True
     ) -> Iterator[tuple[int, Tensor]]:
         """(position, sample) of every request, those of one size together, as they are made."""
+        for position, sample, _ in self._made(requests, batch_size, show_progress=show_progress):
+            yield position, sample
+
+    def _made(
+        self, requests: Sequence[Request], batch_size: int, *, show_progress: bool = True
+    ) -> Iterator[tuple[int, Tensor, dict[str, float]]]:
+        """As ``run``, with what the codec had to change of each sample; with progress, that is told at the end."""
         self._check(requests)
         if self.notice and requests:
             warnings.warn(self.notice, stacklevel=2)
-        groups: dict[tuple, list[int]] = {}
+        changes: list[dict[str, float]] = []
+        groups: dict[tuple, list[int]] = defaultdict(list)
         for i, request in enumerate(requests):
-            groups.setdefault((tuple(sorted(self._size(request).items())), request.edit), []).append(i)
+            groups[tuple(sorted(self._size(request).items())), request.edit].append(i)
         for size, _ in groups:
             if foreign := set(dict(size)) - set(inspect.signature(self.model.codec.latent_shape).parameters):
                 raise ValueError(f"samples of this model have no {foreign.pop()}=; their size is {dict(self.size)}")
@@ -193,12 +201,15 @@ class Pipeline:
                     part = members[k : k + batch_size]
                     rows = [requests[part[i % len(part)]] for i in range(batch_size)]
                     samples = self._batch(rows, dict(size), edit, placed[size, edit], bar)
-                    for position, sample in zip(part, samples, strict=False):
+                    for position, (sample, changed) in zip(part, samples, strict=False):
                         if not torch.isfinite(sample).all():
                             seed = requests[position].seed
                             raise FloatingPointError(f"the sample with seed {seed} holds NaN: is the model trained?")
-                        yield position, sample
+                        changes.append(changed)
+                        yield position, sample, changed
                     bar.update(len(part))
+        if show_progress and (told := described(changes)):
+            print(told)
 
     def _check(self, requests: Sequence[Request]) -> None:
         """Refuse labels that the model does not know before any work, naming the request where they differ."""
@@ -211,7 +222,7 @@ class Pipeline:
 
     def _batch(
         self, rows: list[Request], size: dict[str, float], edit: Edit | None, placed: Masked | None, bar: tqdm
-    ) -> list[Tensor]:
+    ) -> list[tuple[Tensor, dict[str, float]]]:
         def progress(call: int) -> None:
             bar.set_postfix_str(f"network call {call + 1}/{self.sampler.calls}")
 
@@ -220,13 +231,13 @@ class Pipeline:
             guidance=self.guidance, progress=progress,
         )
         if edit is None or placed is None:
-            return self.model.decoded(make(codec.latent_shape(**size)))
+            return self.model.finished(make(codec.latent_shape(**size)))
         x, mask = placed
         known = Masked(
             x[None].expand(len(rows), *x.shape), None if mask is None else mask[None].expand(len(rows), *mask.shape)
         )
         window = codec.latent_shape(**self.size)[0]
-        return self.model.decoded(carry_out(make, known, mode=edit.mode, window=window, overlap=edit.overlap))
+        return self.model.finished(carry_out(make, known, mode=edit.mode, window=window, overlap=edit.overlap))
 
     def _size(self, request: Request) -> dict[str, float]:
         """The whole size of a request: a length in seconds replaces the model's own in frames."""

@@ -4,6 +4,7 @@
     Transformer  x + g1 Attend(m1(x));  x + Cross(x, tokens);  x + g2 MLP(m2(x)),    m(x) = (1 + scale) LN(x) + shift,
                  (shift, scale, g) = W e, W = 0 at initialisation                    (adaLN-Zero: Peebles & Xie 2023)
     Conv         x + conv(silu(FiLM(norm(conv(silu(norm(x)))), e)))                  (Dhariwal & Nichol 2021)
+    Through      (w e + b) x,  w, b = 0 at initialisation         (c_skip of Karras et al. 2022, eq. 7, but learned)
 
 Queries and keys are RMS-normalised (Dehghani et al. 2023). No block lets a padded position reach a real one.
 """
@@ -86,6 +87,22 @@ class TransformerBlock(nn.Module):
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """``(1 + scale) LN(x) + shift`` over the last axis."""
     return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), 1 + scale)
+
+
+class Through(nn.Module):
+    """The part of a noisy input that goes straight to the output, ``(B, C, *S) -> (B, C, *S)``, by noise level.
+
+    Most outputs hold the noise: a velocity is (x_t - x0) / t. Data fill few of a latent's dimensions and noise fills
+    all, so without this a network has to hand every one of them on, through norms and non-linearities that are hardly
+    wider, before its loss falls below the variance of noise; with it, it only has to find x0.
+    """
+
+    def __init__(self, emb_dim: int):
+        super().__init__()
+        self.gain = zero(nn.Linear(emb_dim, 1))
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        return self.gain(embedding).reshape(-1, *(1,) * (x.ndim - 1)) * x
 
 
 class GroupNorm(nn.GroupNorm):

@@ -1,6 +1,6 @@
 """A 1-D diffusion transformer: patches of time are the tokens.
 
-    z = W patches(x);    z = Block_l(z, e),  l = 1..depth;    out = W' m(z),   W' = 0 at initialisation
+    z = W patches(x);    z = Block_l(z, e),  l = 1..depth;    out = W' m(z) + Through(x),   W' = 0 at first
 
 with adaLN-Zero blocks (Peebles & Xie 2023), rotary positions and normalised queries and keys. A patch is ``patch``
 frames; the last is filled with zeros, and a patch is real where any of its frames is.
@@ -12,7 +12,7 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from .attention import check_backend
-from .blocks import TransformerBlock, hide, modulate, zero
+from .blocks import Through, TransformerBlock, hide, modulate, zero
 from .embeddings import Embedding, angles
 from .inputs import CondLike, Intake
 from .network import Network
@@ -60,9 +60,11 @@ class DiT1d(Network):
         )
         self.modulation = zero(nn.Linear(dim, 2 * dim))
         self.out = zero(nn.Linear(dim, channels * patch))
+        self.through = Through(dim)
 
     def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:
         inputs, frames = self.intake(x, cond, mask), x.shape[-1]
+        x = inputs.x[:, : self.intake.channels]
         embedding = self.embedding(level, inputs.vector)                          # (B, D)
         fill = (0, -frames % self.patch)
         z = self.stem(rearrange(F.pad(inputs.x, fill), "b c (n p) -> b n (p c)", p=self.patch))
@@ -72,4 +74,4 @@ class DiT1d(Network):
             z = block(z, embedding, inputs, mask=real, angles=turns)
         shift, scale = self.modulation(embedding)[:, None].chunk(2, dim=-1)
         out = rearrange(self.out(modulate(z, shift, scale)), "b n (p c) -> b c (n p)", p=self.patch)
-        return hide(out[..., :frames], mask)
+        return hide(out[..., :frames] + self.through(x, embedding), mask)

@@ -2,7 +2,7 @@
 
     level i has base multipliers[i] channels and ceil(T / 2^i) frames
     down   h_i = Conv^n(h),  h = stride-2 conv(h_i)          up   h = Conv^n([repeat(h, 2), h_i])
-    bottom h = Conv^n(Attention(Conv^n(h)))
+    bottom h = Conv^n(Attention(Conv^n(h)))                  out    conv(silu(norm(h))) + Through(x)
 
 (Ronneberger et al. 2015; blocks of Dhariwal & Nichol 2021.) Halving rounds up, and doubling is cut to the length of the
 skip, so every length is accepted as it is: zeros past the end are what the convolution would see of padding anyway.
@@ -17,7 +17,7 @@ from einops import repeat
 from torch import Tensor, nn
 
 from .attention import check_backend
-from .blocks import AttentionBlock, ConvBlock, GroupNorm, hide, zero
+from .blocks import AttentionBlock, ConvBlock, GroupNorm, Through, hide, zero
 from .embeddings import Embedding, angles
 from .inputs import CondLike, Intake
 from .network import Network
@@ -80,6 +80,7 @@ class UNet1d(Network):
         self.up = nn.ModuleList(stack(coarse + fine, fine) for fine, coarse in reversed(steps))
         self.norm = GroupNorm(groups, widths[0])
         self.out = zero(nn.Conv1d(widths[0], channels, 3, padding=1))
+        self.through = Through(emb_dim)
 
     def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:
         inputs = self.intake(x, cond, mask)
@@ -98,4 +99,5 @@ class UNet1d(Network):
             skip, mask = skips.pop()
             h = repeat(h, "b c t -> b c (t two)", two=2)[..., : skip.shape[-1]]
             h = stack(torch.cat([h, skip], dim=1), embedding, mask)
-        return hide(self.out(hide(F.silu(self.norm(h, mask)), mask)), mask)
+        out = self.out(hide(F.silu(self.norm(h, mask)), mask))
+        return hide(out + self.through(inputs.x[:, : self.intake.channels], embedding), mask)

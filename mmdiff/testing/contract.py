@@ -139,6 +139,11 @@ class AdapterContract:
             same(corner(decoded[i], alone.shape[1:]), alone, "a decoded sample changes with the padding of its latent")
         assert not decoded[~decoded_mask.expand_as(decoded)].any(), "a decoded sample is not 0 in its padding"
 
+    def test_limits_leave_the_data_alone(self, trial: Trial) -> None:
+        """``limited`` changes no latent that the codec was fitted on."""
+        for latent in (trial.codec.encode(batch).x for batch in samples(trial.dataset)):
+            same(trial.codec.limited(latent), latent, "limited() changes latents of the training set", tolerance=0)
+
     def test_network_is_zero_at_initialisation(self, trial: Trial) -> None:
         """So that training starts from the same loss whatever the network."""
         x, level, cond = self._inputs(trial)

@@ -83,6 +83,7 @@ SEES = {
         ("silence", "hole, a quarter"), ("clipping", "clipped, 5 times"), ("spectrum, dB", "lowpass, a quarter"),
         ("W1 pitch, semitones", "an octave up"), ("log-spectral distance, dB", "noise, 20 dB below"),
         ("diversity", "one sound for all"), ("recall", "one sound for all"), ("voiced", "white noise"),
+        ("level, dB", "white noise"),
     ],
     "video": [
         ("kind right", "labels shuffled"), ("speed, sides a frame", "frozen first frame"),
@@ -96,7 +97,10 @@ SEES = {
     ],
 }
 BLIND = {
-    "audio": [("FD-own", "labels shuffled"), ("clipping", "hole, a quarter"), ("spectrum, dB", "backwards")],
+    "audio": [
+        ("FD-own", "labels shuffled"), ("clipping", "hole, a quarter"), ("spectrum, dB", "backwards"),
+        ("level, dB", "backwards"),
+    ],
     "video": [
         ("sharpness", "shuffled frames"), ("FD-own", "labels shuffled"), ("speed, sides a frame", "labels shuffled"),
     ],

@@ -52,6 +52,12 @@ class DecodesTwiceAsLarge(ToyCodec):
         return super().decode(Masked(2 * latents.x, latents.mask))
 
 
+@codec("limits leave the data alone")
+class LimitsTheData(ToyCodec):
+    def limited(self, latents):
+        return latents.clamp(-0.1, 0.1)
+
+
 @codec("latent shape is what encode gives")
 class OneTooMany(ToyCodec):
     def latent_shape(self, *, length):

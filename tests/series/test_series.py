@@ -106,10 +106,22 @@ def test_a_channel_that_never_varies_takes_over_neither_features_nor_errors():
 
 
 def test_whitening_measures_quantities_of_any_unit_and_refuses_constants_of_any():
-    codec, volts = Codec(), 1e-6 * torch.randn(4, 2, 50, generator=torch.Generator().manual_seed(0))
-    codec.std = torch.ones(2)                                         # one a channel
+    codec, volts = Numbers(2), 1e-6 * torch.randn(4, 2, 50, generator=torch.Generator().manual_seed(0))
     codec.measure([Masked(volts)])
     assert torch.allclose(codec.encode(Masked(volts)).x.std((0, 2)), torch.ones(2), atol=0.01)
     volts[:, 1] = 1e9
-    with pytest.raises(ValueError, match="never varies"):
+    with pytest.raises(ValueError, match="the channel 1 of the training set are none, or all alike"):
         codec.measure([Masked(volts)])
+
+
+def test_what_is_generated_is_limited_to_the_range_of_each_channel_over_real_positions():
+    codec, x = Codec(), torch.randn(4, 2, 50, generator=torch.Generator().manual_seed(0))
+    mask = torch.arange(50)[None, None] < torch.tensor([50, 40, 30, 20])[:, None, None]
+    assert torch.equal(codec.limited(1e6 * x), 1e6 * x)               # nothing is known yet
+    codec.measure([Masked(torch.where(mask, x, 1e3), mask)])
+    least, most = (torch.stack([f(x[:, c][mask[:, 0]]) for c in range(2)]) for f in (torch.min, torch.max))
+    latents = codec.encode(Masked(x, mask)).x
+    assert torch.equal(codec.limited(latents), latents)
+    for sign, edge in ((-1e6, least), (1e6, most)):
+        end = codec.decode(Masked(codec.limited(torch.full((1, 2, 3), sign)))).x
+        torch.testing.assert_close(end, edge[None, :, None].expand(1, 2, 3))

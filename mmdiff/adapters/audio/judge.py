@@ -1,5 +1,6 @@
 """Sound: levels, pitch and spectra."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,9 +11,12 @@ from torchaudio.functional import resample
 from ...core.types import Masked
 from ..judge import Between, Body, Judge, Rows
 from .body import SoundBody
-from .measure import cents, clipped, pitch, silent
+from .measure import cents, clipped, pitch, rms, silent
 from .notes import frequency
 from .spectra import log_spectral_distance, mean_power, spectrum_distance
+
+QUIET = 1e-5
+"""Level below which sound counts as silence: -100 dB."""
 
 
 class AudioJudge(Judge):
@@ -58,6 +62,7 @@ class AudioJudge(Judge):
             "pitch, semitones": 12 * torch.log2(heard / 440) + 69,
             "voiced": heard.isfinite().double(),
             "silence": torch.tensor([silent(sample) for sample in x], dtype=torch.float64),
+            "level, dB": torch.tensor([20 * math.log10(max(rms(sample), QUIET)) for sample in x], dtype=torch.float64),
             "clipping": torch.tensor([clipped(sample) for sample in x], dtype=torch.float64),
         }
 

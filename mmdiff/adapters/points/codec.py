@@ -10,7 +10,6 @@ Groups are x y z, the normal, the colour, the other features: one std each, so t
 """
 
 import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +17,9 @@ import torch
 from torch import Tensor
 
 from ...core.types import Masked
-from ..base import Codec, Count
+from ..base import Count
 from ..judge import Judge
+from ..whitened import WhitenedCodec
 from .files import DISTINCT, load_shape
 from .judge import PointJudge
 from .reader import PointReader
@@ -35,7 +35,7 @@ SLACK = 0.05
 """How far a part may stick out of the cube or ball of the whole: generated shapes do, a little."""
 
 
-class SetCodec(Codec):
+class SetCodec(WhitenedCodec):
     """Samples ``(B, C, N)`` <-> latents of the same shape; a mask may hold any of the points.
 
     ``normalize`` is what becomes of each shape's size: it fills the cube or ball of half side 1, or is kept (global).
@@ -43,8 +43,6 @@ class SetCodec(Codec):
     and with global nothing. Decoded shapes are in normalised coordinates; global with center none inverts exactly.
     """
 
-    mean: Tensor
-    std: Tensor
     least = 1
     """Points of a sample: fewer are none, and would not be read again."""
 
@@ -53,24 +51,17 @@ class SetCodec(Codec):
         normalize: Literal["cube", "sphere", "global"] = "cube",
         center: Literal["bbox", "mass", "none"] | None = None,
     ):
-        super().__init__()
+        groups = {"points": 3, "normals": 3 * normals, "colors": 3 * colors, "extra": extra}
+        super().__init__(sum(groups.values()), groups=groups)
         if normalize not in SCALES:
             raise ValueError(f"normalize is one of {', '.join(SCALES)}, got {normalize!r}")
         if center is not None and center not in CENTERS:
             raise ValueError(f"center is one of {', '.join(CENTERS)}, or left out; got {center!r}")
         self.normals, self.colors, self.extra, self.normalize = normals, colors, extra, normalize
         self.center = center or ("none" if normalize == "global" else "bbox")
-        self.groups = {"points": 3, "normals": 3 * normals, "colors": 3 * colors, "extra": extra}
-        self.channels = sum(self.groups.values())
-        self.register_buffer("mean", torch.zeros(self.channels))
-        self.register_buffer("std", torch.ones(self.channels))
 
     def features(self, samples: Masked) -> Masked:
         return Masked(self.normalized(samples), samples.mask)
-
-    def whiten(self, features: Masked) -> Masked:
-        x = (features.x.float() - self.mean[:, None]) / self.std[:, None]
-        return Masked(x if features.mask is None else torch.where(features.mask, x, 0), features.mask)
 
     def encode_part(self, samples: Masked) -> Masked:
         """A part of a shape that is where it belongs in the normalised whole: ``ValueError`` where it sticks out."""
@@ -82,10 +73,6 @@ class SetCodec(Codec):
                 f"reaches out to {reach:.3g}: scale and move it, or train with adapter.codec.normalize=global"
             )
         return self.whiten(samples)
-
-    def decode(self, latents: Masked) -> Masked:
-        x = latents.x.float() * self.std[:, None] + self.mean[:, None]
-        return Masked(x if latents.mask is None else torch.where(latents.mask, x, 0), latents.mask)
 
     def normalized(self, samples: Masked) -> Tensor:
         """``(B, C, N)`` with place and size of each shape normalised; padding does not count."""
@@ -117,25 +104,6 @@ class SetCodec(Codec):
 
     def size(self, sample: Tensor) -> dict[str, float]:
         return {"points": sample.shape[-1]}
-
-    @torch.no_grad()
-    def measure(self, features: Iterable[Masked]) -> None:
-        """Measure mean and std. Raises ``ValueError`` where there is nothing, or a group that never varies."""
-        count, first, second = 0, *torch.zeros(2, self.channels, dtype=torch.float64)
-        for batch in features:
-            x = batch.x.double().cpu()
-            if batch.mask is not None:
-                x = torch.where(batch.mask.cpu(), x, 0)
-            count += x.shape[0] * x.shape[2] if batch.mask is None else int(batch.mask.sum())
-            first += x.sum((0, 2))
-            second += x.square().sum((0, 2))
-        mean = first / max(count, 1)
-        variance, square = (v.split(list(self.groups.values())) for v in (second / max(count, 1) - mean**2, second))
-        for group, part, whole in zip(self.groups, variance, square, strict=True):
-            if len(part) and part.mean() <= 1e-12 * whole.mean() / max(count, 1):         # of whatever unit
-                raise ValueError(f"whitening needs shapes: the {group} of the training set are none, or all alike")
-        self.mean.copy_(mean)
-        self.std.copy_(torch.cat([part.mean().sqrt().expand(len(part)) for part in variance if len(part)]))
 
     def preview(self, samples: list[Tensor], titles: list[str], path: Path) -> Path:
         return sheet(self._shown(samples, titles), path)

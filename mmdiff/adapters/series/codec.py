@@ -15,7 +15,7 @@ class SeriesCodec(WhitenedCodec):
     the axis of pictures (Hz, for seconds)."""
 
     def __init__(self, channels: int, *, rate: float = 1.0):
-        super().__init__(channels, each=True)
+        super().__init__(channels, groups={f"channel {i}": 1 for i in range(channels)})
         self.rate = float(rate)
 
     def judge(self) -> Judge:

@@ -35,7 +35,7 @@ class PixelCodec(WhitenedCodec):
             raise ValueError(f"channels is 3 (colour) or 1 (grey), got {channels}")
         if not 0 < fps <= 1000:
             raise ValueError(f"fps is in frames per second, above 0 and at most 1000; got {fps}")
-        super().__init__(channels, bounds=(-1.0, 1.0))
+        super().__init__(channels, groups={"pixels": channels}, bounds=(-1.0, 1.0))
         self.fps = float(fps)
 
     @property
