@@ -22,6 +22,7 @@ from mmdiff.config.files import MODEL_FILE
 from mmdiff.core.parameterizations import Data
 from mmdiff.core.samplers import Euler
 from mmdiff.core.schedules import Cosine, Linear, Shifted
+from mmdiff.core.types import Masked
 from mmdiff.data.labels import is_scalar, part_name
 from mmdiff.generation.autoguidance import RunAutoguidance
 from mmdiff.generation.pipeline import MANIFEST
@@ -207,6 +208,19 @@ def test_long_labels_give_names_that_fit_and_differ(pipeline):
     names = {pipeline._name(0, Request(labels={"instrument": value})) for value in long}
     assert len(names) == 2
     assert all(len(n.encode()) <= 200 and n.startswith("0000_instrument-ü") and n.endswith("_seed0") for n in names)
+
+
+def test_what_a_codec_had_to_change_is_told_and_stands_beside_the_sample(pipeline, tmp_path, monkeypatch, capsys):
+    level = torch.tensor([3.0, 0.1])[:, None, None]
+    monkeypatch.setattr(pipeline.model.codec, "decode", lambda latents: Masked(level * torch.ones(2, 1, 800)))
+    loud, quiet = pipeline.save(requests(2), tmp_path)
+    said = capsys.readouterr().out
+    assert "1 of 2 samples were changed to fit their files: limited_share up to" in said and "limited_db up to" in said
+    stored = [json.loads(path.with_suffix(".json").read_text()) for path in (loud, quiet)]
+    assert 9 < stored[0]["limited_db"] < 11 and stored[0]["limited_share"] > 0.9 and "limited_db" not in stored[1]
+    assert json.loads((tmp_path / MANIFEST).read_text().splitlines()[0])["limited_db"] > 9
+    with pytest.warns(UserWarning, match="1 of 2 samples were changed"):
+        assert all(sample.abs().max() < 1 for sample in pipeline.sample(2))
 
 
 def test_a_second_job_in_a_folder_adds_to_its_manifest(pipeline, tmp_path):
