@@ -79,7 +79,7 @@ def test_a_network_learns_labels_of_series_in_any_unit():
 
 
 class Numbers(SeriesCodec):
-    suffix = ".npy"
+    suffix, reading = ".npy", {}
 
     def latent_shape(self, *, length): ...
     def size(self, sample): ...
