@@ -10,7 +10,7 @@ import json
 import math
 import types
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -78,6 +78,7 @@ def roles(annotation: Any) -> tuple[type, ...]:
     return tuple(found)
 
 
+@cache
 def annotations(made: Callable[..., Any]) -> dict[str, Any]:
     """The annotation of each named parameter of a constructor; ``Any`` where it has none that can be read."""
     try:

@@ -269,6 +269,8 @@ def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
 
 def _options(group: str) -> list[str]:
     """Options of a group, those in its sub-folders (``experiment=audio/demo``) included."""
+    if "." in group:                                                  # a key: the loader is slow to find no group
+        return []
     loader = GlobalHydra.instance().config_loader()
     inner = [f"{sub}/{name}" for sub in loader.list_groups(group) for name in _options(f"{group}/{sub}")]
     return [*loader.get_group_options(group), *inner]
