@@ -7,7 +7,7 @@ from mmdiff.adapters.base import Conditioner
 from mmdiff.adapters.conditioners import Labels
 from mmdiff.adapters.series.judge import SeriesJudge
 from mmdiff.cli.requests import wishes
-from mmdiff.cli.sample import _cond, _late
+from mmdiff.cli.sample import _cond, _late, parsed
 from mmdiff.config.build import ConfigError, build
 from mmdiff.data.labels import encode_labels
 from mmdiff.evaluation.embedders.embedder import Embedder
@@ -95,6 +95,15 @@ def test_a_field_of_a_name_that_requests_use_themselves_is_told_by_its_whole_key
     table.write_text("seed\n7\n")
     with pytest.raises(ConfigError, match="row 1: seed is the sample's own and a field of the model too; .* cond.seed"):
         wishes(str(table), cond={}, fields=fields, **rest)
+
+
+@pytest.mark.parametrize("said", [
+    "moving left, fast: a disc", "no", "# rain on a roof", "[red] disc", "{a}", "'quoted' word", "null", "~", "1e3",
+    "a = b", "${oc.env:HOME}", " spaced ", "line\nbreak", "größe", "--cfg", "01", "-1", "\\", '"',
+])
+def test_what_is_asked_for_on_the_command_line_arrives_as_it_was_typed(said):
+    _, (word,) = parsed(["run=x", f"cond.caption={said}"])
+    assert _cond(word, {"caption": ["x"]}) == ("caption", said)
 
 
 def test_a_scalar_that_never_varied_stays_finite_and_small_for_other_values():

@@ -134,6 +134,9 @@ class Conditioner(nn.Module, ABC):
     dim: int
     """D of ``Condition.vector`` and ``Condition.tokens``; 0 for none."""
 
+    tokens: bool = False
+    """Whether it gives ``Condition.tokens``; a network that takes the argument ``tokens`` is told."""
+
     dropped: float | None = None
     """Share of training samples of which nothing was told, from which ``null`` is learned; None = not known."""
 

@@ -1,5 +1,6 @@
 """The parts of a configuration that make a model: an ``adapter`` node and a ``diffusion`` node."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..adapters.base import Adapter, Codec, Conditioner, Reader
@@ -13,7 +14,7 @@ from ..data.coupling import Coupling
 from ..data.labels import Fields
 from ..model import DiffusionModel
 from ..nn.network import Network
-from .build import ConfigError, build, check_value, part
+from .build import ConfigError, build, check_value, parameters, part, plain
 
 
 def build_codec(node: Any) -> tuple[Codec, Reader]:
@@ -26,10 +27,20 @@ def build_adapter(node: Any, codec: Codec, reader: Reader, *, fields: Fields | N
     """The whole adapter; ``fields`` is what the data can tell of a sample (a model file's node has them already)."""
     told = {} if fields is None else {"fields": {name: list(field) for name, field in fields.items()}}
     conditioner = build(part(node, "conditioner"), Conditioner, **told)
-    network = build(part(node, "network"), Network, channels=codec.channels, cond_dim=conditioner.dim)
+    network = _network(part(node, "network"), codec, conditioner)
     given = None if node.get("given") is None else build(node["given"], Given)
     coupling = None if node.get("coupling") is None else build(node["coupling"], Coupling)
     return Adapter(reader, codec, conditioner, network, given, coupling)
+
+
+def _network(node: Any, codec: Codec, conditioner: Conditioner) -> Network:
+    """The network, with what follows from the others: channels, width of the condition, whether tokens are read."""
+    reads = isinstance(node, Mapping) and "tokens" in parameters(str(node.get("_target_")), Network)
+    if conditioner.tokens and not reads:
+        raise ConfigError(f"{type(conditioner).__name__} gives tokens, which {plain(node)['_target_']} does not read "
+                          "(it takes no argument tokens): choose another network, or no text")
+    follows = {"tokens": conditioner.tokens} if reads else {}
+    return build(node, Network, channels=codec.channels, cond_dim=conditioner.dim, **follows)
 
 
 def build_model(adapter: Adapter, diffusion: Any) -> DiffusionModel:

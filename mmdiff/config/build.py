@@ -114,10 +114,10 @@ def _made(value: Any, derived: Mapping[str, Any] | None = None) -> Any:
         raise ConfigError(f"{made.__name__}: {error}") from error
 
 
-def parameters(name: str) -> dict[str, inspect.Parameter]:
-    """The named constructor parameters of the class that a ``_target_`` names, whatever its role."""
+def parameters(name: str, *roles: type) -> dict[str, inspect.Parameter]:
+    """The named constructor parameters of the class that a ``_target_`` names, whatever its role if none is given."""
     open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    found = inspect.signature(target_class(name)).parameters
+    found = inspect.signature(target_class(name, *roles)).parameters
     return {k: p for k, p in found.items() if p.kind not in open_ended}
 
 

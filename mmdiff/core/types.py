@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -39,9 +40,21 @@ class Condition(NamedTuple):
     tokens_mask: Tensor | None = None
     concat: Tensor | None = None
 
+    def padded(self, length: int) -> "Condition":
+        """The same with ``length`` tokens, those that are added masked."""
+        if self.tokens is None:
+            return self
+        more = length - self.tokens.shape[1]
+        mask = self.tokens.new_ones(self.tokens.shape[:2], dtype=torch.bool)
+        mask = mask if self.tokens_mask is None else self.tokens_mask
+        return self._replace(tokens=F.pad(self.tokens, (0, 0, 0, more)), tokens_mask=F.pad(mask, (0, more)))
+
     @staticmethod
     def cat(conditions: Sequence["Condition"]) -> "Condition":
-        """Join along the batch; a part must be present in all or in none."""
+        """Join along the batch; a part must be present in all or in none, and tokens are padded to the longest."""
+        given = [c.tokens for c in conditions if c.tokens is not None]
+        if len({t.shape[1] for t in given}) > 1 or len({c.tokens_mask is None for c in conditions}) > 1:
+            conditions = [c.padded(max(t.shape[1] for t in given)) for c in conditions]
         parts = {}
         for name in Condition._fields:
             values = [getattr(c, name) for c in conditions]

@@ -66,6 +66,8 @@ class Intake:
                 f"cond.tokens {tuple(tokens.shape)} given to a network with tokens={self.tokens} and "
                 f"cond_dim={self.cond_dim}: build it with tokens=True and cond_dim = conditioner.dim"
             )
+        if tokens is None and self.tokens:
+            raise ValueError("a network with tokens=True was given none: its conditioner must give them")
         if concat is not None:
             x = torch.cat([x, concat], dim=1)
         if mask is not None:

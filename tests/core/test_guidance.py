@@ -67,6 +67,27 @@ def test_both_branches_run_in_one_batch(kind):
     assert run(kind(3.0))[1] == [2 * B]
 
 
+def test_conditions_of_unequal_numbers_of_tokens_are_joined_and_what_is_added_is_masked():
+    long, short = torch.randn(2, 5, C), torch.randn(1, 2, C)
+    mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
+    both = Condition.cat([Condition(tokens=long, tokens_mask=mask), Condition(tokens=short)])
+    assert torch.equal(both.tokens_mask, torch.cat([mask, torch.tensor([[True, True, False, False, False]])]))
+    assert torch.equal(both.tokens[both.tokens_mask], torch.cat([long[mask], short[0]]))
+    assert Condition.cat([Condition(tokens=long), Condition(tokens=long)]).tokens_mask is None
+
+
+def test_guidance_contrasts_a_long_caption_with_a_null_of_one_token():
+    class Sum(nn.Module):
+        def forward(self, x, level, cond, mask):
+            real = cond.tokens_mask[..., None] if cond.tokens_mask is not None else torch.ones(())
+            return x + (cond.tokens * real).sum(1)[:, :, None]
+
+    denoiser, cond, null = Denoiser(Sum(), Linear(), Data()), torch.randn(B, 5, C), torch.zeros(B, 1, C)
+    x0 = ClassifierFree(3.0)(denoiser, Condition(tokens=cond), null=Condition(tokens=null))(X, HALF)
+    untold = denoiser(X, HALF, Condition(tokens=null))
+    torch.testing.assert_close(x0 - untold, 3 * cond.sum(1)[:, :, None].expand(X.shape))
+
+
 def test_classifier_free_guidance_is_its_formula():
     torch.testing.assert_close(run(ClassifierFree(3.0))[0], UNCONDITIONAL + 3 * (CONDITIONAL - UNCONDITIONAL))
 

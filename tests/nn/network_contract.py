@@ -120,6 +120,8 @@ class NetworkContract:
             network(x, level, None, torch.ones(3, 13, dtype=torch.bool))
         with pytest.raises(ValueError, match="cond_dim is 0"):
             type(network)(CHANNELS, 0, tokens=True)
+        with pytest.raises(ValueError, match="was given none"):
+            self.make(tokens=True)(x, level, cond._replace(tokens=None))
 
     def test_gradients_reach_every_parameter_once_training_has_left_zero(self):
         torch.manual_seed(0)

@@ -1,0 +1,57 @@
+"""Whether a network reads tokens follows from its conditioner; it is no setting of its own."""
+
+import pytest
+import torch
+from torch import nn
+
+from mmdiff.adapters.conditioners import Labels
+from mmdiff.config.adapter import build_adapter, build_codec
+from mmdiff.config.build import ConfigError
+from mmdiff.config.overrides import composed
+from mmdiff.nn.network import Network
+
+
+class Deaf(Network):
+    """A network that reads no tokens."""
+
+    __module__ = "mmdiff.nn.network"
+
+    def __init__(self, channels: int, cond_dim: int):
+        super().__init__()
+        self.out = nn.Conv1d(channels, channels, 1)
+
+    def forward(self, x, level, cond=None, mask=None):
+        return self.out(x)
+
+
+@pytest.fixture
+def adapter():
+    config = composed("train", ["adapter.network.base=8", "adapter.network.multipliers=[1,2]", "run=x"])
+    return config.adapter
+
+
+def network(adapter):
+    return build_adapter(adapter, *build_codec(adapter), fields={"kind": ["a", "b"]}).network
+
+
+def test_a_network_attends_to_tokens_where_its_conditioner_gives_them_and_nowhere_else(adapter, monkeypatch):
+    def cross():
+        return [name for name, _ in network(adapter).named_parameters() if "cross" in name]
+
+    assert cross() == []
+    monkeypatch.setattr(Labels, "tokens", True)
+    assert len(cross()) > 0
+
+
+def test_a_network_that_reads_no_tokens_is_refused_for_a_conditioner_that_gives_them(adapter, monkeypatch):
+    monkeypatch.setattr("mmdiff.nn.network.Deaf", Deaf, raising=False)
+    adapter.network = {"_target_": "mmdiff.nn.network.Deaf"}
+    assert not isinstance(network(adapter), torch.nn.ModuleList)
+    monkeypatch.setattr(Labels, "tokens", True)
+    with pytest.raises(ConfigError, match=r"Labels gives tokens, which mmdiff\.nn\.network\.Deaf does not read"):
+        network(adapter)
+
+
+def test_tokens_are_no_setting():
+    with pytest.raises(ConfigError, match=r"no key 'adapter\.network\.tokens'"):
+        composed("train", ["adapter.network.tokens=true", "run=x"])
