@@ -27,7 +27,7 @@ from .core.samplers import Auto, Sampler
 from .core.schedules import Schedule, Shifted
 from .core.types import Condition, Denoise, Masked
 from .data.batch import Batch
-from .data.labels import Label, encode_labels
+from .data.labels import Label, encode_labels, to_device
 
 
 class DiffusionModel(nn.Module):
@@ -124,8 +124,7 @@ class DiffusionModel(nn.Module):
 
     def condition(self, labels: Sequence[Mapping[str, Label]]) -> Condition:
         """The condition of B rows of labels; what a row leaves out is not told."""
-        encoded = encode_labels(self.conditioner.fields, labels)
-        return self.conditioner({name: value.to(self.device) for name, value in encoded.items()})
+        return self.conditioner(to_device(encode_labels(self.conditioner.fields, labels), self.device))
 
     def decoded(self, latents: Tensor) -> list[Tensor]:
         """Samples ``(C, *S)`` on the CPU."""

@@ -29,6 +29,7 @@ from .config.kinds import KindError, check
 from .core.guidance import Guidance
 from .core.samplers import Sampler
 from .data.dataset import Dataset, spread
+from .data.labels import plain_fields
 from .data.writing import write_atomic
 from .model import DiffusionModel
 
@@ -40,7 +41,7 @@ def model_config(config: DictConfig, codec: Codec, dataset: Dataset) -> dict[str
     """What a model file keeps of a resolved training configuration: the parts that generate, what the data can tell,
     and the size of a usual sample."""
     stored = {name: plain(config[name]) for name in PARTS}
-    stored["adapter"]["conditioner"]["fields"] = {name: list(field) for name, field in dataset.fields.items()}
+    stored["adapter"]["conditioner"]["fields"] = plain_fields(dataset.fields)
     sizes = [dataset.size(i) or codec.size(dataset.read(i)[0]) for i in spread(len(dataset), SIZED)]
     stored["size"] = usual(sizes)
     return stored

@@ -6,7 +6,7 @@ set its latents have zero mean and unit variance, so the core knows one scale.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, final
 
@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from ..core.given import Given
 from ..core.types import Condition, Masked
 from ..data.coupling import Coupling
-from ..data.labels import Fields
+from ..data.labels import Column, Fields, Label, encode_labels
 from ..data.reader import Reader as Reader
 from ..nn.tensors import place
 from .judge import Judge
+from .texts import TextEncoder
 
 Count = Annotated[int, Ge(1)]
 Amount = Annotated[float, Gt(0)]
@@ -141,8 +142,8 @@ class Conditioner(nn.Module, ABC):
     """Share of training samples of which nothing was told, from which ``null`` is learned; None = not known."""
 
     @abstractmethod
-    def forward(self, labels: dict[str, Tensor]) -> Condition:
-        """``labels`` maps field names to ``(B,)`` tensors."""
+    def forward(self, labels: dict[str, Column]) -> Condition:
+        """``labels`` maps field names to what B samples are told: ``(B,)`` tensors, or B texts."""
 
     @abstractmethod
     def null(self, batch: int) -> Condition:
@@ -160,8 +161,16 @@ class Conditioner(nn.Module, ABC):
         place(self, base.state_dict())
 
     @abstractmethod
-    def hide(self, labels: dict[str, Tensor], u: Tensor) -> dict[str, Tensor]:
+    def hide(self, labels: dict[str, Column], u: Tensor) -> dict[str, Column]:
         """Labels as training sees them, some not told; ``u`` ``(B, 1 + fields)`` is uniform in (0, 1)."""
+
+    def encoder(self) -> TextEncoder | None:
+        """What reads its texts; None where no field is a text."""
+        return None
+
+    def check(self, labels: Mapping[str, Label]) -> None:
+        """Raise ``ValueError`` for labels of a sample that cannot be told."""
+        encode_labels(self.fields, [labels])
 
 
 class Adapter(NamedTuple):

@@ -1,59 +1,79 @@
 """Labels to conditions.
 
     vector = sum over fields of  E_class[label]  or  W [value, cos(2 pi k value), sin(2 pi k value)],  k = 1 .. K
+                             or  W mean_l norm(state_l) of a text
+    tokens = those of all texts, one after the other:  W' norm(state_l) + b,   W' and b of their field
 
-A field that is not told (class -1, scalar NaN) has an embedding of its own; classifier-free guidance contrasts a
-condition with the one in which nothing is told.
+A field that is not told (class -1, scalar NaN, no text) has an embedding of its own, a text one token of its own;
+classifier-free guidance contrasts a condition with the one in which nothing is told.
 """
 
 import math
+from collections.abc import Mapping
 from functools import reduce
 
 import torch
 from torch import Tensor, nn
 
 from ..core.types import Condition
-from ..data.labels import Fields, is_scalar, part_name
+from ..data.labels import TEXT, Column, Fields, Label, is_scalar, is_text, part_name
 from ..nn.tensors import place
 from .base import Conditioner
+from .texts import Bytes, TextEncoder
 
 
 class Labels(Conditioner):
-    """Any number of class and scalar fields at once.
+    """Any number of classes, scalars and texts at once.
 
     ``drop`` is the probability that a training sample is told nothing, ``drop_each`` that, besides, any one field is
-    hidden on its own: what guidance and partial requests need.
+    hidden on its own: what guidance and partial requests need. ``text`` reads texts, by default their bytes.
     """
 
     def __init__(
-        self, fields: Fields, *, dim: int = 256, drop: float = 0.1, drop_each: float = 0.0, frequencies: int = 8
+        self, fields: Fields, *, dim: int = 256, drop: float = 0.1, drop_each: float = 0.0, frequencies: int = 8,
+        text: TextEncoder | None = None,
     ):
         super().__init__()
         if not (0 <= drop < 1 and 0 <= drop_each < 1):
             raise ValueError(f"drop and drop_each are probabilities below 1, got {drop} and {drop_each}")
-        self.fields: Fields = {name: (*field,) for name, field in fields.items()}
+        self.fields: Fields = {name: TEXT if is_text(field) else (*field,) for name, field in fields.items()}
+        self.tokens = TEXT in self.fields.values()
+        if text is not None and not self.tokens:
+            raise ValueError("adapter.text reads texts, and the data have none: name their columns with data.texts=, "
+                             "or leave adapter/text out")
+        self.text = text or Bytes() if self.tokens else None
         self.dim, self.drop_all, self.drop_each = (dim if fields else 0), drop, drop_each
         self.dropped = 1 - (1 - drop) * (1 - drop_each ** len(self.fields)) if self.fields else None
         self.frequencies = frequencies
         self.embeddings = nn.ModuleDict({
-            part_name(name): nn.Linear(2 * frequencies + 1, dim) if is_scalar(field)
-            else nn.Embedding(len(field) + 1, dim)
+            part_name(name): TextField(self.text.width, dim) if is_text(field)
+            else nn.Linear(2 * frequencies + 1, dim) if is_scalar(field) else nn.Embedding(len(field) + 1, dim)
             for name, field in self.fields.items()
         })
         self.untold = nn.ParameterDict({
             part_name(name): nn.Parameter(torch.randn(dim)) for name, field in self.fields.items() if is_scalar(field)
         })
 
-    def forward(self, labels: dict[str, Tensor]) -> Condition:
-        """``(B,)`` labels of every field -> ``Condition.vector`` ``(B, dim)``."""
+    def forward(self, labels: dict[str, Column]) -> Condition:
+        """Labels of every field -> ``Condition.vector`` ``(B, dim)``, and tokens ``(B, L, dim)`` where there are texts.
+        """
         if not self.fields:
             return Condition()
-        parts = [
-            self._scalar(name, labels[name]) if is_scalar(field)
-            else self.embeddings[part_name(name)](labels[name] % (len(field) + 1))     # -1, not told, is the last row
-            for name, field in self.fields.items()
-        ]
-        return Condition(vector=reduce(torch.add, parts))                   # in order: a part of zeros changes no bit
+        parts, told = [], []
+        for name, field in self.fields.items():
+            if is_text(field):
+                read = self._text(name, labels[name])
+                parts.append(read.vector)
+                told.append(read)
+            elif is_scalar(field):
+                parts.append(self._scalar(name, labels[name]))
+            else:                                                     # -1, not told, is the last row
+                parts.append(self.embeddings[part_name(name)](labels[name] % (len(field) + 1)))
+        vector = reduce(torch.add, parts)                             # in order: a part of zeros changes no bit
+        if not told:
+            return Condition(vector=vector)
+        tokens, masks = (torch.cat([getattr(read, name) for read in told], 1) for name in ("tokens", "tokens_mask"))
+        return Condition(vector=vector, tokens=tokens, tokens_mask=masks)
 
     @torch.no_grad()
     def inherit(self, base: Conditioner) -> None:
@@ -64,11 +84,17 @@ class Labels(Conditioner):
             if name not in base.fields:
                 own = {key: value for key, value in self.state_dict().items() if key.split(".")[1] == part}
                 tensors |= {key: torch.zeros_like(value) for key, value in own.items()}
-            elif not is_scalar(field) and (new := len(field) - len(base.fields[name])):
+            elif not (is_scalar(field) or is_text(field)) and (new := len(field) - len(base.fields[name])):
                 table = tensors[key := f"embeddings.{part}.weight"]
                 mean = table[:-1].mean(0, keepdim=True).expand(new, -1)
                 tensors[key] = torch.cat([table[:-1], mean, table[-1:]])    # the last row is "not told"
         place(self, tensors)
+
+    def _text(self, name: str, texts: list[str | None]) -> Condition:
+        field = self.embeddings[part_name(name)]
+        device = field.untold.device
+        states, mask = self.text(["" if text is None else text for text in texts], device)
+        return field(states.to(field.untold.dtype), mask)
 
     def _scalar(self, name: str, value: Tensor) -> Tensor:
         low, high = map(float, self.fields[name])
@@ -82,14 +108,52 @@ class Labels(Conditioner):
         device = next(self.parameters()).device if self.fields else None
         return self({name: self._untold(name, batch, device) for name in self.fields})
 
-    def hide(self, labels: dict[str, Tensor], u: Tensor) -> dict[str, Tensor]:
+    def hide(self, labels: dict[str, Column], u: Tensor) -> dict[str, Column]:
         """Drop labels for training; ``u`` ``(B, 1 + fields)`` is uniform in (0, 1)."""
-        u = u.to(next(iter(labels.values())).device) if labels else u
-        return {
-            name: torch.where((u[:, 0] < self.drop_all) | (u[:, 1 + i] < self.drop_each), self._untold(name), value)
-            for i, (name, value) in enumerate(labels.items())
-        }
+        hidden = {}
+        for i, (name, value) in enumerate(labels.items()):
+            gone = (u[:, 0] < self.drop_all) | (u[:, 1 + i] < self.drop_each)
+            hidden[name] = (
+                torch.where(gone.to(value.device), self._nothing(name), value) if isinstance(value, Tensor)
+                else [None if hide else text for hide, text in zip(gone.tolist(), value, strict=True)]
+            )
+        return hidden
 
-    def _untold(self, name: str, batch: int | None = None, device: torch.device | None = None) -> Tensor:
-        value = torch.tensor(math.nan) if is_scalar(self.fields[name]) else torch.tensor(-1)
-        return value if batch is None else value.expand(batch).to(device)
+    def encoder(self) -> TextEncoder | None:
+        return self.text
+
+    def check(self, labels: Mapping[str, Label]) -> None:
+        """Raise ``ValueError`` also for a text of which a part would not be read."""
+        super().check(labels)
+        for name, value in labels.items():
+            if is_text(self.fields[name]) and value is not None:
+                try:
+                    self.text.check(str(value))
+                except ValueError as error:
+                    raise ValueError(f"{name} has {error}") from None
+
+    def _untold(self, name: str, batch: int, device: torch.device | None) -> Column:
+        return [None] * batch if is_text(self.fields[name]) else self._nothing(name).expand(batch).to(device)
+
+    def _nothing(self, name: str) -> Tensor:
+        return torch.tensor(math.nan) if is_scalar(self.fields[name]) else torch.tensor(-1)
+
+
+class TextField(nn.Module):
+    """States ``(B, L, width)`` of texts with their mask ``(B, L)`` to tokens ``(B, L, dim)`` and a vector ``(B, dim)``;
+    those of a text of which all is masked, which is not told, are learnt."""
+
+    def __init__(self, width: int, dim: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.token, self.vector = nn.Linear(width, dim), nn.Linear(width, dim)
+        self.untold = nn.Parameter(torch.randn(2, dim))
+
+    def forward(self, states: Tensor, mask: Tensor) -> Condition:
+        states, told = self.norm(states), mask.any(1, keepdim=True)                        # (B, 1)
+        mean = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+        first = torch.zeros_like(mask)
+        first[:, 0] = True
+        tokens = torch.where(told[..., None], self.token(states), self.untold[0])
+        vector = torch.where(told, self.vector(mean), self.untold[1])
+        return Condition(vector=vector, tokens=tokens, tokens_mask=torch.where(told, mask, first))

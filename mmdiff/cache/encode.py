@@ -29,7 +29,7 @@ from ..core.rng import Purpose, stream
 from ..core.types import Masked
 from ..data.batch import unpad
 from ..data.dataset import Dataset, Subset
-from ..data.labels import Label
+from ..data.labels import Label, plain_fields
 from .latents import DTYPES, FORMAT, INDEX, Latents
 from .shards import Location, Shards
 
@@ -248,7 +248,7 @@ def _finish(dataset: Dataset, origin: dict[str, Any], told: dict[str, Any], shar
     number = {name: n for n, name in enumerate(names)}
     report = dataset.report()
     index = {
-        "format": FORMAT, "settings": told, "fields": {k: list(v) for k, v in dataset.fields_of(kept).items()},
+        "format": FORMAT, "settings": told, "fields": plain_fields(dataset.fields_of(kept)),
         "data": origin, "source": {name: value for name, value in report.items() if name not in ("kept", "skipped")},
         "skipped": [*report["skipped"], *([dataset.name(i), reason] for i, reason in skipped)],
         "shards": names, "items": [
@@ -264,6 +264,7 @@ def _finish(dataset: Dataset, origin: dict[str, Any], told: dict[str, Any], shar
 def _item(dataset: Dataset, index: int, places: list[Location], number: dict[str, int]) -> dict[str, Any]:
     return {
         "name": dataset.name(index), "column": dataset.column(index), "shape": dataset.shape(index),
+        **({"captions": captions} if (captions := dict(dataset.captions(index))) else {}),
         "size": places[0].size, "places": [[number[p.shard], p.begin, p.end, p.shape] for p in places],
     }
 

@@ -118,6 +118,9 @@ class Latents(Dataset):
     def column(self, index: int) -> dict[str, Label]:
         return self.items[index]["column"]
 
+    def captions(self, index: int) -> dict[str, list[str]]:
+        return self.items[index].get("captions", {})
+
     def digest(self, index: int) -> str:
         """Of the sample that the features were made of."""
         return self.items[index]["digest"]
@@ -153,3 +156,6 @@ def _check_item(item: dict[str, Any], shards: int, itemsize: int) -> None:
             raise ValueError(f"{shard}, {begin} and {end} are no place of {shape}")
     if not isinstance(item["name"], str) or not isinstance(item["column"], dict) or not isinstance(item["size"], dict):
         raise ValueError("it has a name, columns and a size")
+    told = item.get("captions", {})
+    if not isinstance(told, dict) or not all(isinstance(t, str) for texts in told.values() for t in list(texts)):
+        raise ValueError("its captions are lists of texts")

@@ -7,7 +7,8 @@ from ..config.build import ConfigError
 from ..data.labels import suggest
 
 KINDS = {
-    "adapters": "adapter", "data": "data", "diffusion": "diffusion", "schedules": "diffusion/schedule",
+    "adapters": "adapter", "texts": "adapter/text", "data": "data",
+    "diffusion": "diffusion", "schedules": "diffusion/schedule",
     "samplers": "sampler", "guidance": "guidance", "trainers": "trainer", "experiments": "experiment",
     "evaluations": "evaluation",
 }
@@ -32,7 +33,7 @@ def options(group: str) -> dict[str, str]:
         if not isinstance(root, Path) or not root.is_dir():
             continue
         for path in sorted(root.rglob("*.yaml")):
-            if group == "diffusion" and path.parent != root:
+            if group in ("adapter", "diffusion") and path.parent != root:
                 continue
             lines = path.read_text(encoding="utf-8").splitlines()
             comments = [line[1:].strip() for line in lines if line.startswith("#")]

@@ -11,7 +11,7 @@ from typing import Any
 from ..config import kinds as kind
 from ..config.build import ConfigError
 from ..config.keys import Draw
-from ..data.labels import Fields, Label, is_scalar
+from ..data.labels import Fields, Label, is_scalar, is_text
 from ..data.tables import read_table
 from ..generation.edits import Edit
 from ..generation.request import Request
@@ -60,7 +60,10 @@ def told_of(values: Mapping[str, Any], fields: Fields, where: str = "") -> dict[
     labels: dict[str, Label] = {}
     for name, value in values.items():
         field = fields.get(name)
-        if value == "" or isinstance(value, bool):
+        if field is not None and is_text(field) and isinstance(value, str):
+            labels[name] = value or None
+            continue
+        if value == "" or isinstance(value, bool | list):
             raise ConfigError(f"{where}{'' if where else 'cond.'}{name} is {_words(field)}, got {value!r}")
         labels[name] = value if field is None or not is_scalar(field) else _scalar(name, field, value, where)
     return labels
@@ -78,7 +81,7 @@ def _scalar(name: str, field: Any, value: Any, where: str) -> float:
 def _words(field: Any) -> str:
     if field is not None and is_scalar(field):
         return f"a number between {field[0]:g} and {field[1]:g}"
-    return "the name of a class"
+    return "a text" if field is not None and is_text(field) else "the name of a class"
 
 
 def _number(value: Any, taken: Any, key: str) -> Any:

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from omegaconf import DictConfig
+
 from ..adapters.base import Adapter, Codec, Conditioner, Reader
+from ..adapters.texts import TextEncoder
 from ..core.given import Given
 from ..core.loss import DiffusionLoss
 from ..core.parameterizations import Parameterization
@@ -11,10 +14,11 @@ from ..core.schedules import Schedule
 from ..core.times import TimeDistribution
 from ..core.weightings import Weighting
 from ..data.coupling import Coupling
-from ..data.labels import Fields
+from ..data.labels import Fields, plain_fields
 from ..model import DiffusionModel
 from ..nn.network import Network
-from .build import ConfigError, build, check_value, parameters, part, plain
+from .build import TARGET, ConfigError, build, check_value, parameters, part, plain, target_class
+from .files import literals
 
 
 def build_codec(node: Any) -> tuple[Codec, Reader]:
@@ -25,12 +29,28 @@ def build_codec(node: Any) -> tuple[Codec, Reader]:
 
 def build_adapter(node: Any, codec: Codec, reader: Reader, *, fields: Fields | None = None) -> Adapter:
     """The whole adapter; ``fields`` is what the data can tell of a sample (a model file's node has them already)."""
-    told = {} if fields is None else {"fields": {name: list(field) for name, field in fields.items()}}
+    told: dict[str, Any] = {} if fields is None else {"fields": plain_fields(fields)}
+    if node.get("text") is not None:
+        told["text"] = build(node["text"], TextEncoder)
     conditioner = build(part(node, "conditioner"), Conditioner, **told)
     network = _network(part(node, "network"), codec, conditioner)
     given = None if node.get("given") is None else build(node["given"], Given)
     coupling = None if node.get("coupling") is None else build(node["coupling"], Coupling)
     return Adapter(reader, codec, conditioner, network, given, coupling)
+
+
+def settled(config: DictConfig) -> DictConfig:
+    """A resolved training configuration with what follows from the files that it names: a text encoder's digest."""
+    node = plain(config.adapter).get("text")
+    if node is None:
+        return config
+    told = {name: value for name, value in node.items() if name != TARGET}
+    try:
+        found = target_class(str(node.get(TARGET)), TextEncoder).settled(**told)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"adapter.text: {error}") from None
+    config.adapter.text = literals({TARGET: node[TARGET], **found})
+    return config
 
 
 def _network(node: Any, codec: Codec, conditioner: Conditioner) -> Network:

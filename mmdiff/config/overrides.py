@@ -28,8 +28,8 @@ from .record import own_config
 from .words import FORM, Word, pieces, quoted, text, written
 
 CONFIGS = "mmdiff.configs"
-DERIVED = {"channels", "cond_dim", "fields", "reader", "sample_rate", "self", "tokens"}
-OPTIONAL = {"adapter.given", "adapter.coupling", "experiment", "debug"}
+DERIVED = {"channels", "cond_dim", "fields", "reader", "sample_rate", "self", "text", "tokens"}
+OPTIONAL = {"adapter.given", "adapter.coupling", "adapter/text", "adapter.text", "experiment", "debug"}
 """Parts and groups of a training configuration that may be null."""
 LATER = {"sample": ("sampler", "guidance"), "eval": ("sampler", "guidance")}
 """Groups for which the model has a choice of its own."""

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from ..data.dataset import Dataset
-from ..data.labels import Fields, is_scalar
+from ..data.labels import TEXT, Fields, is_scalar, is_text, kind, plain_fields
 from .build import ConfigError, plain
 from .files import CONFIG_FILE, MODEL_FILE, literals, load_yaml
 from .header import BASES
@@ -96,11 +96,11 @@ def own_config(run: Path) -> tuple[DictConfig, list[dict[str, Any]]] | None:
 
 
 def _is_field(field: Any) -> bool:
-    """Whether it is a list of classes, or the two ends of a range."""
-    return isinstance(field, list) and (
+    """Whether it is a list of classes, the two ends of a range, or any text."""
+    return field == TEXT or (isinstance(field, list) and (
         all(isinstance(value, str) for value in field)
         or (len(field) == 2 and all(type(value) in (int, float) and math.isfinite(value) for value in field))
-    )
+    ))
 
 
 def files(
@@ -108,7 +108,8 @@ def files(
     bases: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, str]:
     """The files that describe a run, by name: the one that makes a directory a run comes last."""
-    data = {**report, "fields": train.fields, "training": names(train), "held out": names(held), "bases": list(bases)}
+    data = {**report, "fields": plain_fields(train.fields), "training": names(train), "held out": names(held),
+            "bases": list(bases)}
     own: Any = OmegaConf.to_container(config)
     whole = own | ({"history": literals(list(history))} if history else {})
     return {DATA_FILE: json.dumps(data, indent=1), CONFIG_FILE: OmegaConf.to_yaml(OmegaConf.create(whole))}
@@ -136,9 +137,10 @@ def own_fields(record: Record, found: Fields) -> Fields:
 
 
 def _changed(name: str, own: Sequence, found: Sequence) -> list[str]:
-    if is_scalar(own) != is_scalar(found):
-        kinds = ["a number" if is_scalar(field) else "a class" for field in (own, found)]
-        return [f"{name} was {kinds[0]}, is {kinds[1]}"]
+    if kind(own) != kind(found):
+        return [f"{name} was {kind(own)}, is {kind(found)}"]
+    if is_text(own):
+        return []
     if is_scalar(own):
         within = own[0] <= found[0] and found[1] <= own[1]
         return [] if within else [f"{name} was from {own[0]} to {own[1]}, is from {found[0]} to {found[1]}"]

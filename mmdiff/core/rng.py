@@ -29,6 +29,7 @@ class Purpose(IntEnum):
     INJECT = 7         # the noise that stochastic samplers add; part = index of the injection
     DATA = 8           # built-in data made by code
     GIVEN = 9          # which positions a training sample is given clean
+    WORDS = 10         # which of its captions a training sample is told, and in what order its tags are
 
 
 def stream(seed: int, draw: int, purpose: Purpose, part: int = 0) -> np.random.Generator:

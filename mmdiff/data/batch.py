@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..core.types import Masked
+from .labels import Column
 
 
 class Item(NamedTuple):
@@ -17,13 +18,13 @@ class Item(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Samples ``(B, C, *S)`` with mask, encoded labels ``(B,)`` a field, and draws ``(B,)`` int64.
+    """Samples ``(B, C, *S)`` with mask, encoded labels of B samples a field, and draws ``(B,)`` int64.
 
     ``encoded`` tells that the samples are a codec's features.
     """
 
     samples: Masked
-    labels: dict[str, Tensor]
+    labels: dict[str, Column]
     draws: Tensor
     encoded: bool = False
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
-from .labels import Fields, Label, number, suggest, text
+from .labels import Fields, Label, is_text, number, suggest, text
 from .stream import Shape
 
 
@@ -47,6 +47,11 @@ class Dataset(ABC):
     def column(self, index: int) -> dict[str, Label]:
         """All that is known of a sample without reading it, labels included; a split may use what no condition does."""
         return {}
+
+    def captions(self, index: int) -> Mapping[str, Sequence[str]]:
+        """All captions of a sample by text field: a draw is told one of them, validation the first, as ``read`` is."""
+        told = self.column(index)
+        return {name: [str(told[name])] for name, field in self.fields.items() if is_text(field) and told.get(name)}
 
     def digest(self, index: int) -> str:
         """A hash of all that a sample is made of, random choices and the reader's settings left out."""
@@ -89,6 +94,9 @@ class Subset(Dataset):
 
     def column(self, index: int) -> dict[str, Label]:
         return self.dataset.column(self.indices[index])
+
+    def captions(self, index: int) -> Mapping[str, Sequence[str]]:
+        return self.dataset.captions(self.indices[index])
 
 
 def spread(count: int, limit: int | None = None) -> list[int]:

@@ -1,7 +1,8 @@
 """A folder of files as a data set, for any modality: its adapter's reader opens them.
 
 Labels come from a table (see ``tables``: a column ``file``), from a pattern (a regular expression with named groups,
-matched against the file's name without its ending), or from the first sub-folder (field ``label``).
+matched against the file's name without its ending), or from the first sub-folder (field ``label``); captions also from
+a text file beside each file (field ``caption``).
 """
 
 import hashlib
@@ -15,14 +16,18 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from .captions import ENDING, beside
+from .captions import captions as read_captions
 from .checked import extents
 from .dataset import Dataset
-from .labels import Fields, Label, conditioning, field_of, number, suggest, text
+from .labels import TEXT, Fields, Label, conditioning, field_of, number, suggest, text
 from .reader import Reader
 from .stream import Shape
 from .tables import TableRow, read_table
 from .walk import files_below, utf8
 
+CAPTION = "caption"
+"""The column of captions that are beside the files."""
 FEW = 10
 """Samples, of which a column may name each: in larger sets one that does is a name of files rather than a class."""
 
@@ -30,7 +35,8 @@ FEW = 10
 class FolderDataset(Dataset):
     """Every readable file below ``root``, symbolic links followed, hidden files and folders left out.
 
-    ``labels`` names the columns that condition the model, ``scalars`` those that are numbers. By default all condition
+    ``labels`` names the columns that condition the model, ``scalars`` those that are numbers, ``texts`` those that are
+    any text; with ``captions`` the file NAME.txt beside each file is its column ``caption``. By default all condition
     but those that are empty or nearly name each file, such as an ``id``: ``report()`` tells them. Every file is read
     once before the first run: what cannot be used is skipped and named in ``report()``. ``check=False`` trusts that all
     files can be used. Raises ``ValueError`` where nothing usable is found, saying what was looked for.
@@ -38,7 +44,8 @@ class FolderDataset(Dataset):
 
     def __init__(
         self, reader: Reader, root: str | Path, *, pattern: str | None = None, table: str | Path | None = None,
-        labels: Sequence[str] | None = None, scalars: Sequence[str] = (), check: bool = True,
+        labels: Sequence[str] | None = None, scalars: Sequence[str] = (), texts: Sequence[str] = (),
+        captions: bool = False, check: bool = True,
     ):
         self.reader, self.root = reader, Path(root).expanduser()
         if not self.root.is_dir():
@@ -46,9 +53,14 @@ class FolderDataset(Dataset):
         if pattern and table:
             raise ValueError("give data.pattern or data.table, not both")
         self.scalars = tuple(scalars)
+        self.texts = tuple(dict.fromkeys([*texts, *([CAPTION] if captions else [])]))
+        if both := set(self.scalars) & set(self.texts):
+            raise ValueError(f"{min(both)} is in data.scalars and in data.texts: it is one of them")
         self.skipped: list[tuple[str, str]] = []
         self.others: Counter[str] = Counter()                         # files that are no samples, by their ending
         self.rows = list(self._table(Path(table).expanduser()) if table else self._files(pattern))
+        if captions:
+            self._read_captions()
         self.extents: list[Shape] = [None] * len(self.rows)
         if check:
             self._check()
@@ -62,11 +74,12 @@ class FolderDataset(Dataset):
         self.unused = {} if labels is not None else self._no_classes()
         columns = self._columns()
         self.labels = [name for name in columns if name not in self.unused] if labels is None else list(labels)
-        self.labels = list(dict.fromkeys([*self.labels, *self.scalars]))
+        self.labels = list(dict.fromkeys([*self.labels, *self.scalars, *self.texts]))
         for name in self.labels:
             if name not in columns:
                 raise ValueError(f"no column {name!r} in the labels of {self.root}; {suggest(name, columns)}")
         self.fields = self.fields_of(range(len(self.rows)))
+        self.unread = 0 if captions else self._unread_captions()
 
     def _files(self, pattern: str | None) -> Iterator[tuple[Path, TableRow]]:
         try:
@@ -95,15 +108,44 @@ class FolderDataset(Dataset):
         """Cells as they condition: names, numbers, or None for what is not told."""
         row: TableRow = {}
         for name, cell in cells.items():
+            if isinstance(cell, list) and name not in self.texts:
+                raise ValueError(f"{place}: {name} is a list of texts, as captions are: data.texts=[{name}]")
             try:
                 nothing = cell is None or cell == "" or cell != cell
-                row[name] = number(cell) if name in self.scalars else None if nothing else text(cell)
-            except ValueError:
+                if name in self.texts:
+                    row[name] = read_captions(cell) or None
+                else:
+                    row[name] = number(cell) if name in self.scalars else None if nothing else text(cell)
+            except ValueError as error:
+                if name in self.texts:
+                    raise ValueError(f"{place}: {name}: {error}") from None
                 raise ValueError(
                     f"{place}: {name} is {cell!r}, which is no number (decimals have a point): correct it, leave it "
                     f"empty for not told, or leave {name} out of data.scalars"
                 ) from None
         return row
+
+    def _read_captions(self) -> None:
+        for path, row in self.rows:
+            row[CAPTION] = beside(path) or None
+        if not any(row[CAPTION] for _, row in self.rows):
+            wanted = self.rows[0][0].with_suffix(ENDING).name if self.rows else f"NAME{ENDING}"
+            raise ValueError(f"data.captions=true: none of {len(self.rows)} files in {self.root} has its caption "
+                             f"beside it, such as {wanted}")
+        there = {path.with_suffix(ENDING) for path, _ in self.rows}
+        for file in files_below(self.root, (ENDING,), [], Counter()):
+            if file not in there:
+                self.skipped.append((str(file.relative_to(self.root)), "it is a caption without its file"))
+
+    def _unread_captions(self) -> int:
+        """How many files have a text file beside them that is not read; told where nothing else is a text."""
+        if self.texts or not self.others[ENDING] or ENDING in self.reader.suffixes:
+            return 0
+        count = sum(path.with_suffix(ENDING).is_file() for path, _ in self.rows)
+        if count:
+            warnings.warn(f"{count} of {len(self.rows)} files in {self.root} have a text beside them, which is not "
+                          "read: data.captions=true takes it as their caption", stacklevel=4)
+        return count
 
     def _check(self) -> None:
         found = extents(self.reader, [path for path, _ in self.rows])
@@ -119,12 +161,13 @@ class FolderDataset(Dataset):
         unused = {}
         for name in self._columns():
             values = [value for _, row in self.rows if (value := row.get(name)) is not None]
-            if not values and name not in self.scalars:
+            if not values and name not in (*self.scalars, *self.texts):
                 unused[name] = "it is empty, so it conditions nothing"
-            if name not in self.scalars and len(values) >= FEW and len(set(values)) > len(values) / 2:
+            if name not in (*self.scalars, *self.texts) and len(values) >= FEW and len(set(values)) > len(values) / 2:
                 unused[name] = (
                     f"{len(set(values))} values in {len(values)} files are no classes, so it conditions nothing; "
-                    f"data.labels names what does, data.scalars=[{name}] takes it as a number"
+                    f"data.labels names what does, data.scalars=[{name}] takes it as a number, data.texts=[{name}] as "
+                    "captions"
                 )
                 warnings.warn(f"column {name!r} of {self.root}: {unused[name]}", stacklevel=4)
         return unused
@@ -132,6 +175,11 @@ class FolderDataset(Dataset):
     def fields_of(self, indices: Sequence[int]) -> Fields:
         fields = {}
         for name in self.labels:
+            if name in self.texts:
+                if all(self.rows[i][1].get(name) is None for i in indices):
+                    raise ValueError(f"no sample of {self.root} tells {name}; leave it out of data.texts")
+                fields[name] = TEXT
+                continue
             try:
                 fields[name] = field_of((self.rows[i][1].get(name) for i in indices), scalar=name in self.scalars)
             except ValueError as error:
@@ -144,8 +192,7 @@ class FolderDataset(Dataset):
         return len(self.rows)
 
     def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
-        path, row = self.rows[index]
-        return self.reader.read(path, rng), conditioning(row, self.fields)
+        return self.reader.read(self.rows[index][0], rng), conditioning(self.column(index), self.fields)
 
     def name(self, index: int) -> str:
         path = self.rows[index][0]
@@ -161,7 +208,11 @@ class FolderDataset(Dataset):
         return self.extents[index]
 
     def column(self, index: int) -> dict[str, Label]:
-        return self.rows[index][1]
+        return {name: cell[0] if isinstance(cell, list) else cell for name, cell in self.rows[index][1].items()}
+
+    def captions(self, index: int) -> dict[str, list[str]]:
+        row = self.rows[index][1]
+        return {name: row[name] for name in self.texts if row.get(name)}
 
     def digest(self, index: int) -> str:
         first = self.rows[index][0]
@@ -175,4 +226,5 @@ class FolderDataset(Dataset):
         return {
             "root": str(self.root), "kept": len(self), "skipped": [list(pair) for pair in self.skipped],
             "other_files": dict(self.others.most_common()), "unused_columns": self.unused,
+            **({"unread_captions": self.unread} if self.unread else {}),
         }

@@ -4,19 +4,45 @@ import difflib
 import math
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Literal
 
 import torch
 from torch import Tensor
 
-Fields = Mapping[str, Sequence[str] | Sequence[float]]
-"""What can be told: a field is either its class names, or the (low, high) of a scalar."""
+TEXT: Final = "text"
+Field = Sequence[str] | Sequence[float] | Literal["text"]
+"""What a field takes: class names, the (low, high) of a scalar, or any text."""
+Fields = Mapping[str, Field]
+"""What can be told."""
 
 Label = str | float | int | None
+Column = Tensor | list[str | None]
+"""What B samples are told of a field: ``(B,)`` int64 classes, -1 not told; float32 scalars, NaN not told; or texts."""
 
 
-def is_scalar(field: Sequence[str] | Sequence[float]) -> bool:
+def is_scalar(field: Field) -> bool:
     """Whether a field is a scalar's range rather than class names."""
     return len(field) == 2 and not any(isinstance(v, str) for v in field)
+
+
+def is_text(field: Field) -> bool:
+    """Whether a field is any text rather than class names or a range."""
+    return field == TEXT
+
+
+def kind(field: Field) -> str:
+    """What a field takes, in words."""
+    return "a text" if is_text(field) else "a number" if is_scalar(field) else "a class"
+
+
+def plain_fields(fields: Fields) -> dict[str, list[str] | list[float] | str]:
+    """Fields as JSON has them."""
+    return {name: TEXT if is_text(field) else list(field) for name, field in fields.items()}
+
+
+def to_device(columns: Mapping[str, Column], device: torch.device) -> dict[str, Column]:
+    """Encoded labels on a device; texts stay what they are."""
+    return {name: c.to(device) if isinstance(c, Tensor) else c for name, c in columns.items()}
 
 
 def part_name(name: str) -> str:
@@ -31,6 +57,11 @@ def part_name(name: str) -> str:
 def text(value: Label) -> str:
     """A class name: the same letters are one name, however Unicode composes them."""
     return unicodedata.normalize("NFC", str(value))
+
+
+def folded(value: Label) -> str:
+    """A text whose white space is single spaces."""
+    return " ".join(text(value).split())
 
 
 def drawn(text: str) -> str:
@@ -65,27 +96,26 @@ def field_of(values: Iterable[Label], *, scalar: bool) -> list[str] | tuple[floa
     return min(numbers), max(numbers)
 
 
-def grown(base: Fields, found: Fields) -> dict[str, list[str] | tuple[float, float]]:
+def grown(base: Fields, found: Fields) -> dict[str, Field]:
     """The fields of a model that starts as ``base`` and learns from data of the fields ``found``.
 
     Classes and fields of the base come first, in their order; a scalar keeps its range, as weights know it by that.
     Raises ``ValueError`` for a class that is a number in the data, or a number that is a class.
     """
-    fields = {name: list(field) for name, field in base.items()}
+    fields: dict[str, Field] = dict(base)
     for name, field in found.items():
         if name not in base:
-            fields[name] = list(field)
-        elif is_scalar(field) != is_scalar(base[name]):
-            kinds = ["a number" if is_scalar(part) else "a class" for part in (base[name], field)]
-            raise ValueError(f"{name} is {kinds[0]} to the model that is started from, and {kinds[1]} in the data: "
-                             "data.scalars= says which columns are numbers, data.labels= which count")
-        elif not is_scalar(field):
-            fields[name] += [value for value in field if value not in base[name]]
+            fields[name] = field
+        elif kind(field) != kind(base[name]):
+            raise ValueError(f"{name} is {kind(base[name])} to the model that is started from, and {kind(field)} in the "
+                             "data: data.texts= and data.scalars= say what a column is, data.labels= which count")
+        elif not (is_scalar(field) or is_text(field)):
+            fields[name] = [*base[name], *(value for value in field if value not in base[name])]
     return fields
 
 
-def encode_labels(fields: Fields, rows: Sequence[Mapping[str, Label]]) -> dict[str, Tensor]:
-    """One ``(B,)`` tensor a field: int64 classes (-1 = not told) or float32 scalars (NaN = not told)."""
+def encode_labels(fields: Fields, rows: Sequence[Mapping[str, Label]]) -> dict[str, Column]:
+    """One ``Column`` a field."""
     for row in rows:
         for name in row:
             if name not in fields:
@@ -102,7 +132,9 @@ def _nothing(value: Label) -> bool:
     return value is None or value == "" or value != value            # NaN is not itself
 
 
-def _column(name: str, field: Sequence[str] | Sequence[float], values: list[Label]) -> Tensor:
+def _column(name: str, field: Field, values: list[Label]) -> Column:
+    if is_text(field):
+        return [None if _nothing(value) else folded(value) or None for value in values]
     if is_scalar(field):
         low, high = map(float, field)
         return torch.tensor([_scalar(name, (low, high), value) for value in values], dtype=torch.float32)

@@ -12,9 +12,10 @@ from torch.utils.data import Dataset as TorchDataset
 from ..core.rng import Purpose, normal, stream
 from ..core.types import Masked
 from .batch import Batch, Item, pad
+from .captions import Tags, worded
 from .coupling import Coupling
 from .dataset import Dataset, spread
-from .labels import Fields, Label, encode_labels
+from .labels import Fields, Label, encode_labels, is_text
 from .stream import Key, Shape, Stream, batch_sizes
 
 TRIES = 10
@@ -27,12 +28,13 @@ class Loading:
     Where samples come in several shapes, ``budget`` sizes the step by positions (frames x height x width) instead: a
     step then holds samples of one shape, a multiple of ``multiple`` of them. ``val`` is the part held out (see
     ``data.dataset.split``), of which ``val_samples`` are scored (0 = no validation); ``limit`` trains on that many
-    samples only. Both are spread evenly over what there is.
+    samples only. Both are spread evenly over what there is. ``tags`` words captions anew for each draw.
     """
 
     def __init__(
         self, *, batch_size: int = 64, workers: int = 0, val: float | Mapping[str, Sequence[Label]] = 0.05,
         val_samples: int = 256, limit: int | None = None, budget: int | None = None, multiple: int = 4,
+        tags: Tags | None = None,
     ):
         least = {
             "batch_size": (batch_size, 1), "workers": (workers, 0), "val_samples": (val_samples, 0),
@@ -43,7 +45,7 @@ class Loading:
                 raise ValueError(f"{name} is at least {low}, got {value}")
         self.budget, self.multiple = budget, multiple
         self.batch_size, self.workers, self.val, self.val_samples = batch_size, workers, val, val_samples
-        self.limit = limit
+        self.limit, self.tags = limit, tags
 
     def order(self, dataset: Dataset, **options: int) -> Stream:
         """The training stream of a data set; ``options`` go to ``Stream``."""
@@ -56,25 +58,32 @@ class Loading:
 class _Draws(TorchDataset):
     """Items keyed by (draw, index), read without random choices for validation."""
 
-    def __init__(self, dataset: Dataset, seed: int, random: bool, coupling: Coupling | None = None):
-        self.dataset, self.seed, self.random, self.coupling = dataset, seed, random, coupling
+    def __init__(
+        self, dataset: Dataset, seed: int, random: bool, coupling: Coupling | None = None, tags: Tags | None = None
+    ):
+        self.dataset, self.seed, self.random, self.coupling, self.tags = dataset, seed, random, coupling, tags
+        self.texts = any(map(is_text, dataset.fields.values()))
 
     def __getitem__(self, key: Key) -> Item:
         draw, index = key
         rng = stream(self.seed, draw, Purpose.AUGMENT) if self.random else None
-        sample, labels = self._read(index, rng)
+        sample, labels, index = self._read(index, rng)
+        if self.random and self.texts:
+            words = stream(self.seed, draw, Purpose.WORDS)
+            labels = worded(labels, self.dataset.captions(index), self.tags, words)
         if self.coupling is not None and self.coupling.kind != "independent":
             eps = normal(self.seed, torch.tensor([draw]), Purpose.NOISE, Masked(sample[None]))
             sample = self.coupling(sample, eps[0])
         return Item(sample, labels, draw)
 
-    def _read(self, index: int, rng: np.random.Generator | None) -> tuple[Tensor, dict[str, Label]]:
-        """A sample; where its file has become unreadable its fixed choice, or else the next sample, with a warning."""
+    def _read(self, index: int, rng: np.random.Generator | None) -> tuple[Tensor, dict[str, Label], int]:
+        """A sample with its number; where its file has become unreadable its fixed choice, or else the next sample,
+        with a warning."""
         for step in range(TRIES if self.random else 1):
             other = (index + step) % len(self.dataset)
             for chance in (rng, None) if self.random else (None,):
                 try:
-                    return self.dataset.read(other, chance)
+                    return *self.dataset.read(other, chance), other
                 except (ValueError, OSError) as error:
                     reason = error
                     warnings.warn(f"{self.dataset.name(other)} cannot be read: {error}", stacklevel=2)
@@ -93,11 +102,12 @@ class _Collate:
 
 def train_loader(
     dataset: Dataset, order: Stream, *, workers: int = 0, pin_memory: bool = False,
-    coupling: Coupling | None = None,
+    coupling: Coupling | None = None, tags: Tags | None = None,
 ) -> DataLoader:
-    """Training batches in the order of a stream, one an optimizer step; ``coupling`` pairs sets with their noise."""
+    """Training batches in the order of a stream, one an optimizer step; ``coupling`` pairs sets with their noise, ``tags``
+    words captions."""
     return DataLoader(
-        _Draws(dataset, order.seed, random=True, coupling=coupling), batch_sampler=order,
+        _Draws(dataset, order.seed, random=True, coupling=coupling, tags=tags), batch_sampler=order,
         collate_fn=_Collate(dataset.fields, dataset.encoded), num_workers=workers, pin_memory=pin_memory,
         generator=torch.Generator(),
     )

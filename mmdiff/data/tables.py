@@ -11,10 +11,10 @@ import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from .labels import Label
-
-TableRow = dict[str, Label]
+TableRow = dict[str, Any]
+"""Labels by column; a list of texts where a column holds several captions."""
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 SEPARATORS = ",;\t"
 
@@ -61,7 +61,8 @@ def _objects(path: Path, text: str) -> Iterator[TableRow]:
         if not isinstance(row, dict):
             raise ValueError(f"{path}, line {number}: each line is an object of columns and values, got {line[:40]!r}")
         for name, value in row.items():
-            if isinstance(value, dict | list):
+            texts = isinstance(value, list) and value and all(isinstance(item, str) for item in value)
+            if isinstance(value, dict | list) and not texts:
                 raise ValueError(f"{path}, line {number}: {name} is a text or a number, got {json.dumps(value)[:40]}")
         yield row
 

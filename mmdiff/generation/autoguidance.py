@@ -18,7 +18,7 @@ from ..core.denoiser import Denoiser
 from ..core.guidance import Autoguidance, Guidance
 from ..core.schedules import Schedule
 from ..core.types import Condition, Denoise
-from ..data.labels import Fields, Label, is_scalar
+from ..data.labels import Fields, Label, is_scalar, is_text, kind
 from ..model import DiffusionModel
 from ..store import load_model
 
@@ -88,9 +88,11 @@ def _fields(weak: Fields, strong: Fields) -> Iterator[str]:
     for name in dict.fromkeys([*strong, *weak]):
         if name not in weak or name not in strong:
             yield f"it is {'not ' if name in strong else ''}told {name}"
-        elif is_scalar(weak[name]) != is_scalar(strong[name]):
-            yield f"{name} is {'a number' if is_scalar(weak[name]) else 'a class'} to it"
-        elif not is_scalar(weak[name]) and (unknown := [c for c in strong[name] if c not in weak[name]]):
+        elif kind(weak[name]) != kind(strong[name]):
+            yield f"{name} is {kind(weak[name])} to it"
+        elif is_scalar(weak[name]) or is_text(weak[name]):
+            continue
+        elif unknown := [c for c in strong[name] if c not in weak[name]]:
             yield f"it has no {name} {', '.join(map(repr, unknown[:5]))}"
 
 

@@ -30,7 +30,7 @@ from ..core.guidance import Guidance
 from ..core.samplers import Sampler
 from ..core.types import Masked
 from ..data.dataset import spread
-from ..data.labels import Label, encode_labels
+from ..data.labels import Label
 from ..data.writing import write_atomic
 from ..model import DiffusionModel
 from ..store import chosen_device, load_model
@@ -216,7 +216,7 @@ class Pipeline:
         alike = all(request.labels == requests[0].labels for request in requests)
         for i, request in enumerate(requests):
             try:
-                encode_labels(self.model.conditioner.fields, [request.labels])
+                self.model.conditioner.check(request.labels)
             except ValueError as error:
                 raise ValueError(str(error) if alike else f"request {request.name or i + 1}: {error}") from None
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from ..adapters.base import Codec, Reader
-from ..config.adapter import build_adapter, build_codec, build_model
+from ..config.adapter import build_adapter, build_codec, build_model, settled
 from ..config.build import build
 from ..config.files import resolved
 from ..config.overrides import composed
@@ -48,7 +48,7 @@ class Trial:
     def config(self) -> DictConfig:
         """The training configuration, resolved."""
         config = composed("train", [f"run={self.folder / 'run'}", *self.arguments])
-        return resolved(config)
+        return settled(resolved(config))
 
     @cached_property
     def _codec_and_reader(self) -> tuple[Codec, Reader]:

@@ -15,7 +15,7 @@ from ..config.build import ConfigError
 from ..config.header import chain, model_file
 from ..config.inherit import PARTS, parts_of
 from ..config.record import Change, Record
-from ..data.labels import Fields, is_scalar
+from ..data.labels import Fields, is_scalar, is_text
 from ..model import DiffusionModel
 from ..nn.tensors import place
 from ..store import load_model
@@ -121,7 +121,7 @@ def _differences(base: Base, config: DictConfig, fields: Fields, found: Fields) 
             low, high = found[name]
             if low < field[0] or field[1] < high:
                 yield f"{name} goes from {low:g} to {high:g}, where the model knows {field[0]:g} to {field[1]:g}"
-        elif new := field[len(base.fields[name]):]:
+        elif not is_text(field) and (new := field[len(base.fields[name]):]):
             yield f"{name} also is {_listed(new)}"
     for change in _changes(base, config):
         yield f"{change.key} is {change.new}, was {change.old}"

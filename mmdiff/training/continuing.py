@@ -22,8 +22,9 @@ LEARNED = "the weights were learned with it"
 KEPT = {
     "seed": STREAM, "loader.batch_size": STREAM, "loader.budget": STREAM, "loader.multiple": STREAM,
     "loader.limit": STREAM, "adapter.reader.buckets": STREAM, "loader.val": "samples held out would be learned from",
-    "adapter.codec": LEARNED, "adapter.network": LEARNED, "diffusion.schedule": LEARNED,
-    "diffusion.parameterization": LEARNED, "train": LEARNED,
+    "adapter.codec": LEARNED, "adapter.network": LEARNED, "adapter.text.digest": LEARNED,
+    "adapter.text.layer": LEARNED, "diffusion.schedule": LEARNED, "diffusion.parameterization": LEARNED,
+    "train": LEARNED,
 }
 """Keys, and all below them, that a run keeps."""
 GROUPS = ("experiment", "debug")

@@ -91,7 +91,7 @@ class TrainingModule(L.LightningModule):
         )
         return train_loader(
             self.dataset, self.order, workers=self.loading.workers, pin_memory=self.device.type == "cuda",
-            coupling=self.model.coupling,
+            coupling=self.model.coupling, tags=self.loading.tags,
         )
 
     def on_train_start(self) -> None:

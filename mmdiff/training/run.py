@@ -26,7 +26,7 @@ from omegaconf import DictConfig
 from ..cache.encode import require, uncached
 from ..cache.latents import Latents
 from ..config import kinds
-from ..config.adapter import build_adapter, build_codec, build_model
+from ..config.adapter import build_adapter, build_codec, build_model, settled
 from ..config.build import ConfigError, build, plain
 from ..config.files import CONFIG_FILE, MODEL_FILE, resolved
 from ..config.record import Change, Record, data_change, files, named, own_fields, read_record
@@ -40,6 +40,7 @@ from ..store import model_config
 from .base import Base, base_of, described, inherit
 from .blocks import prepare
 from .callbacks import Previews, Records, Validation
+from .captions import told
 from .checkpoints import model_step, shapes, start
 from .continuing import continued, fits
 from .learning import learn_only
@@ -139,7 +140,8 @@ def _trained(run: Path, config: DictConfig, overrides: Sequence[str] | None) -> 
     say(f"{run}: {len(module.dataset)} training and {len(parts.val_set)} validation samples{few} of "
         f"{source(config.data)}, {len(parts.report['skipped'])} skipped (see data.json), "
         + (f"{learn / 1e6:.2f} M of " if learn < count else "") + f"{count / 1e6:.2f} M parameters"
-        + (f", continuing from step {step}" if checkpoint else f", starting from {parts.start}" if base else ""))
+        + (f", continuing from step {step}" if checkpoint else f", starting from {parts.start}" if base else "")
+        + "".join(f"; {sentence}" for sentence in told((module.dataset, parts.val_set), module.model.conditioner)))
     if checkpoint:
         fits(run, module, shapes(checkpoint[0]), changed)
     if step >= config.trainer.max_steps:
@@ -194,7 +196,7 @@ def opened(
     """The resolved configuration that is to be in force, what is known of the run where it exists, and what changes."""
     record = read_record(run)
     changed: list[Change] = []
-    config = resolved(config)
+    config = settled(resolved(config))
     if record is not None:
         config, changed = continued(run, record.config, config, overrides)
     return config, record, changed

@@ -1,13 +1,12 @@
 """Whether a network reads tokens follows from its conditioner; it is no setting of its own."""
 
 import pytest
-import torch
 from torch import nn
 
-from mmdiff.adapters.conditioners import Labels
 from mmdiff.config.adapter import build_adapter, build_codec
 from mmdiff.config.build import ConfigError
 from mmdiff.config.overrides import composed
+from mmdiff.data.labels import TEXT
 from mmdiff.nn.network import Network
 
 
@@ -30,26 +29,24 @@ def adapter():
     return config.adapter
 
 
-def network(adapter):
-    return build_adapter(adapter, *build_codec(adapter), fields={"kind": ["a", "b"]}).network
+CLASSES, TEXTS = {"kind": ["a", "b"]}, {"caption": TEXT, "kind": ["a", "b"]}
 
 
-def test_a_network_attends_to_tokens_where_its_conditioner_gives_them_and_nowhere_else(adapter, monkeypatch):
-    def cross():
-        return [name for name, _ in network(adapter).named_parameters() if "cross" in name]
+def network(adapter, fields):
+    return build_adapter(adapter, *build_codec(adapter), fields=fields).network
 
-    assert cross() == []
-    monkeypatch.setattr(Labels, "tokens", True)
-    assert len(cross()) > 0
+
+def test_a_network_attends_to_tokens_where_its_conditioner_gives_them_and_nowhere_else(adapter):
+    crossed = [any("cross" in name for name, _ in network(adapter, f).named_parameters()) for f in (CLASSES, TEXTS)]
+    assert crossed == [False, True]
 
 
 def test_a_network_that_reads_no_tokens_is_refused_for_a_conditioner_that_gives_them(adapter, monkeypatch):
     monkeypatch.setattr("mmdiff.nn.network.Deaf", Deaf, raising=False)
     adapter.network = {"_target_": "mmdiff.nn.network.Deaf"}
-    assert not isinstance(network(adapter), torch.nn.ModuleList)
-    monkeypatch.setattr(Labels, "tokens", True)
+    assert isinstance(network(adapter, CLASSES), Deaf)
     with pytest.raises(ConfigError, match=r"Labels gives tokens, which mmdiff\.nn\.network\.Deaf does not read"):
-        network(adapter)
+        network(adapter, TEXTS)
 
 
 def test_tokens_are_no_setting():
