@@ -76,12 +76,17 @@ def chosen_device(name: str | None) -> str:
     return name
 
 
-def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> tuple[DiffusionModel, dict[str, Any]]:
-    """The model of a run directory or model file, ready to generate, and its header."""
+def load_model(
+    path: str | Path, *, device: str | torch.device = "cpu", encoder: str | Path | None = None
+) -> tuple[DiffusionModel, dict[str, Any]]:
+    """The model of a run directory or model file, ready to generate, and its header; ``encoder`` is where the folder of
+    its text encoder is now."""
     path = model_file(path)
     header, tensors = _read(path)
     config = header.get("config")
     try:
+        if encoder is not None:
+            placed(part(config, "adapter"), encoder)
         codec, reader = build_codec(part(config, "adapter"))
         adapter = build_adapter(part(config, "adapter"), codec, reader)
         model = build_model(adapter, part(config, "diffusion"))
@@ -92,6 +97,13 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> tuple
     except (ConfigError, KindError, RuntimeError) as error:
         raise ModelFileError(f"{path}: {' '.join(str(error).split())}") from error
     return model.to(device).eval().requires_grad_(False), header
+
+
+def placed(adapter: dict[str, Any], encoder: str | Path) -> None:
+    """Name the folder of a text encoder anew. Raises ``ConfigError`` where the model has none that is in a folder."""
+    if "path" not in (adapter.get("text") or {}):
+        raise ConfigError(f"encoder={encoder}: the model reads no text by an encoder of a folder, so leave it out")
+    adapter["text"]["path"] = str(encoder)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -32,8 +32,8 @@ from mmdiff.training import trainer
 from mmdiff.training.continuing import continued
 
 GROUPS = [
-    "adapter", "data", "diffusion", "diffusion/schedule", "diffusion/parameterization", "diffusion/time",
-    "diffusion/weight", "sampler", "guidance", "optim", "trainer", "logger", "experiment", "debug",
+    "adapter", "adapter/text", "data", "diffusion", "diffusion/schedule", "diffusion/parameterization",
+    "diffusion/time", "diffusion/weight", "sampler", "guidance", "optim", "trainer", "logger", "experiment", "debug",
 ]
 NEEDS = {                                                             # what an option cannot do without
     "data=folder": ["data.root=sounds"], "experiment=audio/fsdd": ["data.root=sounds"],
@@ -45,6 +45,9 @@ NEEDS = {                                                             # what an 
     "experiment=video/moving_digits": ["data.root=digits"], "experiment=points/ldraw6": ["data.root=clouds"],
     "experiment=points/furniture": ["data.root=meshes"], "adapter=points": ["data=solids"],
     "adapter=molecules": ["data=folder", "data.root=molecules"], "experiment=points/molecules": ["data.root=molecules"],
+    "data=captioned_shapes": ["adapter=video"], "adapter/text=bytes": ["adapter=video", "data=captioned_shapes"],
+    "adapter/text=pretrained": ["adapter=video", "data=captioned_shapes", "adapter.text.path=encoder",
+                                "adapter.text.digest=abc", "adapter.text.width=8"],
     "adapter=points_small": ["data=solids"], "adapter=points_base": ["data=solids"],
 }
 STRINGS = {

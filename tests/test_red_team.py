@@ -19,6 +19,7 @@ from safetensors.torch import save
 import mmdiff
 from mmdiff.adapters.audio.vocoder import Vocoder
 from mmdiff.adapters.base import Codec, Conditioner
+from mmdiff.adapters.texts import TextEncoder
 from mmdiff.config.adapter import build_adapter, build_codec, build_model
 from mmdiff.config.build import ConfigError
 from mmdiff.config.files import MODEL_FILE, load_yaml
@@ -220,14 +221,14 @@ def judge_and_continue(run: Path, pipeline) -> None:
 
 ROLES = (
     Codec, Reader, Conditioner, Network, Given, Coupling, Schedule, Parameterization, TimeDistribution, Weighting,
-    Sampler, Grid, Guidance, Vocoder,
+    Sampler, Grid, Guidance, Vocoder, TextEncoder,
 )
 """What a model file may name."""
 NEEDED = {
     "channels": 4, "cond_dim": 0, "fields": {}, "sample_rate": 8000, "fps": 8.0, "weak": URL, "times": UniformTime(),
     "vocoder": None, "bounds": (-1.0, 1.0), "steps": 4, "shift": 2.0, "mel": "speech_8k",
     "schedule": Linear(), "weights": URL,
-    "elements": ["C", "H"], "grid": Even(),
+    "elements": ["C", "H"], "grid": Even(), "digest": "0" * 64, "width": 8, "path": URL,
 }
 
 

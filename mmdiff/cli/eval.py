@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
     from ..generation.pipeline import load
     from ..metrics.rows import markdown
 
-    stored = load(config.run, device=config.device)
+    stored = load(config.run, device=config.device, encoder=config.encoder)
     protocol = build(config.evaluation, Protocol)
     writable("out", out := Path(config.out or Path(config.run) / "eval"))
     embedder = None if protocol.embedder is None else Path(protocol.embedder)

@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
     share, run = share_of(config.shard), Path(config.run)
     out = Path(config.out) if config.out else (run if run.is_dir() else run.parent) / "samples"
     edit = _edit(config)
-    pipeline = load(run, device=config.device or _device())
+    pipeline = load(run, device=config.device or _device(), encoder=config.encoder)
     writable("out", out)
     stored = pipeline.header["config"]
     settings = {name: setting(stored[name], config, late, name) for name in ("sampler", "guidance")}

@@ -40,11 +40,13 @@ TABLES: dict[str, dict[str, Any]] = {
     "sample": {
         "run": Path, "n": Count, "seed": Draw, "requests": Path | None,
         "out": Path | None, "replace": bool, "suffix": str | None, "batch_size": Count | None, "shard": str | None,
-        "device": str | None,
+        "device": str | None, "encoder": Path | None,
         "mode": Literal["extend", "interpolate", "inpaint", "complete"] | None, "input": Path | None,
         "keep": Count | None, "overlap": Whole | None, "hole": tuple[float, float] | None,
     },
-    "eval": {"run": Path, "out": Path | None, "root": str | Path | None, "device": str | None},
+    "eval": {
+        "run": Path, "out": Path | None, "root": str | Path | None, "device": str | None, "encoder": Path | None,
+    },
     "embedder": {"run": Path, "out": Path, "root": str | Path | None, "steps": Count, "seed": Seed},
 }
 PARTS = {"quality": "mmdiff.training.quality.Quality", "ema.*": "mmdiff.training.ema.Ema",

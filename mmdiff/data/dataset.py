@@ -58,6 +58,10 @@ class Dataset(ABC):
         sample, _ = self.read(index)
         return hashlib.sha256(f"{sample.dtype} {tuple(sample.shape)}".encode() + sample.numpy().tobytes()).hexdigest()
 
+    def known(self) -> Fields:
+        """What samples can be judged by, told to a model or not; by default the fields that are no texts."""
+        return {name: field for name, field in self.fields.items() if not is_text(field)}
+
     def fields_of(self, indices: Sequence[int]) -> Fields:
         """``fields`` as they would be if there were these samples alone."""
         return self.fields
@@ -97,6 +101,9 @@ class Subset(Dataset):
 
     def captions(self, index: int) -> Mapping[str, Sequence[str]]:
         return self.dataset.captions(self.indices[index])
+
+    def known(self) -> Fields:
+        return self.dataset.known()
 
 
 def spread(count: int, limit: int | None = None) -> list[int]:

@@ -36,7 +36,8 @@ class FolderDataset(Dataset):
     """Every readable file below ``root``, symbolic links followed, hidden files and folders left out.
 
     ``labels`` names the columns that condition the model, ``scalars`` those that are numbers, ``texts`` those that are
-    any text; with ``captions`` the file NAME.txt beside each file is its column ``caption``. By default all condition
+    any text; with ``captions`` the file NAME.txt beside each file is its column ``caption``. ``attributes`` are classes
+    that captions tell: they condition nothing, and ``mmdiff eval`` judges by them. By default all others condition
     but those that are empty or nearly name each file, such as an ``id``: ``report()`` tells them. Every file is read
     once before the first run: what cannot be used is skipped and named in ``report()``. ``check=False`` trusts that all
     files can be used. Raises ``ValueError`` where nothing usable is found, saying what was looked for.
@@ -45,7 +46,7 @@ class FolderDataset(Dataset):
     def __init__(
         self, reader: Reader, root: str | Path, *, pattern: str | None = None, table: str | Path | None = None,
         labels: Sequence[str] | None = None, scalars: Sequence[str] = (), texts: Sequence[str] = (),
-        captions: bool = False, check: bool = True,
+        captions: bool = False, attributes: Sequence[str] = (), check: bool = True,
     ):
         self.reader, self.root = reader, Path(root).expanduser()
         if not self.root.is_dir():
@@ -73,9 +74,11 @@ class FolderDataset(Dataset):
             )
         self.unused = {} if labels is not None else self._no_classes()
         columns = self._columns()
-        self.labels = [name for name in columns if name not in self.unused] if labels is None else list(labels)
+        self.attributes = list(attributes)
+        usual = [name for name in columns if name not in self.unused and name not in self.attributes]
+        self.labels = usual if labels is None else list(labels)
         self.labels = list(dict.fromkeys([*self.labels, *self.scalars, *self.texts]))
-        for name in self.labels:
+        for name in (*self.labels, *self.attributes):
             if name not in columns:
                 raise ValueError(f"no column {name!r} in the labels of {self.root}; {suggest(name, columns)}")
         self.fields = self.fields_of(range(len(self.rows)))
@@ -171,6 +174,10 @@ class FolderDataset(Dataset):
                 )
                 warnings.warn(f"column {name!r} of {self.root}: {unused[name]}", stacklevel=4)
         return unused
+
+    def known(self) -> Fields:
+        classes = {name: field_of((row.get(name) for _, row in self.rows), scalar=False) for name in self.attributes}
+        return {**super().known(), **classes}
 
     def fields_of(self, indices: Sequence[int]) -> Fields:
         fields = {}

@@ -106,8 +106,8 @@ def grown(base: Fields, found: Fields) -> dict[str, Field]:
     for name, field in found.items():
         if name not in base:
             fields[name] = field
-        elif kind(field) != kind(base[name]):
-            raise ValueError(f"{name} is {kind(base[name])} to the model that is started from, and {kind(field)} in the "
+        elif (there := kind(base[name])) != kind(field):
+            raise ValueError(f"{name} is {there} to the model that is started from, and {kind(field)} in the "
                              "data: data.texts= and data.scalars= say what a column is, data.labels= which count")
         elif not (is_scalar(field) or is_text(field)):
             fields[name] = [*base[name], *(value for value in field if value not in base[name])]

@@ -104,8 +104,8 @@ def train_loader(
     dataset: Dataset, order: Stream, *, workers: int = 0, pin_memory: bool = False,
     coupling: Coupling | None = None, tags: Tags | None = None,
 ) -> DataLoader:
-    """Training batches in the order of a stream, one an optimizer step; ``coupling`` pairs sets with their noise, ``tags``
-    words captions."""
+    """Training batches in the order of a stream, one an optimizer step; ``coupling`` pairs sets with their noise,
+    ``tags`` words captions."""
     return DataLoader(
         _Draws(dataset, order.seed, random=True, coupling=coupling, tags=tags), batch_sampler=order,
         collate_fn=_Collate(dataset.fields, dataset.encoded), num_workers=workers, pin_memory=pin_memory,

@@ -36,7 +36,7 @@ from .embedders.embedder import Embedder, Foreign, load_embedder
 from .protocol import Protocol, digest
 from .report.findings import gaps, sensitivity
 from .scorer import LEAST, Measured, Scorer
-from .subject import EvaluatedRun, Samples, real_samples, train_embedder
+from .subject import EvaluatedRun, Samples, known_fields, real_samples, train_embedder
 
 REAL, CODEC, MODEL = "real", "codec", "model"
 GROUPS = 50
@@ -53,6 +53,7 @@ class Evaluator:
         if len(subject.held) < LEAST:
             held = f"{len(subject.held)} samples were held out for validation (loader.val)"
             raise ConfigError(f"{held}: an evaluation needs {LEAST}, so train with more, such as loader.val=0.2")
+        self.known = known_fields(subject)
         codec = self.codec = copy.deepcopy(subject.pipeline.model.codec).cpu()
         self.embedder = self._embedder(embedder)
         reference = real_samples(
@@ -65,7 +66,8 @@ class Evaluator:
         self.scorer = Scorer(
             self.judge, self.embedder, codec, self.reference.x, name=name, k=protocol.k, draws=protocol.draws
         )
-        self.floor = self.scorer.measure(self.real.x, self.real.labels, truth=self.real.x)
+        self.truth = self.real.truth(self.known)
+        self.floor = self.scorer.measure(self.real.x, self.truth, truth=self.real.x)
         self.floor_row = self.scorer.row(self.floor)
 
     def _embedder(self, path: Path | None) -> Embedder | Foreign:
@@ -93,12 +95,12 @@ class Evaluator:
         sets: dict[str, Measured] = {}
         if controls:
             decoded = self._round_trip(self.real.x)
-            rows[CODEC] = self.scorer.row(self.scorer.measure(decoded, self.real.labels, truth=self.real.x))
+            rows[CODEC] = self.scorer.row(self.scorer.measure(decoded, self.truth, truth=self.real.x))
         cost = {}
         for seed in self.protocol.seeds:
             name = MODEL if len(self.protocol.seeds) == 1 else f"{MODEL}, seed {seed}"
             made, cost[name] = self._generated(pipeline, seed)
-            sets[name] = self.scorer.measure(made.x, made.labels)
+            sets[name] = self.scorer.measure(made.x, self.truth)
             rows[name] = self.scorer.row(sets[name])
             if controls:
                 pictures[name] = self._picture(made, name)
@@ -106,10 +108,11 @@ class Evaluator:
             faults = self.judge.faults(self.real.x, torch.Generator().manual_seed(0))
             for name, x in tqdm(faults.items(), "controls", unit="row", leave=False):
                 rows[f"control: {name}"] = self.scorer.row(
-                    self.scorer.measure(x, self.real.labels, truth=self.real.x)
+                    self.scorer.measure(x, self.truth, truth=self.real.x)
                 )
             copies = self.reference.picked(range(min(len(self.real.x), len(self.reference.x))))
-            rows["control: training samples"] = self.scorer.row(self.scorer.measure(copies.x, copies.labels))
+            told = copies.truth(self.known)
+            rows["control: training samples"] = self.scorer.row(self.scorer.measure(copies.x, told))
         facts, first = self.facts(pipeline), next(iter(sets.values()))
         report = {
             "protocol": facts, "protocol_sha256": digest(facts),
@@ -178,7 +181,7 @@ class Evaluator:
     def _confusion(self, m: Measured) -> dict[str, Any]:
         tables = {}
         for name, classes in self.embedder.classes.items():
-            asked = [row.get(name) for row in self.real.labels]
+            asked = [row.get(name) for row in self.truth]
             if all(value is not None for value in asked):
                 true = torch.tensor([list(classes).index(text(value)) for value in asked])
                 counts = confusion(m.probabilities[name].argmax(1), true, classes=len(classes))
@@ -187,7 +190,7 @@ class Evaluator:
 
     def _groups(self, m: Measured) -> dict[str, Any]:
         """Rows of the model and of real samples in each group, and where the model falls short."""
-        fields = self.subject.pipeline.model.conditioner.fields
+        fields = self.known
         names = self.protocol.groups if self.protocol.groups is not None else list(fields)
         rows: dict[str, dict[str, dict[str, Row]]] = {MODEL: {}, REAL: {}}
         for name in names:

@@ -18,7 +18,7 @@ from ..config.build import ConfigError, build, target_class
 from ..config.files import CONFIG_FILE, load_yaml
 from ..config.record import read_record
 from ..data.dataset import Dataset, Subset, split, spread
-from ..data.labels import Label, encode_labels
+from ..data.labels import Fields, Label, conditioning, encode_labels, is_text
 from ..data.loaders import Loading
 from ..generation.pipeline import Pipeline
 from .embedders.embedder import Embedder
@@ -46,6 +46,10 @@ class Samples(NamedTuple):
     def picked(self, rows: Sequence[int]) -> "Samples":
         """Some of them."""
         return Samples(self.x[list(rows)], *([part[i] for i in rows] for part in (self.labels, self.columns)))
+
+    def truth(self, fields: Fields) -> list[dict[str, Label]]:
+        """What is known of each, of ``fields``."""
+        return [conditioning(columns, fields) for columns in self.columns]
 
 
 def open_run(run: str | Path, pipeline: Pipeline, *, root: str | None = None) -> EvaluatedRun:
@@ -77,6 +81,12 @@ def open_run(run: str | Path, pipeline: Pipeline, *, root: str | None = None) ->
     return EvaluatedRun(pipeline, train, held)
 
 
+def known_fields(subject: EvaluatedRun) -> Fields:
+    """What samples are judged by: what the model is told, but for texts, and what the data know of them besides."""
+    fields = {**subject.train.known(), **subject.pipeline.model.conditioner.fields}
+    return {name: field for name, field in fields.items() if not is_text(field)}
+
+
 def _kept(part: Dataset, names: Sequence[str]) -> Dataset:
     """The samples of a part that were in it when the run learned: no other is surely learned from, or surely not."""
     known = set(names)
@@ -94,14 +104,14 @@ def real_samples(subject: EvaluatedRun, judge: Judge, dataset: Dataset, n: int, 
 
 def train_embedder(subject: EvaluatedRun, judge: Judge, path: Path, *, steps: int = 1000, seed: int = 0) -> Embedder:
     """Train an embedder on the run's training split and write it, with its accuracy on held-out samples."""
-    settings, fields = judge.settings(subject.pipeline.model.codec), subject.pipeline.model.conditioner.fields
+    settings, fields = judge.settings(subject.pipeline.model.codec), known_fields(subject)
     count = min(FITTED, max(1, FITTED_BYTES // (4 * subject.train.read(0)[0].numel())))
     train = real_samples(subject, judge, subject.train, count, title="reading training samples")
     held = real_samples(subject, judge, subject.held, 1000, title="reading held-out samples")
     model = fit(
-        train.x, encode_labels(fields, train.labels), judge=judge, fields=fields, settings=settings,
+        train.x, encode_labels(fields, train.truth(fields)), judge=judge, fields=fields, settings=settings,
         steps=steps, seed=seed,
     )
-    scores = scored(model, held.x, encode_labels(fields, held.labels))
+    scores = scored(model, held.x, encode_labels(fields, held.truth(fields)))
     model.save(path, {"steps": steps if fields else 0, "seed": seed, "held out": scores, "n": len(train.x)})
     return model

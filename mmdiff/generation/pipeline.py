@@ -289,10 +289,13 @@ def listed(folder: Path) -> list[dict[str, Any]]:
         raise ValueError(f"{folder / MANIFEST} is no list of generated files, so move it away: {error}") from None
 
 
-def load(path: str | Path, *, device: str | None = None, **settings: Any) -> Pipeline:
+def load(
+    path: str | Path, *, device: str | None = None, encoder: str | Path | None = None, **settings: Any
+) -> Pipeline:
     """The pipeline of a run directory (also while it trains) or a single model file.
 
+    ``encoder`` is where the folder of its text encoder is now, if it has moved.
     ``device`` defaults to the GPU where there is one; ``sampler`` and ``guidance`` replace the model's own settings.
     """
-    model, header = load_model(path, device=chosen_device(device))
+    model, header = load_model(path, device=chosen_device(device), encoder=encoder)
     return Pipeline(model, header, **settings)

@@ -139,5 +139,5 @@ class Quality(Every):
             protocol = Protocol("quality", judge, n=self.n, references=self.references, draws=2)
             self.bench = Evaluator(subject, protocol, self.run / "quality", embedder=embedder)
         made = self.bench.drawn(pipeline)
-        row = self.bench.scorer.row(self.bench.scorer.measure(made.x, made.labels))
+        row = self.bench.scorer.row(self.bench.scorer.measure(made.x, made.truth(self.bench.known)))
         return {name: value.value for name, value in row.items() if isinstance(value, Interval)}

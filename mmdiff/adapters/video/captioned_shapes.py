@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...core.rng import Purpose, stream
 from ...data.dataset import Dataset
-from ...data.labels import TEXT, Label
+from ...data.labels import TEXT, Fields, Label
 from .shapes import COLOURS, RADIUS, SHAPES, render
 
 PACES = {"slowly": (0.1, 0.2), "fast": (0.45, 0.6)}
@@ -37,7 +37,7 @@ FOURS = tuple(
     (*pair, *ways[3 * i % len(ways)]) for ways in [tuple(product(PACES, DIRECTIONS))]
     for i, pair in enumerate(product(SHAPES, COLOURS)) if pair != PAIR
 )
-HELD = 20
+HELD = 10
 """One film in so many of a learned combination is held out."""
 
 
@@ -59,8 +59,7 @@ class CaptionedShapes(Dataset):
         if frames / fps > 1:
             raise ValueError(f"a film of a fast shape has a second at most, got {frames} frames at {fps:g} a second")
         self.n, self.frames, self.side, self.fps, self.seed = n, frames, size, fps, seed
-        self.facts = {"shape": SHAPES, "colour": tuple(COLOURS), "pace": tuple(PACES), "direction": tuple(DIRECTIONS)}
-        self.fields = {"caption": TEXT} if caption else self.facts
+        self.fields = {"caption": TEXT} if caption else self.known()
 
     def __len__(self) -> int:
         return self.n
@@ -81,7 +80,7 @@ class CaptionedShapes(Dataset):
     def column(self, index: int) -> dict[str, Label]:
         kinds, turn = COMBINATIONS[index % len(COMBINATIONS)], index // len(COMBINATIONS)
         truth = dict(zip(("shape", "colour", "pace", "direction"), kinds, strict=True))
-        held = "pair" if kinds[:2] == PAIR else "four" if kinds in FOURS else "seen" if turn % HELD == 0 else "train"
+        held = "pair" if kinds[:2] == PAIR else "four" if kinds in FOURS else "seen" if turn % HELD == HELD - 1 else "train"
         return {**truth, "caption": worded(truth, FORMS[0]), "part": held}
 
     def captions(self, index: int) -> dict[str, list[str]]:
@@ -89,6 +88,9 @@ class CaptionedShapes(Dataset):
             return {}
         truth = self.column(index)
         return {"caption": [worded(truth, form) for form in FORMS]}
+
+    def known(self) -> Fields:
+        return {"shape": SHAPES, "colour": tuple(COLOURS), "pace": tuple(PACES), "direction": tuple(DIRECTIONS)}
 
     def report(self) -> dict:
         return {"made": self.n, "seed": self.seed, "skipped": []}
