@@ -67,10 +67,12 @@ class Notes(Dataset):
         """Note ``(1, L)`` and its labels; nothing is left for ``rng`` to choose."""
         note = stream(self.seed, index, Purpose.DATA)
         instrument, number = self._asked(index, note)
-        y = play(instrument, number, self.sample_rate, round(self.seconds * self.sample_rate), rng=note)
-        return torch.from_numpy(y * (self.peak / np.abs(y).max()))[None].float(), {
-            "instrument": instrument, "pitch": number
-        }
+        return self.played(instrument, number, note), {"instrument": instrument, "pitch": number}
+
+    def played(self, instrument: str, pitch: float, rng: np.random.Generator) -> Tensor:
+        """A note ``(1, L)`` of the data's rate, length and peak."""
+        y = play(instrument, pitch, self.sample_rate, round(self.seconds * self.sample_rate), rng=rng)
+        return torch.from_numpy(y * (self.peak / np.abs(y).max()))[None].float()
 
     def name(self, index: int) -> str:
         return f"note-{index:05d}"
