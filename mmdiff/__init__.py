@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .generation.edits import Edit
     from .generation.pipeline import Pipeline, load
     from .generation.request import Request
 
-__all__ = ["Pipeline", "Request", "__version__", "load"]
+__all__ = ["Edit", "Pipeline", "Request", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in {"load", "Pipeline", "Request"}:                       # torch loads when it is first needed
+    if name in {"load", "Edit", "Pipeline", "Request"}:                       # torch loads when it is first needed
         from .generation import pipeline as generate
 
         return getattr(generate, name)

@@ -2,11 +2,22 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from mmdiff import Edit, Pipeline, Request
+from mmdiff.adapters.base import Adapter, Count
+from mmdiff.adapters.conditioners import Labels
+from mmdiff.adapters.series.codec import SeriesCodec
+from mmdiff.cli.requests import wishes
+from mmdiff.config.build import ConfigError
+from mmdiff.core.parameterizations import Data
+from mmdiff.core.schedules import Linear
 from mmdiff.core.types import Masked
-from mmdiff.generation.edits import Edit, carry_out, roll_out
+from mmdiff.generation.edits import Placed, carry_out, roll_out
+from mmdiff.model import DiffusionModel
+from mmdiff.nn.unet1d import UNet1d
 
 
 class Plain:
@@ -111,14 +122,144 @@ def test_overlap_must_leave_something_to_make():
             roll_out(count_on([]), known, window=4, overlap=overlap)
 
 
+def filled(edits, total, calls, *, window):
+    """Edits of samples of ``total`` seconds, each position 0 where it is made and 1 + its number where it is given."""
+    codec = Plain(torch.arange(1.0, total + 1)[None])
+    placed = [Placed.of(edit, codec, {"seconds": total}, window, device=CPU) for edit in edits]
+
+    def make(shape, *, known=None, window=None, overlap=0, draw=0):
+        calls.append((shape, window))
+        return torch.where(known.mask, known.x, 0)
+
+    assert len({p.way for p in placed}) == 1
+    known = Masked(*map(torch.stack, zip(*(p.known for p in placed), strict=True)))
+    return carry_out(make, known, placed[0].way, [p.start for p in placed])[:, 0].int().tolist()
+
+
+@pytest.mark.parametrize(("hole", "length"), [((10, 13), 8), ((0, 2), 8), ((38, 40), 8), ((4, 20), 20), ((0, 40), 40)])
+def test_what_is_filled_in_is_made_with_what_is_near_and_the_rest_stays(hole, length):
+    calls = []
+    (made,) = filled([Edit("inpaint", INPUT, hole=hole)], 40, calls, window=8)
+    assert made == [0 if hole[0] <= i < hole[1] else i + 1 for i in range(40)]
+    assert calls == [((length,), None if length == 8 else 8)]
+
+
+def test_holes_at_any_place_of_samples_of_one_size_are_filled_together():
+    edits, calls = [Edit("inpaint", INPUT, hole=(start, start + 2)) for start in (1, 17, 36)], []
+    made = filled(edits, 40, calls, window=8)
+    assert len(calls) == 1
+    assert [[i for i in range(40) if not row[i]] for row in made] == [[1, 2], [17, 18], [36, 37]]
+
+
 def test_only_what_is_longer_than_a_window_is_rolled_out():
-    known, calls = Masked(torch.ones(1, 1, 6), torch.ones(1, 1, 6, dtype=torch.bool)), []
+    def placed(mode, **options):
+        return Placed.of(Edit(mode, INPUT, **options), Plain(SAMPLE), {"seconds": 6}, 4, device=CPU).way
 
-    def make(shape, **options):
-        calls.append(options)
-        return torch.zeros(1, 1, *shape)
+    assert placed("extend")[:2] == (4, None) and placed("extend").given == 4
+    assert placed("interpolate") == (6, 4, 2, None)
+    assert placed("complete") == (6, None, 0, None)
 
-    carry_out(make, known, mode="extend", window=6)
-    carry_out(make, known, mode="interpolate", window=4)
-    carry_out(make, known, mode="complete", window=4)
-    assert [c.get("window") for c in calls] == [None, 4, None]
+
+class Steps(SeriesCodec):
+    """What a package of others brings: series in steps, one a .npy file."""
+
+    suffix = ".npy"
+    reading: dict = {}  # noqa: RUF012
+
+    def latent_shape(self, *, length: Count):
+        return (int(length),)
+
+    def size(self, sample):
+        return {"length": sample.shape[-1]}
+
+    def save(self, sample, path):
+        np.save(path, sample.numpy())
+        return path
+
+    def load(self, path, **size):
+        return torch.from_numpy(np.load(path))
+
+
+@pytest.fixture(scope="module")
+def series():
+    """An untrained model of series of 16 steps."""
+    torch.manual_seed(0)
+    codec = Steps(1)
+    network = UNet1d(1, 8, base=8, multipliers=[1, 2])
+    for parameter in network.parameters():                            # zero at first: it would give the same for all
+        torch.nn.init.normal_(parameter, std=0.05)
+    adapter = Adapter(None, codec, Labels({"kind": ["a", "b"]}, dim=8), network)
+    model = DiffusionModel(adapter, schedule=Linear(), parameterization=Data()).eval().requires_grad_(False)
+    parts = {"sampler": "mmdiff.core.samplers.DDIM", "guidance": "mmdiff.core.guidance.Unguided"}
+    config = {"size": {"length": 16}, **{name: {"_target_": target} for name, target in parts.items()}}
+    return Pipeline(model, {"config": config, "sha256": "0"})
+
+
+@pytest.fixture
+def files(tmp_path):
+    for i, length in enumerate((40, 40, 40, 6, 9, 6)):
+        np.save(tmp_path / f"{i}.npy", np.random.default_rng(i).normal(size=(1, length)).astype(np.float32))
+    return [tmp_path / f"{i}.npy" for i in range(6)]
+
+
+def test_a_hole_in_a_file_longer_than_the_trained_length_gives_the_whole_file(series, files):
+    (made,) = series.sample(1, edit=Edit("inpaint", files[0], hole=(12, 15)))
+    given = torch.from_numpy(np.load(files[0]))
+    assert made.shape == (1, 40)
+    assert (made - given).abs().flatten().gt(1e-5).nonzero().flatten().tolist() == [12, 13, 14]
+    assert series.sample(1, edit=Edit("inpaint", files[0], hole=(12, 15)), length=24)[0].shape == (1, 24)
+
+
+def test_edits_of_different_inputs_are_made_together_and_each_is_the_same_in_any_job(series, files, monkeypatch):
+    holes = [(3, 5), (12, 15), (30, 31)]
+    requests = [Request(seed=i, edit=Edit("inpaint", files[i], hole=hole)) for i, hole in enumerate(holes)]
+    short = [Request(seed=i, edit=Edit("extend", files[i]), size={"length": 16}) for i in (3, 4, 5)]
+    long = [Request(seed=i, edit=Edit("extend", files[i]), size={"length": 40}) for i in (3, 5)]
+    batches, decoded = [], series.model.decoded
+    monkeypatch.setattr(series.model, "decoded", lambda x: batches.append(len(x)) or decoded(x))
+    job = [*requests, *short, *long]
+    whole = dict(series.run(job, 3, show_progress=False))
+    assert batches == [3, 3, 3], "one batch for each kind of edit, whatever its files"
+    for i, request in enumerate(job):
+        for company in ([], [job[i - 1]], [job[i - 2], job[i - 1]]):
+            part = dict(series.run([*company, request], 3, show_progress=False))
+            assert torch.equal(part[len(company)], whole[i])
+
+
+def told(tmp_path, text, fields=None, edit=None, name="wishes.csv"):
+    (tmp_path / name).write_text(text)
+    settings = {"n": 1, "seed": 0, "cond": {}, "size": {}, "kinds": {"length": Count}, "edit": edit or {}}
+    return wishes(str(tmp_path / name), **settings, fields=fields or {})
+
+
+def test_a_table_of_requests_says_what_each_starts_from(tmp_path, files):
+    rows = ["extend,0.npy,3,", 'inpaint,1.npy,,"[12, 15]"', "inpaint,1.npy,,0.5 2", "extend,2.npy,,"]
+    assert [request.edit for request in told(tmp_path, "\n".join(["mode,input,keep,hole", *rows]))] == [
+        Edit("extend", files[0], keep=3), Edit("inpaint", files[1], hole=(12, 15)),
+        Edit("inpaint", files[1], hole=(0.5, 2)), Edit("extend", files[2]),
+    ]
+    (row,) = told(tmp_path, f'{{"input": "{files[4]}", "keep": 2}}\n', edit={"mode": "interpolate"}, name="a.jsonl")
+    assert row.edit == Edit("interpolate", files[4], keep=2)
+
+
+@pytest.mark.parametrize(("row", "text"), [
+    ("extend,,,", "row 1: to start from a file give both mode= and input="),
+    ("extend,none.npy,,", r"row 1: input=.*none\.npy is not a file"), ("dream,0.npy,,", "row 1: mode is one of"),
+    ("extend,0.npy,0,", "row 1: keep is a whole number, at least 1"), ("inpaint,0.npy,,1-2", "row 1: hole is a number"),
+    ("inpaint,0.npy,,1", r"row 1: hole is \[a number, a number\]"),
+    ("inpaint,0.npy,,2 1", r"row 1: hole is \[start,stop\]"),
+])
+def test_a_row_that_is_no_edit_is_told_with_its_number(tmp_path, files, row, text):
+    with pytest.raises(ConfigError, match=text):
+        told(tmp_path, f"mode,input,keep,hole\n{row}\n")
+
+
+def test_a_field_of_the_name_of_a_size_or_of_an_edit_is_a_column_of_its_whole_key(tmp_path, files):
+    fields = {"length": ["long", "short"], "mode": ["major", "minor"]}
+    rows = told(tmp_path, "cond.length,length,cond.mode,mode,input\nlong,20,,extend,0.npy\n,9,minor,,\n", fields)
+    assert [(row.labels, row.size) for row in rows] == [
+        ({"length": "long"}, {"length": 20}), ({"mode": "minor"}, {"length": 9})
+    ]
+    assert rows[0].edit == Edit("extend", files[0]) and rows[1].edit is None
+    with pytest.raises(ConfigError, match="mode is the sample's own and a field of the model too; .* cond.mode"):
+        told(tmp_path, "mode\nmajor\n", fields)

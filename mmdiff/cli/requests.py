@@ -1,54 +1,87 @@
 """What is asked for, as requests: ``n`` alike, or a row of a table each.
 
 A class is told by its name, which is a text as it stands; a scalar by a number. In a table a field is a column of its
-name, or of ``cond.`` and its name: what a field called ``seed`` or ``name`` needs.
+name, or of ``cond.`` and its name: what a field called ``seed``, ``name`` or ``mode`` needs. What a row says of an edit
+goes before what was said for all; its ``input`` is a path from the table's own folder on.
 """
 
 import math
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ..config import kinds as kind
 from ..config.build import ConfigError
-from ..config.keys import Draw
+from ..config.keys import TABLES, Draw
 from ..data.labels import Fields, Label, is_scalar, is_text
 from ..data.tables import read_table
 from ..generation.edits import Edit
 from ..generation.request import Request
 
+EDIT = {name: TABLES["sample"][name] for name in ("mode", "input", "keep", "overlap", "hole")}
+"""What is said of an edit, on the command line and in a table."""
+
 
 def wishes(
     table: str | None, *, n: int, seed: int, cond: Mapping[str, Label], size: Mapping[str, float],
-    kinds: Mapping[str, Any], edit: Edit | None, fields: Fields,
+    kinds: Mapping[str, Any], edit: Mapping[str, Any], fields: Fields,
 ) -> list[Request]:
-    """The requests; sample i has the seed ``seed + i`` where its row names none. ``kinds`` are those of sizes.
+    """The requests; sample i has the seed ``seed + i`` where its row names none. ``kinds`` are those of sizes, ``edit``
+    what is said of an edit for all.
 
     Raises ``ConfigError`` naming the row and the column of what cannot be taken.
     """
     if table is None:
-        return [Request(seed=seed + i, labels=dict(cond), size=dict(size), edit=edit) for i in range(n)]
+        made = edit_of(edit)
+        return [Request(seed=seed + i, labels=dict(cond), size=dict(size), edit=made) for i in range(n)]
     rows = read_table(table)
     if not rows:
         raise ConfigError(f"{table} holds no request")
+    columns = {column for row in rows for column in row}
+    unclear = [column for column in ("seed", "name", *EDIT, *kinds) if column in columns and column in fields]
+    if unclear := [column for column in unclear if f"cond.{column}" not in columns and column not in cond]:
+        raise ConfigError(f"{table}: {unclear[0]} is the sample's own and a field of the model too; tell the field in "
+                          f"a column cond.{unclear[0]}")
     requests = []
     for i, cells in enumerate(rows):
         where = f"{table}, row {i + 1}"
         row = {name: value for name, value in cells.items() if value is not None}      # an empty cell says nothing
-        taken = [column for column in ("seed", "name", *kinds) if column in row and column in fields]
-        if unclear := [column for column in taken if f"cond.{column}" not in row and column not in cond]:
-            raise ConfigError(f"{where}: {unclear[0]} is the sample's own and a field of the model too; tell the field "
-                              f"in a column cond.{unclear[0]}")
         own_seed = _number(row.pop("seed", seed + i), Draw, f"{where}: seed")
         own = {name: _number(row.pop(name), taken, f"{where}: {name}") for name, taken in kinds.items() if name in row}
         name = row.pop("name", None)
         if isinstance(name, float | bool):
             raise ConfigError(f"{where}: name is a text, got {name!r}")
+        told = {**edit, **_edit_cells(row, Path(table).expanduser().parent, where)}
         named = {_field(column, fields): cell for column, cell in row.items()}
         requests.append(Request(
-            seed=own_seed, name=None if name is None else str(name), size={**size, **own}, edit=edit,
-            labels={**cond, **told_of(named, fields, f"{where}: ")},
+            seed=own_seed, name=None if name is None else str(name), size={**size, **own},
+            edit=edit_of(told, f"{where}: "), labels={**cond, **told_of(named, fields, f"{where}: ")},
         ))
     return requests
+
+
+def edit_of(told: Mapping[str, Any], where: str = "") -> Edit | None:
+    """The edit that is told by its words; None where nothing is said."""
+    if told and not {"mode", "input"} <= set(told):
+        raise ConfigError(f"{where}to start from a file give both mode= and input= (keep=, overlap= and hole= go with "
+                          "them)")
+    try:
+        return Edit(**told) if told else None
+    except ValueError as error:
+        raise ConfigError(f"{where}{error}") from None
+
+
+def _edit_cells(row: dict[str, Any], folder: Path, where: str) -> dict[str, Any]:
+    """What a row says of an edit, taken out of it."""
+    told = {name: row.pop(name) for name in EDIT if name in row}
+    told |= {name: _number(told[name], EDIT[name], f"{where}: {name}") for name in ("keep", "overlap") if name in told}
+    if "hole" in told:
+        ends = re.split(r"[\s,;]+", str(told["hole"]).strip("[]() "))
+        told["hole"] = tuple(_number(end, float, f"{where}: hole") for end in ends)
+    if "input" in told:
+        told["input"] = folder / Path(str(told["input"])).expanduser()
+    return told
 
 
 def _field(column: str, fields: Fields) -> str:

@@ -9,7 +9,7 @@ are those that the model was trained with, unless named (``sampler=ddim``) or ch
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -21,10 +21,7 @@ from ..config.overrides import DERIVED, composed, value, with_run
 from ..config.words import Word, parted
 from ..data.labels import Fields, suggest
 from .places import writable
-from .requests import told_of, wishes
-
-if TYPE_CHECKING:
-    from ..generation.edits import Edit
+from .requests import EDIT, edit_of, told_of, wishes
 
 LATE = ("cond", "sampler", "guidance")
 CHOICES = ("sampler", "guidance")
@@ -48,7 +45,10 @@ def main(arguments: list[str]) -> int:
                           "n out")
     share, run = share_of(config.shard), Path(config.run)
     out = Path(config.out) if config.out else (run if run.is_dir() else run.parent) / "samples"
-    edit = _edit(config)
+    told = OmegaConf.to_container(config, resolve=True)
+    edit = {name: told[name] for name in EDIT if told[name] is not None}
+    if config.requests is None:
+        edit_of(edit)                                                 # a mistake is told before the model is read
     pipeline = load(run, device=config.device or _device(), encoder=config.encoder)
     writable("out", out)
     stored = pipeline.header["config"]
@@ -156,16 +156,3 @@ def _own(late: Sequence[Word], known: Mapping[str, Any], *, others: Mapping[str,
             raise ConfigError(f"no key {word.key!r} for samples of this model; {suggest(word.key, every)}")
     found = {word.key: value(word, known[word.key]) for word in words}
     return {name: said for name, said in found.items() if said is not None}
-
-
-def _edit(config: DictConfig) -> "Edit | None":
-    from ..generation.edits import Edit
-
-    told = {name: config[name] for name in ("keep", "overlap", "hole") if config[name] is not None}
-    if config.mode is None and config.input is None and not told:
-        return None
-    if config.mode is None or config.input is None:
-        raise ConfigError("to start from a file give both mode= and input= (keep=, overlap= and hole= go with them)")
-    if "hole" in told:
-        told["hole"] = tuple(float(s) for s in told["hole"])
-    return Edit(config.mode, Path(config.input), **told)

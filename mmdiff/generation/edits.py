@@ -5,16 +5,18 @@
     inpaint       the input but for a hole               x = input outside [start, stop)
     complete      a part of a set, the rest new          as extend, for sets
 
-A sample longer than the model's window is extended window by window, each shown the last ``overlap`` positions of what
-is there, or filled in through overlapping windows at once (interpolate, inpaint).
+What is longer than the model's window is extended window by window, each shown the last ``overlap`` positions of what
+is there. Where something is filled in, only what is near to it is made, in one window or through overlapping ones at
+once; the rest of the input stays as it is, however long it is.
 """
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -39,7 +41,10 @@ class MakeLatents(Protocol):
 class Edit:
     """One editing task, from the file ``input`` (a path, or the text of one). ``keep`` positions of it are used at most
     (the last ones when extending); ``overlap`` positions are shared by windows (default: half a window); ``hole`` is
-    (start, stop) in seconds, for inpaint. Raises ``ValueError`` for what cannot be done."""
+    (start, stop) for inpaint, in seconds, or in the word that tells the lengths of samples without (``length``).
+
+    A sample that is filled in is as long as the input, any other as long as it is asked for.
+    Raises ``ValueError`` for what cannot be done."""
 
     mode: str
     input: Path
@@ -57,6 +62,8 @@ class Edit:
             raise ValueError(f"mode is one of {', '.join(MODES)}, got {self.mode!r}")
         if (self.mode == "inpaint") != (self.hole is not None):
             raise ValueError("mode=inpaint needs hole=[start,stop] in seconds, and no other mode takes one")
+        if self.hole is not None and not 0 <= self.hole[0] < self.hole[1]:
+            raise ValueError(f"hole is [start,stop] with 0 <= start < stop, got {list(self.hole)}")
         if not self.input.is_file():
             raise ValueError(f"input={self.input} is not a file")
 
@@ -65,6 +72,20 @@ class Edit:
         """What a sidecar says of it; the input is hashed once for all requests that share the task."""
         digest = sha256(self.input.read_bytes()).hexdigest()
         return {**asdict(self), "input": self.input.name, "input_sha256": digest}
+
+    def size(self, codec: Codec, own: Mapping[str, float]) -> dict[str, float]:
+        """The size of a sample where none is asked for: ``own``, that of the model, or that of what is filled in. The
+        input is opened once for all requests that share the task."""
+        if self.mode != "inpaint":
+            return dict(own)
+        key = (codec, *sorted(own.items()))
+        if key not in self._sizes:
+            self._sizes[key] = codec.size(codec.load(self.input, **own))
+        return self._sizes[key]
+
+    @cached_property
+    def _sizes(self) -> dict[tuple, dict[str, float]]:
+        return {}
 
     def place(self, codec: Codec, size: dict[str, float], *, device: torch.device) -> Masked:
         """What is given, ``(C, *S)`` and mask ``(1, *S)``, as latents of the size asked for."""
@@ -83,10 +104,10 @@ class Edit:
         x = latent.new_zeros(len(latent), *shape)
         mask = torch.zeros(1, *shape, dtype=torch.bool, device=device)
         if self.hole is not None:                                     # inpaint, and no other mode
-            start, stop = (codec.latent_shape(**{**size, "seconds": max(s, 1e-6)})[0] for s in self.hole)
-            start = 0 if self.hole[0] <= 0 else start
+            start, stop = (_position(codec, size, place) for place in self.hole)
             if not start < stop <= min(count, length):
-                raise ValueError(f"hole={list(self.hole)} seconds is not within the input and the length asked for")
+                raise ValueError(f"hole={list(self.hole)} is not within the input and the length asked for: "
+                                 f"{self.input}")
             where = [i for i in range(min(count, length)) if not start <= i < stop]
             latent = latent[:, where]
         elif count >= length:
@@ -104,17 +125,64 @@ class Edit:
         return Masked(x, mask)
 
 
-def carry_out(
-    make: MakeLatents, known: Masked, *, mode: str, window: int, overlap: int | None = None
-) -> Tensor:
-    """Latents ``(B, C, *S)`` around what is ``known`` of them; ``window`` is the length the model was trained at."""
-    overlap = window // 2 if overlap is None else overlap
-    shape = tuple(known.x.shape[2:])
-    if mode == "complete" or shape[0] <= window:
-        return make(shape, known=known)
-    if mode == "extend":
-        return roll_out(make, known, window=window, overlap=overlap)
-    return make(shape, known=known, window=window, overlap=overlap)
+def _position(codec: Codec, size: Mapping[str, float], place: float) -> int:
+    """The first position of the latent that is at ``place`` seconds of the sample, or later."""
+    words = list(inspect.signature(codec.latent_shape).parameters)
+    word = "seconds" if "seconds" in words else words[0]
+    return 0 if place <= 0 else codec.latent_shape(**{**size, word: place})[0]
+
+
+class Way(NamedTuple):
+    """How samples are made around what is known of them; those of one size and one way are made together."""
+
+    length: int
+    """Positions that are made at once."""
+
+    window: int | None = None
+    """Positions of a window, where they are made in several; ``overlap`` are shared by two of them."""
+
+    overlap: int = 0
+
+    given: int | None = None
+    """How many are known at the start of what is extended window by window, ``length`` positions each."""
+
+
+class Placed(NamedTuple):
+    """What is known of the sample of an edit, on the CPU, and the way that the rest is made, from ``start`` on."""
+
+    known: Masked
+    way: Way
+    start: int
+
+    @staticmethod
+    def of(edit: Edit, codec: Codec, size: dict[str, float], window: int, *, device: torch.device) -> "Placed":
+        """``window`` is the length that the model was trained at; ``device`` is where inputs are encoded."""
+        known = Masked(*(part.cpu() for part in edit.place(codec, size, device=device)))
+        overlap = window // 2 if edit.overlap is None else edit.overlap
+        there = known.mask.flatten(2).all(2)[0] if known.mask.ndim > 2 else known.mask[0]
+        total = len(there)
+        if edit.mode == "complete" or total <= window:
+            return Placed(known, Way(total), 0)
+        if edit.mode == "extend":
+            return Placed(known, Way(window, overlap=overlap, given=int(there.sum())), 0)
+        new = (~there).nonzero().flatten().tolist() or [0]
+        length = min(total, max(window, new[-1] + 1 - new[0] + overlap))
+        start = min(max((new[0] + new[-1] + 1 - length) // 2, 0), total - length)
+        return Placed(known, Way(length, window, overlap) if length > window else Way(length), start)
+
+
+def carry_out(make: MakeLatents, known: Masked, way: Way, starts: Sequence[int]) -> Tensor:
+    """Latents ``(B, C, *S)`` around what is ``known`` of them, each from its own of ``starts`` on."""
+    if way.given is not None:
+        return roll_out(make, known, window=way.length, overlap=way.overlap)
+    parts = [slice(start, start + way.length) for start in starts]
+    near = Masked(*(torch.stack([row[:, part] for row, part in zip(rows, parts, strict=True)]) for rows in known))
+    x = known.x.clone()
+    for row, part, made in zip(
+        x, parts, make(tuple(near.x.shape[2:]), known=near, window=way.window, overlap=way.overlap), strict=True
+    ):
+        row[:, part] = made
+    return x
 
 
 def roll_out(make: MakeLatents, known: Masked, *, window: int, overlap: int) -> Tensor:

@@ -1,9 +1,9 @@
 """Generation jobs: requests in, files with sidecars out.
 
-Requests of one size run in micro-batches of exactly ``batch_size`` (the last one filled up by repetition), so an item
-is the same file whatever else the job holds. A file appears under its name only when complete; a job that was
-interrupted makes what is missing, and nothing twice. Several processes may share one job: each makes
-its part, and whichever finds all parts made writes ``manifest.jsonl``, a row an item.
+Requests of one size, whatever files they start from, run in micro-batches of exactly ``batch_size`` (the last one
+filled up by repetition), so an item is the same file whatever else the job holds. A file appears under its name only
+when complete; a job that was interrupted makes what is missing, and nothing twice. Several processes may share one job:
+each makes its part, and whichever finds all parts made writes ``manifest.jsonl``, a row an item.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import inspect
 import json
 import tempfile
 import warnings
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ from ..data.labels import Label
 from ..data.writing import write_atomic
 from ..model import DiffusionModel
 from ..store import chosen_device, load_model
-from .edits import Edit, carry_out
+from .edits import Edit, Placed, Way, carry_out
 from .outputs import Output, clear, described
 from .request import Request, plain_number
 
@@ -91,8 +91,8 @@ class Pipeline:
     ) -> list[Tensor]:
         """``n`` samples ``(C, *S)`` with the seeds ``seed .. seed + n - 1``; ``size`` such as ``seconds=1.5``.
 
-        ``edit`` starts from a file. ``batch_size`` (default: ``n``, at most 16) fixes the arithmetic to the last bit,
-        besides the seeds.
+        ``edit`` (an ``mmdiff.Edit``) starts from a file. ``batch_size`` (default: ``n``, at most 16) fixes the
+        arithmetic to the last bit, besides the seeds.
         """
         n, seed, batch_size = map(plain_number, (n, seed, batch_size))
         check(n, Annotated[int, Ge(0)], key="n")
@@ -184,23 +184,28 @@ class Pipeline:
         if self.notice and requests:
             warnings.warn(self.notice, stacklevel=2)
         changes: list[dict[str, float]] = []
-        groups: dict[tuple, list[int]] = defaultdict(list)
-        for i, request in enumerate(requests):
-            groups[tuple(sorted(self._size(request).items())), request.edit].append(i)
-        for size, _ in groups:
+        sizes = [tuple(sorted(self._size(request).items())) for request in requests]
+        for size in dict.fromkeys(sizes):
             if foreign := set(dict(size)) - set(inspect.signature(self.model.codec.latent_shape).parameters):
                 raise ValueError(f"samples of this model have no {foreign.pop()}=; their size is {dict(self.size)}")
             self.model.codec.latent_shape(**dict(size))
+        tasks = [(size, request.edit) for size, request in zip(sizes, requests, strict=True)]
+        window = self.model.codec.latent_shape(**self.size)[0]
         placed = {
-            (size, edit): edit and edit.place(self.model.codec, dict(size), device=self.model.device)
-            for size, edit in groups
+            (size, edit): edit and Placed.of(edit, self.model.codec, dict(size), window, device=self.model.device)
+            for size, edit in dict.fromkeys(tasks)
         }
+        groups: dict[tuple[Any, Way | None], list[int]] = {}
+        for i, (size, edit) in enumerate(tasks):
+            groups.setdefault((size, edit and placed[size, edit].way), []).append(i)
         with tqdm(total=len(requests), unit="item", disable=not requests or not show_progress) as bar:
-            for (size, edit), members in groups.items():
+            for (size, _), members in groups.items():
                 for k in range(0, len(members), batch_size):
                     part = members[k : k + batch_size]
-                    rows = [requests[part[i % len(part)]] for i in range(batch_size)]
-                    samples = self._batch(rows, dict(size), edit, placed[size, edit], bar)
+                    rows = [part[i % len(part)] for i in range(batch_size)]
+                    samples = self._batch(
+                        [requests[i] for i in rows], dict(size), [placed[tasks[i]] for i in rows], bar
+                    )
                     for position, (sample, changed) in zip(part, samples, strict=False):
                         if not torch.isfinite(sample).all():
                             seed = requests[position].seed
@@ -221,27 +226,24 @@ class Pipeline:
                 raise ValueError(str(error) if alike else f"request {request.name or i + 1}: {error}") from None
 
     def _batch(
-        self, rows: list[Request], size: dict[str, float], edit: Edit | None, placed: Masked | None, bar: tqdm
+        self, rows: list[Request], size: dict[str, float], placed: Sequence[Placed | None], bar: tqdm
     ) -> list[tuple[Tensor, dict[str, float]]]:
         def progress(call: int) -> None:
             bar.set_postfix_str(f"network call {call + 1}/{self.sampler.calls}")
 
-        codec, make = self.model.codec, partial(
+        make = partial(
             self.model.latents, [r.labels for r in rows], [r.seed for r in rows], sampler=self.sampler,
             guidance=self.guidance, progress=progress,
         )
-        if edit is None or placed is None:
-            return self.model.finished(make(codec.latent_shape(**size)))
-        x, mask = placed
-        known = Masked(
-            x[None].expand(len(rows), *x.shape), None if mask is None else mask[None].expand(len(rows), *mask.shape)
-        )
-        window = codec.latent_shape(**self.size)[0]
-        return self.model.finished(carry_out(make, known, mode=edit.mode, window=window, overlap=edit.overlap))
+        if placed[0] is None:
+            return self.model.finished(make(self.model.codec.latent_shape(**size)))
+        known = (torch.stack(parts).to(self.model.device) for parts in zip(*(p.known for p in placed), strict=True))
+        return self.model.finished(carry_out(make, Masked(*known), placed[0].way, [p.start for p in placed]))
 
     def _size(self, request: Request) -> dict[str, float]:
         """The whole size of a request: a length in seconds replaces the model's own in frames."""
-        own = {k: v for k, v in self.size.items() if not (k == "frames" and "seconds" in request.size)}
+        own = self.size if request.edit is None else request.edit.size(self.model.codec, {**self.size, **request.size})
+        own = {k: v for k, v in own.items() if not (k == "frames" and "seconds" in request.size)}
         return {**own, **request.size}
 
     def _name(self, index: int, request: Request) -> str:

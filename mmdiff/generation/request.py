@@ -33,7 +33,7 @@ class Request:
         check(self.labels, dict[str, Label], key="labels")
         check(self.size, dict[str, Annotated[float, Gt(0)]], key="size")
         if not isinstance(self.edit, Edit | None):
-            raise ValueError(f"edit is an mmdiff.generation.edits.Edit, or None, got {self.edit!r}")
+            raise ValueError(f"edit is an mmdiff.Edit, or None, got {self.edit!r}")
 
     @property
     def title(self) -> str:

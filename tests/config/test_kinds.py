@@ -106,7 +106,7 @@ def test_a_class_is_its_name_and_a_scalar_a_number():
 
 
 def asked(path, **more):
-    settings = {"n": 1, "seed": 5, "cond": {}, "size": {}, "kinds": {"seconds": keys.Amount}, "edit": None}
+    settings = {"n": 1, "seed": 5, "cond": {}, "size": {}, "kinds": {"seconds": keys.Amount}, "edit": {}}
     return wishes(str(path), **settings, fields=FIELDS, **more)
 
 

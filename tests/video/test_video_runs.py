@@ -74,7 +74,7 @@ def test_every_mode_through_the_command(run, clips, tmp_path):
     common = [f"input={source}", "sampler.steps=2"]
     mmdiff("sample", run, "mode=extend", *common, "keep=1", "seconds=1", f"out={tmp_path / 'a'}")
     mmdiff("sample", run, "mode=interpolate", *common, "keep=4", "frames=7", f"out={tmp_path / 'b'}")
-    mmdiff("sample", run, "mode=inpaint", *common, "hole=[0.25,0.75]", "frames=10", f"out={tmp_path / 'c'}")
+    mmdiff("sample", run, "mode=inpaint", *common, "hole=[0.25,0.75]", f"out={tmp_path / 'c'}")
     assert [read_clip(next((tmp_path / d).glob("*.mp4")), height=16, width=16).shape[1] for d in "abc"] == [8, 7, 10]
     facts = json.loads(next((tmp_path / "b").glob("*.json")).read_text())
     assert facts["edit"]["mode"] == "interpolate" and len(facts["edit"]["input_sha256"]) == 64

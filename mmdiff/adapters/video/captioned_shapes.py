@@ -80,7 +80,8 @@ class CaptionedShapes(Dataset):
     def column(self, index: int) -> dict[str, Label]:
         kinds, turn = COMBINATIONS[index % len(COMBINATIONS)], index // len(COMBINATIONS)
         truth = dict(zip(("shape", "colour", "pace", "direction"), kinds, strict=True))
-        held = "pair" if kinds[:2] == PAIR else "four" if kinds in FOURS else "seen" if turn % HELD == HELD - 1 else "train"
+        seen = "seen" if turn % HELD == HELD - 1 else "train"
+        held = "pair" if kinds[:2] == PAIR else "four" if kinds in FOURS else seen
         return {**truth, "caption": worded(truth, FORMS[0]), "part": held}
 
     def captions(self, index: int) -> dict[str, list[str]]:
