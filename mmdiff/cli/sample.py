@@ -87,9 +87,10 @@ def _of_model(argument: str) -> bool:
 
 def own_words(codec: Codec, size: Mapping[str, float]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a modality's sizes and options of saving take, by name: the annotations of ``latent_shape`` and ``save``."""
-    known = kinds.annotations(codec.latent_shape)
-    sizes = {name: Amount if known.get(name, Any) is Any else known[name] for name in dict.fromkeys([*known, *size])}
-    return sizes, dict(list(kinds.annotations(codec.save).items())[2:])
+    known, saving = (list(kinds.annotations(made).items()) for made in (type(codec).latent_shape, type(codec).save))
+    taken = dict(known[1:])                                           # without self, and of save without its arguments
+    sizes = {name: Amount if taken.get(name, Any) is Any else taken[name] for name in dict.fromkeys([*taken, *size])}
+    return sizes, dict(saving[3:])
 
 
 def _late(argument: str) -> Word:
