@@ -1,6 +1,7 @@
 """What a modality adds to an evaluation: its own statistics, errors and faults.
 
     values    one number a sample, compared with the reference as distributions (W1) and shown as a mean
+    shares    what is true or false of a sample, shown as a share
     errors    one number a sample against the labels that were asked for
     paired    one number a sample against the real sample it was made from
     between   a number for two sets, from what was measured of each
@@ -8,7 +9,7 @@
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,8 +26,10 @@ Between = Callable[[Tensor, Tensor], float]
 
 
 class Judge(ABC):
-    """Samples ``(N, C, *S)`` of one size."""
+    """Samples ``(N, C, *S)`` of one size, or brought to one where they have their own."""
 
+    own_sizes: bool = False
+    """Whether samples differ in size by nature: each is then generated with the size of the real one beside it."""
     shifts: int = 0
     """Positions of the last axis by which a training sample may be moved and still be copied."""
     name: str
@@ -56,6 +59,14 @@ class Judge(ABC):
     def stacked(self, samples: Sequence[Tensor], codec: Any, size: Mapping[str, float]) -> Tensor:
         """Samples ``(C, *S)`` brought to one size: ``(N, C, *S)``."""
 
+    def parted(self, x: Tensor) -> list[Tensor]:
+        """The samples of ``stacked`` again, those of their own sizes without what was put behind them."""
+        return list(x)
+
+    def known(self, training: Iterable[Tensor], codec: Any) -> Any:
+        """What of all training samples tells whether another is new, for ``shares``; they are read as this asks."""
+        return None
+
     @abstractmethod
     def latents(self, x: Tensor, codec: Any) -> Tensor:
         """Where the nearest training sample is looked for: ``(N, ...)``."""
@@ -63,6 +74,10 @@ class Judge(ABC):
     @abstractmethod
     def values(self, x: Tensor, codec: Any) -> dict[str, Tensor]:
         """Statistics ``(N,)``, NaN where there is none."""
+
+    def shares(self, x: Tensor, codec: Any, known: Any) -> dict[str, Tensor]:
+        """Truth values ``(N,)``; ``known`` is that of the training set, None where there is none."""
+        return {}
 
     def errors(self, x: Tensor, labels: Rows, codec: Any) -> dict[str, Tensor]:
         """Errors ``(N,)`` against what was asked for, NaN where nothing can be said."""
@@ -72,7 +87,7 @@ class Judge(ABC):
         """Distances ``(N,)`` of each sample to the real one that it should be."""
         return {}
 
-    def between(self, x: Tensor) -> dict[str, tuple[Tensor, Between]]:
+    def between(self, x: Tensor, codec: Any) -> dict[str, tuple[Tensor, Between]]:
         """Numbers for two sets, by name: what is measured of each sample ``(N, ...)``, and the number of two such."""
         return {}
 

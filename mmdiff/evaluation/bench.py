@@ -14,6 +14,7 @@ import copy
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from tqdm import tqdm
 
 from ..config.build import ConfigError
 from ..core.types import Masked
+from ..data.batch import pad, unpad
 from ..data.dataset import spread
 from ..data.labels import Label, is_scalar, suggest, text
 from ..data.writing import write_atomic
@@ -55,16 +57,18 @@ class Evaluator:
             raise ConfigError(f"{held}: an evaluation needs {LEAST}, so train with more, such as loader.val=0.2")
         self.known = known_fields(subject)
         codec = self.codec = copy.deepcopy(subject.pipeline.model.codec).cpu()
-        self.embedder = self._embedder(embedder)
         reference = real_samples(
             subject, self.judge, subject.train, protocol.references, title="reading training samples"
         )
         order = torch.randperm(len(reference.x), generator=torch.Generator().manual_seed(0))    # any first n are a draw
         self.reference = reference.picked(order.tolist())
         self.real = real_samples(subject, self.judge, subject.held, protocol.n, title="reading held-out samples")
+        known = self.judge.known((subject.train.read(i)[0] for i in range(len(subject.train))), codec)
+        self.embedder = self._embedder(embedder)                      # last: what cannot be judged needs none
         name = "own" if isinstance(self.embedder, Embedder) else Path(self.embedder.facts["file"]).stem
         self.scorer = Scorer(
-            self.judge, self.embedder, codec, self.reference.x, name=name, k=protocol.k, draws=protocol.draws
+            self.judge, self.embedder, codec, self.reference.x, known=known, name=name, k=protocol.k,
+            draws=protocol.draws,
         )
         self.truth = self.real.truth(self.known)
         self.floor = self.scorer.measure(self.real.x, self.truth, truth=self.real.x)
@@ -132,14 +136,15 @@ class Evaluator:
                 report["prediction"] = self._prediction(pipeline)
         return report
 
+    @torch.no_grad()
     def _round_trip(self, x: Tensor) -> Tensor:
-        samples = [s for part in x.split(self.protocol.batch_size) for s in self._decoded(part)]
+        model, samples = self.subject.pipeline.model, []
+        for part in x.split(self.protocol.batch_size):
+            padded, mask = pad(self.judge.parted(part))
+            there = Masked(padded.to(model.device), None if mask is None else mask.to(model.device))
+            back, mask = model.codec.decode(model.codec.encode(there))
+            samples += unpad(Masked(back.float().cpu(), None if mask is None else mask.cpu()))
         return self.judge.stacked(samples, self.codec, self.subject.pipeline.size)
-
-    def _decoded(self, x: Tensor) -> Sequence[Tensor]:
-        model = self.subject.pipeline.model
-        with torch.no_grad():
-            return model.decoded(model.codec.encode(Masked(x.to(model.device))).x)
 
     def _generated(self, pipeline: Pipeline, seed: int) -> tuple[Samples, dict[str, float] | None]:
         """Samples with the labels of the real ones, from files: what was made before is not made again."""
@@ -148,7 +153,7 @@ class Evaluator:
         cost, before = folder / f".cost-{seed}.json", {path: _version(path) for path in folder.glob("*")}
         begun, processor = time.perf_counter(), time.process_time()
         paths = pipeline.save(
-            requests, folder, batch_size=self.protocol.batch_size, suffix=self.judge.suffix, replace=True
+            requests, folder, batch_size=self._batch(requests), suffix=self.judge.suffix, replace=True
         )
         fresh = [before.get(path) != _version(path) for path in paths]
         if any(fresh):                                                # what they cost before is not what they cost now
@@ -163,20 +168,31 @@ class Evaluator:
     def drawn(self, pipeline: Pipeline) -> Samples:
         """Samples as ``report`` judges them, of the first seed, kept in memory alone."""
         requests = self._requests(self.protocol.seeds[0])
-        made = dict(pipeline.run(requests, self.protocol.batch_size, show_progress=False))
+        made = dict(pipeline.run(requests, self._batch(requests), show_progress=False))
         samples = [made[i] for i in range(len(requests))]
         return self.real._replace(x=self.judge.stacked(samples, self.codec, pipeline.size))
 
     def _requests(self, seed: int) -> list[Request]:
-        return [Request(seed=seed + i, labels=labels) for i, labels in enumerate(self.real.labels)]
+        """The labels of the real samples, and their sizes where each has its own."""
+        own = self.judge.own_sizes
+        sizes = [self.codec.size(sample) if own else {} for sample in self.judge.parted(self.real.x)]
+        rows = zip(self.real.labels, sizes, strict=True)
+        return [Request(seed=seed + i, labels=labels, size=size) for i, (labels, size) in enumerate(rows)]
+
+    def _batch(self, requests: Sequence[Request]) -> int:
+        """No more than are asked for of one size: batches are of one size, and filled up."""
+        most = Counter(str(request.size) for request in requests).most_common(1)[0][1]
+        return min(self.protocol.batch_size, most)
 
     def _picture(self, made: Samples, name: str) -> str:
         path = self.out / "pictures" / f"{name.replace(', ', '-').replace(' ', '-')}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        chosen = spread(len(made.x), SHOWN)
-        shown = [(kind, part, i) for kind, part in ((REAL, self.real), (name, made)) for i in chosen]
-        titles = [f"{kind}: {Request(labels=part.labels[i]).title}" for kind, part, i in shown]
-        return str(self.codec.preview([part.x[i] for _, part, i in shown], titles, path))
+        rows = self.real.picked(spread(len(made.x), SHOWN)), made.picked(spread(len(made.x), SHOWN))
+        titles = [
+            f"{kind}: {Request(labels=labels).title}"
+            for kind, part in zip((REAL, name), rows, strict=True) for labels in part.labels
+        ]
+        return str(self.codec.preview([s for part in rows for s in self.judge.parted(part.x)], titles, path))
 
     def _confusion(self, m: Measured) -> dict[str, Any]:
         tables = {}

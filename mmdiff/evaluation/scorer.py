@@ -60,18 +60,21 @@ class Measured:
 
 
 class Scorer:
-    """Measures sets against ``reference`` ``(M, C, *S)``, training samples; ``k`` neighbours, ``draws`` of halves."""
+    """Measures sets against ``reference`` ``(M, C, *S)``, training samples; ``k`` neighbours, ``draws`` of halves.
+
+    ``known`` is the judge's, of all training samples.
+    """
 
     def __init__(
-        self, judge: Judge, embedder: Embedder | Foreign, codec: Any, reference: Tensor, *, name: str = "own",
-        k: int = 5, draws: int = 50, seed: int = 0,
+        self, judge: Judge, embedder: Embedder | Foreign, codec: Any, reference: Tensor, *, known: Any = None,
+        name: str = "own", k: int = 5, draws: int = 50, seed: int = 0,
     ):
         self.judge, self.embedder, self.codec, self.samples, self.name = judge, embedder, codec, reference, name
-        self.k, self.draws, self.seed = k, draws, seed
+        self.known, self.k, self.draws, self.seed = known, k, draws, seed
         self.latents = judge.latents(reference, codec)
         self.own = Measured(
             embedder.judge(reference).features, values=judge.values(reference, codec),
-            between=judge.between(reference),
+            between=judge.between(reference, codec),
         )
         self.nearest: Tensor | None = None
 
@@ -100,6 +103,7 @@ class Scorer:
         nearest = nearest_distances(judge.latents(x, self.codec), self.latents, shifts=judge.shifts)[0]
         if self.nearest is None:
             self.nearest = nearest
+        shares |= judge.shares(x, self.codec, self.known)
         shares["copies"] = nearest <= self.nearest.quantile(COPIED)
         means = {"nearest": nearest / self.nearest.mean()}
         if judged.frames is not None:
@@ -108,7 +112,7 @@ class Scorer:
         return Measured(
             judged.features, shares, judged.probabilities,
             means | ({} if truth is None else judge.paired(x, truth)), judge.errors(x, labels, self.codec),
-            judge.values(x, self.codec), judge.between(x), judge.matrices(x, self.samples[:count]),
+            judge.values(x, self.codec), judge.between(x, self.codec), judge.matrices(x, self.samples[:count]),
             kernels(judged.features, self.own.features),
             feature_distances(judged.features, self.own.features[:count]),
         )

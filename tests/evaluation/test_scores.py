@@ -1,11 +1,14 @@
 """Rows of scores: what each metric sees of faults of known kinds, and what subsets and scale do to it."""
 
+import numpy as np
 import pytest
 import torch
 
 from mmdiff.adapters.audio.codec import MelCodec
 from mmdiff.adapters.audio.judge import AudioJudge
 from mmdiff.adapters.points.judge import PointJudge
+from mmdiff.adapters.points.molecule_judge import MoleculeJudge
+from mmdiff.adapters.points.molecules import MoleculeCodec
 from mmdiff.adapters.video.judge import VideoJudge
 from mmdiff.core.types import Masked
 from mmdiff.evaluation.embedders.embedder import Embedder
@@ -13,6 +16,7 @@ from mmdiff.evaluation.embedders.fitting import fit
 from mmdiff.evaluation.report.findings import sensitivity
 from mmdiff.evaluation.scorer import Scorer
 from mmdiff.metrics.bootstrap import Interval
+from tests.points.made import chain
 
 LABELS = ["low", "high"]
 
@@ -47,20 +51,37 @@ def solids(n, seed):
     return x + 0.01 * torch.randn(x.shape, generator=generator), [{"kind": LABELS[c]} for c in true]
 
 
-MAKERS = {"audio": tones, "video": blobs, "points": solids}
+def chains(n, seed):
+    """Molecules that end in an oxygen or a nitrogen."""
+    rng, true = np.random.default_rng(seed), torch.arange(n) % 2
+    samples = []
+    for i in range(n):
+        inner = "".join(rng.choice(list("CNO"), 2 + i % 4))
+        elements, places = chain("C" + inner + "ON"[i % 2], rng)
+        kinds = np.eye(len(ELEMENTS))[[ELEMENTS.index(e) for e in elements]]
+        samples.append(torch.from_numpy(np.concatenate([places.T, kinds.T]).astype(np.float32)))
+    return MoleculeJudge().stacked(samples, MoleculeCodec(elements=ELEMENTS), {}), [{"kind": LABELS[c]} for c in true]
+
+
+MAKERS = {"audio": tones, "video": blobs, "points": solids, "molecules": chains}
+ELEMENTS = ["H", "C", "N", "O"]
 
 
 @pytest.fixture(scope="module")
 def benches():
     made = {}
-    for kind, judge in (("audio", AudioJudge()), ("video", VideoJudge()), ("points", PointJudge(points=128))):
+    judges = {
+        "audio": AudioJudge(), "video": VideoJudge(), "points": PointJudge(points=128), "molecules": MoleculeJudge(),
+    }
+    for kind, judge in judges.items():
         train, labels = MAKERS[kind](48, 1)
-        codec = MelCodec("speech_8k_48")
-        codec.fit([Masked(tones(8, 0)[0])])
-        settings = judge.settings(codec) if kind == "audio" else {"channels": 1} if kind == "video" else {}
+        codec = MelCodec("speech_8k_48") if kind != "molecules" else MoleculeCodec(elements=ELEMENTS)
+        if kind != "molecules":
+            codec.fit([Masked(tones(8, 0)[0])])
+        settings = {"video": {"channels": 1}, "points": {}}.get(kind) or judge.settings(codec)
         true = {"kind": torch.tensor([LABELS.index(row["kind"]) for row in labels])}
         embedder = fit(train, true, judge=judge, fields={"kind": LABELS}, settings=settings, steps=40, batch=24)
-        scorer = Scorer(judge, embedder, codec, train, draws=10)
+        scorer = Scorer(judge, embedder, codec, train, known=judge.known(judge.parted(train), codec), draws=10)
         real, told = MAKERS[kind](40, 2)
         floor = scorer.measure(real, told, truth=real)
         made[kind] = scorer, real, told, floor
@@ -95,6 +116,14 @@ SEES = {
         ("spacing", "a quarter of the points, repeated"), ("COV-SWD", "one cloud for all"),
         ("FD-own", "one cloud for all"), ("diversity", "one cloud for all"),
     ],
+    "molecules": [
+        ("kind right", "labels shuffled"), ("atoms stable", "noise of 0.1 Angstrom"), ("atoms stable", "an atom lost"),
+        ("molecules stable", "stretched by a tenth"), ("molecules stable", "an atom lost"),
+        ("valid", "elements shuffled"), ("valid, unique", "one molecule for all"),
+        ("valid, unique, new", "one molecule for all"),
+        ("JSD valences", "an atom lost"), ("JSD distances", "stretched by a tenth"), ("fragments", "scattered atoms"),
+        ("FD-own", "elements shuffled"), ("diversity", "one molecule for all"),
+    ],
 }
 BLIND = {
     "audio": [
@@ -105,6 +134,7 @@ BLIND = {
         ("sharpness", "shuffled frames"), ("FD-own", "labels shuffled"), ("speed, sides a frame", "labels shuffled"),
     ],
     "points": [("FD-own", "labels shuffled"), ("variation", "labels shuffled"), ("MMD-CD", "labels shuffled")],
+    "molecules": [("atoms stable", "one molecule for all"), ("FD-own", "labels shuffled")],
 }
 
 
@@ -133,6 +163,8 @@ def test_copies_of_the_training_set_are_found(benches):
     for kind, (scorer, _, told, _) in benches.items():
         row = scorer.row(scorer.measure(scorer.samples[:40], told))
         assert row["nearest"].value < 1e-3 and row["copies"].value == 1, kind
+        if kind == "molecules":
+            assert row["valid, unique"].value > 0.5 and row["valid, unique, new"].value == 0
 
 
 def test_a_row_of_some_samples_is_the_row_of_those_alone(benches):

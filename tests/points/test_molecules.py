@@ -1,5 +1,9 @@
 """Molecules: files, elements as channels, and the whole way through the commands."""
 
+import json
+from itertools import product
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +12,7 @@ from mmdiff.adapters.points.molecules import MoleculeCodec, MoleculeReader, read
 from mmdiff.core.types import Masked
 from mmdiff.data.batch import pad
 from tests.conftest import mmdiff
+from tests.points.made import chain
 
 ELEMENTS = ["H", "C", "O"]
 WATER = np.array([[0.0, 0.0, 0.12], [0.0, 0.76, -0.47], [0.0, -0.76, -0.47]])
@@ -92,18 +97,47 @@ def test_written_molecules_read_back(tmp_path):
         codec.save(sample, tmp_path / "b.ply")
 
 
-def test_the_recipe_trains_and_generates_molecules_of_the_sizes_asked_for(tmp_path):
-    for i in range(6):
-        symbols, places = (("OHH", WATER), ("CHHHH", METHANE))[i % 2]
-        write(tmp_path, f"{i}.xyz", symbols, places)
-    write(tmp_path, "salt.xyz", ["Na", "Cl"], np.eye(3)[:2])
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of the recipe on chains of three and four heavy atoms; two files hold what was not asked for."""
+    folder, rng = tmp_path_factory.mktemp("molecules"), np.random.default_rng(0)
+    for i, symbols in enumerate(map("".join, [*product("CO", repeat=3), *product("CO", repeat=4)])):
+        write(folder, f"{i:02d}.xyz", *chain(symbols, rng))
+    write(folder, "salt.xyz", ["Na", "Cl"], np.eye(3)[:2])
     mmdiff(
-        "train", f"run={tmp_path / 'run'}", "experiment=points/molecules", f"data.root={tmp_path}",
-        "adapter.codec.elements=[H,C,O]", "adapter.network.dim=16", "adapter.network.depth=1", "loader.batch_size=4",
-        "trainer.max_steps=3", "trainer=cpu", "logger=csv", "preview.n=2", "preview.every=3", "sampler.steps=2",
+        "train", f"run={folder / 'run'}", "experiment=points/molecules", f"data.root={folder}",
+        "adapter.codec.elements=[H,C,O]", "adapter.network.dim=16", "adapter.network.depth=1", "loader.budget=40",
+        "loader.val=0.4", "trainer.max_steps=3", "trainer=cpu", "logger=csv", "preview.n=2", "preview.every=3",
+        "sampler.steps=2",
     )
-    assert "add it to adapter.codec.elements" in (tmp_path / "run" / "data.json").read_text()
+    return folder / "run"
+
+
+def test_the_recipe_trains_and_generates_molecules_of_the_sizes_asked_for(run, tmp_path):
+    assert "add it to adapter.codec.elements" in (run / "data.json").read_text()
     (tmp_path / "requests.csv").write_text("name,points,seed\na,3,0\nb,7,1\n")
-    mmdiff("sample", tmp_path / "run", f"requests={tmp_path / 'requests.csv'}", f"out={tmp_path / 'out'}")
+    mmdiff("sample", run, f"requests={tmp_path / 'requests.csv'}", f"out={tmp_path / 'out'}")
     assert [len(read_molecule(tmp_path / "out" / f"{name}.xyz")[0]) for name in "ab"] == [3, 7]
     assert (tmp_path / "out" / "turntable.gif").exists()
+
+
+def test_they_are_judged_in_the_sizes_of_held_out_ones(run, tmp_path):
+    told = mmdiff("eval", run, f"out={tmp_path}", "evaluation.draws=4", "sampler.steps=2")
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["protocol"]["name"] == "molecules_v1" and "molecules stable" in told
+    rows = report["rows"]
+    assert rows["real"]["molecules stable"]["value"] == rows["codec"]["molecules stable"]["value"] == 1
+    assert rows["model"]["atoms stable"]["value"] < 0.9 < rows["real"]["atoms stable"]["value"]
+    new = {name: rows[name]["valid, unique, new"]["value"] for name in ("real", "control: training samples")}
+    assert new["control: training samples"] == 0 < new["real"]
+    sizes = [len(read_molecule(path)[0]) for path in (tmp_path / "samples").rglob("*.xyz")]
+    assert len(sizes) == rows["model"]["n"] and len(set(sizes)) > 3
+    assert Path(report["pictures"]["model"]).is_file()
+
+
+def test_elements_of_unknown_bonds_are_refused_before_an_embedder_is_trained(run, tmp_path):
+    codec = MoleculeCodec(elements=["H", "Xe"])
+    with pytest.raises(ValueError, match="bond lengths of Xe are not known"):
+        codec.judge().stacked([torch.zeros(5, 3)], codec, {})
+    told = mmdiff("eval", run, f"out={tmp_path}", "evaluation=points_v1", code=2)
+    assert "judge it with evaluation=molecules_v1" in told and not list(tmp_path.rglob("*.safetensors"))

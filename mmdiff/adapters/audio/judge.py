@@ -76,7 +76,7 @@ class AudioJudge(Judge):
     def paired(self, x: Tensor, truth: Tensor) -> dict[str, Tensor]:
         return {"log-spectral distance, dB": log_spectral_distance(x, truth)}
 
-    def between(self, x: Tensor) -> dict[str, tuple[Tensor, Between]]:
+    def between(self, x: Tensor, codec: Any) -> dict[str, tuple[Tensor, Between]]:
         return {"spectrum, dB": (mean_power(x), spectrum_distance)}
 
     def faults(self, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:

@@ -49,8 +49,7 @@ class PointJudge(Judge):
         if count < NEAREST or len(sizes) > 1:
             raise ValueError(
                 f"clouds are judged by as many points each, {NEAREST} at least, and these have {sizes[0]}"
-                + (f" to {sizes[-1]}" if len(sizes) > 1 else "") + ": sets of few points or of their own sizes, such "
-                "as molecules, are not (scripts/molecules/score.py counts what is right of those)"
+                + (f" to {sizes[-1]}" if len(sizes) > 1 else "") + ": train with more, or with as many each"
             )
         clouds = np.stack([s[:3].numpy()[:, rng.permutation(s.shape[-1])[:count]] for s in samples])
         rows = normalizing(self.normalizer, clouds)(clouds.transpose(0, 2, 1).astype(np.float64))
@@ -65,7 +64,7 @@ class PointJudge(Judge):
         local = local_statistics(x.mT.double().numpy())
         return {name: torch.from_numpy(np.asarray(value)) for name, value in local._asdict().items()}
 
-    def between(self, x: Tensor) -> dict[str, tuple[Tensor, Between]]:
+    def between(self, x: Tensor, codec: Any) -> dict[str, tuple[Tensor, Between]]:
         clouds = x.mT.double().numpy()
         grid = torch.from_numpy(occupancy(clouds))
         return {"JSD": (grid, lambda a, b: jensen_shannon(a.sum(0).numpy(), b.sum(0).numpy()))}

@@ -6,8 +6,9 @@
     sample    (3 + K, N): places, then a one-hot vector over K elements
     latent    (x - mean_i x_i) / std,   weight * one-hot, whitened;          decoded: the likeliest element
 
-Elements weigh less than places (weight below 1), so that they are settled last, as in EDM (Hoogeboom et al. 2022). The
-network is not equivariant to rotations: training turns molecules at random instead, as AlphaFold 3 does (2024).
+Elements weigh less than places (weight below 1), so that they are settled last, as in EDM (Hoogeboom et al. 2022).
+Training turns molecules at random, for networks such as PointDiT that do not turn with their input, as AlphaFold 3
+does (2024).
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,6 +26,7 @@ from ..base import Reader
 from ..judge import Judge
 from .augment import TURNS, Turn, rotation
 from .codec import SetCodec
+from .molecule_judge import MoleculeJudge
 from .render import Shown
 from .tables import decoded
 
@@ -54,6 +56,10 @@ class MoleculeReader(Reader):
             places = (places - places.mean(0)) @ rotation(self.rotate, rng).T
         kinds = np.array([self.elements.index(symbol) for symbol in symbols])
         return torch.from_numpy(np.concatenate([places.T, np.eye(len(self.elements))[kinds].T]).astype(np.float32))
+
+    def shape(self, path: Path) -> tuple[int]:
+        """Batches are of molecules of one size, as work with pairs of atoms would mostly be of padding."""
+        return (len(read_molecule(path)[0]),)
 
 
 class MoleculeCodec(SetCodec):
@@ -98,8 +104,7 @@ class MoleculeCodec(SetCodec):
         return (".xyz",)
 
     def judge(self) -> Judge:
-        raise ValueError("molecules are not judged yet, as their atoms are no points of a surface: "
-                         "scripts/molecules/score.py measures them beside those of a test set")
+        return MoleculeJudge()
 
     def load(self, path: Path, **size: float) -> Tensor:
         return MoleculeReader(**self.reading).read(path)
