@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mmdiff.adapters.points.molecules import MoleculeCodec, MoleculeReader, read_molecule
+from mmdiff.adapters.points.sticks import BEADS, sticks
 from mmdiff.core.types import Masked
 from mmdiff.data.batch import pad
 from tests.conftest import mmdiff
@@ -141,3 +142,13 @@ def test_elements_of_unknown_bonds_are_refused_before_an_embedder_is_trained(run
         codec.judge().stacked([torch.zeros(5, 3)], codec, {})
     told = mmdiff("eval", run, f"out={tmp_path}", "evaluation=points_v1", code=2)
     assert "judge it with evaluation=molecules_v1" in told and not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_bonds_are_drawn_between_the_atoms_that_have_them_in_the_colour_of_the_nearer_one():
+    bent = torch.from_numpy(np.concatenate([WATER.T, np.eye(3)[[2, 0, 0]].T])).float()
+    shown, apart = sticks(bent, "water", ELEMENTS), sticks(bent * torch.tensor([[9.0]] * 3 + [[1.0]] * 3), "", ELEMENTS)
+    assert shown.points.shape == (3, 3 + 2 * BEADS) and apart.points.shape == (3, 3)
+    distance = torch.cdist(shown.points.T, shown.points[:, :3].T)
+    assert (distance[3:].amin(1) < 0.5).all()
+    assert torch.equal(shown.colors[:, 3:], shown.colors[:, distance[3:].argmin(1)])
+    assert sticks(torch.ones(5, 1), "", ["Xe", "H"]).points.shape == (3, 1)

@@ -28,14 +28,8 @@ from .augment import TURNS, Turn, rotation
 from .codec import SetCodec
 from .molecule_judge import MoleculeJudge
 from .render import Shown
+from .sticks import sticks
 from .tables import decoded
-
-COLORS = {
-    "H": "#e8e8e8", "C": "#555555", "N": "#3050f8", "O": "#ff2010", "F": "#60c030", "S": "#e0c020", "P": "#ff8000",
-    "Cl": "#1ff01f", "Br": "#a62929",
-}
-OTHER = "#d070c0"
-"""Of an element without a colour of its own."""
 
 
 class MoleculeReader(Reader):
@@ -110,11 +104,7 @@ class MoleculeCodec(SetCodec):
         return MoleculeReader(**self.reading).read(path)
 
     def _shown(self, samples: list[Tensor], titles: list[str]) -> list[Shown]:
-        paint = torch.stack([_rgb(COLORS.get(symbol, OTHER)) for symbol in self.elements])
-        return [
-            Shown(sample[:3], title, paint[sample[3:].argmax(0)].T)
-            for sample, title in zip(samples, titles, strict=True)
-        ]
+        return [sticks(sample, title, self.elements) for sample, title in zip(samples, titles, strict=True)]
 
 
 def read_molecule(path: str | Path) -> tuple[list[str], np.ndarray]:
@@ -155,8 +145,3 @@ def _csv(path: Path) -> tuple[list[Any], list]:
 def _npz(path: Path) -> tuple[list[str], np.ndarray]:
     with np.load(path, allow_pickle=False) as file:
         return file["elements"].tolist(), file["points"]
-
-
-def _rgb(color: str) -> Tensor:
-    """``"#rrggbb"`` to ``(3,)`` in [-1, 1]."""
-    return torch.tensor([int(color[i : i + 2], 16) / 127.5 - 1 for i in (1, 3, 5)])
