@@ -1,0 +1,249 @@
+"""Low-rank changes of weights.
+
+    W = W0 + s_1 D_1 + s_2 D_2 + ...
+    LoRA   D = B A,                                 B = 0 at the start                           (Hu et al. 2022, eq. 3)
+    DoRA   D = m (W0 + B A) / |W0 + B A| - W0,      m = |W0| at the start; |.| of each row,    (Liu et al. 2024, eq. 5)
+                                                    without a gradient of its own
+
+A weight is a matrix (first axis x the rest), so linear layers, convolutions and embeddings are one case. There is no
+alpha: the product is the change. W0 is never written, so the base's bits come back, and every D is of the base alone.
+
+A linear layer of ``LARGE`` or more weights computes W0 x + s B (A x) while A and B learn, so that neither W nor its
+gradient takes memory; all else computes with W. The two agree to rounding.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Embedding)
+"""What can be changed."""
+PARTS = {"lora_A": "a", "lora_B": "b", "lora_magnitude": "magnitude"}
+"""How the tensors of a layer end in a file, and what they are here."""
+LARGE = 2**22
+"""Weights of a layer of which no copy and no gradient is made: those of models of a billion parameters have so many."""
+TINY = 1e-12
+"""The least length of a row: a row of zeros has a direction only once it is changed."""
+
+
+class LowRank(nn.Module):
+    """The change D of one weight; its ``rank`` is cut to what the weight can have."""
+
+    def __init__(self, weight: Tensor, rank: int, *, dora: bool = False):
+        super().__init__()
+        rows, columns = len(weight), weight[0].numel()
+        rank, bound = min(rank, rows, columns), columns**-0.5
+        self.a = nn.Parameter(weight.new_empty(rank, columns).uniform_(-bound, bound))
+        self.b = nn.Parameter(weight.new_zeros(rows, rank))
+        self.magnitude = nn.Parameter(lengths(weight.detach())) if dora else None
+
+    @property
+    def learns(self) -> bool:
+        """Whether a gradient is asked for."""
+        return torch.is_grad_enabled() and self.a.requires_grad
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """D for the base's ``weight``, in its shape and precision, also under autocast."""
+        with torch.autocast(weight.device.type, enabled=False):
+            product = (self.b @ self.a).view_as(weight)
+            if self.magnitude is None:
+                return product
+            turned = weight + product
+            return self._gain(turned).view(-1, *(1,) * (weight.ndim - 1)) * turned - weight
+
+    def through(self, x: Tensor, base: Tensor, layer: nn.Linear) -> Tensor:
+        """D x for ``x`` ``(..., columns)``, where the layer unchanged gives ``base = W0 x + bias`` ``(..., rows)``."""
+        product = F.linear(F.linear(x, self.a), self.b)
+        if self.magnitude is None:
+            return product
+        plain = base if layer.bias is None else base - layer.bias
+        with torch.no_grad():
+            turned = _base(layer) + self.b @ self.a
+        return self._gain(turned) * (plain + product) - plain
+
+    def _gain(self, turned: Tensor) -> Tensor:
+        return self.magnitude / lengths(turned.detach())
+
+
+class Changed(nn.Module):
+    """A weight with all its changes, by name: the parametrization of a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict()
+        self.scales: dict[str, float] = {}
+
+    def forward(self, weight: Tensor) -> Tensor:
+        changed = weight
+        for name, part in self.parts.items():
+            if self.scales[name]:
+                changed = changed + self.scales[name] * part(weight)
+        return changed
+
+
+def lengths(weight: Tensor) -> Tensor:
+    """The length ``(rows,)`` of each row of a weight."""
+    return torch.linalg.vector_norm(weight.flatten(1), dim=1).clamp(min=TINY)
+
+
+def layers(module: nn.Module) -> dict[str, nn.Module]:
+    """The layers that can be changed, by name."""
+    return {name: layer for name, layer in module.named_modules() if isinstance(layer, LAYERS)}
+
+
+def add(
+    module: nn.Module, rank: int, *, where: Iterable[str] | None = None, dora: bool = False, name: str = "change"
+) -> list[str]:
+    """Give the layers ``where`` (default: all) a change that learns, and freeze all else; gives their names.
+
+    Raises ``ValueError`` for a rank below 1, and where there is no such layer.
+    """
+    if rank < 1:
+        raise ValueError(f"the rank is at least 1, got {rank}")
+    found = layers(module)
+    chosen = list(found if where is None else where)
+    if not chosen or (missing := [layer for layer in chosen if layer not in found]):
+        raise ValueError(
+            f"{type(module).__name__} has no layer {missing[0] if chosen else ''!r} that can be changed: "
+            f"{', '.join(kind.__name__ for kind in LAYERS)} can"
+        )
+    module.requires_grad_(False)
+    parts = {layer: LowRank(_free(found[layer], layer, name), rank, dora=dora) for layer in chosen}
+    for layer, part in parts.items():
+        _insert(found[layer], part, name, 1.0)
+    return chosen
+
+
+def attach(module: nn.Module, tensors: Mapping[str, Tensor], *, scale: float = 1.0, name: str = "change") -> None:
+    """Give layers the change that ``tensors`` hold, named as by ``tensors_of``; it does not learn.
+
+    Raises ``ValueError`` with a count and the first name where a layer is not there, of another width, or incomplete.
+    """
+    found, given = layers(module), _by_layer(tensors)
+    if missing := [layer for layer in given if layer not in found]:
+        raise ValueError(f"{len(missing)} of {len(given)} changed layers are not in this network, such as {missing[0]}")
+    parts = {layer: _part(layer, _free(found[layer], layer, name), given[layer]) for layer in given}
+    for layer, part in parts.items():
+        _insert(found[layer], part, name, scale)
+
+
+def tensors_of(module: nn.Module, *, name: str = "change") -> dict[str, Tensor]:
+    """The tensors of a change: ``LAYER.lora_A`` ``(rank, columns)``, ``LAYER.lora_B`` ``(rows, rank)`` and, for DoRA,
+    ``LAYER.lora_magnitude`` ``(rows,)``."""
+    return {
+        f"{layer}.{ending}": getattr(part, own).detach()
+        for layer, changed in _changed(module).items() if (part := dict(changed.parts.items()).get(name)) is not None
+        for ending, own in PARTS.items() if getattr(part, own) is not None
+    }
+
+
+def rescale(module: nn.Module, scale: float, *, name: str = "change") -> None:
+    """Set the scale of a change; 0 is the base, to the bit."""
+    for changed in _changed(module).values():
+        if name in changed.scales:
+            changed.scales[name] = scale
+
+
+def merge(module: nn.Module) -> None:
+    """Make every changed weight a plain one of the same bits."""
+    for name in _changed(module):
+        layer = module.get_submodule(name)
+        with torch.no_grad():
+            _restore(layer, nn.Parameter(layer.weight, requires_grad=_base(layer).requires_grad))
+
+
+def remove(module: nn.Module) -> None:
+    """Take all changes away: the weights are the base's again."""
+    for name in _changed(module):
+        layer = module.get_submodule(name)
+        _restore(layer, layer.parametrizations.weight.original)
+
+
+def _changed(module: nn.Module) -> dict[str, Changed]:
+    return {
+        name: layer.parametrizations.weight[0] for name, layer in layers(module).items()
+        if parametrize.is_parametrized(layer, "weight") and isinstance(layer.parametrizations.weight[0], Changed)
+    }
+
+
+def _base(layer: nn.Module) -> Tensor:
+    """The weight of the base."""
+    return layer.parametrizations.weight.original if parametrize.is_parametrized(layer, "weight") else layer.weight
+
+
+def _free(layer: nn.Module, name: str, change: str) -> Tensor:
+    """The base's weight of a layer. Raises ``ValueError`` where that cannot be given a ``change``."""
+    if parametrize.is_parametrized(layer):
+        changed = next(iter(layer.parametrizations.values()))[0]
+        if not isinstance(changed, Changed):
+            kind = type(changed).__name__
+            raise ValueError(f"the parameters of {name} are computed by {kind}, and cannot be changed besides")
+        if change in changed.parts:
+            raise ValueError(f"{name} has a change {change!r} already")
+    return _base(layer)
+
+
+def _insert(layer: nn.Module, part: LowRank, change: str, scale: float) -> None:
+    if not parametrize.is_parametrized(layer):
+        plain = type(layer) is nn.Linear
+        parametrize.register_parametrization(layer, "weight", Changed(), unsafe=True)
+        if plain:
+            type(layer).forward = _linear                             # of a class that is this layer's own
+    changed = layer.parametrizations.weight[0]
+    changed.parts[change], changed.scales[change] = part, scale
+
+
+def _linear(self: nn.Linear, x: Tensor) -> Tensor:
+    """The forward pass of a changed linear layer."""
+    changed = self.parametrizations.weight[0]
+    if _base(self).numel() < LARGE or not any(part.learns for part in changed.parts.values()):
+        return F.linear(x, self.weight, self.bias)
+    base = out = F.linear(x, _base(self), self.bias)
+    for name, part in changed.parts.items():
+        if changed.scales[name]:
+            out = out + changed.scales[name] * part.through(x, base, self)
+    return out
+
+
+def _restore(layer: nn.Module, weight: nn.Parameter) -> None:
+    """Make a layer what it was, with ``weight``; a copy that shares its class keeps its changes."""
+    del layer.parametrizations
+    layer.__class__ = type(layer).__bases__[0]
+    rest = dict(layer._parameters)
+    layer._parameters.clear()
+    layer.weight = weight                                             # before the bias, as it was
+    layer._parameters.update(rest)
+
+
+def _by_layer(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    given: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        layer, _, ending = name.rpartition(".")
+        if ending not in PARTS:
+            raise ValueError(f"{name} is no part of a low-rank change: those end in {', '.join(PARTS)}")
+        given.setdefault(layer, {})[PARTS[ending]] = tensor
+    return given
+
+
+def _part(layer: str, weight: Tensor, given: Mapping[str, Tensor]) -> LowRank:
+    """The change of one layer. Raises ``ValueError`` where it does not fit the weight."""
+    rows, columns = len(weight), weight[0].numel()
+    if missing := [ending for ending, own in PARTS.items() if own != "magnitude" and own not in given]:
+        raise ValueError(f"{layer} has no {missing[0]}")
+    rank = len(given["a"]) if given["a"].ndim else 0
+    wanted: dict[str, tuple[int, ...]] = {"a": (rank, columns), "b": (rows, rank), "magnitude": (rows,)}
+    for own, tensor in given.items():
+        if tuple(tensor.shape) != wanted[own]:
+            raise ValueError(
+                f"{layer} has {rows} x {columns} weights here: its {own} of rank {rank} is {wanted[own]}, "
+                f"got {tuple(tensor.shape)}"
+            )
+    part = LowRank(weight, rank, dora="magnitude" in given)
+    values: dict[str, Any] = {own: tensor.to(weight) for own, tensor in given.items()}
+    for own, tensor in values.items():
+        setattr(part, own, nn.Parameter(tensor.clone()))
+    return part.requires_grad_(False)
