@@ -2,14 +2,17 @@
 
     header.mmdiff = JSON {format, config, bases, step, ..., sha256},      sha256 = hash of its rest and of every tensor
 
+A file of a change (``mmdiff.change``) is one too: its header has the path of its ``base``, of the hash bases[0].sha256.
 No pickle is involved in writing or reading it. A changed byte, a truncated file or a foreign class is an error that
 names the file and the fault.
 """
 
+import copy
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,17 +24,19 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .adapters.base import Codec
+from .change import Change, apply
 from .config.adapter import build_adapter, build_codec, build_model
 from .config.build import ConfigError, build, part, plain
-from .config.header import FORMAT, ModelFileError, model_file, read_header
+from .config.header import FORMAT, ModelFileError, chain, model_file, read_header
 from .config.inherit import PARTS
 from .config.kinds import KindError, check
 from .core.guidance import Guidance
 from .core.samplers import Sampler
 from .data.dataset import Dataset, spread
-from .data.labels import plain_fields
+from .data.labels import Fields, grown, plain_fields
 from .data.writing import write_atomic
 from .model import DiffusionModel
+from .nn.tensors import place
 
 SIZED = 101
 """Samples of which the middle one by size is what a request without a size gets."""
@@ -55,7 +60,20 @@ def usual(sizes: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def save_model(model: DiffusionModel, config: dict[str, Any], path: str | Path, **facts: Any) -> str:
     """Write ``model`` with its resolved ``config`` and further ``facts`` (such as ``step``); gives the file's hash."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    return _write(path, model.state_dict(), config, facts)
+
+
+def save_change(
+    tensors: Mapping[str, Tensor], config: dict[str, Any], path: str | Path, *, base: str | Path,
+    bases: Sequence[dict[str, Any]], **facts: Any,
+) -> str:
+    """Write a change of the model at ``base``, the first of ``bases``, as ``save_model`` writes a model."""
+    place = os.path.relpath(Path(base).resolve(), Path(path).resolve().parent)
+    return _write(path, tensors, config, {"base": place, "bases": list(bases), **facts})
+
+
+def _write(path: str | Path, tensors: Mapping[str, Tensor], config: dict[str, Any], facts: dict[str, Any]) -> str:
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     header = {"format": FORMAT, "config": config, **facts}
     header["sha256"] = _digest(header, tensors)
     write_atomic(Path(path), save(tensors, {"mmdiff": json.dumps(header)}))
@@ -77,26 +95,47 @@ def chosen_device(name: str | None) -> str:
 
 
 def load_model(
-    path: str | Path, *, device: str | torch.device = "cpu", encoder: str | Path | None = None
+    path: str | Path, *, lora: Mapping[str | Path, float] | None = None, base: str | Path | None = None,
+    encoder: str | Path | None = None, device: str | torch.device = "cpu",
 ) -> tuple[DiffusionModel, dict[str, Any]]:
-    """The model of a run directory or model file, ready to generate, and its header; ``encoder`` is where the folder of
-    its text encoder is now."""
+    """The model of a run directory or model file, ready to generate, and its header.
+
+    ``lora`` adds changes of this model, each a run or file with its scale; the header then lists them under ``lora``.
+    ``base`` is where the model is that a change at ``path`` itself was made of, and ``encoder`` the folder of its text
+    encoder, if they have moved.
+    """
     path = model_file(path)
-    header, tensors = _read(path)
-    config = header.get("config")
+    header, tensors = read_model_file(path)
+    if "base" in header:
+        start = load_model(_base(path, header, base), encoder=encoder)[0]
+        model = _changed(path, header["config"], start, [Change(tensors, _fields(path, header))], encoder)
+    elif base is not None:
+        raise ModelFileError(f"{path} is a whole model, and has no base: leave base= out")
+    else:
+        model = built(path, header.get("config"), encoder)
+        try:
+            model.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise ModelFileError(f"{path}: {' '.join(str(error).split())}") from error
+    if lora:
+        model, header = _with(path, header, model, lora, encoder)
+    return model.to(device).eval().requires_grad_(False), header
+
+
+def built(path: Path, config: Any, encoder: str | Path | None = None) -> DiffusionModel:
+    """The model of a configuration, its weights yet to come."""
     try:
         if encoder is not None:
             placed(part(config, "adapter"), encoder)
         codec, reader = build_codec(part(config, "adapter"))
         adapter = build_adapter(part(config, "adapter"), codec, reader)
         model = build_model(adapter, part(config, "diffusion"))
-        model.load_state_dict(tensors)
         check(part(config, "size"), dict[str, Annotated[float, Gt(0)]], key="size")
         for name, role in (("sampler", Sampler), ("guidance", Guidance)):
             build(part(config, name), role)
     except (ConfigError, KindError, RuntimeError) as error:
         raise ModelFileError(f"{path}: {' '.join(str(error).split())}") from error
-    return model.to(device).eval().requires_grad_(False), header
+    return model
 
 
 def placed(adapter: dict[str, Any], encoder: str | Path) -> None:
@@ -106,7 +145,72 @@ def placed(adapter: dict[str, Any], encoder: str | Path) -> None:
     adapter["text"]["path"] = str(encoder)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _changed(
+    path: Path, config: Any, start: DiffusionModel, changes: Sequence[Change], encoder: str | Path | None
+) -> DiffusionModel:
+    """The model of a configuration with the weights of ``start`` and what ``changes`` add to them."""
+    model = built(path, config, encoder)
+    try:
+        place(model.codec, start.codec.state_dict())
+        place(model.denoiser.network, start.denoiser.network.state_dict())
+        model.conditioner.inherit(start.conditioner)
+        apply(model, start.conditioner, changes)
+    except ValueError as error:
+        raise ModelFileError(f"{path} does not fit its base: {error}") from error
+    return model
+
+
+def _with(
+    path: Path, header: dict[str, Any], model: DiffusionModel, lora: Mapping[str | Path, float],
+    encoder: str | Path | None,
+) -> tuple[DiffusionModel, dict[str, Any]]:
+    """A model with changes of it, and its header with what they add to it."""
+    changes, facts, fields = [], [], model.conditioner.fields
+    for name, scale in lora.items():
+        own, tensors = read_model_file(found := model_file(name))
+        if "base" not in own:
+            raise ModelFileError(f"lora: {found} is a whole model, and no change of one")
+        if (wanted := own["bases"][0])["sha256"] != header["sha256"]:
+            raise ModelFileError(f"lora: {found} is a change of {_named(wanted)}, and {path} is {_named(header)}")
+        if not math.isfinite(scale):
+            raise ModelFileError(f"lora: the scale of {found} is a number, got {scale}")
+        changes.append(Change(tensors, _fields(found, own), scale))
+        facts.append({**chain(found, own)[0], "scale": scale})
+        fields = grown(fields, changes[-1].fields)
+    config = copy.deepcopy(header["config"])
+    config["adapter"]["conditioner"]["fields"] = plain_fields(fields)
+    return _changed(path, config, model, changes, encoder), {**header, "config": config, "lora": facts}
+
+
+def _base(path: Path, header: dict[str, Any], base: str | Path | None) -> Path:
+    """Where the model is that the file at ``path`` is a change of. Raises ``ModelFileError`` where it is not there."""
+    wanted = header["bases"][0]
+    found = Path(base or path.parent / header["base"])
+    remedy = "name its run or file by base="
+    if not found.exists():
+        raise ModelFileError(f"{path} is a change of {_named(wanted)}, which is not at {found}: {remedy}")
+    if (own := read_header(found := model_file(found)))["sha256"] != wanted["sha256"]:
+        raise ModelFileError(f"{path} is a change of {_named(wanted)}, and {found} is {_named(own)}: {remedy}")
+    return found
+
+
+def _named(facts: Mapping[str, Any]) -> str:
+    name = f"{facts['name']} " if "name" in facts else ""
+    return f"{name}(step {facts.get('step')}, hash {str(facts['sha256'])[:8]})"
+
+
+def _fields(path: Path, header: dict[str, Any]) -> Fields:
+    """What a model with this change can be told."""
+    try:
+        fields = part(part(part(header["config"], "adapter"), "conditioner"), "fields")
+        check(fields, Fields, key="fields")
+    except (ConfigError, KindError) as error:
+        raise ModelFileError(f"{path}: {error}") from None
+    return fields
+
+
+def read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The header and the tensors of a model file, its hash checked."""
     header = read_header(path)
     try:
         with safe_open(path, framework="pt") as file:

@@ -6,7 +6,7 @@ set its latents have zero mean and unit variance, so the core knows one scale.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, final
 
@@ -159,6 +159,13 @@ class Conditioner(nn.Module, ABC):
             raise ValueError(f"{type(self).__name__} cannot take on other fields or classes than its base's: it has no "
                              "inherit() that says how its tables grow")
         place(self, base.state_dict())
+
+    def rows(self, field: str, classes: Sequence[str]) -> dict[str, list[int]]:
+        """By name of a table (an ``nn.Embedding`` below this module): its rows that speak of these classes alone.
+
+        What is learned for new classes (``lora=``) is theirs. Conditioners whose tables do not grow have none.
+        """
+        return {}
 
     @abstractmethod
     def hide(self, labels: dict[str, Column], u: Tensor) -> dict[str, Column]:

@@ -9,7 +9,7 @@ classifier-free guidance contrasts a condition with the one in which nothing is 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 
 import torch
@@ -89,6 +89,10 @@ class Labels(Conditioner):
                 mean = table[:-1].mean(0, keepdim=True).expand(new, -1)
                 tensors[key] = torch.cat([table[:-1], mean, table[-1:]])    # the last row is "not told"
         place(self, tensors)
+
+    def rows(self, field: str, classes: Sequence[str]) -> dict[str, list[int]]:
+        """The rows of the field's table."""
+        return {f"embeddings.{part_name(field)}": [self.fields[field].index(name) for name in classes]}
 
     def _text(self, name: str, texts: list[str | None]) -> Condition:
         field = self.embeddings[part_name(name)]

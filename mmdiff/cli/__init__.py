@@ -4,6 +4,7 @@
     sample     generate from a run or a model file
     eval       say what a model is worth
     embedder   train what samples are judged with
+    lora       merge a small change into its model; take it to and from other programs
     encode     write a cache of latents to train from
     plan       try every part of a run, and say what it will take
     list       what can be chosen
@@ -19,7 +20,7 @@ from importlib.resources import files
 
 from .streams import settle
 
-COMMANDS = ("train", "sample", "eval", "embedder", "encode", "plan", "list", "doctor", "adapter")
+COMMANDS = ("train", "sample", "eval", "embedder", "lora", "encode", "plan", "list", "doctor", "adapter")
 SAME_KEYS = {"plan": "train"}
 """Commands that take the configuration of another."""
 

@@ -18,7 +18,7 @@ from ..config.overrides import composed, several, with_run
 from ..config.words import Word, parted, text
 from .list import options
 from .places import writable
-from .sample import insisted, setting
+from .sample import insisted, scales, setting
 
 LATE = ("sampler", "guidance")
 
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
     from ..generation.pipeline import load
     from ..metrics.rows import markdown
 
-    stored = load(config.run, device=config.device, encoder=config.encoder)
+    stored = load(config.run, lora=scales(config.lora), base=config.base, device=config.device, encoder=config.encoder)
     protocol = build(config.evaluation, Protocol)
     writable("out", out := Path(config.out or Path(config.run) / "eval"))
     embedder = None if protocol.embedder is None else Path(protocol.embedder)

@@ -7,6 +7,7 @@ are those that the model was trained with, unless named (``sampler=ddim``) or ch
 """
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ..config import kinds
 from ..config.build import ConfigError, target_class
 from ..config.keys import TABLES
 from ..config.overrides import DERIVED, composed, value, with_run
-from ..config.words import Word, parted
+from ..config.words import Word, parted, pieces, text
 from ..data.labels import Fields, suggest
 from .places import writable
 from .requests import EDIT, edit_of, told_of, wishes
@@ -49,7 +50,8 @@ def main(arguments: list[str]) -> int:
     edit = {name: told[name] for name in EDIT if told[name] is not None}
     if config.requests is None:
         edit_of(edit)                                                 # a mistake is told before the model is read
-    pipeline = load(run, device=config.device or _device(), encoder=config.encoder)
+    pipeline = load(run, lora=scales(config.lora), base=config.base, encoder=config.encoder,
+                    device=config.device or _device())
     writable("out", out)
     stored = pipeline.header["config"]
     settings = {name: setting(stored[name], config, late, name) for name in ("sampler", "guidance")}
@@ -70,6 +72,18 @@ def main(arguments: list[str]) -> int:
     pictures = pipeline.pictures(requests, paths, out)
     print(f"{len(paths)} file(s) in {out}, to look at in {', '.join(path.name for path in pictures)}")
     return 0
+
+
+def scales(said: str | None) -> dict[str, float]:
+    """Changes of a model and their scales: ``runs/mine:0.8,runs/other``; one without a number counts once."""
+    found: dict[str, float] = {}
+    for piece in pieces(said) if said else ():
+        match = re.fullmatch(r"(.+):(-?\d*\.?\d+)", whole := text(piece), re.DOTALL)
+        name, scale = match.groups() if match else (whole, "1")
+        if name in found:
+            raise ConfigError(f"lora={said} names {name} twice: give it one scale")
+        found[name] = float(scale)
+    return found
 
 
 def parsed(arguments: Sequence[str]) -> tuple[DictConfig, list[Word]]:

@@ -2,6 +2,8 @@
 
     header.mmdiff = JSON {format, config, bases, step, ..., sha256},      bases = what it comes from, nearest first
 
+A file with a ``base`` holds a change of bases[0] alone, which is at that path from the file's folder.
+
 A file may come from anybody: its configuration is plain values, checked where it is built (``mmdiff.config.build``).
 """
 
@@ -46,9 +48,11 @@ def read_header(path: Path) -> dict[str, Any]:
         raise ModelFileError(f"{path} was not written by mmdiff: its header has no configuration")
     try:
         header = json.loads(metadata["mmdiff"])
+        bases = header.get("bases", [])
+        kinds.check(bases, BASES, key="bases")
         intact = isinstance(header["format"], int) and isinstance(header["sha256"], str)
-        kinds.check(header.get("bases", []), BASES, key="bases")
-    except (ValueError, TypeError, KeyError, RecursionError):
+        intact &= "base" not in header or (isinstance(header["base"], str) and {"name", "sha256"} <= bases[0].keys())
+    except (ValueError, TypeError, LookupError, RecursionError):
         intact = False
     if not intact:
         raise ModelFileError(f"{path} is damaged: its contents do not match the hash in its header")

@@ -38,14 +38,15 @@ TABLES: dict[str, dict[str, Any]] = {
         "shard": str | None, "shard_mb": Amount, "device": str | None,
     },
     "sample": {
-        "run": Path, "n": Count, "seed": Draw, "requests": Path | None,
+        "run": Path, "lora": str | None, "base": Path | None, "n": Count, "seed": Draw, "requests": Path | None,
         "out": Path | None, "replace": bool, "suffix": str | None, "batch_size": Count | None, "shard": str | None,
         "device": str | None, "encoder": Path | None,
         "mode": Literal["extend", "interpolate", "inpaint", "complete"] | None, "input": Path | None,
         "keep": Count | None, "overlap": Whole | None, "hole": tuple[float, float] | None,
     },
     "eval": {
-        "run": Path, "out": Path | None, "root": str | Path | None, "device": str | None, "encoder": Path | None,
+        "run": Path, "lora": str | None, "base": Path | None, "out": Path | None, "root": str | Path | None,
+        "device": str | None, "encoder": Path | None,
     },
     "embedder": {"run": Path, "out": Path, "root": str | Path | None, "steps": Count, "seed": Seed},
 }

@@ -122,7 +122,7 @@ class Evaluator:
             "protocol": facts, "protocol_sha256": digest(facts),
             "model": {
                 "sha256": pipeline.header["sha256"], "step": pipeline.header.get("step"),
-                "calls": pipeline.sampler.calls, "cost": cost,
+                "lora": pipeline.header.get("lora", []), "calls": pipeline.sampler.calls, "cost": cost,
             },
             "embedder": self.embedder.facts, "rows": rows,
             "better": {metric: self.scorer.better(metric) for row in rows.values() for metric in row},

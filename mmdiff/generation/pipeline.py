@@ -12,7 +12,7 @@ import json
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -261,6 +261,7 @@ class Pipeline:
             "file": path.name, "labels": request.labels, "seed": request.seed, "size": self._size(request),
             **({"edit": request.edit.facts} if request.edit else {}), **self.settings, "batch_size": batch_size,
             "model": self.header["sha256"], "step": self.header.get("step"), "bases": self.header.get("bases", []),
+            "lora": self.header.get("lora", []),
             "mmdiff": __version__, "torch": torch.__version__,
         }
 
@@ -292,12 +293,14 @@ def listed(folder: Path) -> list[dict[str, Any]]:
 
 
 def load(
-    path: str | Path, *, device: str | None = None, encoder: str | Path | None = None, **settings: Any
+    path: str | Path, *, lora: Mapping[str | Path, float] | None = None, base: str | Path | None = None,
+    encoder: str | Path | None = None, device: str | None = None, **settings: Any,
 ) -> Pipeline:
     """The pipeline of a run directory (also while it trains) or a single model file.
 
-    ``encoder`` is where the folder of its text encoder is now, if it has moved.
+    ``lora`` adds changes of the model, each a run or file with its scale: ``{"runs/mine": 0.8}``; ``base`` is where the
+    model is that a change at ``path`` was made of, and ``encoder`` the folder of its text encoder, if they have moved.
     ``device`` defaults to the GPU where there is one; ``sampler`` and ``guidance`` replace the model's own settings.
     """
-    model, header = load_model(path, device=chosen_device(device), encoder=encoder)
+    model, header = load_model(path, lora=lora, base=base, encoder=encoder, device=chosen_device(device))
     return Pipeline(model, header, **settings)

@@ -70,7 +70,7 @@ class LowRank(nn.Module):
 
 
 class Changed(nn.Module):
-    """A weight with all its changes, by name: the parametrization of a layer."""
+    """A weight with all its changes, by name: the parametrization of a layer. A part gives its D for W0."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,9 +112,9 @@ def add(
             f"{', '.join(kind.__name__ for kind in LAYERS)} can"
         )
     module.requires_grad_(False)
-    parts = {layer: LowRank(_free(found[layer], layer, name), rank, dora=dora) for layer in chosen}
-    for layer, part in parts.items():
-        _insert(found[layer], part, name, 1.0)
+    made = {layer: LowRank(_free(found[layer], layer, name), rank, dora=dora) for layer in chosen}
+    for layer, part in made.items():
+        insert(found[layer], part, name=name)
     return chosen
 
 
@@ -126,9 +126,9 @@ def attach(module: nn.Module, tensors: Mapping[str, Tensor], *, scale: float = 1
     found, given = layers(module), _by_layer(tensors)
     if missing := [layer for layer in given if layer not in found]:
         raise ValueError(f"{len(missing)} of {len(given)} changed layers are not in this network, such as {missing[0]}")
-    parts = {layer: _part(layer, _free(found[layer], layer, name), given[layer]) for layer in given}
-    for layer, part in parts.items():
-        _insert(found[layer], part, name, scale)
+    made = {layer: _part(layer, _free(found[layer], layer, name), given[layer]) for layer in given}
+    for layer, part in made.items():
+        insert(found[layer], part, name=name, scale=scale)
 
 
 def tensors_of(module: nn.Module, *, name: str = "change") -> dict[str, Tensor]:
@@ -136,9 +136,14 @@ def tensors_of(module: nn.Module, *, name: str = "change") -> dict[str, Tensor]:
     ``LAYER.lora_magnitude`` ``(rows,)``."""
     return {
         f"{layer}.{ending}": getattr(part, own).detach()
-        for layer, changed in _changed(module).items() if (part := dict(changed.parts.items()).get(name)) is not None
+        for layer, part in parts(module, name=name).items()
         for ending, own in PARTS.items() if getattr(part, own) is not None
     }
+
+
+def parts(module: nn.Module, *, name: str = "change") -> dict[str, nn.Module]:
+    """What computes a change, by layer."""
+    return {layer: changed.parts[name] for layer, changed in _changed(module).items() if name in changed.parts}
 
 
 def rescale(module: nn.Module, scale: float, *, name: str = "change") -> None:
@@ -187,14 +192,15 @@ def _free(layer: nn.Module, name: str, change: str) -> Tensor:
     return _base(layer)
 
 
-def _insert(layer: nn.Module, part: LowRank, change: str, scale: float) -> None:
+def insert(layer: nn.Module, part: nn.Module, *, name: str = "change", scale: float = 1.0) -> None:
+    """Add what ``part(W0)`` gives to the weight of a layer."""
     if not parametrize.is_parametrized(layer):
         plain = type(layer) is nn.Linear
         parametrize.register_parametrization(layer, "weight", Changed(), unsafe=True)
         if plain:
             type(layer).forward = _linear                             # of a class that is this layer's own
     changed = layer.parametrizations.weight[0]
-    changed.parts[change], changed.scales[change] = part, scale
+    changed.parts[name], changed.scales[name] = part, scale
 
 
 def _linear(self: nn.Linear, x: Tensor) -> Tensor:

@@ -43,8 +43,9 @@ def write_report(report: Mapping[str, Any], out: Path) -> None:
 def heading(report: Mapping[str, Any]) -> str:
     """What was judged, in a line."""
     model = report["model"]
+    added = "".join(f" with {part['name']} x {part['scale']:g}" for part in model["lora"])
     return (
-        f"{report['protocol']['name']}: model {str(model['sha256'])[:12]} at step {model['step']}, "
+        f"{report['protocol']['name']}: model {str(model['sha256'])[:12]} at step {model['step']}{added}, "
         f"{model['calls']} network calls, protocol {report['protocol_sha256'][:12]}"
     )
 

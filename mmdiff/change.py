@@ -1,0 +1,116 @@
+"""A change to a model: what is added to its weights, and to what it can be told. All of it is multiplied by one scale.
+
+    LAYER.lora_A, LAYER.lora_B, LAYER.lora_magnitude     low rank, see ``mmdiff.nn.lora``
+    TABLE.rows (n, D)                                    added to the rows of the classes that are new
+    TENSOR                                               added to a tensor of a field that is new
+
+Names are those below ``model.trainable``: ``network.blocks.0...``, ``conditioner....``. New rows and tensors are
+counted from where ``Conditioner.inherit`` begins them, so that scale 0 is the base.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .adapters.base import Conditioner
+from .data.labels import Fields, is_scalar
+from .model import DiffusionModel
+from .nn import lora
+
+ROWS = "rows"
+
+
+class Change(NamedTuple):
+    """A change as it is stored: its tensors, and all that a model with it can be told."""
+
+    tensors: Mapping[str, Tensor]
+    fields: Fields
+    scale: float = 1.0
+
+
+class Rows(nn.Module):
+    """What is added to the rows ``index`` of a table, as a change of its weight."""
+
+    def __init__(self, table: Tensor, index: Iterable[int]):
+        super().__init__()
+        self.register_buffer("index", torch.tensor(list(index), device=table.device), persistent=False)
+        self.rows = nn.Parameter(table.new_zeros(len(self.index), table.shape[1]))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return torch.zeros_like(weight).index_copy(0, self.index, self.rows)
+
+
+def learn(model: DiffusionModel, base: Conditioner, rank: int, *, layers: Iterable[str], dora: bool = False) -> None:
+    """Let a change of ``model``, which begins as its base, learn and nothing else: low rank in ``layers``, and the rows
+    and tensors that the conditioner of the ``base`` has not."""
+    conditioner = model.conditioner
+    new = _new(conditioner, base)
+    lora.add(model.trainable, rank, where=[name for name in layers if f"{name}.weight" not in new], dora=dora)
+    for name, index in _new_rows(conditioner, conditioner.fields, base.fields).items():
+        table = model.trainable.get_submodule(name)
+        lora.insert(table, Rows(table.weight.detach(), index), name=ROWS)
+    for name, parameter in model.trainable.named_parameters():
+        parameter.requires_grad_(parameter.requires_grad or name in new)
+
+
+def tensors_of(model: DiffusionModel, base: Conditioner) -> dict[str, Tensor]:
+    """The tensors of a change that was made by ``learn``."""
+    parts = lora.parts(model.trainable, name=ROWS)
+    rows = {f"{name}.{ROWS}": part.rows.detach() for name, part in parts.items()}
+    return lora.tensors_of(model.trainable) | rows | _new(model.conditioner, base)
+
+
+@torch.no_grad()
+def apply(model: DiffusionModel, base: Conditioner, changes: Sequence[Change]) -> None:
+    """Change the weights of ``model``, whose conditioner has inherited from that of its ``base``, for good.
+
+    The bits are those that a change has where it learns. Raises ``ValueError`` naming the layer, table or tensor that
+    is not there, of another width, or missing.
+    """
+    trainable, start = model.trainable, model.trainable.state_dict()
+    for i, change in enumerate(changes):
+        low = {name: value for name, value in change.tensors.items() if name.rpartition(".")[2] in lora.PARTS}
+        given = {name: value for name, value in change.tensors.items() if name not in low}
+        index = _new_rows(model.conditioner, change.fields, base.fields)
+        tables = {name: trainable.get_submodule(name) for name in index}
+        wanted = {f"{name}.{ROWS}": (len(index[name]), table.embedding_dim) for name, table in tables.items()}
+        wanted |= {name: tuple(value.shape) for name, value in _new(model.conditioner, base).items()
+                   if name in given}
+        _fit({name: tuple(value.shape) for name, value in given.items()}, wanted)
+        lora.attach(trainable, low, scale=change.scale, name=f"change{i}")
+        for name, table in tables.items():
+            part = Rows(start[f"{name}.weight"], index[name]).requires_grad_(False)
+            part.rows.copy_(given.pop(f"{name}.{ROWS}"))
+            lora.insert(table, part, name=f"{ROWS}{i}", scale=change.scale)
+        for name, value in given.items():
+            start[name].add_(change.scale * value.to(start[name]))
+    lora.merge(trainable)
+
+
+def _new(conditioner: Conditioner, base: Conditioner) -> dict[str, Tensor]:
+    """The tensors of fields that the base has not, by their names below ``trainable``."""
+    known = base.state_dict()
+    return {f"conditioner.{name}": value for name, value in conditioner.state_dict().items()
+            if name not in known and ".parametrizations." not in name}
+
+
+def _new_rows(conditioner: Conditioner, fields: Fields, base: Fields) -> dict[str, list[int]]:
+    """By name of a table: its rows of the classes that ``fields`` have, and the ``base`` has not."""
+    found: dict[str, list[int]] = {}
+    for name, known in base.items():
+        classes = [] if is_scalar(known) else [value for value in fields.get(name, ()) if value not in known]
+        rows = conditioner.rows(name, classes) if classes else {}
+        found |= {f"conditioner.{table}": index for table, index in rows.items()}
+    return found
+
+
+def _fit(given: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    for name in dict.fromkeys([*given, *wanted]):
+        if name not in wanted:
+            raise ValueError(f"its {name} finds no place in this model")
+        if name not in given:
+            raise ValueError(f"it has new classes, and no {name}")
+        if given[name] != wanted[name]:
+            raise ValueError(f"its {name} is {given[name]}, this model has {wanted[name]}")

@@ -1,0 +1,135 @@
+"""``mmdiff lora merge BASE CHANGE[:SCALE] ... out=FILE`` writes a whole model; ``mmdiff lora export CHANGE out=DIR
+as=peft|diffusers`` and ``mmdiff lora import FILE base=BASE out=FILE`` go to and from other programs.
+
+BASE and CHANGE are run directories or files. ``import`` takes files of PEFT (with adapter_config.json beside), of
+diffusers and of kohya's sd-scripts that were made for the same network.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..config.build import ConfigError
+from ..config.words import Word, text
+from ..data.labels import suggest
+from .places import writable
+from .sample import scales
+
+KEYS = {"merge": ("out",), "export": ("as", "out"), "import": ("base", "out")}
+NETWORK = "network."
+
+
+def main(arguments: list[str]) -> int:
+    """Run one of the three."""
+    if not arguments or arguments[0] not in KEYS:
+        action = arguments[0] if arguments else ""
+        raise ConfigError(f"lora has no command {action!r}; {suggest(action, list(KEYS))}")
+    action, *rest = arguments
+    return {"merge": _merge, "export": _export, "import": _import}[action](*taken(action, rest))
+
+
+def taken(action: str, arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """The paths and the keys of a command. Raises ``ConfigError`` for another key, or one that is missing."""
+    known, paths, told = KEYS[action], [], {}
+    for argument in arguments:
+        key = argument.partition("=")[0]
+        if key in known:
+            told[key] = text(Word.of(argument).value)
+        elif "=" in argument and key.isidentifier() and not Path(argument).exists():
+            raise ConfigError(f"no key {key!r} for mmdiff lora {action}; {suggest(key, list(known))}")
+        else:
+            paths.append(argument)
+    if missing := [key for key in known if key not in told]:
+        raise ConfigError(f"mmdiff lora {action} needs {missing[0]}=")
+    return paths, told
+
+
+def _merge(paths: list[str], told: dict[str, str]) -> int:
+    from ..config.header import chain, model_file
+    from ..store import load_model, save_model
+
+    if not paths:
+        raise ConfigError("say what to merge: mmdiff lora merge BASE CHANGE out=FILE")
+    out = _file(told["out"])
+    model, header = load_model(paths[0], lora=scales(",".join(paths[1:])))
+    bases = chain(model_file(paths[0]), header)
+    save_model(model, header["config"], out, step=header.get("step"), bases=bases, lora=header.get("lora", []))
+    print(f"{out} is a model of its own; generate with: mmdiff sample {out} n=8")
+    return 0
+
+
+def _export(paths: list[str], told: dict[str, str]) -> int:
+    from safetensors.torch import save_file
+
+    from ..config.header import model_file
+    from ..nn.lora_formats import PREFIXES, peft_config, written
+    from ..store import built, read_model_file
+
+    if (program := told["as"]) not in {"peft", "diffusers"} or len(paths) != 1:
+        raise ConfigError("mmdiff lora export takes one change and as=peft or as=diffusers")
+    header, tensors = read_model_file(path := model_file(paths[0]))
+    if "base" not in header:
+        raise ConfigError(f"{path} is a whole model, and no change of one")
+    if foreign := [name for name in tensors if not name.startswith(NETWORK)]:
+        raise ConfigError(f"{path} changes more than the network, such as {foreign[0]}, which {program} cannot tell: "
+                          "mmdiff lora merge makes a model with it")
+    writable("out", out := Path(told["out"]))
+    out.mkdir(parents=True, exist_ok=True)
+    own = {name.removeprefix(NETWORK): value for name, value in tensors.items()}
+    network = built(path, header["config"]).denoiser.network
+    if program == "peft":
+        made, rank = written(network, own, prefix=PREFIXES[0])
+        config = peft_config(rank, made, base=header["bases"][0]["name"])
+        (out / "adapter_config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+        save_file(made, out / "adapter_model.safetensors", {"format": "pt"})
+    else:
+        made, _ = written(network, own, prefix="transformer.")
+        save_file(made, out / "pytorch_lora_weights.safetensors", {"format": "pt"})
+    print(f"{out} holds the change as {program} reads it, of model.denoiser.network")
+    return 0
+
+
+def _import(paths: list[str], told: dict[str, str]) -> int:
+    from ..config.header import chain, model_file
+    from ..nn.lora_formats import read
+    from ..store import load_model, save_change
+
+    if len(paths) != 1:
+        raise ConfigError("mmdiff lora import takes one file or folder")
+    tensors, config = _foreign(Path(paths[0]).expanduser())
+    base, out = told["base"], _file(told["out"])
+    model, header = load_model(base)
+    try:
+        own = {f"{NETWORK}{name}": value for name, value in read(model.denoiser.network, tensors, config).items()}
+    except ValueError as error:
+        raise ConfigError(f"{paths[0]}: {error}") from None
+    file = model_file(base)
+    save_change(own, header["config"], out, base=file, bases=chain(file, header), step=None)
+    load_model(base, lora={out: 1.0})                                # every tensor has its place, or this says which
+    print(f"{out}: {len(tensors)} tensors; generate with: mmdiff sample {base} lora={out}")
+    return 0
+
+
+def _foreign(path: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The tensors of a foreign file, or of a folder of PEFT's, and PEFT's configuration where that is beside."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    file = path / "adapter_model.safetensors" if path.is_dir() else path
+    beside = file.with_name("adapter_config.json")
+    try:
+        config = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else None
+        return load_file(file), config
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ConfigError(f"cannot read {file}: {error}") from None
+
+
+def _file(out: str) -> Path:
+    path = Path(out)
+    if path.suffix != ".safetensors":
+        raise ConfigError(f"out={out}: a model is written as .safetensors")
+    if path.exists():
+        raise ConfigError(f"out={out} is there already: choose another name")
+    writable("out", path.parent)
+    return path

@@ -1,0 +1,129 @@
+"""Low-rank changes as other programs write them: PEFT, diffusers, kohya's sd-scripts.
+
+    PEFT        base_model.model.LAYER.lora_A.weight, .lora_B.weight, .lora_magnitude_vector;   config: r, lora_alpha
+    diffusers   transformer.LAYER.lora_A.weight, .lora_B.weight
+    kohya       lora_unet_LAYER.lora_down.weight, .lora_up.weight, .dora_scale, .alpha;        LAYER with _ for its dots
+
+There the change is (alpha / rank) B A, here B A: alpha goes into B, and what is written has alpha = rank. Ranks that
+were cut to a layer's width are filled up with zeros, as not all readers take a rank for each layer.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from .lora import layers
+
+PREFIXES = ("base_model.model.", "diffusion_model.", "transformer.", "unet.", "model.")
+FLAT = ("lora_unet_", "lora_transformer_")
+"""Beginnings of names, with dots and with underscores."""
+ENDINGS = {
+    ".lora_A.weight": "a", ".lora_down.weight": "a", ".lora.down.weight": "a", ".lora_embedding_A": "embedding_a",
+    ".lora_B.weight": "b", ".lora_up.weight": "b", ".lora.up.weight": "b", ".lora_embedding_B": "embedding_b",
+    ".lora_magnitude_vector.weight": "magnitude", ".lora_magnitude_vector": "magnitude", ".dora_scale": "magnitude",
+    ".alpha": "alpha",
+}
+
+
+def written(network: nn.Module, tensors: Mapping[str, Tensor], *, prefix: str) -> tuple[dict[str, Tensor], int]:
+    """The tensors of a change of ``network`` (as of ``lora.tensors_of``) under PEFT's names, and their one rank.
+
+    Raises ``ValueError`` where these names cannot tell it.
+    """
+    found = layers(network)
+    rank = max(len(value) for name, value in tensors.items() if name.endswith("lora_A"))
+    made: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        path, _, part = name.rpartition(".")
+        layer, to = found[path], f"{prefix}{path}"
+        if getattr(layer, "groups", 1) > 1:
+            raise ValueError(f"{path} is a convolution in groups, which PEFT's layout cannot tell")
+        table, spatial = isinstance(layer, nn.Embedding), layer.weight.ndim - 2
+        if part == "lora_magnitude":
+            if table:
+                raise ValueError(f"{path} is a table with a magnitude for each row, which PEFT's layout cannot tell")
+            shape = (1, -1, *(1,) * spatial) if spatial else (-1,)
+            made[f"{to}.lora_magnitude_vector"] = value.reshape(shape)
+            continue
+        short = value.shape[0 if part == "lora_A" else 1]
+        fill = (0, 0, 0, rank - short) if part == "lora_A" else (0, rank - short)
+        whole = nn.functional.pad(value, fill)
+        if table:                                                     # the other way round: (B A)^T is added
+            made[f"{to}.lora_embedding_{'B' if part == 'lora_A' else 'A'}"] = whole.T.contiguous()
+        elif part == "lora_A":
+            made[f"{to}.{part}.weight"] = whole.reshape(rank, *layer.weight.shape[1:])
+        else:
+            made[f"{to}.{part}.weight"] = whole.reshape(*whole.shape, *(1,) * spatial)
+    return made, rank
+
+
+def peft_config(rank: int, names: Mapping[str, Tensor], *, base: str) -> dict[str, Any]:
+    """What ``adapter_config.json`` says of tensors named by ``written``; layers are named whole, as a pattern."""
+    paths = dict.fromkeys(name.removeprefix(PREFIXES[0]).partition(".lora_")[0] for name in names)
+    return {
+        "peft_type": "LORA", "r": rank, "lora_alpha": rank, "lora_dropout": 0.0, "bias": "none",
+        "use_dora": any(name.endswith("magnitude_vector") for name in names), "use_rslora": False,
+        "fan_in_fan_out": False, "inference_mode": True, "task_type": None, "base_model_name_or_path": base,
+        "target_modules": "|".join(path.replace(".", r"\.") for path in paths),
+    }
+
+
+def read(
+    network: nn.Module, tensors: Mapping[str, Tensor], config: Mapping[str, Any] | None = None
+) -> dict[str, Tensor]:
+    """The tensors of a foreign file under the names of ``lora.attach``; ``config`` is PEFT's, where there is one.
+
+    Raises ``ValueError`` with a count and the first name where one finds no layer of ``network``.
+    """
+    config = config or {}
+    if config.get("fan_in_fan_out") or config.get("peft_type", "LORA") != "LORA":
+        raise ValueError("it is no LoRA of layers with weights (rows, columns): peft_type and fan_in_fan_out say so")
+    given = _by_layer(network, tensors)
+    made: dict[str, Tensor] = {}
+    for path, parts in given.items():
+        if table := "embedding_a" in parts or "embedding_b" in parts:
+            if "magnitude" in parts:
+                raise ValueError(f"{path} is a table with a magnitude for each column, and here a row has one")
+            parts = {"a": parts.get("embedding_b"), "b": parts.get("embedding_a"), **parts}
+        if parts.get("a") is None or parts.get("b") is None:
+            raise ValueError(f"{path} has one of its two matrices alone")
+        a, b = (parts[name].float().T if table else parts[name].float().flatten(1) for name in ("a", "b"))
+        made[f"{path}.lora_A"], made[f"{path}.lora_B"] = a, _scale(path, a.shape[0], parts, config) * b
+        if "magnitude" in parts:
+            made[f"{path}.lora_magnitude"] = parts["magnitude"].float().flatten()
+    return {name: value.contiguous() for name, value in made.items()}
+
+
+def _by_layer(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """The parts of each layer, by what they are."""
+    known = {path: path for path in layers(network)}
+    flat = {f"{start}{path.replace('.', '_')}": path for path in known for start in FLAT}
+    dotted = {f"{start}{path}": path for path in known for start in PREFIXES}
+    given: dict[str, dict[str, Tensor]] = {}
+    strange = []
+    for name, value in tensors.items():
+        plain = name.replace(".default", "")
+        ending = next((ending for ending in ENDINGS if plain.endswith(ending)), "")
+        path = (known | dotted | flat).get(plain.removesuffix(ending)) if ending else None
+        if path is None:
+            strange.append(name)
+        else:
+            given.setdefault(path, {})[ENDINGS[ending]] = value
+    if strange or not given:
+        raise ValueError(f"{len(strange)} of {len(tensors)} tensors find no layer of this network, such as "
+                         f"{strange[0] if strange else 'none'}")
+    return given
+
+
+def _scale(path: str, rank: int, parts: Mapping[str, Tensor], config: Mapping[str, Any]) -> float:
+    """What B A is multiplied by there: (alpha / rank), of the file, of PEFT's configuration, or 1."""
+    if "alpha" in parts:
+        return float(parts["alpha"]) / rank
+    if "lora_alpha" not in config:
+        return 1.0
+    patterns = config.get("alpha_pattern") or {}
+    near = [key for key in patterns if path == key or path.endswith(f".{key}")]
+    alpha = float(patterns[max(near, key=len)] if near else config["lora_alpha"])
+    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
