@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from mmdiff.core.types import Condition
 from mmdiff.metrics.rows import Row, markdown
 
 
@@ -25,7 +26,7 @@ def step(net: nn.Module, x: Tensor) -> float:
     return clock() - start
 
 
-def memory(net: nn.Module, x: Tensor) -> float:
+def memory(net: nn.Module, x: Tensor, cond: Condition | None = None) -> float:
     """MiB that one forward pass keeps for the backward pass, weights not counted."""
     weights, kept = {p.untyped_storage().data_ptr() for p in net.parameters()}, {}
 
@@ -36,7 +37,7 @@ def memory(net: nn.Module, x: Tensor) -> float:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        net(x, torch.full((len(x),), 0.5, device=x.device))
+        net(x, torch.full((len(x),), 0.5, device=x.device), cond)
     return sum(size for size, _ in kept.values()) / 2**20
 
 
