@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from ..adapters.base import Codec
+from ..change import tensors_of
 from ..config.build import ConfigError
 from ..config.header import chain, model_file
 from ..config.inherit import PARTS, parts_of
@@ -18,7 +19,7 @@ from ..config.record import Change, Record
 from ..data.labels import Fields, is_scalar, is_text
 from ..model import DiffusionModel
 from ..nn.tensors import place
-from ..store import load_model
+from ..store import load_model, save_change
 from .continuing import changes
 
 
@@ -53,7 +54,8 @@ def base_of(config: DictConfig, own: Record | None, *, resumed: bool) -> Base | 
     """
     if config.get("init") is None:
         return None
-    if resumed and own is not None and own.config.init == config.init and config.train.only is None:
+    whole = config.train.only is None and config.lora is None
+    if resumed and whole and own is not None and own.config.init == config.init:
         return None
     path = model_file(config.init)
     base = Base(path, *load_model(path))
@@ -103,6 +105,11 @@ def _replaced(codec: Codec, changed: Sequence[Change], config: DictConfig) -> se
 
 def _changes(base: Base, config: DictConfig) -> Iterator[Change]:
     return changes(base.parts, OmegaConf.masked_copy(config, list(PARTS)))
+
+
+def save_change_of(base: Base, model: DiffusionModel, config: dict[str, Any], path: Path, **facts: Any) -> str:
+    """Write what ``model`` adds to its base, as ``save_model`` writes a model."""
+    return save_change(tensors_of(model, base.model.conditioner), config, path, base=base.path, **facts)
 
 
 def described(base: Base, config: DictConfig, fields: Fields, found: Fields) -> str:

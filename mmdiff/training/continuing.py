@@ -24,7 +24,7 @@ KEPT = {
     "loader.limit": STREAM, "adapter.reader.buckets": STREAM, "loader.val": "samples held out would be learned from",
     "adapter.codec": LEARNED, "adapter.network": LEARNED, "adapter.text.digest": LEARNED,
     "adapter.text.layer": LEARNED, "diffusion.schedule": LEARNED, "diffusion.parameterization": LEARNED,
-    "train": LEARNED,
+    "train": LEARNED, "lora": LEARNED, "dora": LEARNED,
 }
 """Keys, and all below them, that a run keeps."""
 GROUPS = ("experiment", "debug")

@@ -1,4 +1,4 @@
-"""Which parts of a model learn: ``train.only=[network.blocks.0-3, conditioner]``.
+"""Which parts of a model learn, ``train.only=[network.blocks.0-3, conditioner]``, and how: whole, or by ``lora=16``.
 
     parameter   network.blocks.2.attention.qkv.weight
     patterns    network    blocks.2    blocks.0-3.attention    qkv    blocks.*.attention
@@ -11,11 +11,16 @@ import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
+import torch
+from omegaconf import DictConfig
 from torch import nn
 
+from .. import change
 from ..config.build import ConfigError
 from ..data.labels import suggest
 from ..model import DiffusionModel
+from ..nn import lora
+from .base import Base
 
 RANGE = re.compile(r"(\d+)-(\d+)")
 
@@ -47,6 +52,35 @@ def _alike(wanted: str, word: str) -> bool:
     if bounds and word.isdigit():
         return int(bounds[1]) <= int(word) <= int(bounds[2])
     return fnmatchcase(word, wanted)
+
+
+def learn(model: DiffusionModel, base: Base | None, config: DictConfig) -> None:
+    """Let learn what a run says: all, the parts of ``train.only=``, or by ``lora=`` a low-rank change of layers there.
+
+    Raises ``ConfigError`` where nothing is there to leave as it is, or to change.
+    """
+    only, rank = config.train.only, config.lora
+    if config.dora and rank is None:
+        raise ConfigError("dora=true is a kind of low-rank change: give it a rank, such as lora=16")
+    if config.init is None and (only is not None or rank is not None):
+        key = "lora=" if only is None else "train.only="
+        raise ConfigError(f"{key} leaves the rest as it is in the model of init=, so name that too")
+    if rank is not None and base is not None:
+        _keep(model, base, config)
+        weights = [f"{name}.weight" for name in lora.layers(model.trainable)]
+        chosen = selected(weights, ["network"] if only is None else only, key="train.only")
+        change.learn(model, base.model.conditioner, rank, dora=config.dora,
+                     layers=[name.removesuffix(".weight") for name in chosen])
+    elif only is not None:
+        learn_only(model, only)
+
+
+def _keep(model: DiffusionModel, base: Base, config: DictConfig) -> None:
+    """Refuse a codec with other tensors than the base's: a change does not hold them."""
+    own, other = model.codec.state_dict(), base.model.codec.state_dict()
+    if own.keys() != other.keys() or not all(torch.equal(own[name], other[name]) for name in own):
+        raise ConfigError(f"lora= leaves the codec of init={config.init} as it is, and adapter.codec would replace a "
+                          "part of it: leave that out")
 
 
 def learn_only(model: DiffusionModel, patterns: Sequence[str]) -> None:

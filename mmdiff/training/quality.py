@@ -9,7 +9,7 @@ falling below 1 while ``val/loss`` rises is a model that learns its training set
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -45,7 +45,7 @@ class Quality(Every):
     def __init__(
         self, run: Path, stored: dict[str, Any], train: Dataset, held: Dataset, validation: Validation, *,
         every: int = 0, n: int = 64, references: int = 256, embedder: str | None = None, monitor: str = DISTANCE,
-        patience: int | None = None, bases: Sequence[dict[str, Any]] = (),
+        patience: int | None = None, bases: Sequence[dict[str, Any]] = (), save: Callable[..., str] = save_model,
     ):
         super().__init__(every)
         if monitor not in (LOSS, DISTANCE):
@@ -58,7 +58,7 @@ class Quality(Every):
             raise ValueError("quality.monitor=val/loss needs validation.every")
         self.run, self.stored, self.train, self.held, self.validation = run, stored, train, held, validation
         self.monitor, self.patience, self.embedder = monitor, patience, embedder
-        self.n, self.references, self.bases = n, references, list(bases)
+        self.n, self.references, self.bases, self.save = n, references, list(bases), save
         self.bench: Evaluator | None = None
         self.best, self.waited = float("inf"), 0
         self.best_step: int | None = None
@@ -129,7 +129,7 @@ class Quality(Every):
         with alone(trainer) as working:
             if working:
                 best = {self.monitor: self.best}
-                save_model(model, self.stored, self.run / MODEL_FILE, step=step, bases=self.bases, best=best)
+                self.save(model, self.stored, self.run / MODEL_FILE, step=step, bases=self.bases, best=best)
 
     def _judged(self, pipeline: Pipeline) -> dict[str, float]:
         if self.bench is None:

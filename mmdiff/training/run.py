@@ -14,6 +14,7 @@ import subprocess
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,14 +37,14 @@ from ..data.dataset import Dataset, Subset, split, spread
 from ..data.labels import Fields, grown
 from ..data.loaders import Loading, samples
 from ..evaluation.scorer import LEAST
-from ..store import model_config
-from .base import Base, base_of, described, inherit
+from ..store import model_config, save_model
+from .base import Base, base_of, described, inherit, save_change_of
 from .blocks import prepare
 from .callbacks import Previews, Records, Validation
 from .captions import told
 from .checkpoints import model_step, shapes, start
 from .continuing import continued, fits
-from .learning import learn_only
+from .learning import learn
 from .lock import locked
 from .module import TrainingModule
 from .optim import Recipe
@@ -228,10 +229,8 @@ def assemble(
     model = build_model(build_adapter(config.adapter, codec, reader, fields=fields), config.diffusion)
     if base is not None:
         inherit(model, base, config)
-    if (only := config.train.only) is not None:
-        if config.init is None:
-            raise ConfigError("train.only leaves the rest as it is in the model of init=, so name that too")
-        learn_only(model, only)
+    learn(model, base, config)
+    save = save_model if config.lora is None else partial(save_change_of, base)
     bases = base.bases if base else own.bases if own else ()
     stored = model_config(config, codec, train_set)
     module = TrainingModule(
@@ -250,11 +249,11 @@ def assemble(
         for name, taken in kinds.annotations(Quality).items():
             if name in judging:
                 kinds.check(judging[name], taken, key=name)
-        quality = Quality(run, stored, *judged, validation, bases=bases, **judging)
+        quality = Quality(run, stored, *judged, validation, bases=bases, save=save, **judging)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"quality.{str(error).removeprefix('quality.')}") from error
     saving = Checkpoints(config.checkpoint.every, run, stored, keep=config.checkpoint.keep, chooser=quality,
-                         bases=bases)
+                         bases=bases, save=save)
     callbacks = [
         Progress(config.preview.every if config.preview.n else 0),
         TrainingLog(config.log.every),

@@ -6,7 +6,7 @@
 import math
 import signal
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, cast
@@ -42,12 +42,13 @@ class Checkpoints(Every, L.pytorch.callbacks.Checkpoint):             # Lightnin
 
     def __init__(
         self, steps: int, run: Path, config: dict[str, Any], *, keep: int = 2, chooser: Chooser | None = None,
-        bases: Sequence[dict[str, Any]] = (),
+        bases: Sequence[dict[str, Any]] = (), save: Callable[..., str] = save_model,
     ):
         super().__init__(steps)
         if keep < 1:
             raise ConfigError(f"checkpoint.keep is at least 1, as a run goes on from its newest checkpoint; got {keep}")
         self.run, self.config, self.keep, self.chooser, self.bases = run, config, keep, chooser, list(bases)
+        self.save = save
         self.signal, self._received = 0, 0                            # what all processes know of, and this one
         self.least = 0
         """No model of an earlier step than this replaces the model file."""
@@ -93,7 +94,7 @@ class Checkpoints(Every, L.pytorch.callbacks.Checkpoint):             # Lightnin
         if not any(folder.glob(PATTERN)):
             (folder / SAVING).touch()
         if step >= self.least and (self.chooser is None or self.chooser.best_step is None):
-            save_model(model, self.config, self.run / MODEL_FILE, step=step, bases=self.bases)
+            self.save(model, self.config, self.run / MODEL_FILE, step=step, bases=self.bases)
 
     def _settle(self, folder: Path, step: int) -> None:               # once the checkpoint of the step is there
         prune(folder, self.keep, step=step)
