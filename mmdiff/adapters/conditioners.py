@@ -11,6 +11,7 @@ classifier-free guidance contrasts a condition with the one in which nothing is 
 import math
 from collections.abc import Mapping, Sequence
 from functools import reduce
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -41,12 +42,13 @@ class Labels(Conditioner):
         if text is not None and not self.tokens:
             raise ValueError("adapter.text reads texts, and the data have none: name their columns with data.texts=, "
                              "or leave adapter/text out")
-        self.text = text or Bytes() if self.tokens else None
+        self.text: TextEncoder | None = (text or Bytes()) if self.tokens else None
+        width = self.text.width if self.text is not None else 0
         self.dim, self.drop_all, self.drop_each = (dim if fields else 0), drop, drop_each
         self.dropped = 1 - (1 - drop) * (1 - drop_each ** len(self.fields)) if self.fields else None
         self.frequencies = frequencies
         self.embeddings = nn.ModuleDict({
-            part_name(name): TextField(self.text.width, dim) if is_text(field)
+            part_name(name): TextField(width, dim) if is_text(field)
             else nn.Linear(2 * frequencies + 1, dim) if is_scalar(field) else nn.Embedding(len(field) + 1, dim)
             for name, field in self.fields.items()
         })
@@ -59,21 +61,22 @@ class Labels(Conditioner):
         """
         if not self.fields:
             return Condition()
-        parts, told = [], []
+        parts: list[Tensor] = []
+        texts: list[TextRead] = []
         for name, field in self.fields.items():
-            if is_text(field):
-                read = self._text(name, labels[name])
-                parts.append(read.vector)
-                told.append(read)
+            value = labels[name]
+            if not isinstance(value, Tensor):
+                texts.append(self._text(name, value))
+                parts.append(texts[-1].vector)
             elif is_scalar(field):
-                parts.append(self._scalar(name, labels[name]))
+                parts.append(self._scalar(name, value))
             else:                                                     # -1, not told, is the last row
-                parts.append(self.embeddings[part_name(name)](labels[name] % (len(field) + 1)))
+                parts.append(self.embeddings[part_name(name)](value % (len(field) + 1)))
         vector = reduce(torch.add, parts)                             # in order: a part of zeros changes no bit
-        if not told:
+        if not texts:
             return Condition(vector=vector)
-        tokens, masks = (torch.cat([getattr(read, name) for read in told], 1) for name in ("tokens", "tokens_mask"))
-        return Condition(vector=vector, tokens=tokens, tokens_mask=masks)
+        tokens, mask = torch.cat([text.tokens for text in texts], 1), torch.cat([text.mask for text in texts], 1)
+        return Condition(vector=vector, tokens=tokens, tokens_mask=mask)
 
     @torch.no_grad()
     def inherit(self, base: Conditioner) -> None:
@@ -94,10 +97,10 @@ class Labels(Conditioner):
         """The rows of the field's table."""
         return {f"embeddings.{part_name(field)}": [self.fields[field].index(name) for name in classes]}
 
-    def _text(self, name: str, texts: list[str | None]) -> Condition:
-        field = self.embeddings[part_name(name)]
-        device = field.untold.device
-        states, mask = self.text(["" if text is None else text for text in texts], device)
+    def _text(self, name: str, texts: list[str | None]) -> "TextRead":
+        assert self.text is not None
+        field = cast(TextField, self.embeddings[part_name(name)])
+        states, mask = self.text(["" if text is None else text for text in texts], field.untold.device)
         return field(states.to(field.untold.dtype), mask)
 
     def _scalar(self, name: str, value: Tensor) -> Tensor:
@@ -130,7 +133,7 @@ class Labels(Conditioner):
         """Raise ``ValueError`` also for a text of which a part would not be read."""
         super().check(labels)
         for name, value in labels.items():
-            if is_text(self.fields[name]) and value is not None:
+            if self.text is not None and is_text(self.fields[name]) and value is not None:
                 try:
                     self.text.check(str(value))
                 except ValueError as error:
@@ -143,6 +146,14 @@ class Labels(Conditioner):
         return torch.tensor(math.nan) if is_scalar(self.fields[name]) else torch.tensor(-1)
 
 
+class TextRead(NamedTuple):
+    """What B texts say: ``vector`` ``(B, D)``, ``tokens`` ``(B, L, D)`` and their ``mask`` ``(B, L)``."""
+
+    vector: Tensor
+    tokens: Tensor
+    mask: Tensor
+
+
 class TextField(nn.Module):
     """States ``(B, L, width)`` of texts with their mask ``(B, L)`` to tokens ``(B, L, dim)`` and a vector ``(B, dim)``;
     those of a text of which all is masked, which is not told, are learnt."""
@@ -153,11 +164,11 @@ class TextField(nn.Module):
         self.token, self.vector = nn.Linear(width, dim), nn.Linear(width, dim)
         self.untold = nn.Parameter(torch.randn(2, dim))
 
-    def forward(self, states: Tensor, mask: Tensor) -> Condition:
+    def forward(self, states: Tensor, mask: Tensor) -> TextRead:
         states, told = self.norm(states), mask.any(1, keepdim=True)                        # (B, 1)
         mean = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
         first = torch.zeros_like(mask)
         first[:, 0] = True
         tokens = torch.where(told[..., None], self.token(states), self.untold[0])
         vector = torch.where(told, self.vector(mean), self.untold[1])
-        return Condition(vector=vector, tokens=tokens, tokens_mask=torch.where(told, mask, first))
+        return TextRead(vector, tokens, torch.where(told, mask, first))

@@ -75,18 +75,19 @@ class Pretrained(TextEncoder):
 
     def __call__(self, texts: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor]:
         wanted = [normalize("NFC", text) for text in texts]
-        found = {text: self._kept(text) for text in dict.fromkeys(wanted) if text}
-        missing = [text for text, states in found.items() if states is None]
+        kept = {text: self._kept(text) for text in dict.fromkeys(wanted) if text}
+        found = {text: states for text, states in kept.items() if states is not None}
+        missing = [text for text in kept if text not in found]
         for text, states in zip(missing, self._states(missing, device) if missing else (), strict=True):
             found[text] = states
             self._keep(text, states)
         lengths = [len(found[text]) if text else 0 for text in wanted]
-        states = torch.zeros(len(wanted), padded_length(max(lengths)), self.width)
-        for row, text, count in zip(states, wanted, lengths, strict=True):
+        padded = torch.zeros(len(wanted), padded_length(max(lengths)), self.width)
+        for row, text, count in zip(padded, wanted, lengths, strict=True):
             if count:
                 row[:count] = torch.from_numpy(found[text].astype(np.float32))
-        mask = torch.arange(states.shape[1]) < torch.tensor(lengths)[:, None]
-        return states.to(device), mask.to(device)
+        mask = torch.arange(padded.shape[1]) < torch.tensor(lengths)[:, None]
+        return padded.to(device), mask.to(device)
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -135,7 +136,8 @@ class Pretrained(TextEncoder):
     def _states(self, texts: Sequence[str], device: torch.device | None = None) -> list[np.ndarray]:
         """Of each text ``(L, width)``; those of one length are encoded together."""
         network = self.network.to(device or "cpu")
-        ids, made = [self._cut(row) for row in self._ids(texts)], {}
+        ids = [self._cut(row) for row in self._ids(texts)]
+        made: dict[int, np.ndarray] = {}
         for part in _alike(ids):
             rows = torch.tensor([ids[i] for i in part], device=device)
             out = network(input_ids=rows, attention_mask=torch.ones_like(rows), output_hidden_states=self.layer != -1)

@@ -46,7 +46,8 @@ def settled(config: DictConfig) -> DictConfig:
         return config
     told = {name: value for name, value in node.items() if name != TARGET}
     try:
-        found = target_class(str(node.get(TARGET)), TextEncoder).settled(**told)
+        made: type[TextEncoder] = target_class(str(node.get(TARGET)), TextEncoder)
+        found = made.settled(**told)
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"adapter.text: {error}") from None
     config.adapter.text = literals({TARGET: node[TARGET], **found})

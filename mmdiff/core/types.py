@@ -52,9 +52,9 @@ class Condition(NamedTuple):
     @staticmethod
     def cat(conditions: Sequence["Condition"]) -> "Condition":
         """Join along the batch; a part must be present in all or in none, and tokens are padded to the longest."""
-        given = [c.tokens for c in conditions if c.tokens is not None]
-        if len({t.shape[1] for t in given}) > 1 or len({c.tokens_mask is None for c in conditions}) > 1:
-            conditions = [c.padded(max(t.shape[1] for t in given)) for c in conditions]
+        lengths = [c.tokens.shape[1] for c in conditions if c.tokens is not None]
+        if len(set(lengths)) > 1 or len({c.tokens_mask is None for c in conditions}) > 1:
+            conditions = [c.padded(max(lengths, default=0)) for c in conditions]
         parts = {}
         for name in Condition._fields:
             values = [getattr(c, name) for c in conditions]

@@ -20,7 +20,7 @@ from .captions import ENDING, beside
 from .captions import captions as read_captions
 from .checked import extents
 from .dataset import Dataset
-from .labels import TEXT, Fields, Label, conditioning, field_of, number, suggest, text
+from .labels import TEXT, Field, Fields, Label, conditioning, field_of, number, suggest, text
 from .reader import Reader
 from .stream import Shape
 from .tables import TableRow, read_table
@@ -180,7 +180,7 @@ class FolderDataset(Dataset):
         return {**super().known(), **classes}
 
     def fields_of(self, indices: Sequence[int]) -> Fields:
-        fields = {}
+        fields: dict[str, Field] = {}
         for name in self.labels:
             if name in self.texts:
                 if all(self.rows[i][1].get(name) is None for i in indices):

@@ -35,9 +35,9 @@ def kind(field: Field) -> str:
     return "a text" if is_text(field) else "a number" if is_scalar(field) else "a class"
 
 
-def plain_fields(fields: Fields) -> dict[str, list[str] | list[float] | str]:
+def plain_fields(fields: Fields) -> dict[str, list[str | float] | str]:
     """Fields as JSON has them."""
-    return {name: TEXT if is_text(field) else list(field) for name, field in fields.items()}
+    return {name: TEXT if is_text(field) else [*field] for name, field in fields.items()}
 
 
 def to_device(columns: Mapping[str, Column], device: torch.device) -> dict[str, Column]:

@@ -81,6 +81,12 @@ def open_run(run: str | Path, pipeline: Pipeline, *, root: str | None = None) ->
     return EvaluatedRun(pipeline, train, held)
 
 
+def numbers(fields: Fields, samples: Samples) -> dict[str, Tensor]:
+    """What is known of samples, of ``fields`` that are no texts, as tensors ``(N,)``."""
+    encoded = encode_labels(fields, samples.truth(fields))
+    return {name: column for name, column in encoded.items() if isinstance(column, Tensor)}
+
+
 def known_fields(subject: EvaluatedRun) -> Fields:
     """What samples are judged by: what the model is told, but for texts, and what the data know of them besides."""
     fields = {**subject.train.known(), **subject.pipeline.model.conditioner.fields}
@@ -109,9 +115,9 @@ def train_embedder(subject: EvaluatedRun, judge: Judge, path: Path, *, steps: in
     train = real_samples(subject, judge, subject.train, count, title="reading training samples")
     held = real_samples(subject, judge, subject.held, 1000, title="reading held-out samples")
     model = fit(
-        train.x, encode_labels(fields, train.truth(fields)), judge=judge, fields=fields, settings=settings,
+        train.x, numbers(fields, train), judge=judge, fields=fields, settings=settings,
         steps=steps, seed=seed,
     )
-    scores = scored(model, held.x, encode_labels(fields, held.truth(fields)))
+    scores = scored(model, held.x, numbers(fields, held))
     model.save(path, {"steps": steps if fields else 0, "seed": seed, "held out": scores, "n": len(train.x)})
     return model

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...core.rng import Purpose, stream
 from ...data.dataset import Dataset
-from ...data.labels import TEXT, Fields, Label
+from ...data.labels import TEXT, Fields, Label, conditioning
 from .io import AudioReader
 from .notes import INSTRUMENTS, Notes
 
@@ -43,10 +43,9 @@ class CaptionedNotes(Dataset):
         return len(self.notes)
 
     def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
-        told = self.column(index)
-        own = stream(self.seed, index, Purpose.DATA, 1)
-        sample = self.notes.played(str(told["instrument"]), float(told["pitch"]), own)
-        return sample, {name: told[name] for name in self.fields}
+        instrument, _ = COMBINATIONS[index % len(COMBINATIONS)]
+        sample = self.notes.played(instrument, self._pitch(index), stream(self.seed, index, Purpose.DATA, 1))
+        return sample, conditioning(self.column(index), self.fields)
 
     def name(self, index: int) -> str:
         return f"note-{index:05d}"
@@ -54,9 +53,12 @@ class CaptionedNotes(Dataset):
     def column(self, index: int) -> dict[str, Label]:
         (instrument, height), turn = COMBINATIONS[index % len(COMBINATIONS)], index // len(COMBINATIONS)
         part = "pair" if (instrument, height) == PAIR else "seen" if turn % HELD == HELD - 1 else "train"
-        pitch = float(stream(self.seed, index, Purpose.DATA).uniform(*HEIGHTS[height]))
-        truth: dict[str, Label] = {"instrument": instrument, "height": height, "pitch": pitch}
+        truth: dict[str, Label] = {"instrument": instrument, "height": height, "pitch": self._pitch(index)}
         return {**truth, "caption": worded(truth, FORMS[0]), "part": part}
+
+    def _pitch(self, index: int) -> float:
+        _, height = COMBINATIONS[index % len(COMBINATIONS)]
+        return float(stream(self.seed, index, Purpose.DATA).uniform(*HEIGHTS[height]))
 
     def captions(self, index: int) -> dict[str, list[str]]:
         if "caption" not in self.fields:

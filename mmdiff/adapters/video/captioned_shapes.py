@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...core.rng import Purpose, stream
 from ...data.dataset import Dataset
-from ...data.labels import TEXT, Fields, Label
+from ...data.labels import TEXT, Fields, Label, conditioning
 from .shapes import COLOURS, RADIUS, SHAPES, render
 
 PACES = {"slowly": (0.1, 0.2), "fast": (0.45, 0.6)}
@@ -65,14 +65,14 @@ class CaptionedShapes(Dataset):
         return self.n
 
     def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
-        told = self.column(index)
+        shape, colour, pace, direction = COMBINATIONS[index % len(COMBINATIONS)]
         chance = stream(self.seed, index, Purpose.DATA) if rng is None else rng
-        radius, way = chance.uniform(*RADIUS), np.array(DIRECTIONS[told["direction"]])
-        path = chance.uniform(*PACES[told["pace"]]) / self.fps * np.arange(self.frames)[:, None] * way
+        radius, way = chance.uniform(*RADIUS), np.array(DIRECTIONS[direction])
+        path = chance.uniform(*PACES[pace]) / self.fps * np.arange(self.frames)[:, None] * way
         low, high = radius - path.min(0), 1 - radius - path.max(0)
         start = chance.uniform(low, np.maximum(low, high))
-        frames = [render(told["shape"], told["colour"], centre, radius, self.side) for centre in start + path]
-        return torch.from_numpy(np.stack(frames, 1)), {name: told[name] for name in self.fields}
+        frames = [render(shape, colour, centre, radius, self.side) for centre in start + path]
+        return torch.from_numpy(np.stack(frames, 1)), conditioning(self.column(index), self.fields)
 
     def name(self, index: int) -> str:
         return f"film-{index:05d}"
@@ -80,9 +80,9 @@ class CaptionedShapes(Dataset):
     def column(self, index: int) -> dict[str, Label]:
         kinds, turn = COMBINATIONS[index % len(COMBINATIONS)], index // len(COMBINATIONS)
         truth = dict(zip(("shape", "colour", "pace", "direction"), kinds, strict=True))
-        seen = "seen" if turn % HELD == HELD - 1 else "train"
-        held = "pair" if kinds[:2] == PAIR else "four" if kinds in FOURS else seen
-        return {**truth, "caption": worded(truth, FORMS[0]), "part": held}
+        held = "pair" if kinds[:2] == PAIR else "four" if kinds in FOURS else ""
+        part = held or ("seen" if turn % HELD == HELD - 1 else "train")
+        return {**truth, "caption": worded(truth, FORMS[0]), "part": part}
 
     def captions(self, index: int) -> dict[str, list[str]]:
         if "caption" not in self.fields:
