@@ -139,12 +139,14 @@ class DiffusionModel(nn.Module):
         self, labels: Sequence[dict[str, Label]], seeds: Sequence[int], shape: Sequence[int], *,
         sampler: Sampler | None = None, guidance: Guidance | None = None, known: Masked | None = None,
         window: int | None = None, overlap: int = 0, draw: int = 0, progress: Callable[[int], None] | None = None,
+        negative: Sequence[Mapping[str, Label]] = (),
     ) -> Tensor:
         """Latents ``(B, C, *shape)``, one for each row of labels; ``codec.latent_shape`` gives the shape of a size.
 
         All that is random in sample i is fixed by ``seeds[i]``; ``draw`` numbers several for one seed. ``known``
         ``(B, C, *shape)`` is kept where its mask is True. More than ``window`` positions of the first axis are made in
-        windows that share ``overlap`` of them.
+        windows that share ``overlap`` of them. ``negative`` has a row of labels for each sample, or none at all:
+        guidance leads away from them.
 
         Raises ``ValueError`` for a sampler that adds noise where points were paired with theirs in training: what is
         between noise and data is then another distribution than the one such samplers keep to.
@@ -161,8 +163,13 @@ class DiffusionModel(nn.Module):
                 )
             return normal(list(seeds), draws, purpose, like, part)
 
-        cond, null = self.condition(labels), self.conditioner.null(len(labels))
-        guide = partial(guidance.told(labels, self), self.denoiser, cond, null=null)
+        if any(negative) and (not guidance.uses_null or guidance.scale == 1):
+            raise ValueError("negative labels act through guidance that contrasts with them, such as guidance=cfg of "
+                             f"a scale other than 1; got {type(guidance).__name__} of scale {guidance.scale:g}")
+        cond = self.condition(labels)
+        null = self.condition(negative) if any(negative) else self.conditioner.null(len(labels))
+        guidance = guidance.told(labels, self, negative if any(negative) else ())
+        guide = partial(guidance, self.denoiser, cond, null=null)
 
         def bind() -> Denoise:
             denoise = guide()

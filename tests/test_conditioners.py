@@ -7,7 +7,7 @@ from mmdiff.adapters.base import Conditioner
 from mmdiff.adapters.conditioners import Labels
 from mmdiff.adapters.series.judge import SeriesJudge
 from mmdiff.cli.requests import wishes
-from mmdiff.cli.sample import _cond, _late, parsed
+from mmdiff.cli.sample import _label, _late, parsed
 from mmdiff.config.build import ConfigError, build
 from mmdiff.data.labels import encode_labels
 from mmdiff.evaluation.embedders.embedder import Embedder
@@ -81,7 +81,8 @@ def test_a_column_of_any_name_can_condition_be_judged_and_be_loaded_again():
 def test_on_the_command_line_the_longest_name_of_a_field_is_meant():
     fields = {"x": ["u"], "x=y": ["u"], "": ["u"]}
     words = ["cond.x=y=u", "cond.x=u", "cond.=u", "cond.z=u=v"]
-    told = [_cond(_late(word), fields) for word in words]
+    told = [_label(_late(word), fields) for word in words]
+    assert told == [_label(_late(word.replace("cond.", "not.")), fields) for word in words]
     assert told == [("x=y", "u"), ("x", "u"), ("", "u"), ("z", "u=v")]
 
 
@@ -90,6 +91,9 @@ def test_a_field_of_a_name_that_requests_use_themselves_is_told_by_its_whole_key
     (table := tmp_path / "t.csv").write_text("cond.seed,cond.x,name\nv,u,a\n")
     (made,) = wishes(str(table), cond={}, fields=fields, **rest)
     assert (made.seed, made.name, made.labels) == (5, "a", {"seed": "v", "cond.x": "u"})
+    table.write_text("cond.seed,not.seed\nv,u\n")
+    (made,) = wishes(str(table), cond={}, fields=fields, **rest)
+    assert (made.labels, made.negative) == ({"seed": "v"}, {"seed": "u"})
     table.write_text("cond.seed,seed\nv,7\n")
     assert wishes(str(table), cond={}, fields=fields, **rest)[0].seed == 7
     table.write_text("seed\n7\n")
@@ -103,7 +107,7 @@ def test_a_field_of_a_name_that_requests_use_themselves_is_told_by_its_whole_key
 ])
 def test_what_is_asked_for_on_the_command_line_arrives_as_it_was_typed(said):
     _, (word,) = parsed(["run=x", f"cond.caption={said}"])
-    assert _cond(word, {"caption": ["x"]}) == ("caption", said)
+    assert _label(word, {"caption": ["x"]}) == ("caption", said)
 
 
 def test_a_scalar_that_never_varied_stays_finite_and_small_for_other_values():

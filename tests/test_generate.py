@@ -25,7 +25,8 @@ from mmdiff.core.schedules import Cosine, Linear, Shifted
 from mmdiff.core.types import Masked
 from mmdiff.data.labels import is_scalar, part_name
 from mmdiff.generation.autoguidance import RunAutoguidance
-from mmdiff.generation.pipeline import MANIFEST
+from mmdiff.generation.job import MANIFEST
+from mmdiff.generation.pipeline import Pipeline
 from mmdiff.model import DiffusionModel
 from mmdiff.store import ModelFileError, _digest, load_model, save_model, usual
 from tests.conftest import mmdiff as command
@@ -67,6 +68,27 @@ def test_labels_and_seeds_matter(pipeline):
     assert not torch.equal(base, pipeline.sample(1, seed=1, cond={"instrument": "blown"})[0])
     assert not torch.equal(base, pipeline.sample(1, seed=0, cond={"instrument": "struck"})[0])
     assert torch.equal(base, pipeline.sample(1, seed=0, cond={"instrument": "blown"})[0])
+
+
+def test_guidance_leads_away_from_negative_labels_where_there_are_any(pipeline, tmp_path):
+    struck, blown = {"instrument": "struck"}, {"instrument": "blown"}
+    cfg = {"_target_": "mmdiff.core.guidance.ClassifierFree", "scale": 3.0}
+    several = {"_target_": "mmdiff.core.several.Several", "scales": {"instrument": 3.0}}
+    none = {"_target_": "mmdiff.core.guidance.Unguided"}
+    plain, guided, field = (Pipeline(pipeline.model, pipeline.header, guidance=g) for g in (none, cfg, several))
+    away = guided.sample(1, cond=blown, negative=struck)[0]
+    assert not torch.equal(away, guided.sample(1, cond=blown)[0])
+    for way in (guided, field):
+        torch.testing.assert_close(way.sample(1, cond=blown, negative=blown)[0], plain.sample(1, cond=blown)[0],
+                                   rtol=0, atol=1e-2)                 # no difference, so no guidance
+    torch.testing.assert_close(field.sample(1, cond=blown, negative=struck)[0], away, rtol=0, atol=1e-2)
+    (path,) = guided.save([Request(labels=blown, negative=struck)], tmp_path)
+    assert json.loads(path.with_suffix(".json").read_text())["negative"] == struck
+    for way in (plain, Pipeline(pipeline.model, pipeline.header, guidance={**cfg, "scale": 1.0})):
+        with pytest.raises(ValueError, match="negative labels act through guidance that contrasts"):
+            way.sample(1, cond=blown, negative=struck)
+    with pytest.raises(ValueError, match="instrument has no class 'brass'"):
+        guided.sample(1, negative={"instrument": "brass"})
 
 
 @pytest.mark.parametrize("seconds", [0.05, 0.25, 0.4])
@@ -199,7 +221,7 @@ def test_names_that_the_job_uses_itself_or_that_no_system_takes_are_refused_befo
 
 def test_names_keep_letters_of_any_script_and_differ_on_any_system(pipeline, tmp_path):
     for name, kept in (("हिन्दी", "हिन्दी"), ("e\u0301te\u0301", "été"), (".x", "-x"), ("a b/c", "a-b-c"), ("..", "-.")):
-        assert pipeline._name(0, Request(name=name)) == kept
+        assert Request(name=name).file_name(0) == kept
     for pair in (("Kick", "kick"), ("stra\u00dfe", "STRASSE"), ("\u00e9", "e\u0301")):
         with pytest.raises(ValueError, match="two requests have the name"):
             pipeline.save([Request(name=name) for name in pair], tmp_path / "out")
@@ -216,7 +238,7 @@ def test_the_pictures_of_a_job_show_samples_from_all_of_it(pipeline, tmp_path, m
 
 def test_long_labels_give_names_that_fit_and_differ(pipeline):
     long = ["ü" * 300 + end for end in "ab"]
-    names = {pipeline._name(0, Request(labels={"instrument": value})) for value in long}
+    names = {Request(labels={"instrument": value}).file_name(0) for value in long}
     assert len(names) == 2
     assert all(len(n.encode()) <= 200 and n.startswith("0000_instrument-ü") and n.endswith("_seed0") for n in names)
 
@@ -272,7 +294,7 @@ def test_guidance_of_a_model_that_never_saw_a_hidden_label_is_told_and_is_none_u
     cautious = mmdiff.load(path, device="cpu")
     with pytest.warns(UserWarning, match=r"0 % of the training samples were told nothing .*: its scale is 1"):
         plain = cautious.sample(1, cond=cond)[0]
-    assert cautious.settings["guidance"]["scale"] == 1
+    assert cautious.settings["guidance"] == {"_target_": "mmdiff.core.guidance.Unguided"}
     node = {"_target_": "mmdiff.core.guidance.ClassifierFree", "scale": 3.0}
     insisted = mmdiff.load(path, device="cpu", guidance=node)
     with pytest.warns(UserWarning, match="by scale 3 contrasts with what the model never learned"):
@@ -288,7 +310,7 @@ def test_the_command_insists_on_a_guidance_scale_by_its_key_alone(run, tmp_path,
     with pytest.warns(UserWarning, match="0 % of the training samples"):
         assert sample.main(words) == 0
     facts = json.loads((tmp_path / MANIFEST).read_text())
-    assert facts["guidance"]["scale"] == scale
+    assert facts["guidance"].get("scale", 1) == scale
 
 
 def test_what_is_refused_leaves_no_folder_and_json_is_for_sidecars(pipeline, tmp_path):

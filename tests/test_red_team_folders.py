@@ -17,8 +17,8 @@ from mmdiff.cache.shards import Shards
 from mmdiff.config.build import ConfigError
 from mmdiff.config.record import read_record
 from mmdiff.evaluation.embedders.embedder import Embedder, load_embedder
+from mmdiff.generation.job import listed
 from mmdiff.generation.outputs import Output
-from mmdiff.generation.pipeline import listed
 from mmdiff.metrics.folder import generated
 from mmdiff.training.checkpoints import latest
 

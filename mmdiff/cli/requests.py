@@ -1,8 +1,9 @@
 """What is asked for, as requests: ``n`` alike, or a row of a table each.
 
 A class is told by its name, which is a text as it stands; a scalar by a number. In a table a field is a column of its
-name, or of ``cond.`` and its name: what a field called ``seed``, ``name`` or ``mode`` needs. What a row says of an edit
-goes before what was said for all; its ``input`` is a path from the table's own folder on.
+name, or of ``cond.`` and its name: what a field called ``seed``, ``name`` or ``mode`` needs; ``not.`` and its name is
+what guidance leads away from. What a row says of an edit goes before what was said for all; its ``input`` is a path
+from the table's own folder on.
 """
 
 import math
@@ -25,7 +26,7 @@ EDIT = {name: TABLES["sample"][name] for name in ("mode", "input", "keep", "over
 
 def wishes(
     table: str | None, *, n: int, seed: int, cond: Mapping[str, Label], size: Mapping[str, float],
-    kinds: Mapping[str, Any], edit: Mapping[str, Any], fields: Fields,
+    kinds: Mapping[str, Any], edit: Mapping[str, Any], fields: Fields, negative: Mapping[str, Label] | None = None,
 ) -> list[Request]:
     """The requests; sample i has the seed ``seed + i`` where its row names none. ``kinds`` are those of sizes, ``edit``
     what is said of an edit for all.
@@ -34,7 +35,8 @@ def wishes(
     """
     if table is None:
         made = edit_of(edit)
-        return [Request(seed=seed + i, labels=dict(cond), size=dict(size), edit=made) for i in range(n)]
+        told = {"labels": dict(cond), "negative": dict(negative or {}), "size": dict(size), "edit": made}
+        return [Request(seed=seed + i, **told) for i in range(n)]
     rows = read_table(table)
     if not rows:
         raise ConfigError(f"{table} holds no request")
@@ -53,10 +55,13 @@ def wishes(
         if isinstance(name, float | bool):
             raise ConfigError(f"{where}: name is a text, got {name!r}")
         told = {**edit, **_edit_cells(row, Path(table).expanduser().parent, where)}
-        named = {_field(column, fields): cell for column, cell in row.items()}
+        away = {column for column in row if column.startswith("not.") and column not in fields}
+        named = {_field(column, fields): cell for column, cell in row.items() if column not in away}
+        kept = {column.removeprefix("not."): row[column] for column in away}
         requests.append(Request(
             seed=own_seed, name=None if name is None else str(name), size={**size, **own},
             edit=edit_of(told, f"{where}: "), labels={**cond, **told_of(named, fields, f"{where}: ")},
+            negative={**(negative or {}), **told_of(kept, fields, f"{where}: ")},
         ))
     return requests
 
@@ -88,8 +93,9 @@ def _field(column: str, fields: Fields) -> str:
     return column if column in fields else column.removeprefix("cond.")
 
 
-def told_of(values: Mapping[str, Any], fields: Fields, where: str = "") -> dict[str, Label]:
+def told_of(values: Mapping[str, Any], fields: Fields, where: str = "", *, group: str = "cond") -> dict[str, Label]:
     """Labels as the model takes them. Names that no field has are left for the model to refuse."""
+    where = where or f"{group}."
     labels: dict[str, Label] = {}
     for name, value in values.items():
         field = fields.get(name)
@@ -97,7 +103,7 @@ def told_of(values: Mapping[str, Any], fields: Fields, where: str = "") -> dict[
             labels[name] = value or None
             continue
         if value == "" or isinstance(value, bool | list):
-            raise ConfigError(f"{where}{'' if where else 'cond.'}{name} is {_words(field)}, got {value!r}")
+            raise ConfigError(f"{where}{name} is {_words(field)}, got {value!r}")
         labels[name] = value if field is None or not is_scalar(field) else _scalar(name, field, value, where)
     return labels
 
@@ -108,7 +114,7 @@ def _scalar(name: str, field: Any, value: Any, where: str) -> float:
             return number
     except (TypeError, ValueError):
         pass
-    raise ConfigError(f"{where}{'' if where else 'cond.'}{name} is {_words(field)}, got {value!r}")
+    raise ConfigError(f"{where}{name} is {_words(field)}, got {value!r}")
 
 
 def _words(field: Any) -> str:

@@ -20,11 +20,11 @@ from ..config.build import ConfigError, target_class
 from ..config.keys import TABLES
 from ..config.overrides import DERIVED, composed, value, with_run
 from ..config.words import Word, parted, pieces, text
-from ..data.labels import Fields, suggest
+from ..data.labels import Fields, Label, suggest
 from .places import writable
 from .requests import EDIT, edit_of, told_of, wishes
 
-LATE = ("cond", "sampler", "guidance")
+LATE = ("cond", "not", "sampler", "guidance")
 CHOICES = ("sampler", "guidance")
 
 
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
     sizes, options = own_words(pipeline.model.codec, pipeline.size)
     requests = wishes(
         config.requests, n=config.n, seed=config.seed, edit=edit, fields=fields,
-        cond=told_of(dict(_cond(word, fields) for word in late if word.key.startswith("cond.")), fields),
+        cond=_labels("cond", late, fields), negative=_labels("not", late, fields),
         size=_own(late, sizes, others=options), kinds=sizes,
     )
     options = _own(late, options, others=sizes)
@@ -115,8 +115,15 @@ def _late(argument: str) -> Word:
     return Word("", key, said)
 
 
-def _cond(word: Word, fields: Fields) -> tuple[str, str]:
-    """(field, value) of ``cond.FIELD=VALUE``: where a name holds ``=`` too, it is the longest that fits."""
+def _labels(group: str, late: Sequence[Word], fields: Fields) -> dict[str, Label]:
+    """What the words of ``cond.`` or ``not.`` tell."""
+    told = dict(_label(word, fields) for word in late if word.key.startswith(f"{group}."))
+    return told_of(told, fields, group=group)
+
+
+def _label(word: Word, fields: Fields) -> tuple[str, str]:
+    """(field, value) of ``cond.FIELD=VALUE``, or ``not.``: where a name holds ``=`` too, it is the longest that fits.
+    """
     said = f"{word.key.partition('.')[2]}={word.value}"
     name = max((name for name in fields if said.startswith(f"{name}=")), key=len, default=said.partition("=")[0])
     return name, said[len(name) + 1 :]

@@ -4,7 +4,8 @@
 
 (Brooks et al. 2023, eq. 3, for any number of fields.) A field of scale 0 is left out of the chain and told nowhere:
 only multiplied by 0 it would still act through the next difference. A field without a scale is told throughout, so
-nothing contrasts with it. Conditions whose predictions cancel are not computed: with all scales 1 it is one plain call.
+nothing contrasts with it. A negative label stands where its field is not told yet. Conditions whose predictions cancel
+are not computed: with all scales 1 it is one plain call.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,15 +34,24 @@ class Several(Guidance):
         self.scales, self.interval = dict(scales), time_interval(interval)
         self.scale = max(scales.values())
 
-    def told(self, labels: Sequence[Mapping[str, Any]], model: Any) -> Guidance:
-        """Raises ``ValueError`` for a scale of a field that the model does not know."""
+    def told(
+        self, labels: Sequence[Mapping[str, Any]], model: Any, negative: Sequence[Mapping[str, Any]] = ()
+    ) -> Guidance:
+        """Raises ``ValueError`` for a scale of a field that the model does not know, and for a negative label of a
+        field without a scale."""
         if unknown := [name for name in self.scales if name not in model.conditioner.fields]:
             known = ", ".join(model.conditioner.fields) or "none"
             raise ValueError(f"guidance.scales: the model has no field {unknown[0]!r}; its fields: {known}")
         chain = [name for name, scale in self.scales.items() if scale]
-        silent = {name for name, scale in self.scales.items() if not scale}
+        if idle := [name for row in negative for name in row if name not in chain]:
+            raise ValueError(f"the negative {idle[0]} is of no effect without a scale: add it to guidance.scales")
+        kept = [{n: v for n, v in row.items() if n not in self.scales} for row in labels]
+        away = negative or [{}] * len(labels)
         conditions = [
-            model.condition([{n: v for n, v in row.items() if n not in silent.union(chain[k:])} for row in labels])
+            model.condition([
+                {**rest, **{n: (row if n in chain[:k] else other).get(n) for n in chain}}
+                for rest, row, other in zip(kept, labels, away, strict=True)
+            ])
             for k in range(len(chain) + 1)
         ]
         return _Chain(conditions, [self.scales[name] for name in chain], self.interval)

@@ -38,7 +38,10 @@ class RunAutoguidance(Guidance):
         """The weak model, read when it is first needed."""
         return load_model(self.weak)[0]
 
-    def told(self, labels: Sequence[Mapping[str, Label]], model: DiffusionModel) -> Guidance:
+    def told(
+        self, labels: Sequence[Mapping[str, Label]], model: DiffusionModel,
+        negative: Sequence[Mapping[str, Label]] = (),
+    ) -> Guidance:
         """Raises ``ValueError`` naming what differs where the weak model is no worse version of ``model``."""
         if self.compared is not model:
             if reasons := list(differences(self.model, model)):

@@ -1,7 +1,9 @@
 """What is asked for: one item of a generation job."""
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Annotated, Any
+from unicodedata import category, normalize
 
 import numpy as np
 from annotated_types import Gt
@@ -10,11 +12,15 @@ from ..config.kinds import check
 from ..data.labels import Label
 from .edits import Edit
 
+LONGEST = 200
+"""Bytes of a sample's name: systems take 255, of which hidden names, process numbers and endings need some."""
+
 
 @dataclass(frozen=True)
 class Request:
     """One item: its labels, its seed, its size where it differs from the model's own, and what it starts from.
 
+    ``negative`` are labels to keep away from: guidance contrasts with them in place of nothing told.
     NumPy's numbers are taken as Python's. Raises ``ValueError`` naming what is of another kind.
     """
 
@@ -23,6 +29,7 @@ class Request:
     size: dict[str, float] = field(default_factory=dict)
     name: str | None = None
     edit: Edit | None = None
+    negative: dict[str, Label] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():                        # NumPy's numbers are none to JSON
@@ -30,7 +37,8 @@ class Request:
             object.__setattr__(self, name, plain)
         check(self.seed, int, key="seed")
         check(self.name, str | None, key="name")
-        check(self.labels, dict[str, Label], key="labels")
+        for name in ("labels", "negative"):
+            check(getattr(self, name), dict[str, Label], key=name)
         check(self.size, dict[str, Annotated[float, Gt(0)]], key="size")
         if not isinstance(self.edit, Edit | None):
             raise ValueError(f"edit is an mmdiff.Edit, or None, got {self.edit!r}")
@@ -39,6 +47,24 @@ class Request:
     def title(self) -> str:
         """The labels in a few words."""
         return " ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in self.labels.values() if v is not None)
+
+    def file_name(self, index: int) -> str:
+        """The name of its file, without the ending, as the ``index``-th of a job. ``ValueError`` where its own name is
+        too long; one that is made of labels is cut, and ends in a hash of them."""
+        labels = "_".join(f"{k}-{v}" for k, v in self.labels.items() if v is not None)
+        name = _plain(self.name or "_".join(filter(None, [f"{index:04d}", labels, f"seed{self.seed}"])))
+        if (length := len(name.encode())) <= LONGEST:
+            return name
+        if self.name:
+            raise ValueError(f"request {index + 1}: its name has {length} bytes, a file's at most {LONGEST}: {name!r}")
+        kept = _plain(labels).encode()[: LONGEST // 2].decode(errors="ignore")
+        return f"{index:04d}_{kept}-{hashlib.sha256(labels.encode()).hexdigest()[:8]}_seed{self.seed}"
+
+
+def _plain(name: str) -> str:
+    """Letters of any script with their marks, digits and ``-_.+``, not hidden; other signs become ``-``."""
+    kept = "".join(c if category(c)[0] in "LNM" or c in "-_.+" else "-" for c in normalize("NFC", name))
+    return kept if not kept.startswith(".") else f"-{kept[1:]}"
 
 
 def plain_number(value: Any) -> Any:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from mmdiff.generation.pipeline import MANIFEST
+from mmdiff.generation.job import MANIFEST
 from tests.training.launch import Job
 
 N = 64

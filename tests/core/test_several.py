@@ -37,14 +37,15 @@ class Model:
         self.fields = {"a": (-9.0, 9.0), "b": (-9.0, 9.0)}
 
     def condition(self, rows):
+        rows = [{name: value for name, value in row.items() if value is not None} for row in rows]
         told = [[row.get("a", 0.0) + row.get("b", 0.0), 3.0 - len(row)] for row in rows]
         return Condition(vector=torch.tensor(told))
 
     def untold(self):
         return self.condition([{}] * len(ROWS))
 
-    def guided(self, guidance, rows=ROWS, t=T):
-        return guidance.told(rows, self)(self.denoiser, self.condition(rows), null=self.untold())(X, t)
+    def guided(self, guidance, rows=ROWS, t=T, negative=()):
+        return guidance.told(rows, self, negative)(self.denoiser, self.condition(rows), null=self.untold())(X, t)
 
     def predicted(self, *names):
         return self.denoiser(X, T, self.condition([{n: row[n] for n in names} for row in ROWS]))
@@ -94,6 +95,16 @@ def test_outside_the_interval_all_is_told_at_scale_one():
     assert torch.equal(mixed[[0, 2]], model.predicted("a", "b")[[0, 2]])
     assert torch.equal(model.guided(guidance, t=torch.full((3,), 0.9)), model.denoiser(X, torch.full((3,), 0.9),
                                                                                     model.condition(ROWS)))
+
+
+def test_a_negative_label_stands_where_its_field_is_not_told_yet():
+    model, away = Model(), [{"b": 4.0}, {"b": -2.0}, {"b": 0.5}]
+    first = [{"a": row["a"], **other} for row, other in zip(ROWS, away, strict=True)]
+    nothing, one = (model.denoiser(X, T, model.condition(rows)) for rows in (away, first))
+    right = nothing + 2 * (one - nothing) + 3 * (model.predicted("a", "b") - one)
+    assert torch.allclose(model.guided(Several({"a": 2.0, "b": 3.0}), negative=away), right, atol=1e-5)
+    with pytest.raises(ValueError, match="negative b is of no effect without a scale"):
+        model.guided(Several({"a": 2.0}), negative=away)
 
 
 def test_mistakes_are_named():
