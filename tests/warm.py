@@ -12,11 +12,17 @@ from pathlib import Path
 
 import torch
 
+MODALITIES = ("audio.codec", "audio.notes", "video.codec", "video.shapes", "points.codec", "points.solids")
 IMPORTS = [
-    "lightning", "hydra", "torchaudio", "mmdiff.training.run", "mmdiff.generation.pipeline", "mmdiff.evaluation.bench",
+    "hydra", "torchaudio", "soundfile", "av", "mmdiff.training.run", "mmdiff.generation.pipeline",
+    "mmdiff.evaluation.bench", "mmdiff.cli.train", "mmdiff.cli.sample", "mmdiff.cli.eval", "mmdiff.core.guidance",
+    *(f"mmdiff.adapters.{part}" for part in MODALITIES),
+    *(f"mmdiff.nn.{part}" for part in ("unet1d", "dit1d", "point_dit", "video_dit")),
+    "torch.distributed.checkpoint", "torch.distributed.fsdp",
 ]
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(IMPORTS)
+"""One for all tests of a worker; ``tests.training.launch`` starts processes of it too."""
 
 
 def run(arguments: list[str], output: Path, *, env: dict[str, str], cwd: Path, seconds: float) -> int:

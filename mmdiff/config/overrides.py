@@ -9,10 +9,12 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from hydra import compose, initialize_config_module
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -269,10 +271,12 @@ def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
 
 def _options(group: str) -> list[str]:
     """Options of a group, those in its sub-folders (``experiment=audio/demo``) included."""
-    if "." in group:                                                  # a key: the loader is slow to find no group
-        return []
-    loader = GlobalHydra.instance().config_loader()
-    inner = [f"{sub}/{name}" for sub in loader.list_groups(group) for name in _options(f"{group}/{sub}")]
+    return [] if "." in group else _listed(GlobalHydra.instance().config_loader(), group)
+
+
+@lru_cache(maxsize=64)                                                # the loader copies itself for every question
+def _listed(loader: ConfigLoader, group: str) -> list[str]:
+    inner = [f"{sub}/{name}" for sub in loader.list_groups(group) for name in _listed(loader, f"{group}/{sub}")]
     return [*loader.get_group_options(group), *inner]
 
 

@@ -15,11 +15,8 @@ from pathlib import Path
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload([
-    "lightning.pytorch", "mmdiff.training.run", "mmdiff.cli.train", "mmdiff.cli.sample", "mmdiff.generation.pipeline",
-    "torch.distributed.checkpoint", "torch.distributed.fsdp", "tests.training.launch",
-])
+from tests.warm import SERVER
+
 NUMBERS = itertools.count()
 
 
@@ -30,12 +27,10 @@ class Job:
         self, *arguments: str, output: Path, world: int = 1, fault: Callable | None = None,
         environment: dict[str, str] | None = None,
     ):
-        words, port, told = [str(a) for a in arguments], free_port(), environment or {}
+        words, port = [str(a) for a in arguments], free_port()
+        told = [{**told_by_torchrun(rank, world, port), **(environment or {})} for rank in range(world)]
         self.output = output / f"output-{next(NUMBERS)}.txt"
-        self.processes = [
-            CONTEXT.Process(target=_main, args=(self.output, {**_torchrun(rank, world, port), **told}, words, fault))
-            for rank in range(world)
-        ]
+        self.processes = [SERVER.Process(target=_main, args=(self.output, own, words, fault)) for own in told]
         for process in self.processes:
             process.start()
 
@@ -78,7 +73,8 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
-def _torchrun(rank: int, world: int, port: int) -> dict[str, str]:
+def told_by_torchrun(rank: int, world: int, port: int) -> dict[str, str]:
+    """The environment of one process of several; nothing for one alone."""
     return {} if world == 1 else {
         "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world),
         "GROUP_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test",

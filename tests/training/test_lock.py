@@ -3,50 +3,48 @@
 import errno
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
 from mmdiff.training.lock import locked
-from tests.conftest import TINY, command, mmdiff
+from tests.conftest import TINY, mmdiff
+from tests.training.launch import Job
+from tests.warm import SERVER
 
-OUTLIVED = """
-import os, pathlib, signal, sys, time
-from mmdiff.training.lock import locked
 
-with locked(pathlib.Path(sys.argv[1])):
-    child = os.fork()
-    if child == 0:
-        time.sleep(60)
-    print(child, flush=True)
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
+def outlived(run, told):
+    """Hold ``run``, and die while a child, whose number is told, lives on."""
+    with locked(run):
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+        told.send(child)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_second_process_is_refused_and_a_killed_one_leaves_the_run_free(tmp_path):
     run = tmp_path / "run"
-    first = command("train", f"run={run}", *TINY, "trainer.max_steps=100000")
+    first = Job("train", f"run={run}", *TINY, "trainer.max_steps=100000", output=tmp_path)
     try:
-        while not list((run / "checkpoints").glob("*.ckpt")):
-            assert first.poll() is None
-            time.sleep(0.2)
+        first.until(lambda: list((run / "checkpoints").glob("*.ckpt")))
         output = mmdiff("train", f"run={run}", code=2)
-        assert f"being trained by process {first.pid} on" in output
-        assert first.poll() is None
+        assert f"being trained by process {first.processes[0].pid} on" in output
+        assert first.processes[0].is_alive()
     finally:
-        first.send_signal(signal.SIGKILL)
-        first.wait()
+        first.kill()
     step = max(int(p.stem.split("-")[1]) for p in (run / "checkpoints").glob("*.ckpt"))
     mmdiff("train", f"run={run}", f"trainer.max_steps={step + 4}")
 
 
 def test_a_child_that_outlives_a_killed_process_does_not_hold_the_run(tmp_path):
-    parent = subprocess.Popen([sys.executable, "-c", OUTLIVED, tmp_path], stdout=subprocess.PIPE, text=True)
-    child = int(parent.stdout.readline())
+    heard, told = SERVER.Pipe(duplex=False)
+    parent = SERVER.Process(target=outlived, args=(tmp_path, told))
+    parent.start()
+    child = heard.recv()
     try:
-        assert parent.wait() == -signal.SIGKILL
+        parent.join()
+        assert parent.exitcode == -signal.SIGKILL
         os.kill(child, 0)
         with locked(tmp_path):
             pass

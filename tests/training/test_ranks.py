@@ -19,9 +19,10 @@ from tests.conftest import TINY
 from tests.training.launch import Job
 from tests.training.states import state
 
+STEPS = 20
 COMMON = [
-    "preview.n=0", "validation.every=25", "checkpoint.every=50", "log.every=1", "logger=csv", "loader.val_samples=4",
-    "trainer.max_steps=50", "optim.warmup=5",
+    "preview.n=0", "validation.every=10", f"checkpoint.every={STEPS}", "log.every=1", "logger=csv",
+    "loader.val_samples=4", f"trainer.max_steps={STEPS}", "optim.warmup=5",
 ]
 ADAPTERS = {
     "audio": [*TINY, "adapter.network.groups=4", *COMMON],
@@ -110,7 +111,7 @@ def cells(request, tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["ddp", "fsdp"])
 def test_loss_weights_and_averages_agree_with_one_process(cells, name):
-    assert len(losses(cells / "one")) == 50
+    assert len(losses(cells / "one")) == STEPS
     for column in ("loss", "val/loss"):
         assert losses(cells / name, column) == pytest.approx(losses(cells / "one", column), rel=1e-5, abs=1e-5)
     one, other = (state(cells / which)["state_dict"] for which in ("one", name))
@@ -123,7 +124,7 @@ def test_loss_weights_and_averages_agree_with_one_process(cells, name):
 @pytest.mark.parametrize("name", ["ddp", "fsdp", "four"])
 def test_samples_noise_times_and_hidden_labels_are_the_same_to_the_last_bit(cells, name):
     one, other = steps(cells / "one"), steps(cells / name)
-    assert other == one[: len(other)] and len(other) == (3 if name == "four" else 50)
+    assert other == one[: len(other)] and len(other) == (3 if name == "four" else STEPS)
 
 
 def test_no_two_samples_of_any_rank_share_noise(cells):
@@ -142,5 +143,6 @@ def test_every_sample_is_read_once_an_epoch(cells, name):
     if "video" in str(cells):
         return                                                        # epochs are those of a bucket: see test_stream
     n = len(members)
+    assert len(pairs) > 2 * n
     for epoch in range(len(pairs) // n):
         assert sorted(index for _, index in pairs[epoch * n : (epoch + 1) * n]) == list(range(n))

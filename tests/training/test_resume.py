@@ -9,6 +9,8 @@ import torch
 
 from mmdiff.training.checkpoints import latest
 from tests.conftest import TINY, command, mmdiff
+from tests.training.faults import killed_after
+from tests.training.launch import Job
 
 STEPS = 14
 
@@ -22,15 +24,15 @@ def train(run, *overrides, code=0):
     return mmdiff("train", f"run={run}", *overrides, code=code)
 
 
-def stop_at(step, number, run, *overrides):
-    """Start training and send a signal once ``step`` is in the log; gives the output."""
+def interrupted(run, step, *overrides):
+    """Start training as a person does, and press Ctrl-C once ``step`` is in the log; gives the output."""
     process = command("train", f"run={run}", *overrides)
     deadline = time.time() + 120
     while time.time() < deadline and process.poll() is None:
         if (run / "metrics.csv").exists() and any(row["step"] == str(step) for row in rows(run)):
             break
-        time.sleep(0.002)
-    process.send_signal(number)
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)
     return output, process.returncode
 
@@ -52,9 +54,9 @@ def test_a_killed_run_continues_bit_for_bit(tmp_path, workers):
     settings = [*TINY, f"trainer.max_steps={STEPS}", f"loader.workers={workers}", "loader.batch_size=7"]
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     train(straight, *settings)
-    stop_at(6, signal.SIGKILL, killed, *settings)                     # after the checkpoint at 4, before the one at 8
-    assert latest(killed / "checkpoints")[1] < STEPS
-    stop_at(9, signal.SIGKILL, killed)
+    for step, saved, words in ((6, 4, settings), (9, 8, [])):
+        Job("train", f"run={killed}", *words, fault=killed_after(step), output=tmp_path).wait(-9)
+        assert latest(killed / "checkpoints")[1] == saved
     train(killed)
     assert_same(straight, killed)
     assert (straight / "model.safetensors").read_bytes() == (killed / "model.safetensors").read_bytes()
@@ -62,7 +64,7 @@ def test_a_killed_run_continues_bit_for_bit(tmp_path, workers):
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     run = tmp_path / "run"
-    output, code = stop_at(5, signal.SIGINT, run, *TINY, "trainer.max_steps=2000")
+    output, code = interrupted(run, 5, *TINY, "trainer.max_steps=2000")
     assert code == 130, output
     assert f"mmdiff train run={run}" in output
     step = latest(run / "checkpoints")[1]

@@ -24,7 +24,7 @@ from mmdiff.training.metrics import MetricsCsv
 from mmdiff.training.run import train
 from mmdiff.training.saving import SIGNALS, Checkpoints
 from tests.conftest import TINY
-from tests.training.launch import CONTEXT
+from tests.warm import SERVER
 
 KILLS = int(os.environ.get("MMDIFF_KILLS", "15"))
 
@@ -48,7 +48,7 @@ def save_for_ever(run: Path, source: Path, step: int) -> None:
 def test_killed_at_random_instants_the_last_checkpoint_and_the_model_file_are_whole(run, tmp_path):
     chance, step, during = random.Random(0), 0, 0
     for _ in range(KILLS):
-        process = CONTEXT.Process(target=save_for_ever, args=(tmp_path, run, step))
+        process = SERVER.Process(target=save_for_ever, args=(tmp_path, run, step))
         process.start()
         while (latest(tmp_path / "checkpoints") or (None, 0))[1] <= step:
             assert process.is_alive()

@@ -9,6 +9,7 @@ from subprocess import run as execute
 import pytest
 
 from tests.conftest import TINY, mmdiff
+from tests.training.launch import told_by_torchrun
 
 
 def rows(run):
@@ -86,14 +87,28 @@ def test_the_configuration_can_be_shown_without_training(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def torchrun(*program, seconds=300):
+    """Two processes of a program, as torchrun starts them."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *program]
+    result = execute(launch, stdout=PIPE, stderr=STDOUT, text=True, timeout=seconds, check=False)
+    assert result.returncode == 0, result.stdout
+
+
+def test_torchrun_tells_processes_what_the_tests_of_several_processes_tell(tmp_path):
+    code = "import json, os; open(os.environ['RANK'], 'w').write(json.dumps(dict(os.environ)))"
+    (tmp_path / "program.py").write_text(f"import os; os.chdir({str(tmp_path)!r}); {code}")
+    torchrun(tmp_path / "program.py")
+    for rank in range(2):
+        found, told = json.loads((tmp_path / str(rank)).read_text()), told_by_torchrun(rank, 2, 1)
+        of_each_start = {"MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID"}
+        assert told.keys() <= found.keys()
+        assert {k: found[k] for k in told.keys() - of_each_start} == {k: told[k] for k in told.keys() - of_each_start}
+
+
+@pytest.mark.slow
 def test_torchrun_starts_the_same_run(tmp_path):
     settings = [*TINY, "trainer.max_steps=3"]
     mmdiff("train", f"run={tmp_path / 'one'}", *settings)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "mmdiff"]
-    result = execute(
-        [*launch, "train", f"run={tmp_path / 'two'}", *settings, "trainer=ddp_cpu"], stdout=PIPE, stderr=STDOUT,
-        text=True, timeout=300, check=False,
-    )
-    assert result.returncode == 0, result.stdout
+    torchrun("-m", "mmdiff", "train", f"run={tmp_path / 'two'}", *settings, "trainer=ddp_cpu")
     one, two = ([float(row["loss"]) for row in rows(tmp_path / name)] for name in ("one", "two"))
     assert two == pytest.approx(one, rel=1e-5)
