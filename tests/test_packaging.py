@@ -2,6 +2,7 @@
 
 import ast
 import email
+import json
 import re
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from mmdiff.cli.list import KINDS, options
 
 ROOT = Path(__file__).parents[1]
 ORDER = (
@@ -145,25 +148,23 @@ def test_importing_the_library_changes_nothing_of_other_libraries():
     assert subprocess.run([sys.executable, "-c", IMPORT_ALL], timeout=300).returncode == 0
 
 
+GROUPS = [group for group in KINDS.values() if group != "evaluation"]
+GROUPS += ["diffusion/parameterization", "diffusion/time", "diffusion/weight", "optim", "logger", "debug"]
 COMPOSE = """
-import sys
+import json, sys
 sys.path[1:1] = {libraries!r}
-import mmdiff, pathlib
-from mmdiff.cli.list import KINDS, options
+import mmdiff
+from mmdiff.cli.list import options
 from mmdiff.config.overrides import composed
 assert {site!r} in mmdiff.__file__, mmdiff.__file__
-count = 0
-groups = [group for group in KINDS.values() if group != 'evaluation']
-for group in [*groups, 'diffusion/parameterization', 'diffusion/time', 'diffusion/weight', 'optim', 'logger',
-              'debug']:
-    for name in options(group):
-        composed('train', [f'{{group}}={{name}}'])
-        count += 1
-composed('sample', ['run=x'])
+found = {{group: list(options(group)) for group in {groups!r}}}
+for group, names in found.items():
+    composed('train', [f'{{group}}={{names[0]}}'])
 for name in options('evaluation'):
     composed('eval', ['run=x', f'evaluation={{name}}'])
+composed('sample', ['run=x'])
 composed('embedder', ['run=x'])
-print(count, 'composed')
+print(json.dumps(found))
 """
 
 
@@ -191,6 +192,7 @@ def test_the_wheel_holds_everything_and_composes_from_anywhere(tmp_path):
     subprocess.run([*pip, "--disable-pip-version-check", wheel], check=True)
     site = str(tmp_path / "env")
     libraries = [p for p in sys.path if "site-packages" in p]
-    code = COMPOSE.format(libraries=libraries, site=site)
+    code = COMPOSE.format(libraries=libraries, site=site, groups=GROUPS)
     result = subprocess.run([python, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert result.returncode == 0 and "composed" in result.stdout, result.stderr
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout) == {group: list(options(group)) for group in GROUPS}
