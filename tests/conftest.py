@@ -26,9 +26,11 @@ def own_cache_folder(tmp_path_factory):
 
 
 LONGEST = (
-    "test_every_key.py", "test_resume_ranks.py", "test_ranks.py", "test_faults.py", "test_resume.py", "test_saving.py",
+    "test_resume_ranks.py", "test_every_key.py", "test_ranks.py", "test_faults.py", "test_saving.py",
+    "test_packaging.py", "test_resume.py", "test_examples.py",
 )
-"""Files that take a worker a minute or more: they come first, so that none is left over to one worker at the end."""
+"""Files that take longest: they come first, so that none is left over to one worker at the end. Of itself xdist would
+begin with the files of most cases, hence ``--no-loadscope-reorder``."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from mmdiff.cli.list import KINDS, options
+from tests.conftest import LONGEST
 
 ROOT = Path(__file__).parents[1]
 ORDER = (
@@ -123,6 +124,13 @@ def test_import_is_quick_and_light():
     ]
     assert {heavy.strip() for _, heavy in tries} == {"set()"}
     assert min(float(seconds) for seconds, _ in tries) < 0.2, "the quickest of five, as the machine may be busy"
+
+
+def test_the_longest_files_of_tests_come_first(request):
+    assert all(list((ROOT / "tests").rglob(name)) for name in LONGEST)
+    files = list(dict.fromkeys(item.path.name for item in request.session.items))
+    first = [name for name in LONGEST if name in files]
+    assert files[: len(first)] == first and not request.config.getoption("loadscopereorder")
 
 
 IMPORT_ALL = """
