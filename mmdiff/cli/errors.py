@@ -7,7 +7,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from ..config.build import ConfigError
-from ..store import ModelFileError
+from ..config.header import ModelFileError
 
 MISTAKES = (ConfigError, ModelFileError, HydraException, OmegaConfBaseException, ValueError, FileExistsError)
 FAILURES = (FloatingPointError, OSError, ImportError)

@@ -73,8 +73,8 @@ def read_record(run: Path) -> Record | None:
             raise ValueError("its fields are no classes and ranges")
         if not all(isinstance(part, list) and all(isinstance(name, str) for name in part) for part in names):
             raise ValueError("its samples are no lists of names")
-        check(data["bases"], BASES, key="its bases")
-        return Record(run, config, history, fields, *names, data["bases"])
+        check(bases := data.get("bases", []), BASES, key="its bases")
+        return Record(run, config, history, fields, *names, bases)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(f"cannot read {run / DATA_FILE}, which says what the run learned from ({error!r}): bring "
                           "back a copy of it, or name another run=") from None

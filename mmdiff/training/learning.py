@@ -10,6 +10,7 @@ a word, ``0-3`` for a number.
 import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -97,5 +98,13 @@ def unlearned(model: DiffusionModel, module: nn.Module) -> set[str]:
     """Names in ``module`` of the tensors of ``model`` that stay as they are, where only a part of it learns."""
     frozen = {id(p) for p in model.trainable.parameters() if not p.requires_grad}
     fixed = {id(b) for b in model.codec.state_dict(keep_vars=True).values()} if frozen else set()
-    tensors = module.state_dict(keep_vars=True)
-    return {name for name, value in tensors.items() if id(value) in frozen | fixed}
+    return {name for name, value in module.state_dict(keep_vars=True).items() if id(value) in frozen | fixed}
+
+
+def leave_out(module: nn.Module, names: set[str]) -> None:
+    """Leave tensors of those names out of what ``module`` gives to be saved."""
+    def hook(module: nn.Module, state: dict[str, Any], prefix: str, facts: dict[str, Any]) -> None:
+        for name in names:
+            state.pop(prefix + name, None)
+
+    module.register_state_dict_post_hook(hook)

@@ -7,7 +7,6 @@ the second arrow: neither weights nor moments nor averages ever hold it.
 """
 
 import math
-from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
@@ -26,7 +25,7 @@ from ..data.dataset import Dataset
 from ..data.loaders import Loading, train_loader
 from ..model import DiffusionModel
 from .ema import Ema
-from .learning import unlearned
+from .learning import leave_out, unlearned
 from .optim import Recipe, impose, settings
 from .sharded import gathered, outline, shard
 
@@ -37,8 +36,6 @@ class TrainingModule(L.LightningModule):
     metrics: dict[str, float]
     """Of the step just taken: ``loss`` (mean over its samples), ``grad_norm`` (before it is clipped) and ``lr``."""
     _outline: nn.ModuleDict
-    kept: Collection[str] = ()
-    """Names of tensors that do not learn, where only a part of the model does."""
     whole_step: int
     """The step that weights, moments, averages and learning rate are all of; -1 while they are changed."""
 
@@ -56,18 +53,13 @@ class TrainingModule(L.LightningModule):
         self.seed, self.max_steps, self.accumulate = seed, max_steps, accumulate
         self.ema = nn.ModuleDict({name: Ema(model.trainable, **settings) for name, settings in ema.items()})
         self.metrics, self.whole_step = {}, -1
-        self.kept = unlearned(model, self)
+        leave_out(self, unlearned(model, self))
         self.strict_loading = False                                   # names are compared before: see continuing.fits
 
     @property
     def tracks(self) -> list[Ema]:
         """The averages, the one that is used first."""
         return [track for track in self.ema.values() if isinstance(track, Ema)]
-
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """What a checkpoint has to hold: all but what stays as it is in the model that the run starts from."""
-        state = super().state_dict(*args, **kwargs)
-        return {name: value for name, value in state.items() if name not in self.kept}
 
     @property
     def averaged(self) -> DiffusionModel:

@@ -271,6 +271,9 @@ def fields_of(dataset: Dataset, own: Record | None, base: Base | None) -> Fields
     try:
         if own is not None:                                           # a run with a base knows more than its data tell
             return own_fields(own, grown(own.fields, dataset.fields) if own.bases else dataset.fields)
+        if base is not None and dataset.fields and not base.fields:
+            raise ConfigError(f"{base.path} was told nothing, and has no place for {', '.join(dataset.fields)}: with "
+                              "data.labels=[] it goes on so")
         return dataset.fields if base is None else grown(base.fields, dataset.fields)
     except ValueError as error:
         raise ConfigError(str(error)) from error

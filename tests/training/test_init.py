@@ -3,12 +3,14 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 from mmdiff.config.build import ConfigError
 from mmdiff.config.header import ModelFileError
-from mmdiff.config.overrides import completed, composed
+from mmdiff.config.overrides import combinations, completed, composed
 from mmdiff.config.record import read_record
 from mmdiff.data.labels import grown
 from mmdiff.store import load_model, save_model
@@ -39,6 +41,16 @@ def started(base, run, *words):
     return assemble(config, run, own=record, base=base_of(config, record, resumed=False))
 
 
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory):
+    """A folder with classes that the base never heard of."""
+    root = tmp_path_factory.mktemp("sounds")
+    for i in range(12):
+        (root / (name := ("kick", "snare")[i % 2])).mkdir(exist_ok=True)
+        soundfile.write(root / name / f"{i}.wav", np.sin(np.arange(2000) * (0.02 + 0.01 * i)), 8000)
+    return root
+
+
 def test_what_is_not_named_again_is_the_base_s(base, tmp_path):
     config = composed("train", ["data=notes", f"init={base}", f"run={tmp_path / 'r'}", "adapter.reader.seconds=0.5"])
     assert config.adapter.network.base == 8 and config.sampler._target_.endswith("Euler")
@@ -47,13 +59,19 @@ def test_what_is_not_named_again_is_the_base_s(base, tmp_path):
     assert named.sampler._target_.endswith("DDIM") and named.adapter.network.base == 8
 
 
-def test_before_the_first_step_it_generates_the_bits_of_the_base(base, tmp_path):
-    parts = started(base, tmp_path / "run", "data=notes", "data.n=20")
+@pytest.mark.parametrize("new", [False, True], ids=["equal fields", "a new field"])
+def test_before_the_first_step_it_generates_the_bits_of_the_base(base, sounds, tmp_path, new):
+    parts = started(base, tmp_path / "run", *([f"data.root={sounds}"] if new else ["data=notes", "data.n=20"]))
     save_model(parts.module.averaged, parts.stored, tmp_path / "zero.safetensors", step=0)
-    zero, (own, header) = load_model(tmp_path / "zero.safetensors")[0], load_model(base)
-    wish = [{"instrument": header["config"]["adapter"]["conditioner"]["fields"]["instrument"][0]}, {}]
-    assert all(torch.equal(model.latents(wish, [1, 2], (8,)), own.latents(wish, [1, 2], (8,))) for model in (zero,))
-    assert torch.equal(zero.codec.mean, own.codec.mean), "the whitening is the base's, of whatever data"
+    (zero, grown), (own, header) = load_model(tmp_path / "zero.safetensors"), load_model(base)
+    known = header["config"]["adapter"]["conditioner"]["fields"]
+    wishes = [{"instrument": name, "pitch": 60} for name in known["instrument"]] + [{"pitch": 52.5}, {}]
+    made = [model.latents(wishes, range(len(wishes)), (8,)) for model in (zero, own)]
+    assert torch.equal(*made)
+    assert grown["config"]["adapter"]["conditioner"]["fields"] == known | ({"label": ["kick", "snare"]} if new else {})
+    assert all(torch.equal(v, zero.codec.state_dict()[k]) for k, v in own.codec.state_dict().items()), "its whitening"
+    told = "label is new; instrument is not told; pitch is not told"
+    assert parts.start.endswith(told if new else "differs: nothing")
 
 
 def test_the_first_line_says_what_differs_and_files_name_the_chain(base, tmp_path, capsys):
@@ -69,8 +87,8 @@ def test_the_first_line_says_what_differs_and_files_name_the_chain(base, tmp_pat
     assert read_record(tmp_path / "b").bases == header["bases"]
 
 
-def test_a_run_goes_on_without_its_base_bit_for_bit(base, tmp_path):
-    words = ["data=notes", "data.n=20", "optim.decay=constant"]
+def test_a_run_with_new_classes_goes_on_without_its_base_bit_for_bit(base, sounds, tmp_path):
+    words = [f"data.root={sounds}", "optim.decay=constant"]
     moved = shutil.copytree(base, tmp_path / "base")
     begin(*words, f"init={moved}", "trainer.max_steps=4", f"run={tmp_path / 'straight'}")
     begin(*words, f"init={moved}", "trainer.max_steps=2", f"run={tmp_path / 'parts'}")
@@ -112,6 +130,21 @@ def test_a_cut_foreign_or_newer_file_is_refused_by_name(base, tmp_path):
             composed("train", ["data=notes", f"init={tmp_path / name}.safetensors"])
     with pytest.raises(ModelFileError, match="no model at"):
         composed("train", ["data=notes", f"init={tmp_path / 'none'}"])
+
+
+def test_a_model_that_was_told_nothing_takes_no_labels(sounds, tmp_path):
+    words = [*(word for word in TINY if not word.startswith("data.")), "validation.every=0", f"data.root={sounds}"]
+    train(composed("train", [*words, "data.labels=[]", "trainer.max_steps=1", f"run={tmp_path / 'base'}"]))
+    with pytest.raises(ConfigError, match=r"has no place for label: with data\.labels=\[\] it goes on so"):
+        started(tmp_path / "base", tmp_path / "run", f"data.root={sounds}")
+    parts = started(tmp_path / "base", tmp_path / "run", f"data.root={sounds}", "data.labels=[]")
+    assert parts.module.dataset.fields == {}
+
+
+def test_a_sweep_may_start_from_several_models(base, tmp_path):
+    other = shutil.copytree(base, tmp_path / "other")
+    runs = combinations("train", ["data=notes", f"init={base},{other}", "adapter.network.blocks=1", "seed=0,1"])
+    assert [(run["init"], run["seed"]) for run in runs] == [(str(b), s) for b in (base, other) for s in "01"]
 
 
 def test_another_model_in_the_place_of_the_base_is_told(base, tmp_path):
