@@ -2,8 +2,8 @@
 
     d_ij = |x_i - x_j|,    m_ij = silu(W silu(A h_i + B h_j + C hats(d_ij)))            (EGNN, Satorras et al. 2021)
     h_i <- h_i + g1 M sum_j sigmoid(G m_ij) m_ij,    h_i <- h_i + g2 MLP(h_i)           (gates as in adaLN-Zero)
-    v_i  = sum_j (w m_ij) (x_i - x_j) / (1 + d_ij),     x_i <- x_i - sin(pi level / 2) v_i
-    out  = s(e) (x - mean x) + c(e) mean x + sum of v;    W' h for the other channels;        w, s, c, W' = 0 at first
+    v_i  = k(e) sum_j (w m_ij) (x_i - x_j) / (1 + d_ij),    x_i <- x_i - n v_i,    n = sin(pi level / 2)
+    out  = s(e) (x - mean x) + c(e) mean x / n + sum of v;    W' h for the other channels;    w, s, c, W' = 0 at first
 
 Turning or mirroring the points does the same to the output, permuting them permutes it, and moving all of them adds one
 vector to all of it. What was put out so far is taken off the places by the share of noise in them: where the output
@@ -24,8 +24,10 @@ from .embeddings import Embedding, LevelFeatures
 from .inputs import CondLike, Inputs, Intake
 from .network import Network
 
-REACH = 4.0
+REACH = 3.0
 """Distance of the last node, in standard deviations of the noisy coordinates; beyond it, the distance alone is told."""
+LEAST = 0.02
+"""Share of noise below which the middle of a set is not asked for what is noise in it."""
 
 
 class MessageBlock(nn.Module):
@@ -36,7 +38,7 @@ class MessageBlock(nn.Module):
         backend: str,
     ):
         super().__init__()
-        hidden = int(dim * mlp_ratio)
+        hidden, self.parts = int(dim * mlp_ratio), [*(6 * [dim]), 1]
         self.register_buffer("nodes", torch.arange(nodes, dtype=torch.float32), persistent=False)
         self.ends, self.distance = nn.Linear(dim, 2 * pair), nn.Linear(nodes + 1, pair, bias=False)
         self.message, self.gate = nn.Linear(pair, pair), nn.Linear(pair, 1)
@@ -44,7 +46,7 @@ class MessageBlock(nn.Module):
         self.cross = Attention(dim, heads, context_dim=context_dim, backend=backend) if context_dim else None
         self.cross_norm = nn.LayerNorm(dim) if context_dim else None
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, dim))
-        self.modulation = zero(nn.Linear(emb_dim, 6 * dim))
+        self.modulation = zero(nn.Linear(emb_dim, 6 * dim + 1))
         if self.cross is not None:
             zero(self.cross.out)
 
@@ -52,7 +54,8 @@ class MessageBlock(nn.Module):
         self, h: Tensor, places: Tensor, embedding: Tensor, inputs: Inputs, pairs: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """``pairs`` ``(B, N, N)`` is 1 where both points are real."""
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(embedding)[:, None].chunk(6, dim=-1)
+        modulation = self.modulation(embedding)[:, None].split(self.parts, dim=-1)
+        shift1, scale1, gate1, shift2, scale2, gate2, gain = modulation
         places = places.detach()
         distance = torch.cdist(places, places, compute_mode="donot_use_mm_for_euclid_dist")[..., None]
         a, b = self.ends(modulate(h, shift1, scale1)).chunk(2, dim=-1)
@@ -65,7 +68,7 @@ class MessageBlock(nn.Module):
         if self.cross is not None and inputs.tokens is not None:
             h = h + self.cross(self.cross_norm(h), inputs.tokens, mask=inputs.tokens_mask)
         h = h + gate2 * self.mlp(modulate(h, shift2, scale2))
-        return h, (move * (places[:, :, None] - places[:, None])).sum(2)
+        return h, (1 + gain) * (move * (places[:, :, None] - places[:, None])).sum(2)
 
     def _hats(self, distance: Tensor) -> Tensor:
         """``(..., 1)`` -> ``(..., nodes + 1)``: 1 at the node, 0 at the ones beside it, linear between; and itself."""
@@ -79,7 +82,7 @@ class PointEGNN(Network):
     Equivariant to rotations, reflections and permutations, zero at initialisation. The first 3 channels are
     coordinates; the others, and ``concat_channels`` of ``cond.concat``, are numbers that do not turn (elements, not
     normals). Each of the N^2 pairs has ``pair`` features, so it is for sets of up to about 100 points. ``nodes`` of the
-    distance lie in 0 to 4 standard deviations; ``tokens`` adds cross-attention to ``cond.tokens``.
+    distance lie in 0 to 3 standard deviations; ``tokens`` adds cross-attention to ``cond.tokens``.
     """
 
     def __init__(
@@ -90,7 +93,7 @@ class PointEGNN(Network):
         dim: int = 128,
         depth: int = 6,
         pair: int = 32,
-        nodes: int = 24,
+        nodes: int = 32,
         heads: int = 4,
         mlp_ratio: float = 2.0,
         tokens: bool = False,
@@ -127,7 +130,8 @@ class PointEGNN(Network):
         around, center = self.scales(embedding)[:, None].chunk(2, dim=-1)                     # (B, 1, 1)
         mean = places.sum(1, keepdim=True) / real.sum(1, keepdim=True).clamp(min=1)
         share, v = torch.sin(math.pi / 2 * each)[..., None], around * (places - mean)
-        out, places = v + center * mean, places - share * v
+        alone = center * mean / torch.sin(math.pi / 2 * noisiest).clamp(min=LEAST)[:, None, None]
+        out, places = v + alone, places - share * v
         h = self.stem(torch.cat([rest, self.level(each)], dim=-1))
         pairs = None if mask is None else real * real.mT
         for block in self.blocks:
