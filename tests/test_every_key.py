@@ -53,7 +53,7 @@ NEEDS = {                                                             # what an 
 STRINGS = {
     "auto": "ddp", "cpu": "gpu", "gpu": "cpu", "ddp": "auto", "silence": "mask", "mask": "silence", "sounds": "others",
     "speech_8k": "speech_8k_48", "speech_8k_48": "speech_8k", "hifigan_22k": "speech_8k", "weak": "weaker",
-    "independent": "blocks",
+    "independent": "blocks", "assignment": "independent",
 }
 
 

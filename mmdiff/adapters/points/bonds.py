@@ -65,7 +65,8 @@ class Bonds:
         self.limits = (lengths + torch.tensor(MARGINS)[:, None, None]) / 100                  # (3, K, K), in Angstrom
         valences = [VALENCES[symbol] for symbol in elements]
         self.most = torch.tensor([max(valence) for valence in valences])
-        self.right = torch.tensor([[n in valence for n in range(int(self.most.max()) + 1)] for valence in valences])
+        counts = range(int(self.most.max()) + 2)                                              # the last: too many
+        self.right = torch.tensor([[n in valence for n in counts] for valence in valences])
 
     def graphs(self, x: Tensor) -> Graphs:
         """Molecules ``(B, 3 + K, P)`` whose one-hot channels are all 0 at padding, to elements and orders of bonds."""
@@ -77,8 +78,7 @@ class Bonds:
 
     def stable(self, graphs: Graphs) -> Tensor:
         """``(B, P)``: atoms that have as many bonds as their element can have; no padding."""
-        known = graphs.bonds.clamp(max=self.right.shape[1] - 1)
-        return graphs.real & self.right[graphs.kinds, known] & ~self.over(graphs)
+        return graphs.real & self.right[graphs.kinds, graphs.bonds.clamp(max=self.right.shape[1] - 1)]
 
     def over(self, graphs: Graphs) -> Tensor:
         """``(B, P)``: atoms that have more."""
