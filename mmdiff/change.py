@@ -30,13 +30,15 @@ class Change(NamedTuple):
     scale: float = 1.0
 
 
-class Rows(nn.Module):
+class Rows(lora.Part):
     """What is added to the rows ``index`` of a table, as a change of its weight."""
 
-    def __init__(self, table: Tensor, index: Iterable[int]):
+    index: Tensor
+
+    def __init__(self, table: Tensor, index: Sequence[int]):
         super().__init__()
-        self.register_buffer("index", torch.tensor(list(index), device=table.device), persistent=False)
-        self.rows = nn.Parameter(table.new_zeros(len(self.index), table.shape[1]))
+        self.register_buffer("index", torch.tensor(index, device=table.device), persistent=False)
+        self.rows = nn.Parameter(table.new_zeros(len(index), table.shape[1]))
 
     def forward(self, weight: Tensor) -> Tensor:
         return torch.zeros_like(weight).index_copy(0, self.index, self.rows)
@@ -49,7 +51,7 @@ def learn(model: DiffusionModel, base: Conditioner, rank: int, *, layers: Iterab
     new = _new(conditioner, base)
     lora.add(model.trainable, rank, where=[name for name in layers if f"{name}.weight" not in new], dora=dora)
     for name, index in _new_rows(conditioner, conditioner.fields, base.fields).items():
-        table = model.trainable.get_submodule(name)
+        table = _table(model, name)
         lora.insert(table, Rows(table.weight.detach(), index), name=ROWS)
     for name, parameter in model.trainable.named_parameters():
         parameter.requires_grad_(parameter.requires_grad or name in new)
@@ -58,7 +60,7 @@ def learn(model: DiffusionModel, base: Conditioner, rank: int, *, layers: Iterab
 def tensors_of(model: DiffusionModel, base: Conditioner) -> dict[str, Tensor]:
     """The tensors of a change that was made by ``learn``."""
     parts = lora.parts(model.trainable, name=ROWS)
-    rows = {f"{name}.{ROWS}": part.rows.detach() for name, part in parts.items()}
+    rows = {f"{name}.{ROWS}": part.rows.detach() for name, part in parts.items() if isinstance(part, Rows)}
     return lora.tensors_of(model.trainable) | rows | _new(model.conditioner, base)
 
 
@@ -74,8 +76,8 @@ def apply(model: DiffusionModel, base: Conditioner, changes: Sequence[Change]) -
         low = {name: value for name, value in change.tensors.items() if name.rpartition(".")[2] in lora.PARTS}
         given = {name: value for name, value in change.tensors.items() if name not in low}
         index = _new_rows(model.conditioner, change.fields, base.fields)
-        tables = {name: trainable.get_submodule(name) for name in index}
-        wanted = {f"{name}.{ROWS}": (len(index[name]), table.embedding_dim) for name, table in tables.items()}
+        tables = {name: _table(model, name) for name in index}
+        wanted: dict[str, tuple[int, ...]] = {f"{name}.{ROWS}": (len(index[name]), table.embedding_dim) for name, table in tables.items()}
         wanted |= {name: tuple(value.shape) for name, value in _new(model.conditioner, base).items()
                    if name in given}
         _fit({name: tuple(value.shape) for name, value in given.items()}, wanted)
@@ -89,6 +91,12 @@ def apply(model: DiffusionModel, base: Conditioner, changes: Sequence[Change]) -
     lora.merge(trainable)
 
 
+def _table(model: DiffusionModel, name: str) -> nn.Embedding:
+    if isinstance(table := model.trainable.get_submodule(name), nn.Embedding):
+        return table
+    raise ValueError(f"{name} has rows of classes, and is no nn.Embedding but {type(table).__name__}")
+
+
 def _new(conditioner: Conditioner, base: Conditioner) -> dict[str, Tensor]:
     """The tensors of fields that the base has not, by their names below ``trainable``."""
     known = base.state_dict()
@@ -100,7 +108,7 @@ def _new_rows(conditioner: Conditioner, fields: Fields, base: Fields) -> dict[st
     """By name of a table: its rows of the classes that ``fields`` have, and the ``base`` has not."""
     found: dict[str, list[int]] = {}
     for name, known in base.items():
-        classes = [] if is_scalar(known) else [value for value in fields.get(name, ()) if value not in known]
+        classes = [] if is_scalar(known) else [str(value) for value in fields.get(name, ()) if value not in known]
         rows = conditioner.rows(name, classes) if classes else {}
         found |= {f"conditioner.{table}": index for table, index in rows.items()}
     return found

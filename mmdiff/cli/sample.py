@@ -74,9 +74,9 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def scales(said: str | None) -> dict[str, float]:
+def scales(said: str | None) -> dict[str | Path, float]:
     """Changes of a model and their scales: ``runs/mine:0.8,runs/other``; one without a number counts once."""
-    found: dict[str, float] = {}
+    found: dict[str | Path, float] = {}
     for piece in pieces(said) if said else ():
         match = re.fullmatch(r"(.+):(-?\d*\.?\d+)", whole := text(piece), re.DOTALL)
         name, scale = match.groups() if match else (whole, "1")

@@ -12,15 +12,16 @@ A linear layer of ``LARGE`` or more weights computes W0 x + s B (A x) while A an
 gradient takes memory; all else computes with W. The two agree to rounding.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Embedding)
+Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Embedding
 """What can be changed."""
 PARTS = {"lora_A": "a", "lora_B": "b", "lora_magnitude": "magnitude"}
 """How the tensors of a layer end in a file, and what they are here."""
@@ -30,8 +31,16 @@ TINY = 1e-12
 """The least length of a row: a row of zeros has a direction only once it is changed."""
 
 
-class LowRank(nn.Module):
-    """The change D of one weight; its ``rank`` is cut to what the weight can have."""
+class Part(nn.Module, ABC):
+    """One change of one weight."""
+
+    @abstractmethod
+    def forward(self, weight: Tensor) -> Tensor:
+        """D for the base's ``weight``, in its shape."""
+
+
+class LowRank(Part):
+    """A product of two matrices; its ``rank`` is cut to what the weight can have."""
 
     def __init__(self, weight: Tensor, rank: int, *, dora: bool = False):
         super().__init__()
@@ -47,13 +56,14 @@ class LowRank(nn.Module):
         return torch.is_grad_enabled() and self.a.requires_grad
 
     def forward(self, weight: Tensor) -> Tensor:
-        """D for the base's ``weight``, in its shape and precision, also under autocast."""
+        """As ``Part.forward``, in the precision of the weight also under autocast."""
         with torch.autocast(weight.device.type, enabled=False):
             product = (self.b @ self.a).view_as(weight)
             if self.magnitude is None:
                 return product
             turned = weight + product
-            return self._gain(turned).view(-1, *(1,) * (weight.ndim - 1)) * turned - weight
+            gain = self.magnitude / lengths(turned.detach())
+            return gain.view(-1, *(1,) * (weight.ndim - 1)) * turned - weight
 
     def through(self, x: Tensor, base: Tensor, layer: nn.Linear) -> Tensor:
         """D x for ``x`` ``(..., columns)``, where the layer unchanged gives ``base = W0 x + bias`` ``(..., rows)``."""
@@ -62,20 +72,22 @@ class LowRank(nn.Module):
             return product
         plain = base if layer.bias is None else base - layer.bias
         with torch.no_grad():
-            turned = _base(layer) + self.b @ self.a
-        return self._gain(turned) * (plain + product) - plain
-
-    def _gain(self, turned: Tensor) -> Tensor:
-        return self.magnitude / lengths(turned.detach())
+            length = lengths(_base(layer) + self.b @ self.a)
+        return self.magnitude / length * (plain + product) - plain
 
 
 class Changed(nn.Module):
-    """A weight with all its changes, by name: the parametrization of a layer. A part gives its D for W0."""
+    """A weight with all its changes, by name: the parametrization of a layer."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.parts = nn.ModuleDict()
+        self._parts = nn.ModuleDict()
         self.scales: dict[str, float] = {}
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """The changes, in the order in which they are added up."""
+        return {name: cast(Part, part) for name, part in self._parts.items()}
 
     def forward(self, weight: Tensor) -> Tensor:
         changed = weight
@@ -90,9 +102,9 @@ def lengths(weight: Tensor) -> Tensor:
     return torch.linalg.vector_norm(weight.flatten(1), dim=1).clamp(min=TINY)
 
 
-def layers(module: nn.Module) -> dict[str, nn.Module]:
+def layers(module: nn.Module) -> dict[str, Layer]:
     """The layers that can be changed, by name."""
-    return {name: layer for name, layer in module.named_modules() if isinstance(layer, LAYERS)}
+    return {name: layer for name, layer in module.named_modules() if isinstance(layer, Layer)}
 
 
 def add(
@@ -109,7 +121,7 @@ def add(
     if not chosen or (missing := [layer for layer in chosen if layer not in found]):
         raise ValueError(
             f"{type(module).__name__} has no layer {missing[0] if chosen else ''!r} that can be changed: "
-            f"{', '.join(kind.__name__ for kind in LAYERS)} can"
+            f"{', '.join(kind.__name__ for kind in get_args(Layer))} can"
         )
     module.requires_grad_(False)
     made = {layer: LowRank(_free(found[layer], layer, name), rank, dora=dora) for layer in chosen}
@@ -135,13 +147,13 @@ def tensors_of(module: nn.Module, *, name: str = "change") -> dict[str, Tensor]:
     """The tensors of a change: ``LAYER.lora_A`` ``(rank, columns)``, ``LAYER.lora_B`` ``(rows, rank)`` and, for DoRA,
     ``LAYER.lora_magnitude`` ``(rows,)``."""
     return {
-        f"{layer}.{ending}": getattr(part, own).detach()
+        f"{layer}.{ending}": value.detach()
         for layer, part in parts(module, name=name).items()
-        for ending, own in PARTS.items() if getattr(part, own) is not None
+        for ending, own in PARTS.items() if (value := getattr(part, own)) is not None
     }
 
 
-def parts(module: nn.Module, *, name: str = "change") -> dict[str, nn.Module]:
+def parts(module: nn.Module, *, name: str = "change") -> dict[str, Part]:
     """What computes a change, by layer."""
     return {layer: changed.parts[name] for layer, changed in _changed(module).items() if name in changed.parts}
 
@@ -155,67 +167,73 @@ def rescale(module: nn.Module, scale: float, *, name: str = "change") -> None:
 
 def merge(module: nn.Module) -> None:
     """Make every changed weight a plain one of the same bits."""
-    for name in _changed(module):
-        layer = module.get_submodule(name)
+    for layer in _changed_layers(module):
         with torch.no_grad():
             _restore(layer, nn.Parameter(layer.weight, requires_grad=_base(layer).requires_grad))
 
 
 def remove(module: nn.Module) -> None:
     """Take all changes away: the weights are the base's again."""
-    for name in _changed(module):
-        layer = module.get_submodule(name)
-        _restore(layer, layer.parametrizations.weight.original)
+    for layer in _changed_layers(module):
+        _restore(layer, _base(layer))
+
+
+def _changes(layer: Any) -> Changed | None:
+    """The changes of a layer's weight, where it has any."""
+    if not parametrize.is_parametrized(layer, "weight"):
+        return None
+    first = layer.parametrizations.weight[0]
+    return first if isinstance(first, Changed) else None
 
 
 def _changed(module: nn.Module) -> dict[str, Changed]:
-    return {
-        name: layer.parametrizations.weight[0] for name, layer in layers(module).items()
-        if parametrize.is_parametrized(layer, "weight") and isinstance(layer.parametrizations.weight[0], Changed)
-    }
+    found = {name: _changes(layer) for name, layer in layers(module).items()}
+    return {name: changed for name, changed in found.items() if changed is not None}
 
 
-def _base(layer: nn.Module) -> Tensor:
+def _changed_layers(module: nn.Module) -> list[Layer]:
+    return [layer for layer in layers(module).values() if _changes(layer) is not None]
+
+
+def _base(layer: Any) -> nn.Parameter:
     """The weight of the base."""
-    return layer.parametrizations.weight.original if parametrize.is_parametrized(layer, "weight") else layer.weight
+    return layer.weight if _changes(layer) is None else layer.parametrizations.weight.original
 
 
-def _free(layer: nn.Module, name: str, change: str) -> Tensor:
+def _free(layer: Layer, name: str, change: str) -> Tensor:
     """The base's weight of a layer. Raises ``ValueError`` where that cannot be given a ``change``."""
-    if parametrize.is_parametrized(layer):
-        changed = next(iter(layer.parametrizations.values()))[0]
-        if not isinstance(changed, Changed):
-            kind = type(changed).__name__
-            raise ValueError(f"the parameters of {name} are computed by {kind}, and cannot be changed besides")
-        if change in changed.parts:
-            raise ValueError(f"{name} has a change {change!r} already")
+    changed = _changes(layer)
+    if changed is None and parametrize.is_parametrized(layer):
+        raise ValueError(f"the parameters of {name} are computed by another parametrization: they cannot be changed")
+    if changed is not None and change in changed.parts:
+        raise ValueError(f"{name} has a change {change!r} already")
     return _base(layer)
 
 
-def insert(layer: nn.Module, part: nn.Module, *, name: str = "change", scale: float = 1.0) -> None:
+def insert(layer: nn.Module, part: Part, *, name: str = "change", scale: float = 1.0) -> None:
     """Add what ``part(W0)`` gives to the weight of a layer."""
-    if not parametrize.is_parametrized(layer):
-        plain = type(layer) is nn.Linear
-        parametrize.register_parametrization(layer, "weight", Changed(), unsafe=True)
+    if (changed := _changes(layer)) is None:
+        plain, changed = type(layer) is nn.Linear, Changed()
+        parametrize.register_parametrization(layer, "weight", changed, unsafe=True)
         if plain:
-            type(layer).forward = _linear                             # of a class that is this layer's own
-    changed = layer.parametrizations.weight[0]
-    changed.parts[name], changed.scales[name] = part, scale
+            cast(Any, type(layer)).forward = _linear                  # of a class that is this layer's own
+    changed._parts[name], changed.scales[name] = part, scale
 
 
 def _linear(self: nn.Linear, x: Tensor) -> Tensor:
     """The forward pass of a changed linear layer."""
-    changed = self.parametrizations.weight[0]
-    if _base(self).numel() < LARGE or not any(part.learns for part in changed.parts.values()):
+    changed = cast(Changed, _changes(self))
+    low = {name: part for name, part in changed.parts.items() if isinstance(part, LowRank)}
+    if _base(self).numel() < LARGE or len(low) < len(changed.parts) or not any(p.learns for p in low.values()):
         return F.linear(x, self.weight, self.bias)
     base = out = F.linear(x, _base(self), self.bias)
-    for name, part in changed.parts.items():
+    for name, part in low.items():
         if changed.scales[name]:
             out = out + changed.scales[name] * part.through(x, base, self)
     return out
 
 
-def _restore(layer: nn.Module, weight: nn.Parameter) -> None:
+def _restore(layer: Any, weight: nn.Parameter) -> None:
     """Make a layer what it was, with ``weight``; a copy that shares its class keeps its changes."""
     del layer.parametrizations
     layer.__class__ = type(layer).__bases__[0]

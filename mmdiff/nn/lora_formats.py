@@ -25,6 +25,8 @@ ENDINGS = {
     ".lora_magnitude_vector.weight": "magnitude", ".lora_magnitude_vector": "magnitude", ".dora_scale": "magnitude",
     ".alpha": "alpha",
 }
+TABLE = {"embedding_a": "b", "embedding_b": "a"}
+"""What the matrices of a table are here: (B A)^T is added there."""
 
 
 def written(network: nn.Module, tensors: Mapping[str, Tensor], *, prefix: str) -> tuple[dict[str, Tensor], int]:
@@ -38,9 +40,10 @@ def written(network: nn.Module, tensors: Mapping[str, Tensor], *, prefix: str) -
     for name, value in tensors.items():
         path, _, part = name.rpartition(".")
         layer, to = found[path], f"{prefix}{path}"
-        if getattr(layer, "groups", 1) > 1:
+        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d) and layer.groups > 1:
             raise ValueError(f"{path} is a convolution in groups, which PEFT's layout cannot tell")
-        table, spatial = isinstance(layer, nn.Embedding), layer.weight.ndim - 2
+        weight, table = layer.weight, isinstance(layer, nn.Embedding)
+        spatial = weight.ndim - 2
         if part == "lora_magnitude":
             if table:
                 raise ValueError(f"{path} is a table with a magnitude for each row, which PEFT's layout cannot tell")
@@ -53,7 +56,7 @@ def written(network: nn.Module, tensors: Mapping[str, Tensor], *, prefix: str) -
         if table:                                                     # the other way round: (B A)^T is added
             made[f"{to}.lora_embedding_{'B' if part == 'lora_A' else 'A'}"] = whole.T.contiguous()
         elif part == "lora_A":
-            made[f"{to}.{part}.weight"] = whole.reshape(rank, *layer.weight.shape[1:])
+            made[f"{to}.{part}.weight"] = whole.reshape(rank, *weight.shape[1:])
         else:
             made[f"{to}.{part}.weight"] = whole.reshape(*whole.shape, *(1,) * spatial)
     return made, rank
@@ -86,8 +89,8 @@ def read(
         if table := "embedding_a" in parts or "embedding_b" in parts:
             if "magnitude" in parts:
                 raise ValueError(f"{path} is a table with a magnitude for each column, and here a row has one")
-            parts = {"a": parts.get("embedding_b"), "b": parts.get("embedding_a"), **parts}
-        if parts.get("a") is None or parts.get("b") is None:
+            parts = {TABLE.get(name, name): value for name, value in parts.items()}
+        if not {"a", "b"} <= parts.keys():
             raise ValueError(f"{path} has one of its two matrices alone")
         a, b = (parts[name].float().T if table else parts[name].float().flatten(1) for name in ("a", "b"))
         made[f"{path}.lora_A"], made[f"{path}.lora_B"] = a, _scale(path, a.shape[0], parts, config) * b

@@ -230,7 +230,7 @@ def assemble(
     if base is not None:
         inherit(model, base, config)
     learn(model, base, config)
-    save = save_model if config.lora is None else partial(save_change_of, base)
+    save = partial(save_change_of, base) if base is not None and config.lora is not None else save_model
     bases = base.bases if base else own.bases if own else ()
     stored = model_config(config, codec, train_set)
     module = TrainingModule(
