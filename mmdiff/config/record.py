@@ -28,7 +28,7 @@ ESSENTIAL = ("adapter", "data", "diffusion", "loader", "optim", "seed", "trainer
 """Parts without which a configuration is no run's."""
 
 
-class Change(NamedTuple):
+class Setting(NamedTuple):
     """A key of the configuration (or ``data``) with its values before and after."""
 
     key: str
@@ -149,7 +149,7 @@ def _changed(name: str, own: Sequence, found: Sequence) -> list[str]:
             for word, some in (("a new", new), ("no longer", gone)) if some]
 
 
-def data_change(record: Record, train: Dataset, held: Dataset) -> Change | None:
+def data_change(record: Record, train: Dataset, held: Dataset) -> Setting | None:
     """How the samples differ from those that the run began with, counted."""
     before, now = (record.training, record.held), (names(train), names(held))
     if before == now:
@@ -161,4 +161,4 @@ def data_change(record: Record, train: Dataset, held: Dataset) -> Change | None:
     }
     counts = [f"{len(parts[0])} training and {len(parts[1])} held-out samples" for parts in (before, now)]
     moved = ", ".join(f"{count} {what}" for what, count in told.items() if count) or "in another order"
-    return Change("data", counts[0], f"{counts[1]}: {moved}")
+    return Setting("data", counts[0], f"{counts[1]}: {moved}")

@@ -15,7 +15,7 @@ from ..change import tensors_of
 from ..config.build import ConfigError
 from ..config.header import chain, model_file
 from ..config.inherit import PARTS, parts_of
-from ..config.record import Change, Record
+from ..config.record import Record, Setting
 from ..data.labels import Fields, is_scalar, is_text
 from ..model import DiffusionModel
 from ..nn.tensors import place
@@ -93,7 +93,7 @@ def inherit(model: DiffusionModel, base: Base, config: DictConfig) -> None:
             raise ConfigError(f"init={config.init} has its own {name}, {cause}: {error}") from error
 
 
-def _replaced(codec: Codec, changed: Sequence[Change], config: DictConfig) -> set[str]:
+def _replaced(codec: Codec, changed: Sequence[Setting], config: DictConfig) -> set[str]:
     """Modules of a codec that are chosen anew, as latents do not depend on them. Raises ``ConfigError`` for others."""
     names = {change: change.key.split(".")[2] for change in changed if change.key.startswith("adapter.codec.")}
     if keys := [change for change, name in names.items() if name not in codec.incidental]:
@@ -103,7 +103,7 @@ def _replaced(codec: Codec, changed: Sequence[Change], config: DictConfig) -> se
     return set(names.values())
 
 
-def _changes(base: Base, config: DictConfig) -> Iterator[Change]:
+def _changes(base: Base, config: DictConfig) -> Iterator[Setting]:
     return changes(base.parts, OmegaConf.masked_copy(config, list(PARTS)))
 
 

@@ -14,7 +14,7 @@ from torch import Size, nn
 
 from ..config.build import ConfigError, complete
 from ..config.files import literal
-from ..config.record import Change, named
+from ..config.record import Setting, named
 from ..nn import tensors
 
 STREAM = "the order of samples and their noise are counted by it"
@@ -33,7 +33,7 @@ GROUPS = ("experiment", "debug")
 
 def continued(
     run: Path, own: DictConfig, asked: DictConfig, overrides: Sequence[str] | None = None
-) -> tuple[DictConfig, list[Change]]:
+) -> tuple[DictConfig, list[Setting]]:
     """The configuration ``own`` of an existing run with the values of ``overrides`` in force, and what they change.
 
     A group may be named again: ``asked``, which is composed with it, must then agree. Without ``overrides`` all of
@@ -61,15 +61,15 @@ def continued(
     return config, found
 
 
-def changes(old: DictConfig, new: DictConfig) -> Iterator[Change]:
+def changes(old: DictConfig, new: DictConfig) -> Iterator[Setting]:
     """The keys in which two configurations differ, the defaults of signatures included."""
     before, after = (dict(_leaves(complete(config))) for config in (old, new))
     for key in dict.fromkeys([*before, *after]):
         if before.get(key) != after.get(key) and key != "run":
-            yield Change(key, before.get(key), after.get(key))
+            yield Setting(key, before.get(key), after.get(key))
 
 
-def fits(run: Path, module: nn.Module, shapes: Mapping[str, Size], changed: Sequence[Change]) -> None:
+def fits(run: Path, module: nn.Module, shapes: Mapping[str, Size], changed: Sequence[Setting]) -> None:
     """Raise ``ConfigError`` where a checkpoint's tensors, told by their ``shapes``, are not those of ``module``."""
     own = tensors.shapes(module.state_dict())
     if differ := tensors.misplaced(own, shapes):
@@ -90,7 +90,7 @@ def _agree(run: Path, config: DictConfig, asked: DictConfig, group: str) -> None
                           f"change: {told}. To go on with it as it is: mmdiff train {named(run)}")
 
 
-def _check(run: Path, own: DictConfig, change: Change) -> None:
+def _check(run: Path, own: DictConfig, change: Setting) -> None:
     reasons = [reason for key, reason in KEPT.items() if f"{change.key}.".startswith(f"{key}.")]
     if change.key.endswith("_target_"):
         reasons.append("another class is another run")

@@ -30,7 +30,7 @@ from ..config import kinds
 from ..config.adapter import build_adapter, build_codec, build_model, settled
 from ..config.build import ConfigError, build, plain
 from ..config.files import CONFIG_FILE, MODEL_FILE, resolved
-from ..config.record import Change, Record, data_change, files, named, own_fields, read_record
+from ..config.record import Record, Setting, data_change, files, named, own_fields, read_record
 from ..core.guidance import Guidance
 from ..core.samplers import Sampler
 from ..data.dataset import Dataset, Subset, split, spread
@@ -193,10 +193,10 @@ def _ended_by(trainer: L.Trainer, parts: Assembly) -> str:
 
 def opened(
     run: Path, config: DictConfig, overrides: Sequence[str] | None
-) -> tuple[DictConfig, Record | None, list[Change]]:
+) -> tuple[DictConfig, Record | None, list[Setting]]:
     """The resolved configuration that is to be in force, what is known of the run where it exists, and what changes."""
     record = read_record(run)
-    changed: list[Change] = []
+    changed: list[Setting] = []
     config = settled(resolved(config))
     if record is not None:
         config, changed = continued(run, record.config, config, overrides)
