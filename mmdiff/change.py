@@ -77,7 +77,9 @@ def apply(model: DiffusionModel, base: Conditioner, changes: Sequence[Change]) -
         given = {name: value for name, value in change.tensors.items() if name not in low}
         index = _new_rows(model.conditioner, change.fields, base.fields)
         tables = {name: _table(model, name) for name in index}
-        wanted: dict[str, tuple[int, ...]] = {f"{name}.{ROWS}": (len(index[name]), table.embedding_dim) for name, table in tables.items()}
+        wanted: dict[str, tuple[int, ...]] = {
+            f"{name}.{ROWS}": (len(index[name]), table.embedding_dim) for name, table in tables.items()
+        }
         wanted |= {name: tuple(value.shape) for name, value in _new(model.conditioner, base).items()
                    if name in given}
         _fit({name: tuple(value.shape) for name, value in given.items()}, wanted)
