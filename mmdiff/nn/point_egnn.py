@@ -33,6 +33,8 @@ LEAST = 0.02
 class MessageBlock(nn.Module):
     """``h`` ``(B, N, dim)`` and ``places`` ``(B, N, 3)`` -> the next ``h``, and velocities ``(B, N, 3)``."""
 
+    nodes: Tensor
+
     def __init__(
         self, dim: int, heads: int, emb_dim: int, *, pair: int, nodes: int, mlp_ratio: float, context_dim: int | None,
         backend: str,
@@ -65,7 +67,7 @@ class MessageBlock(nn.Module):
         if pairs is not None:
             gate, move = gate * pairs[..., None], move * pairs[..., None]
         h = h + gate1 * self.gather((gate.mT @ m).squeeze(2))
-        if self.cross is not None and inputs.tokens is not None:
+        if self.cross is not None and self.cross_norm is not None and inputs.tokens is not None:
             h = h + self.cross(self.cross_norm(h), inputs.tokens, mask=inputs.tokens_mask)
         h = h + gate2 * self.mlp(modulate(h, shift2, scale2))
         return h, (1 + gain) * (move * (places[:, :, None] - places[:, None])).sum(2)

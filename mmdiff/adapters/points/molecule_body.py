@@ -35,6 +35,9 @@ def pair_distances(x: Tensor) -> Tensor:
 class MoleculeBody(Body):
     """Molecules ``(B, 3 + K, P)`` of ``elements`` = K; padding, order and place of the atoms mean nothing."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, *, elements: int):
         super().__init__()
         width = elements * (1 + len(NODES))

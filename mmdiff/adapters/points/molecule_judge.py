@@ -116,7 +116,12 @@ class MoleculeJudge(Judge):
 def _firsts(keys: Sequence[int], counts: Sequence[bool]) -> list[bool]:
     """Which keys occur for the first time, of those that count."""
     seen: set[int] = set()
-    return [counts_ and not (key in seen or seen.add(key)) for key, counts_ in zip(keys, counts, strict=True)]
+    firsts = []
+    for key, counted in zip(keys, counts, strict=True):
+        firsts.append(counted and key not in seen)
+        if counted:
+            seen.add(key)
+    return firsts
 
 
 def _valences(graphs: Graphs, x: Tensor, most: int = 8) -> Tensor:
