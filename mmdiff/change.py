@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .adapters.base import Conditioner
-from .data.labels import Fields, is_scalar
+from .data.labels import Fields, class_names, is_scalar
 from .model import DiffusionModel
 from .nn import lora
 
@@ -110,7 +110,8 @@ def _new_rows(conditioner: Conditioner, fields: Fields, base: Fields) -> dict[st
     """By name of a table: its rows of the classes that ``fields`` have, and the ``base`` has not."""
     found: dict[str, list[int]] = {}
     for name, known in base.items():
-        classes = [] if is_scalar(known) else [str(value) for value in fields.get(name, ()) if value not in known]
+        given = [] if is_scalar(known) else class_names(fields.get(name, ()))
+        classes = [value for value in given if value not in known]
         rows = conditioner.rows(name, classes) if classes else {}
         found |= {f"conditioner.{table}": index for table, index in rows.items()}
     return found

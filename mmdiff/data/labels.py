@@ -30,6 +30,11 @@ def is_text(field: Field) -> bool:
     return field == TEXT
 
 
+def class_names(field: Field) -> list[str]:
+    """The classes of a field; none of a scalar or a text."""
+    return [] if is_scalar(field) or is_text(field) else [str(name) for name in field]
+
+
 def kind(field: Field) -> str:
     """What a field takes, in words."""
     return "a text" if is_text(field) else "a number" if is_scalar(field) else "a class"
@@ -138,7 +143,7 @@ def _column(name: str, field: Field, values: list[Label]) -> Column:
     if is_scalar(field):
         low, high = map(float, field)
         return torch.tensor([_scalar(name, (low, high), value) for value in values], dtype=torch.float32)
-    classes = [str(known) for known in field]
+    classes = class_names(field)
     return torch.tensor([_class(name, classes, value) for value in values])
 
 

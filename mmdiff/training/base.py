@@ -16,7 +16,7 @@ from ..config.build import ConfigError
 from ..config.header import chain, model_file
 from ..config.inherit import PARTS, parts_of
 from ..config.record import Record, Setting
-from ..data.labels import Fields, is_scalar, is_text
+from ..data.labels import Fields, class_names, is_scalar
 from ..model import DiffusionModel
 from ..nn.tensors import place
 from ..store import load_model, save_change
@@ -125,10 +125,10 @@ def _differences(base: Base, config: DictConfig, fields: Fields, found: Fields) 
         elif name not in found:
             yield f"{name} is not told"
         elif is_scalar(field):
-            low, high = found[name]
-            if low < field[0] or field[1] < high:
-                yield f"{name} goes from {low:g} to {high:g}, where the model knows {field[0]:g} to {field[1]:g}"
-        elif not is_text(field) and (new := field[len(base.fields[name]):]):
+            (low, high), (least, most) = map(float, found[name]), map(float, field)
+            if low < least or most < high:
+                yield f"{name} goes from {low:g} to {high:g}, where the model knows {least:g} to {most:g}"
+        elif new := class_names(field)[len(base.fields[name]):]:
             yield f"{name} also is {_listed(new)}"
     for change in _changes(base, config):
         yield f"{change.key} is {change.new}, was {change.old}"
