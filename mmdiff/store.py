@@ -40,6 +40,8 @@ from .nn.tensors import place
 
 SIZED = 101
 """Samples of which the middle one by size is what a request without a size gets."""
+Scales = Mapping[str, float] | Mapping[Path, float]
+"""Changes of a model, each a run or file, and by what they are multiplied."""
 
 
 def model_config(config: DictConfig, codec: Codec, dataset: Dataset) -> dict[str, Any]:
@@ -95,7 +97,7 @@ def chosen_device(name: str | None) -> str:
 
 
 def load_model(
-    path: str | Path, *, lora: Mapping[str | Path, float] | None = None, base: str | Path | None = None,
+    path: str | Path, *, lora: Scales | None = None, base: str | Path | None = None,
     encoder: str | Path | None = None, device: str | torch.device = "cpu",
 ) -> tuple[DiffusionModel, dict[str, Any]]:
     """The model of a run directory or model file, ready to generate, and its header.
@@ -161,7 +163,7 @@ def _changed(
 
 
 def _with(
-    path: Path, header: dict[str, Any], model: DiffusionModel, lora: Mapping[str | Path, float],
+    path: Path, header: dict[str, Any], model: DiffusionModel, lora: Scales,
     encoder: str | Path | None,
 ) -> tuple[DiffusionModel, dict[str, Any]]:
     """A model with changes of it, and its header with what they add to it."""

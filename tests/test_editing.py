@@ -14,8 +14,7 @@ from mmdiff.cli.requests import wishes
 from mmdiff.config.build import ConfigError
 from mmdiff.core.parameterizations import Data
 from mmdiff.core.schedules import Linear
-from mmdiff.core.types import Masked
-from mmdiff.generation.edits import Placed, carry_out, roll_out
+from mmdiff.generation.edits import Known, Placed, carry_out, roll_out
 from mmdiff.model import DiffusionModel
 from mmdiff.nn.unet1d import UNet1d
 
@@ -109,14 +108,14 @@ def count_on(calls):
 def test_rolling_out_continues_to_the_end_with_new_noise_for_each_window(total, given, overlap):
     x, mask, calls = torch.zeros(1, 1, total), torch.zeros(1, 1, total, dtype=torch.bool), []
     x[..., :given], mask[..., :given] = torch.arange(given), True
-    out = roll_out(count_on(calls), Masked(x, mask), window=6, overlap=overlap)
+    out = roll_out(count_on(calls), Known(x, mask), window=6, overlap=overlap)
     assert out[0, 0].tolist() == list(range(total))
     assert [draw for _, draw in calls] == list(range(len(calls)))
     assert all(shape == (6,) for shape, _ in calls)
 
 
 def test_overlap_must_leave_something_to_make():
-    known = Masked(torch.zeros(1, 1, 9), torch.zeros(1, 1, 9, dtype=torch.bool))
+    known = Known(torch.zeros(1, 1, 9), torch.zeros(1, 1, 9, dtype=torch.bool))
     for overlap in (0, 4):
         with pytest.raises(ValueError, match="overlap"):
             roll_out(count_on([]), known, window=4, overlap=overlap)
@@ -132,7 +131,7 @@ def filled(edits, total, calls, *, window):
         return torch.where(known.mask, known.x, 0)
 
     assert len({p.way for p in placed}) == 1
-    known = Masked(*map(torch.stack, zip(*(p.known for p in placed), strict=True)))
+    known = Known(*map(torch.stack, zip(*(p.known for p in placed), strict=True)))
     return carry_out(make, known, placed[0].way, [p.start for p in placed])[:, 0].int().tolist()
 
 

@@ -9,6 +9,7 @@ from the table's own folder on.
 import math
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,8 @@ def wishes(
     """
     if table is None:
         made = edit_of(edit)
-        told = {"labels": dict(cond), "negative": dict(negative or {}), "size": dict(size), "edit": made}
-        return [Request(seed=seed + i, **told) for i in range(n)]
+        alike = partial(Request, labels=dict(cond), negative=dict(negative or {}), size=dict(size), edit=made)
+        return [alike(seed=seed + i) for i in range(n)]
     rows = read_table(table)
     if not rows:
         raise ConfigError(f"{table} holds no request")

@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
                           "n out")
     share, run = share_of(config.shard), Path(config.run)
     out = Path(config.out) if config.out else (run if run.is_dir() else run.parent) / "samples"
-    told = OmegaConf.to_container(config, resolve=True)
+    told: Any = OmegaConf.to_container(config, resolve=True)
     edit = {name: told[name] for name in EDIT if told[name] is not None}
     if config.requests is None:
         edit_of(edit)                                                 # a mistake is told before the model is read
@@ -74,9 +74,9 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def scales(said: str | None) -> dict[str | Path, float]:
+def scales(said: str | None) -> dict[str, float]:
     """Changes of a model and their scales: ``runs/mine:0.8,runs/other``; one without a number counts once."""
-    found: dict[str | Path, float] = {}
+    found: dict[str, float] = {}
     for piece in pieces(said) if said else ():
         match = re.fullmatch(r"(.+):(-?\d*\.?\d+)", whole := text(piece), re.DOTALL)
         name, scale = match.groups() if match else (whole, "1")

@@ -28,6 +28,13 @@ from ..core.types import Masked
 MODES = ("extend", "interpolate", "inpaint", "complete")
 
 
+class Known(NamedTuple):
+    """What is known of samples: ``x`` where the ``mask`` is True, with the shapes of ``Masked``."""
+
+    x: Tensor
+    mask: Tensor
+
+
 class MakeLatents(Protocol):
     """``DiffusionModel.latents`` with labels, seeds, sampler and guidance fixed."""
 
@@ -87,7 +94,7 @@ class Edit:
     def _sizes(self) -> dict[tuple, dict[str, float]]:
         return {}
 
-    def place(self, codec: Codec, size: dict[str, float], *, device: torch.device) -> Masked:
+    def place(self, codec: Codec, size: dict[str, float], *, device: torch.device) -> Known:
         """What is given, ``(C, *S)`` and mask ``(1, *S)``, as latents of the size asked for."""
         sample = codec.load(self.input, **size)
         encode = codec.encode_part if self.mode == "complete" else codec.encode
@@ -122,7 +129,7 @@ class Edit:
         else:
             where = list(range(count))
         x[:, where], mask[:, where] = latent, True
-        return Masked(x, mask)
+        return Known(x, mask)
 
 
 def _position(codec: Codec, size: Mapping[str, float], place: float) -> int:
@@ -150,14 +157,14 @@ class Way(NamedTuple):
 class Placed(NamedTuple):
     """What is known of the sample of an edit, on the CPU, and the way that the rest is made, from ``start`` on."""
 
-    known: Masked
+    known: Known
     way: Way
     start: int
 
     @staticmethod
     def of(edit: Edit, codec: Codec, size: dict[str, float], window: int, *, device: torch.device) -> "Placed":
         """``window`` is the length that the model was trained at; ``device`` is where inputs are encoded."""
-        known = Masked(*(part.cpu() for part in edit.place(codec, size, device=device)))
+        known = Known(*(part.cpu() for part in edit.place(codec, size, device=device)))
         overlap = window // 2 if edit.overlap is None else edit.overlap
         there = known.mask.flatten(2).all(2)[0] if known.mask.ndim > 2 else known.mask[0]
         total = len(there)
@@ -171,7 +178,7 @@ class Placed(NamedTuple):
         return Placed(known, Way(length, window, overlap) if length > window else Way(length), start)
 
 
-def carry_out(make: MakeLatents, known: Masked, way: Way, starts: Sequence[int]) -> Tensor:
+def carry_out(make: MakeLatents, known: Known, way: Way, starts: Sequence[int]) -> Tensor:
     """Latents ``(B, C, *S)`` around what is ``known`` of them, each from its own of ``starts`` on."""
     if way.given is not None:
         return roll_out(make, known, window=way.length, overlap=way.overlap)
@@ -185,12 +192,10 @@ def carry_out(make: MakeLatents, known: Masked, way: Way, starts: Sequence[int])
     return x
 
 
-def roll_out(make: MakeLatents, known: Masked, *, window: int, overlap: int) -> Tensor:
+def roll_out(make: MakeLatents, known: Known, *, window: int, overlap: int) -> Tensor:
     """Continue what is known at the start of ``(B, C, T, ...)`` to all of T, a window at a time."""
     if not 0 < overlap < window:
         raise ValueError(f"extending needs 0 < overlap < window, got overlap={overlap} and window={window}")
-    if known.mask is None:
-        raise ValueError("extending needs a mask that tells what is known")
     x, mask = known.x.clone(), known.mask.clone()
     total, done, part = x.shape[2], int(mask[0, 0].reshape(x.shape[2], -1).any(1).sum()), 0
     while done < total:

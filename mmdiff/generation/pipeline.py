@@ -6,7 +6,7 @@ filled up by repetition), so an item is the same to the last bit whatever else i
 
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,12 +20,11 @@ from ..config.build import ConfigError, build
 from ..config.kinds import check
 from ..core.guidance import Guidance, Unguided
 from ..core.samplers import Sampler
-from ..core.types import Masked
 from ..data.dataset import spread
 from ..data.labels import Label
 from ..model import DiffusionModel
-from ..store import chosen_device, load_model
-from .edits import Edit, Placed, Way, carry_out
+from ..store import Scales, chosen_device, load_model
+from .edits import Edit, Known, Placed, Way, carry_out
 from .job import save_all
 from .outputs import described
 from .request import Request, plain_number
@@ -87,8 +86,8 @@ class Pipeline:
         check(n, Annotated[int, Ge(0)], key="n")
         check(seed, int, key="seed")
         check(batch_size, MicroBatch, key="batch_size")
-        told = {"labels": cond or {}, "negative": negative or {}, "size": size, "edit": edit}
-        requests = [Request(seed=seed + i, **told) for i in range(n)]
+        alike = partial(Request, labels=cond or {}, negative=negative or {}, size=size, edit=edit)
+        requests = [alike(seed=seed + i) for i in range(n)]
         made = dict(self.run(requests, batch_size or min(n, BATCH)))
         return [made[i] for i in range(n)]
 
@@ -145,12 +144,14 @@ class Pipeline:
         tasks = [(size, request.edit) for size, request in zip(sizes, requests, strict=True)]
         window = self.model.codec.latent_shape(**self.size)[0]
         placed = {
-            (size, edit): edit and Placed.of(edit, self.model.codec, dict(size), window, device=self.model.device)
+            (size, edit): None if edit is None
+            else Placed.of(edit, self.model.codec, dict(size), window, device=self.model.device)
             for size, edit in dict.fromkeys(tasks)
         }
         groups: dict[tuple[Any, Way | None], list[int]] = {}
-        for i, (size, edit) in enumerate(tasks):
-            groups.setdefault((size, edit and placed[size, edit].way), []).append(i)
+        for i, task in enumerate(tasks):
+            there = placed[task]
+            groups.setdefault((task[0], None if there is None else there.way), []).append(i)
         with tqdm(total=len(requests), unit="item", disable=not requests or not show_progress) as bar:
             for (size, _), members in groups.items():
                 for k in range(0, len(members), batch_size):
@@ -189,10 +190,11 @@ class Pipeline:
             self.model.latents, [r.labels for r in rows], [r.seed for r in rows], sampler=self.sampler,
             guidance=self.guidance, progress=progress, negative=[r.negative for r in rows],
         )
-        if placed[0] is None:
+        there = [p for p in placed if p is not None]                  # all or none of those of one way
+        if not there:
             return self.model.finished(make(self.model.codec.latent_shape(**size)))
-        known = (torch.stack(parts).to(self.model.device) for parts in zip(*(p.known for p in placed), strict=True))
-        return self.model.finished(carry_out(make, Masked(*known), placed[0].way, [p.start for p in placed]))
+        known = (torch.stack(parts).to(self.model.device) for parts in zip(*(p.known for p in there), strict=True))
+        return self.model.finished(carry_out(make, Known(*known), there[0].way, [p.start for p in there]))
 
     def size_of(self, request: Request) -> dict[str, float]:
         """The whole size of a request: a length in seconds replaces the model's own in frames."""
@@ -209,7 +211,7 @@ def _listed(requests: Sequence[Request]) -> list[Request]:
 
 
 def load(
-    path: str | Path, *, lora: Mapping[str | Path, float] | None = None, base: str | Path | None = None,
+    path: str | Path, *, lora: Scales | None = None, base: str | Path | None = None,
     encoder: str | Path | None = None, device: str | None = None, **settings: Any,
 ) -> Pipeline:
     """The pipeline of a run directory (also while it trains) or a single model file.
