@@ -19,6 +19,7 @@ from mmdiff.adapters.conditioners import Labels
 from mmdiff.adapters.points.codec import PointCodec
 from mmdiff.cli import sample
 from mmdiff.config.files import MODEL_FILE
+from mmdiff.config.header import ModelFileError
 from mmdiff.core.parameterizations import Data
 from mmdiff.core.samplers import Euler
 from mmdiff.core.schedules import Cosine, Linear, Shifted
@@ -28,7 +29,7 @@ from mmdiff.generation.autoguidance import RunAutoguidance
 from mmdiff.generation.job import MANIFEST
 from mmdiff.generation.pipeline import Pipeline
 from mmdiff.model import DiffusionModel
-from mmdiff.store import ModelFileError, _digest, load_model, save_model, usual
+from mmdiff.store import _digest, load_model, save_model, usual
 from tests.conftest import mmdiff as command
 
 

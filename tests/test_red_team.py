@@ -23,6 +23,7 @@ from mmdiff.adapters.texts import TextEncoder
 from mmdiff.config.adapter import build_adapter, build_codec, build_model
 from mmdiff.config.build import ConfigError
 from mmdiff.config.files import MODEL_FILE, load_yaml
+from mmdiff.config.header import ModelFileError
 from mmdiff.config.overrides import composed
 from mmdiff.core.given import Given
 from mmdiff.core.grids import Grid
@@ -38,7 +39,7 @@ from mmdiff.data.reader import Reader
 from mmdiff.evaluation.subject import open_run
 from mmdiff.generation.pipeline import load
 from mmdiff.nn.network import Network
-from mmdiff.store import ModelFileError, _digest, load_model
+from mmdiff.store import _digest, load_model
 from mmdiff.training.run import assemble, build_trainer
 from tests.conftest import TINY
 

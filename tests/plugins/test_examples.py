@@ -14,7 +14,7 @@ import torch
 import mmdiff
 from mmdiff.adapters.video.write import write_video
 from mmdiff.config import plugins
-from mmdiff.store import ModelFileError
+from mmdiff.config.header import ModelFileError
 from mmdiff.testing import Trial
 from mmdiff.testing.report import failure, laws
 from tests.conftest import mmdiff as run_mmdiff
