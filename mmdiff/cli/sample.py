@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..adapters.base import Amount, Codec
 from ..config import kinds
-from ..config.build import ConfigError, target_class
+from ..config.build import ConfigError, plain, target_class
 from ..config.keys import TABLES
 from ..config.overrides import DERIVED, composed, value, with_run
 from ..config.words import Word, parted, pieces, text
@@ -46,8 +46,7 @@ def main(arguments: list[str]) -> int:
                           "n out")
     share, run = share_of(config.shard), Path(config.run)
     out = Path(config.out) if config.out else (run if run.is_dir() else run.parent) / "samples"
-    told: Any = OmegaConf.to_container(config, resolve=True)
-    edit = {name: told[name] for name in EDIT if told[name] is not None}
+    edit = {name: plain(config[name]) for name in EDIT if config[name] is not None}
     if config.requests is None:
         edit_of(edit)                                                 # a mistake is told before the model is read
     pipeline = load(run, lora=scales(config.lora), base=config.base, encoder=config.encoder,

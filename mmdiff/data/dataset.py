@@ -1,4 +1,4 @@
-"""What training asks of a data source, and how one is split."""
+"""What training asks of a data source."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
-from .labels import Fields, Label, is_text, number, suggest, text
+from .labels import Fields, Label, is_text
 from .stream import Shape
 
 
@@ -66,6 +66,11 @@ class Dataset(ABC):
         """``fields`` as they would be if there were these samples alone."""
         return self.fields
 
+    def cut(self, share: float) -> tuple["Dataset", "Dataset"]:
+        """What comes before ``share`` of the time of each file, and what comes after. ``ValueError`` where these are no
+        files, or such as have no time."""
+        raise ValueError("loader.by_time needs files of which parts can be read, data=folder: these samples are wholes")
+
     def report(self) -> dict:
         """What was kept and what was skipped, with reasons."""
         return {"kept": len(self), "skipped": []}
@@ -116,41 +121,3 @@ def spread(count: int, limit: int | None = None) -> list[int]:
     """
     chosen = count if limit is None else min(limit, count)
     return [i * count // chosen for i in range(chosen)]
-
-
-def split(dataset: Dataset, val: float | Mapping[str, Sequence[Label]]) -> tuple[Dataset, Dataset]:
-    """Training and validation part.
-
-    A number holds out exactly that share of samples, those whose names have the least hashes: where files are added,
-    some of the new ones, and a few at the border may cross.
-    A mapping such as ``{index: [0, 1, 2]}`` holds out the samples whose columns have those values.
-    """
-    if isinstance(val, Mapping):
-        held = [i for i in range(len(dataset)) if _matches(dataset.column(i), val)]
-        if not held:
-            raise ValueError(f"no sample has {dict(val)}: nothing would be held out for validation")
-    elif 0 <= val < 1:
-        order = sorted(range(len(dataset)), key=lambda i: hashlib.sha256(dataset.name(i).encode()).digest())
-        held = sorted(order[: max(round(val * len(dataset)), int(val > 0 and len(dataset) > 1))])
-    else:
-        raise ValueError(f"loader.val is a share in [0, 1) or a mapping of columns to values, got {val!r}")
-    chosen = set(held)
-    rest = [i for i in range(len(dataset)) if i not in chosen]
-    if not rest:
-        raise ValueError(f"all {len(dataset)} samples are held out for validation (loader.val={val}): none is left")
-    return Subset(dataset, rest), Subset(dataset, held)
-
-
-def _matches(columns: Mapping[str, Label], wanted: Mapping[str, Sequence[Label]]) -> bool:
-    for name in wanted:
-        if name not in columns:
-            raise ValueError(f"loader.val names the column {name!r}; {suggest(name, list(columns))}")
-    return all(any(_same(columns[name], value) for value in values) for name, values in wanted.items())
-
-
-def _same(there: Label, wanted: Label) -> bool:
-    """Scalars are equal as numbers, classes as text."""
-    try:
-        return number(wanted) == there if isinstance(there, float) else text(wanted) == text(there)
-    except ValueError:
-        return False

@@ -1,27 +1,28 @@
 """A folder of files as a data set, for any modality: its adapter's reader opens them.
 
-Labels come from a table (see ``tables``: a column ``file``), from a pattern (a regular expression with named groups,
-matched against the file's name without its ending), or from the first sub-folder (field ``label``); captions also from
-a text file beside each file (field ``caption``).
+What is known of a file comes from its folders, from its name and from a table together, see ``columns``; captions also
+from a text file beside it (field ``caption``).
 """
 
+import copy
 import hashlib
 import os
-import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from .captions import ENDING, beside
-from .captions import captions as read_captions
 from .checked import extents
+from .columns import Named, from_folders, from_names, merged, row_of
 from .dataset import Dataset
-from .labels import TEXT, Field, Fields, Label, conditioning, field_of, number, suggest, text
+from .labels import TEXT, Field, Fields, Label, conditioning, field_of, suggest
 from .reader import Reader
+from .splits import names_parts
 from .stream import Shape
 from .tables import TableRow, read_table
 from .walk import files_below, utf8
@@ -35,31 +36,33 @@ FEW = 10
 class FolderDataset(Dataset):
     """Every readable file below ``root``, symbolic links followed, hidden files and folders left out.
 
+    ``folders`` names the levels of sub-folders, ``pattern`` the parts of file names (a regular expression with named
+    groups, matched against the whole name without its ending), ``table`` the files themselves and their columns.
     ``labels`` names the columns that condition the model, ``scalars`` those that are numbers, ``texts`` those that are
     any text; with ``captions`` the file NAME.txt beside each file is its column ``caption``. ``attributes`` are classes
     that captions tell: they condition nothing, and ``mmdiff eval`` judges by them. By default all others condition
-    but those that are empty or nearly name each file, such as an ``id``: ``report()`` tells them. Every file is read
+    but those that are empty, name parts of the data (train, test) or nearly each file, such as an ``id``: ``report()``
+    tells them. Every file is read
     once before the first run: what cannot be used is skipped and named in ``report()``. ``check=False`` trusts that all
     files can be used. Raises ``ValueError`` where nothing usable is found, saying what was looked for.
     """
 
     def __init__(
-        self, reader: Reader, root: str | Path, *, pattern: str | None = None, table: str | Path | None = None,
-        labels: Sequence[str] | None = None, scalars: Sequence[str] = (), texts: Sequence[str] = (),
-        captions: bool = False, attributes: Sequence[str] = (), check: bool = True,
+        self, reader: Reader, root: str | Path, *, folders: Sequence[str] | None = None, pattern: str | None = None,
+        table: str | Path | None = None, labels: Sequence[str] | None = None, scalars: Sequence[str] = (),
+        texts: Sequence[str] = (), captions: bool = False, attributes: Sequence[str] = (), check: bool = True,
     ):
         self.reader, self.root = reader, Path(root).expanduser()
         if not self.root.is_dir():
             raise ValueError(f"data.root={self.root} is not a folder")
-        if pattern and table:
-            raise ValueError("give data.pattern or data.table, not both")
         self.scalars = tuple(scalars)
         self.texts = tuple(dict.fromkeys([*texts, *([CAPTION] if captions else [])]))
         if both := set(self.scalars) & set(self.texts):
             raise ValueError(f"{min(both)} is in data.scalars and in data.texts: it is one of them")
         self.skipped: list[tuple[str, str]] = []
         self.others: Counter[str] = Counter()                         # files that are no samples, by their ending
-        self.rows = list(self._table(Path(table).expanduser()) if table else self._files(pattern))
+        self.parts: dict[int, Reader] = {}                            # rows of which a part is read, by their number
+        self.rows = self._rows(folders, pattern, Path(table).expanduser() if table else None)
         if captions:
             self._read_captions()
         self.extents: list[Shape] = [None] * len(self.rows)
@@ -84,49 +87,45 @@ class FolderDataset(Dataset):
         self.fields = self.fields_of(range(len(self.rows)))
         self.unread = 0 if captions else self._unread_captions()
 
-    def _files(self, pattern: str | None) -> Iterator[tuple[Path, TableRow]]:
-        try:
-            expression = re.compile(pattern) if pattern else None
-        except re.error as error:
-            raise ValueError(f"data.pattern={pattern!r} is no regular expression: {error}") from None
-        for path in files_below(self.root, self.reader.suffixes, self.skipped, self.others):
-            below = path.relative_to(self.root)
-            if expression is None:
-                yield path, {"label": text(below.parts[0])} if len(below.parts) > 1 else {}
-            elif match := expression.fullmatch(path.stem):
-                yield path, self._row(str(below), match.groupdict())
-            else:
-                self.skipped.append((str(below), f"its name does not match data.pattern={pattern!r}"))
+    def _rows(
+        self, folders: Sequence[str] | None, pattern: str | None, table: Path | None
+    ) -> list[tuple[Path, TableRow]]:
+        """The samples with all that is known of each."""
+        told = dict(self._table(table)) if table else {}
+        paths = [path for path, _ in told.values()] if table else self.reader.samples(
+            files_below(self.root, self.reader.suffixes, self.skipped, self.others)
+        )
+        places = list(told) if table else [self._below(path) for path in paths]
+        sources: list[Named] = [from_folders(list(map(self._below, paths)), folders, alone=not (pattern or table))]
+        if pattern:
+            sources.append(from_names(paths, pattern))
+        if table:
+            sources.append(Named(table.name, [row for _, row in told.values()]))
+        rows = []
+        for i, (path, place) in enumerate(zip(paths, places, strict=True)):
+            found = {source.title: row for source in sources if (row := source.rows[i]) is not None}
+            if len(found) < len(sources):
+                self.skipped.append((self._below(path), f"its name does not match data.pattern={pattern!r}"))
+                continue
+            cells = {title: row_of(place, row, self.scalars, self.texts) for title, row in found.items()}
+            rows.append((path, merged(place, cells)))
+        return rows
 
-    def _table(self, table: Path) -> Iterator[tuple[Path, TableRow]]:
+    def _table(self, table: Path) -> Iterator[tuple[str, tuple[Path, TableRow]]]:
         for count, row in enumerate(read_table(table), 1):
             if "file" not in row:
                 raise ValueError(f"{table}, row {count}: no column 'file'; {suggest('file', list(row))}")
             file = "" if row["file"] is None else str(row.pop("file"))
             if not file or not utf8(file):
                 raise ValueError(f"{table}, row {count}: the name in the column 'file' is empty or not UTF-8")
-            yield self.root / file, self._row(f"{table}, row {count} ({file})", row)
+            yield f"{table}, row {count} ({file})", (self.root / file, row)
 
-    def _row(self, place: str, cells: TableRow) -> TableRow:
-        """Cells as they condition: names, numbers, or None for what is not told."""
-        row: TableRow = {}
-        for name, cell in cells.items():
-            if isinstance(cell, list) and name not in self.texts:
-                raise ValueError(f"{place}: {name} is a list of texts, as captions are: data.texts=[{name}]")
-            try:
-                nothing = cell is None or cell == "" or cell != cell
-                if name in self.texts:
-                    row[name] = read_captions(cell) or None
-                else:
-                    row[name] = number(cell) if name in self.scalars else None if nothing else text(cell)
-            except ValueError as error:
-                if name in self.texts:
-                    raise ValueError(f"{place}: {name}: {error}") from None
-                raise ValueError(
-                    f"{place}: {name} is {cell!r}, which is no number (decimals have a point): correct it, leave it "
-                    f"empty for not told, or leave {name} out of data.scalars"
-                ) from None
-        return row
+    def _below(self, path: Path) -> str:
+        """The path below the root, or the whole one of what a table names elsewhere."""
+        try:
+            return str(path.absolute().relative_to(self.root.absolute()))
+        except ValueError:
+            return str(path)
 
     def _read_captions(self) -> None:
         for path, row in self.rows:
@@ -166,6 +165,8 @@ class FolderDataset(Dataset):
             values = [value for _, row in self.rows if (value := row.get(name)) is not None]
             if not values and name not in (*self.scalars, *self.texts):
                 unused[name] = "it is empty, so it conditions nothing"
+            elif name not in self.texts and names_parts(values):
+                unused[name] = f"it names parts of the data (loader.val={name}), so it conditions nothing"
             if name not in (*self.scalars, *self.texts) and len(values) >= FEW and len(set(values)) > len(values) / 2:
                 unused[name] = (
                     f"{len(set(values))} values in {len(values)} files are no classes, so it conditions nothing; "
@@ -199,17 +200,41 @@ class FolderDataset(Dataset):
         return len(self.rows)
 
     def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
-        return self.reader.read(self.rows[index][0], rng), conditioning(self.column(index), self.fields)
+        return self._reader(index).read(self.rows[index][0], rng), conditioning(self.column(index), self.fields)
 
     def name(self, index: int) -> str:
-        path = self.rows[index][0]
-        try:
-            return str(path.absolute().relative_to(self.root.absolute()))
-        except ValueError:                                            # a table may name files elsewhere
-            return str(path)
+        name = self._below(self.rows[index][0])
+        return f"{name} [{':'.join(f'{share:g}' for share in self.parts[index].part)}]" if index in self.parts else name
 
     def shape(self, index: int) -> Shape:
-        return self.reader.shape(self.rows[index][0])
+        return self._reader(index).shape(self.rows[index][0])
+
+    def _reader(self, index: int) -> Reader:
+        return self.parts.get(index, self.reader)
+
+    def cut(self, share: float) -> tuple[Dataset, Dataset]:
+        """Files too short for a sample in each part are whole in the first, and told. What is held out of a file is as
+        many samples as it holds one after another."""
+        paths, readers = [path for path, _ in self.rows], (self.reader.within(0, share), self.reader.within(share, 1))
+        found = list(zip(*(extents(reader, paths) for reader in readers), strict=True))
+        long = [i for i, pair in enumerate(found) if not any(isinstance(extent, str) for extent in pair)]
+        if not long:
+            reason = next(extent for extent in found[0][::-1] if isinstance(extent, str))
+            raise ValueError(f"loader.by_time: no file is long enough to hold out its last part: {reason}")
+        if len(long) < len(paths):
+            warnings.warn(f"{len(paths) - len(long)} of {len(paths)} files are too short to hold out their last part: "
+                          "they are trained on as wholes", stacklevel=4)
+        rest, held = copy.copy(self), copy.copy(self)
+        rest.parts, held.parts, held.rows, held.extents = dict.fromkeys(long, readers[0]), {}, [], []
+        rest.extents = [found[i][0] if i in rest.parts else extent for i, extent in enumerate(self.extents)]
+        for i in long:
+            count = readers[1].clips(paths[i])                        # a long film is judged by more than one clip
+            ends = [share + (1 - share) * k / count for k in range(count + 1)]
+            for part in pairwise(ends):
+                held.parts[len(held.rows)] = self.reader.within(*part)
+                held.rows.append(self.rows[i])
+                held.extents.append(found[i][1])
+        return rest, held
 
     def extent(self, index: int) -> Shape:
         return self.extents[index]

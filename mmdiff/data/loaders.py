@@ -16,6 +16,7 @@ from .captions import Tags, worded
 from .coupling import Coupling
 from .dataset import Dataset, spread
 from .labels import Fields, Label, encode_labels, is_text
+from .splits import split
 from .stream import Key, Shape, Stream, batch_sizes
 
 TRIES = 10
@@ -27,14 +28,16 @@ class Loading:
 
     Where samples come in several shapes, ``budget`` sizes the step by positions (frames x height x width) instead: a
     step then holds samples of one shape, a multiple of ``multiple`` of them. ``val`` is the part held out (see
-    ``data.dataset.split``), of which ``val_samples`` are scored (0 = no validation); ``limit`` trains on that many
-    samples only. Both are spread evenly over what there is. ``tags`` words captions anew for each draw.
+    ``data.splits.split``), of which ``val_samples`` are scored (0 = no validation); ``limit`` trains on that many
+    samples only. Both are spread evenly over what there is. ``group`` names a column: samples of one value are held out
+    together; ``by_time`` holds out the last part of each file instead of whole ones. ``tags`` words captions anew for
+    each draw.
     """
 
     def __init__(
-        self, *, batch_size: int = 64, workers: int = 0, val: float | Mapping[str, Sequence[Label]] = 0.05,
+        self, *, batch_size: int = 64, workers: int = 0, val: float | str | Mapping[str, Sequence[Label]] = 0.05,
         val_samples: int = 256, limit: int | None = None, budget: int | None = None, multiple: int = 4,
-        tags: Tags | None = None,
+        group: str | None = None, by_time: bool = False, tags: Tags | None = None,
     ):
         least = {
             "batch_size": (batch_size, 1), "workers": (workers, 0), "val_samples": (val_samples, 0),
@@ -45,7 +48,11 @@ class Loading:
                 raise ValueError(f"{name} is at least {low}, got {value}")
         self.budget, self.multiple = budget, multiple
         self.batch_size, self.workers, self.val, self.val_samples = batch_size, workers, val, val_samples
-        self.limit, self.tags = limit, tags
+        self.limit, self.group, self.by_time, self.tags = limit, group, by_time, tags
+
+    def split(self, dataset: Dataset) -> tuple[Dataset, Dataset]:
+        """Training and validation part."""
+        return split(dataset, self.val, group=self.group, by_time=self.by_time)
 
     def order(self, dataset: Dataset, **options: int) -> Stream:
         """The training stream of a data set; ``options`` go to ``Stream``."""

@@ -1,8 +1,11 @@
 """What opens the files of a modality."""
 
+import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from torch import Tensor
@@ -23,6 +26,29 @@ class Reader(ABC):
     buckets: Sequence[tuple[int, ...]] = ()
     """The extents that files are sorted into, where ``shape`` tells them."""
 
+    timed: bool = False
+    """Whether files have a time, of which ``read`` takes ``part`` alone."""
+
+    part: tuple[float, float] = (0.0, 1.0)
+    """From and to what share of its time a file is read."""
+
+    def within(self, start: float, stop: float) -> Self:
+        """The same reader of a part of each file's time. Raises ``ValueError`` for one that reads files as wholes."""
+        if not self.timed:
+            raise ValueError(f"loader.by_time: {type(self).__name__} reads files as wholes, which have no last part")
+        other = copy.copy(self)
+        other.part = (start, stop)
+        return other
+
+    def span(self, length: int) -> tuple[int, int]:
+        """The first position of ``part`` of a file of ``length`` positions, and the one behind the last."""
+        first, last = (round(share * length, 6) for share in self.part)
+        return math.ceil(first), math.ceil(last)
+
+    def clips(self, path: Path) -> int:
+        """How many samples ``part`` of a file holds one after another."""
+        return 1
+
     @abstractmethod
     def read(self, path: Path, rng: np.random.Generator | None = None) -> Tensor:
         """One sample ``(C, *S)`` float32, without batch.
@@ -30,6 +56,11 @@ class Reader(ABC):
         ``rng`` makes the random choices (crop, augmentation); None means the one fixed choice used for validation.
         Raises ``ValueError`` with a reason for a file that is corrupt, empty or holds NaN.
         """
+
+    def samples(self, paths: Sequence[Path]) -> list[Path]:
+        """The samples that files make: each file one, unless several are one together; those are named by their folder.
+        """
+        return list(paths)
 
     def files(self, path: Path) -> list[Path]:
         """All files that a sample is made of: one, and what it refers to."""

@@ -17,7 +17,7 @@ from ..config.adapter import build_codec
 from ..config.build import ConfigError, build, target_class
 from ..config.files import CONFIG_FILE, load_yaml
 from ..config.record import read_record
-from ..data.dataset import Dataset, Subset, split, spread
+from ..data.dataset import Dataset, Subset, spread
 from ..data.labels import Fields, Label, conditioning, encode_labels, is_text
 from ..data.loaders import Loading
 from ..generation.pipeline import Pipeline
@@ -71,10 +71,11 @@ def open_run(run: str | Path, pipeline: Pipeline, *, root: str | None = None) ->
     record = read_record(run)
     if record is None:
         raise ConfigError(f"{run} has no {CONFIG_FILE}: a run directory is judged, as its data say what is real")
-    parts = split(dataset, build(config.loader, Loading).val)
+    parts = build(config.loader, Loading).split(dataset)
     train, held = (_kept(*pair) for pair in zip(parts, (record.training, record.held), strict=True))
-    if left := len(dataset) - len(train) - len(held):
-        print(f"{left} of {len(dataset)} samples are left out: they are new since {run} learned, or on the other side "
+    count = sum(map(len, parts))
+    if left := count - len(train) - len(held):
+        print(f"{left} of {count} samples are left out: they are new since {run} learned, or on the other side "
               "of what was held out (loader.val, loader.limit)")
     if not train:
         raise ConfigError(f"none of the samples that {run} learned from is there, such as {record.training[0]!r}")

@@ -71,14 +71,16 @@ class Edit:
             raise ValueError("mode=inpaint needs hole=[start,stop] in seconds, and no other mode takes one")
         if self.hole is not None and not 0 <= self.hole[0] < self.hole[1]:
             raise ValueError(f"hole is [start,stop] with 0 <= start < stop, got {list(self.hole)}")
-        if not self.input.is_file():
-            raise ValueError(f"input={self.input} is not a file")
+        if not (self.input.is_file() or self.input.is_dir()):
+            raise ValueError(f"input={self.input} is not a file, nor a folder of frames")
 
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What a sidecar says of it; the input is hashed once for all requests that share the task."""
-        digest = sha256(self.input.read_bytes()).hexdigest()
-        return {**asdict(self), "input": self.input.name, "input_sha256": digest}
+        files, digest = sorted(self.input.iterdir()) if self.input.is_dir() else [self.input], sha256()
+        for file in files:
+            digest.update(file.read_bytes() if file.is_file() else b"")
+        return {**asdict(self), "input": self.input.name, "input_sha256": digest.hexdigest()}
 
     def size(self, codec: Codec, own: Mapping[str, float]) -> dict[str, float]:
         """The size of a sample where none is asked for: ``own``, that of the model, or that of what is filled in. The
@@ -113,8 +115,8 @@ class Edit:
         if self.hole is not None:                                     # inpaint, and no other mode
             start, stop = (_position(codec, size, place) for place in self.hole)
             if not start < stop <= min(count, length):
-                raise ValueError(f"hole={list(self.hole)} is not within the input and the length asked for: "
-                                 f"{self.input}")
+                raise ValueError(f"hole={list(self.hole)}, positions {start} to {stop}, is not within the input, "
+                                 f"{self.input}, of {min(count, length)}")
             where = [i for i in range(min(count, length)) if not start <= i < stop]
             latent = latent[:, where]
         elif count >= length:
@@ -155,40 +157,43 @@ class Way(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """What is known of the sample of an edit, on the CPU, and the way that the rest is made, from ``start`` on."""
+    """The sample of an edit, ``(C, *S)`` with ``(1, *S)`` where it is known, on the CPU, and the way that the rest is
+    made, from ``start`` on."""
 
-    known: Known
+    x: Tensor
+    known: Tensor
     way: Way
     start: int
 
     @staticmethod
     def of(edit: Edit, codec: Codec, size: dict[str, float], window: int, *, device: torch.device) -> "Placed":
         """``window`` is the length that the model was trained at; ``device`` is where inputs are encoded."""
-        known = Known(*(part.cpu() for part in edit.place(codec, size, device=device)))
+        x, known = (part.cpu() for part in edit.place(codec, size, device=device))
         overlap = window // 2 if edit.overlap is None else edit.overlap
-        there = known.mask.flatten(2).all(2)[0] if known.mask.ndim > 2 else known.mask[0]
+        there = known.flatten(2).all(2)[0] if known.ndim > 2 else known[0]
         total = len(there)
         if edit.mode == "complete" or total <= window:
-            return Placed(known, Way(total), 0)
+            return Placed(x, known, Way(total), 0)
         if edit.mode == "extend":
-            return Placed(known, Way(window, overlap=overlap, given=int(there.sum())), 0)
+            return Placed(x, known, Way(window, overlap=overlap, given=int(there.sum())), 0)
         new = (~there).nonzero().flatten().tolist() or [0]
         length = min(total, max(window, new[-1] + 1 - new[0] + overlap))
         start = min(max((new[0] + new[-1] + 1 - length) // 2, 0), total - length)
-        return Placed(known, Way(length, window, overlap) if length > window else Way(length), start)
+        return Placed(x, known, Way(length, window, overlap) if length > window else Way(length), start)
 
 
-def carry_out(make: MakeLatents, known: Known, way: Way, starts: Sequence[int]) -> Tensor:
-    """Latents ``(B, C, *S)`` around what is ``known`` of them, each from its own of ``starts`` on."""
+def carry_out(make: MakeLatents, placed: Sequence[Placed], *, device: torch.device) -> Tensor:
+    """Latents ``(B, C, *S)`` around what is known of samples of one way."""
+    way = placed[0].way
+    x, known = (torch.stack(rows).to(device) for rows in ([p.x for p in placed], [p.known for p in placed]))
     if way.given is not None:
-        return roll_out(make, known, window=way.length, overlap=way.overlap)
-    parts = [slice(start, start + way.length) for start in starts]
-    near = Masked(*(torch.stack([row[:, part] for row, part in zip(rows, parts, strict=True)]) for rows in known))
-    x = known.x.clone()
-    for row, part, made in zip(
-        x, parts, make(tuple(near.x.shape[2:]), known=near, window=way.window, overlap=way.overlap), strict=True
-    ):
-        row[:, part] = made
+        return roll_out(make, Known(x, known), window=way.length, overlap=way.overlap)
+    parts = [slice(p.start, p.start + way.length) for p in placed]
+    given, mask = (torch.stack([row[:, p] for row, p in zip(rows, parts, strict=True)]) for rows in (x, known))
+    near = Masked(given, mask)
+    made = make(tuple(near.x.shape[2:]), known=near, window=way.window, overlap=way.overlap)
+    for row, part, new in zip(x, parts, made, strict=True):
+        row[:, part] = new
     return x
 
 

@@ -24,7 +24,7 @@ from ..data.dataset import spread
 from ..data.labels import Label
 from ..model import DiffusionModel
 from ..store import Scales, chosen_device, load_model
-from .edits import Edit, Known, Placed, Way, carry_out
+from .edits import Edit, Placed, Way, carry_out
 from .job import save_all
 from .outputs import described
 from .request import Request, plain_number
@@ -143,23 +143,20 @@ class Pipeline:
             self.model.codec.latent_shape(**dict(size))
         tasks = [(size, request.edit) for size, request in zip(sizes, requests, strict=True)]
         window = self.model.codec.latent_shape(**self.size)[0]
-        placed = {
-            (size, edit): None if edit is None
-            else Placed.of(edit, self.model.codec, dict(size), window, device=self.model.device)
-            for size, edit in dict.fromkeys(tasks)
+        placed: dict[tuple[Any, Edit | None], Placed] = {
+            (size, edit): Placed.of(edit, self.model.codec, dict(size), window, device=self.model.device)
+            for size, edit in dict.fromkeys(tasks) if edit is not None
         }
         groups: dict[tuple[Any, Way | None], list[int]] = {}
         for i, task in enumerate(tasks):
-            there = placed[task]
-            groups.setdefault((task[0], None if there is None else there.way), []).append(i)
+            groups.setdefault((task[0], placed[task].way if task in placed else None), []).append(i)
         with tqdm(total=len(requests), unit="item", disable=not requests or not show_progress) as bar:
             for (size, _), members in groups.items():
                 for k in range(0, len(members), batch_size):
                     part = members[k : k + batch_size]
                     rows = [part[i % len(part)] for i in range(batch_size)]
-                    samples = self._batch(
-                        [requests[i] for i in rows], dict(size), [placed[tasks[i]] for i in rows], bar
-                    )
+                    given = [placed[tasks[i]] for i in rows if tasks[i] in placed]
+                    samples = self._batch([requests[i] for i in rows], dict(size), given, bar)
                     for position, (sample, changed) in zip(part, samples, strict=False):
                         if not torch.isfinite(sample).all():
                             seed = requests[position].seed
@@ -181,7 +178,7 @@ class Pipeline:
                 raise ValueError(str(error) if alike else f"request {request.name or i + 1}: {error}") from None
 
     def _batch(
-        self, rows: list[Request], size: dict[str, float], placed: Sequence[Placed | None], bar: tqdm
+        self, rows: list[Request], size: dict[str, float], placed: Sequence[Placed], bar: tqdm
     ) -> list[tuple[Tensor, dict[str, float]]]:
         def progress(call: int) -> None:
             bar.set_postfix_str(f"network call {call + 1}/{self.sampler.calls}")
@@ -190,11 +187,9 @@ class Pipeline:
             self.model.latents, [r.labels for r in rows], [r.seed for r in rows], sampler=self.sampler,
             guidance=self.guidance, progress=progress, negative=[r.negative for r in rows],
         )
-        there = [p for p in placed if p is not None]                  # all or none of those of one way
-        if not there:
+        if not placed:
             return self.model.finished(make(self.model.codec.latent_shape(**size)))
-        known = (torch.stack(parts).to(self.model.device) for parts in zip(*(p.known for p in there), strict=True))
-        return self.model.finished(carry_out(make, Known(*known), there[0].way, [p.start for p in there]))
+        return self.model.finished(carry_out(make, placed, device=self.model.device))
 
     def size_of(self, request: Request) -> dict[str, float]:
         """The whole size of a request: a length in seconds replaces the model's own in frames."""

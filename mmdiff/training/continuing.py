@@ -19,9 +19,11 @@ from ..nn import tensors
 
 STREAM = "the order of samples and their noise are counted by it"
 LEARNED = "the weights were learned with it"
+SPLIT = "samples held out would be learned from"
 KEPT = {
     "seed": STREAM, "loader.batch_size": STREAM, "loader.budget": STREAM, "loader.multiple": STREAM,
-    "loader.limit": STREAM, "adapter.reader.buckets": STREAM, "loader.val": "samples held out would be learned from",
+    "loader.limit": STREAM, "adapter.reader.buckets": STREAM,
+    "loader.val": SPLIT, "loader.group": SPLIT, "loader.by_time": SPLIT,
     "adapter.codec": LEARNED, "adapter.network": LEARNED, "adapter.text.digest": LEARNED,
     "adapter.text.layer": LEARNED, "diffusion.schedule": LEARNED, "diffusion.parameterization": LEARNED,
     "train": LEARNED, "lora": LEARNED, "dora": LEARNED,

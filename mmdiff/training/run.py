@@ -33,7 +33,7 @@ from ..config.files import CONFIG_FILE, MODEL_FILE, resolved
 from ..config.record import Record, Setting, data_change, files, named, own_fields, read_record
 from ..core.guidance import Guidance
 from ..core.samplers import Sampler
-from ..data.dataset import Dataset, Subset, split, spread
+from ..data.dataset import Dataset, Subset, spread
 from ..data.labels import Fields, grown
 from ..data.loaders import Loading, samples
 from ..evaluation.scorer import LEAST
@@ -281,7 +281,7 @@ def fields_of(dataset: Dataset, own: Record | None, base: Base | None) -> Fields
 
 def _parts(dataset: Dataset, loading: Loading) -> tuple[Dataset, Dataset]:
     """What is trained on, and what is held out."""
-    train_set, val_set = split(dataset, loading.val)
+    train_set, val_set = loading.split(dataset)
     if loading.limit is not None:
         train_set = Subset(train_set, spread(len(train_set), loading.limit))
     return train_set, val_set

@@ -31,7 +31,8 @@ from mmdiff.adapters.points.write import write_points
 from mmdiff.config.build import build
 from mmdiff.config.files import load_yaml
 from mmdiff.core.types import Masked
-from mmdiff.data.dataset import Dataset, split
+from mmdiff.data.dataset import Dataset
+from mmdiff.data.loaders import Loading
 from mmdiff.data.reader import Reader
 from mmdiff.generation.edits import Edit
 from mmdiff.metrics.bootstrap import bootstrap
@@ -64,7 +65,7 @@ def main() -> None:
     pipeline = load(args.run)
     codec, count = pipeline.model.codec, args.points or int(pipeline.size["points"])
     reader = build({**config["adapter"]["reader"], "points": WHOLE, "scan": False}, Reader, **codec.reading)
-    train, held = split(build(config["data"], Dataset, reader=reader), config["loader"]["val"])
+    train, held = build(config["loader"], Loading).split(build(config["data"], Dataset, reader=reader))
 
     def whole(dataset, i: int) -> tuple[np.ndarray, dict]:
         sample, labels = dataset.read(i)

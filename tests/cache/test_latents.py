@@ -20,8 +20,9 @@ from mmdiff.cli.encode import main, share_of
 from mmdiff.config.adapter import build_codec
 from mmdiff.config.build import ConfigError, build
 from mmdiff.config.overrides import composed
-from mmdiff.data.dataset import Dataset, split
+from mmdiff.data.dataset import Dataset
 from mmdiff.data.loaders import Loading, eval_loader, samples, train_loader
+from mmdiff.data.splits import split
 
 AUDIO = ["adapter=audio", "adapter.reader.seconds=0.5", "adapter.reader.pad=mask"]
 

@@ -57,7 +57,7 @@ def refusal(command, config, word, taken):
     ("sample", "overlap=abc", "overlap is a whole"), ("sample", "hole=0.1", "hole is [a number, a number], or null"),
     ("sample", "mode=grow", "mode is one of extend"),
     ("sample", "replace=no", "replace is true or false, got 'no'"), ("train", "checkpoint.every=abc", "whole number"),
-    ("train", "loader.val=half", "loader.val is"), ("train", "loader.limit=2.5", "loader.limit is a whole number"),
+    ("train", "loader.val=[1]", "loader.val is"), ("train", "loader.limit=2.5", "loader.limit is a whole number"),
     ("train", "trainer.precision=bf16-true", "trainer.precision is one of 32"), ("train", "quality.n=x", "quality.n"),
     ("train", "trainer.max_steps=0", "trainer.max_steps is a whole number, at least 1, got 0"),
     ("train", "ema.main.ramp=x", "ema.main.ramp is a number"), ("train", "++ema.short.rmp=0.1", "'ema.short.rmp'"),

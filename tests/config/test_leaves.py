@@ -40,7 +40,7 @@ WRONG: dict[type, list[Any]] = {
     str: [True, ["a"], {"a": 1}], list: [5, True, "abc"],
 }
 DERIVED = {
-    "adapter.reader": ("sample_rate", "fps"), "adapter.network": ("channels", "cond_dim"),
+    "adapter.reader": ("sample_rate", "fps", "background"), "adapter.network": ("channels", "cond_dim"),
     "adapter.conditioner": ("fields",), "data": ("reader",),
 }
 
@@ -70,7 +70,8 @@ def refused(node: dict[str, Any], role: type, place: str) -> str:
 def reading(node: dict[str, Any]) -> tuple[str, ...]:
     """What a codec asks of its reader, by whatever it is called."""
     return () if "Reader" not in node["_target_"] else tuple(
-        name for name in ("sample_rate", "fps", "channels", "normals", "colors", "elements") if name not in node
+        name for name in ("sample_rate", "fps", "background", "channels", "normals", "colors", "elements")
+        if name not in node
     )
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmdiff.data.dataset import split
 from mmdiff.data.folders import FolderDataset
 from mmdiff.data.labels import encode_labels
 from mmdiff.data.reader import Reader
+from mmdiff.data.splits import split
 
 
 class Numbers(Reader):

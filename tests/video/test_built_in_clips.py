@@ -7,7 +7,7 @@ import torch
 from mmdiff.adapters.video.moving_digits import MovingDigits
 from mmdiff.adapters.video.shapes import BACKGROUND, COLOURS, SHAPES, Shapes, bounce, coverage
 from mmdiff.core.rng import Purpose, stream
-from mmdiff.data.dataset import split
+from mmdiff.data.splits import split
 from tests.conftest import shared_data
 
 

@@ -6,11 +6,14 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from mmdiff.adapters.video.alpha import laid
+from mmdiff.adapters.video.codec import PixelCodec
 from mmdiff.adapters.video.decode import frames_at
 from mmdiff.adapters.video.index import VideoIndex
-from mmdiff.adapters.video.reader import VideoReader, shown_at
+from mmdiff.adapters.video.reader import VideoReader, read_clip, shown_at
 from tests.video.test_files import FRAMES, encode, number, numbered
 
 
@@ -130,3 +133,42 @@ def test_what_is_transparent_is_black_whatever_colour_is_stored_there(tmp_path, 
     half = np.full((32, 32, 4), 128, np.uint8)
     Image.fromarray(half).save(tmp_path / "b.png")
     assert (shown(tmp_path / "b.png")[0] == 64).all()
+
+
+@pytest.mark.parametrize(("name", "shown_there"), [("white", (255, 255, 255)), ("#4080ff", (64, 128, 255))])
+def test_what_is_transparent_shows_the_background_that_is_named(tmp_path, name, shown_there):
+    picture = np.zeros((32, 32, 4), np.uint8)
+    picture[..., 0], picture[:, :16, 3], picture[:, 16:24, 3] = 255, 255, 51
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    reader = VideoReader(fps=1, frames=1, height=32, width=32, background=name)
+    got = ((reader.read(tmp_path / "a.png")[:, 0].permute(1, 2, 0).numpy() + 1) * 127.5).round()
+    assert (got[:, :16] == (255, 0, 0)).all() and (got[:, 24:] == shown_there).all()
+    assert np.abs(got[:, 16:24] - (0.2 * np.array([255, 0, 0]) + 0.8 * np.array(shown_there))).max() <= 0.5
+    grey = VideoReader(1, fps=1, frames=1, height=32, width=32, background=name).read(tmp_path / "a.png")
+    assert grey.shape == (1, 1, 32, 32)
+    with pytest.raises(ValueError, match="background is the name of a colour, such as .*; got 'snowy'"):
+        VideoReader(fps=1, background="snowy")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".mkv"])
+def test_how_opaque_a_pixel_is_can_be_a_channel_and_comes_back_from_files(tmp_path, suffix):
+    rng, codec = np.random.default_rng(0), PixelCodec(4, background="white", fps=10)
+    frames = rng.integers(0, 256, (3, 128, 128, 4)).astype(np.uint8)
+    frames[..., 3] = rng.choice([0, 255, 128], (3, 128, 128))
+    clip = torch.from_numpy(np.concatenate([laid(frames, (255, 255, 255)), frames[..., 3:]], -1))
+    clip = clip.permute(3, 0, 1, 2).float() / 127.5 - 1
+    back = codec.load(codec.save(clip, tmp_path / f"a{suffix}"), height=128, width=128)
+    assert back.shape == (4, 3, 128, 128) and (back - clip).abs().max() < 0.017, "two steps of 255, by rounding"
+    with av.open(str(tmp_path / f"a{suffix}")) as container:
+        stored = next(container.decode(video=0)).to_ndarray(format="rgba")
+    assert np.array_equal(stored[..., 3], frames[0, ..., 3])
+    opaque = frames[0, ..., 3] == 255
+    assert np.array_equal(stored[opaque], frames[0][opaque])
+    shown = PixelCodec(background="white", fps=10).load(tmp_path / f"a{suffix}", height=128, width=128)
+    assert (shown - clip[:3]).abs().max() < 0.017
+    assert read_clip(codec.save(clip, tmp_path / "a.mp4"), height=128, width=128).shape == (3, 3, 128, 128)
+
+
+def test_a_clip_without_transparency_is_opaque(tmp_path):
+    clip = VideoReader(4, fps=25, frames=2, height=48, width=96).read(encode(tmp_path / "a.mp4"))
+    assert clip.shape == (4, 2, 48, 96) and (clip[3] == 1).all()

@@ -15,6 +15,7 @@ class SignalReader(Reader):
     """CSV (a column a channel) or NPZ (``signal`` ``(channels, T)``, its ``sample_rate``); None reads whole files."""
 
     suffixes = (".npz", ".csv")
+    timed = True
 
     def __init__(self, channels: int, sample_rate: float, *, seconds: float | None = 4.0):
         self.channels, self.sample_rate = channels, sample_rate
@@ -22,6 +23,7 @@ class SignalReader(Reader):
 
     def read(self, path: Path, rng: np.random.Generator | None = None) -> Tensor:
         x = self._open(Path(path))
+        x = x[:, slice(*self.span(x.shape[-1]))]
         length = self.length or x.shape[-1]
         if len(x) != self.channels or not 0 < length <= x.shape[1] or not np.isfinite(x).all():
             raise ValueError(f"{path} holds {x.shape}, not {self.channels} finite signal(s) of at least {length}")

@@ -1,6 +1,7 @@
 """Sound files to samples: all of them, or a part.
 
-    place   start = floor(place (length - count + 1)),  place in [0, 1)
+    place   start = first + floor(place (last - first - count + 1)),  place in [0, 1)
+            first and last: the first sample of the part that is asked for, and the one behind its last
 
 libsndfile opens what it knows and FFmpeg the rest; both seek to the part that is needed. Lengths are measured where a
 header does not tell them: an ADTS stream's is a guess that can be ten times too long.
@@ -8,6 +9,7 @@ header does not tell them: an ADTS stream's is a guess that can be ten times too
 
 import math
 import re
+from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
 from operator import itemgetter
@@ -18,25 +20,27 @@ import av
 import numpy as np
 import soundfile
 
+Span = Callable[[int], tuple[int, int]]
 RATES = (1000, 768_000)
 UNTOLD = 2**62
 """Samples: what libsndfile says of a FLAC stream that came through a pipe is more."""
-OGG = (".ogg", ".oga", ".opus")
+OGG, MPEG = (".ogg", ".oga", ".opus"), (".mp3", ".mp2")
 FIRST_PAGE, LATER_PAGE = b"OggS\x00\x02", re.compile(b"OggS\\x00[\\x00\\x01\\x04\\x05]")
 PREROLL = 1.0
 """Seconds decoded and thrown away after a seek: a compressed frame leans on those before it (MP3: half a second)."""
 
 
 class Excerpt(NamedTuple):
-    """Decoded samples ``(C, L)`` float32 at ``sample_rate`` Hz; ``whole`` if that is all of the file."""
+    """Decoded samples ``(C, L)`` float32 at ``sample_rate`` Hz; ``whole`` if that is all of the part asked for."""
 
     samples: np.ndarray
     sample_rate: int
     whole: bool
 
 
-def decode(path: Path, *, seconds: float | None = None, place: float = 0.0) -> Excerpt:
+def decode(path: Path, *, seconds: float | None = None, place: float = 0.0, span: Span | None = None) -> Excerpt:
     """A file, or ``seconds`` of it: its start is ``place`` in [0, 1) between the first and the last that there is.
+    ``span`` says which samples of how many there are.
 
     Raises ``ValueError`` with a reason.
     """
@@ -49,12 +53,12 @@ def decode(path: Path, *, seconds: float | None = None, place: float = 0.0) -> E
         raise ValueError(f"{path} holds several recordings one after another, of which only the first would be read: "
                          "make it one, or a file each")
     decoders = [_soundfile, _ffmpeg]
-    if path.suffix.lower() in (".mp3", ".mp2"):
+    if path.suffix.lower() in MPEG:
         decoders.reverse()                                            # libmpg123 stumbles, aloud, after a seek
     reasons = []
     for decoder in decoders:
         try:
-            clip = decoder(path, seconds, place)
+            clip = decoder(path, seconds, place, span or _all)
             break
         except (soundfile.SoundFileError, av.FFmpegError, ValueError, MemoryError) as error:
             reasons.append(error)
@@ -67,6 +71,20 @@ def decode(path: Path, *, seconds: float | None = None, place: float = 0.0) -> E
     return clip
 
 
+def duration(path: Path) -> float:
+    """Seconds of a file that can be decoded."""
+    if path.suffix.lower() not in MPEG:
+        try:
+            info = soundfile.info(path)
+            if 0 < info.frames < UNTOLD:
+                return info.frames / info.samplerate
+        except soundfile.SoundFileError:
+            pass
+    stat = path.stat()
+    total, rate = _length(path, stat.st_size, stat.st_mtime_ns)
+    return total / rate
+
+
 @lru_cache(maxsize=1_000_000)
 def _chained(path: Path, size: int, changed: int) -> bool:
     """Whether a page of an Ogg file begins a stream after one that goes on with another (RFC 3533, section 6)."""
@@ -75,21 +93,27 @@ def _chained(path: Path, size: int, changed: int) -> bool:
     return later is not None and data.find(FIRST_PAGE, later.start()) >= 0
 
 
-def _start(total: int, count: int, place: float) -> int:
-    return int(place * (max(total - count, 0) + 1))
+def _all(total: int) -> tuple[int, int]:
+    return 0, total
 
 
-def _soundfile(path: Path, seconds: float | None, place: float) -> Excerpt:
+def _start(span: tuple[int, int], count: int, place: float) -> int:
+    first, last = span
+    return first + int(place * (max(last - first - count, 0) + 1))
+
+
+def _soundfile(path: Path, seconds: float | None, place: float, span: Span) -> Excerpt:
     with soundfile.SoundFile(path) as file:
         rate = _checked(file.samplerate)
         if not 0 < file.frames < UNTOLD:
             raise ValueError("its header does not tell its length")
-        count = file.frames if seconds is None else min(file.frames, math.ceil(seconds * rate))
-        file.seek(_start(file.frames, count, place))
+        first, last = span(file.frames)
+        count = last - first if seconds is None else min(last - first, math.ceil(seconds * rate))
+        file.seek(_start((first, last), count, place))
         samples = file.read(count, dtype="float32", always_2d=True)
         if len(samples) < count:
             raise ValueError(f"ends after {len(samples)} of {count} samples")
-        return Excerpt(np.ascontiguousarray(samples.T), rate, count == file.frames)
+        return Excerpt(np.ascontiguousarray(samples.T), rate, count == last - first)
 
 
 def _checked(rate: int) -> int:
@@ -98,20 +122,22 @@ def _checked(rate: int) -> int:
     return rate
 
 
-def _ffmpeg(path: Path, seconds: float | None, place: float) -> Excerpt:
+def _ffmpeg(path: Path, seconds: float | None, place: float, span: Span) -> Excerpt:
     if seconds is None:
         samples, rate = _decoded(path)
-        return Excerpt(samples, rate, True)
+        return Excerpt(samples[:, slice(*span(samples.shape[1]))], rate, True)
     stat = path.stat()
     total, rate = _length(path, stat.st_size, stat.st_mtime_ns)
-    count = math.ceil(seconds * rate)
-    start = _start(total, count, place)
+    first, last = span(total)
+    count = min(math.ceil(seconds * rate), last - first)
+    start = _start((first, last), count, place)
     samples, _ = _decoded(path, start, count)
-    if samples.shape[1] < min(count, total):                          # it ends early, or a seek went astray
+    if samples.shape[1] < count:                                      # it ends early, or a seek went astray
         samples, _ = _decoded(path)
-        start = min(start, max(samples.shape[1] - count, 0))
-        samples = samples[:, start : start + count]
-    return Excerpt(samples, rate, total <= count)
+        first, last = span(samples.shape[1])
+        start = min(start, max(last - count, first))
+        samples = samples[:, start : min(start + count, last)]
+    return Excerpt(samples, rate, last - first <= count)
 
 
 @lru_cache(maxsize=1_000_000)

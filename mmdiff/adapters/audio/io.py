@@ -19,7 +19,7 @@ import torchaudio.functional as AF
 from torch import Tensor
 
 from ..base import Reader
-from .decode import RATES, Excerpt, decode
+from .decode import RATES, Excerpt, decode, duration
 
 SUFFIXES = (
     ".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".au", ".caf", ".w64", ".wma",
@@ -44,6 +44,7 @@ class AudioReader(Reader):
     """
 
     suffixes = SUFFIXES
+    timed = True
 
     def __init__(
         self, sample_rate: int, *, seconds: float | None = None, pad: Literal["silence", "mask"] = "mask",
@@ -62,6 +63,9 @@ class AudioReader(Reader):
     def read(self, path: Path, rng: np.random.Generator | None = None) -> Tensor:
         """One clip ``(1, L)``. Raises ``ValueError`` for a file that is corrupt, empty, silent or holds NaN."""
         clip = self._sounding(Path(path), rng)
+        if self.part != Reader.part and self.seconds and clip.samples.shape[1] < self.seconds * clip.sample_rate - 1:
+            raise ValueError(f"{path} has {clip.samples.shape[1] / clip.sample_rate:.3g} s in the part that is read, "
+                             f"less than the {self.seconds:g} s of a clip")
         x = torch.from_numpy(_mixed(clip)[None])
         if clip.sample_rate * self.sample_rate > MOST_TAPS * math.gcd(clip.sample_rate, self.sample_rate) ** 2:
             raise ValueError(
@@ -78,15 +82,18 @@ class AudioReader(Reader):
             x = x * (self.peak / x.abs().max())
         return x.contiguous()
 
+    def clips(self, path: Path) -> int:
+        first, last = self.span(round(duration(path) * 1000))
+        return 1 if self.seconds is None else max(1, int((last - first) / (1000 * self.seconds)))
 
     def _sounding(self, path: Path, rng: np.random.Generator | None) -> Excerpt:
         for _ in range(1 if rng is None else SILENT_DRAWS):
-            clip = decode(path, seconds=self.seconds, place=0.0 if rng is None else rng.random())
+            clip = decode(path, seconds=self.seconds, place=0.0 if rng is None else rng.random(), span=self.span)
             if not _silent(path, clip):
                 return clip
             if clip.whole:
                 break
-        clip = clip if clip.whole else decode(path)
+        clip = clip if clip.whole else decode(path, span=self.span)
         if _silent(path, clip):
             reason = "its channels cancel each other (one is inverted)" if clip.samples.any() else "all are 0"
             raise ValueError(f"{path} is silent: of {clip.samples.shape[1]} samples, {reason}")

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..base import Amount, Count
 from ..judge import Judge
 from ..whitened import WhitenedCodec
+from .alpha import colour
 from .judge import VideoJudge
 from .pictures import contact_sheet
 from .reader import read_clip
@@ -23,24 +24,27 @@ SHOWN = 128
 
 
 class PixelCodec(WhitenedCodec):
-    """Samples ``(B, C, T, H, W)`` in [-1, 1] <-> latents of the same shape; ``channels`` 3, or 1 for grey.
+    """Samples ``(B, C, T, H, W)`` in [-1, 1] <-> latents of the same shape; ``channels`` 3, 1 for grey, or 4 for colour
+    and how opaque it is.
 
-    ``fps`` is the frame rate (frames per second) that clips are read, made and written at.
+    ``fps`` is the frame rate (frames per second) that clips are read, made and written at; ``background`` the name of
+    the colour that shows where they are transparent.
     """
 
     suffix = ".mp4"
 
-    def __init__(self, channels: int = 3, *, fps: float = 8.0):
-        if channels not in (1, 3):
-            raise ValueError(f"channels is 3 (colour) or 1 (grey), got {channels}")
+    def __init__(self, channels: int = 3, *, fps: float = 8.0, background: str = "black"):
+        if channels not in (1, 3, 4):
+            raise ValueError(f"channels is 3 (colour), 1 (grey) or 4 (colour and alpha), got {channels}")
         if not 0 < fps <= 1000:
             raise ValueError(f"fps is in frames per second, above 0 and at most 1000; got {fps}")
+        colour(background)
         super().__init__(channels, groups={"pixels": channels}, bounds=(-1.0, 1.0))
-        self.fps = float(fps)
+        self.fps, self.background = float(fps), background
 
     @property
     def reading(self) -> dict[str, Any]:
-        return {"channels": self.channels, "fps": self.fps}
+        return {"channels": self.channels, "fps": self.fps, "background": self.background}
 
     def latent_shape(
         self, *, height: Count, width: Count, frames: Count | None = None, seconds: Amount | None = None
@@ -60,13 +64,14 @@ class PixelCodec(WhitenedCodec):
         return dict(zip(("frames", "height", "width"), sample.shape[1:], strict=True))
 
     def save(self, sample: Tensor, path: Path) -> Path:
-        return write_video(sample, path, self.fps, upscale=max(1, math.ceil(SHOWN / min(sample.shape[-2:]))))
+        upscale = max(1, math.ceil(SHOWN / min(sample.shape[-2:])))
+        return write_video(sample, path, self.fps, upscale=upscale, background=self.background)
 
     def endings(self, **options: Any) -> tuple[str, ...]:
         return SUFFIXES
 
     def load(self, path: Path, *, height: float, width: float, **size: float) -> Tensor:
-        return read_clip(path, fps=self.fps, height=int(height), width=int(width), channels=self.channels)
+        return read_clip(path, height=int(height), width=int(width), **self.reading)
 
     def judge(self) -> Judge:
         return VideoJudge()

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import ColorRange, VideoReformatter
 
+from .alpha import BLACK, Colour, laid
 from .index import VideoIndex, open_video, video_stream
 from .orientation import Orientation
 
@@ -22,20 +23,26 @@ _local = threading.local()
 
 def frames_at(
     path: str | Path, index: VideoIndex, positions: Sequence[int] | np.ndarray, *, height: int, width: int,
-    channels: int = 3,
+    channels: int = 3, background: Colour = BLACK,
 ) -> np.ndarray:
-    """Frames ``(len(positions), height, width, channels)`` uint8, upright and scaled to that size.
+    """Frames ``(len(positions), height, width, channels)`` uint8, upright and scaled to that size; what is transparent
+    shows the ``background``, and the fourth of 4 channels is how opaque it is.
 
     ``positions`` ascend and may repeat. Raises ``ValueError`` naming how many of them decode.
     """
     out = np.empty((len(positions), height, width, channels), np.uint8)
     wanted, done, reason = np.asarray(positions), 0, "it is damaged or cut off"
+    if index.frames:
+        for slot, k in enumerate(wanted):
+            picture = Path(path) / index.frames[k]
+            out[slot] = pixels(_picture(picture), index.orientation, height, width, channels, background)
+        return out
     for pick in (_from_start,) if index.ordered else (_sought, _from_start):
         try:
             with open_video(Path(path)) as container:
                 stream = video_stream(container, index.stream)
                 for slots, frame in pick(container, stream, index, wanted[done:]):
-                    out[done : done + slots] = _pixels(frame, index.orientation, height, width, channels)
+                    out[done : done + slots] = pixels(frame, index.orientation, height, width, channels, background)
                     done += slots
         except av.FFmpegError as error:
             reason = error.strerror or str(error)
@@ -44,6 +51,14 @@ def frames_at(
     raise ValueError(
         f"{path} decodes to {done} of {len(positions)} frames asked for of its {len(index.pts)}: {reason}"
     )
+
+
+def _picture(path: Path) -> av.VideoFrame:
+    try:
+        with open_video(path) as container:
+            return next(container.decode(video_stream(container)))
+    except (av.FFmpegError, StopIteration) as error:
+        raise ValueError(f"{path} cannot be read as a picture: {error or 'it holds none'}") from None
 
 
 def _sought(
@@ -88,11 +103,28 @@ def _key_before(index: VideoIndex, pts: int) -> int:
     return max(0, int(np.searchsorted(index.keys, pts, "right")) - 1)
 
 
-def _pixels(frame: av.VideoFrame, turned: Orientation, height: int, width: int, channels: int) -> np.ndarray:
+def pixels(
+    frame: av.VideoFrame, turned: Orientation, height: int, width: int, channels: int, background: Colour
+) -> np.ndarray:
+    """A decoded frame as ``frames_at`` gives it."""
+    clear = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
+    alpha = None
+    if clear:
+        whole = frame.to_ndarray(format="rgba", src_color_range=frame.color_range, dst_color_range="JPEG")
+        if whole[..., 3].min() < 255:
+            frame = av.VideoFrame.from_ndarray(laid(whole, background), format="rgb24")
+            alpha = av.VideoFrame.from_ndarray(np.ascontiguousarray(whole[..., 3]), format="gray")
+            alpha.color_range = ColorRange.JPEG
+    shown = _scaled(frame, turned, height, width, 1 if channels == 1 else 3)
+    if channels < 4:
+        return shown
+    opaque = np.full((height, width, 1), 255, np.uint8) if alpha is None else _scaled(alpha, turned, height, width, 1)
+    return np.concatenate([shown, opaque], -1)
+
+
+def _scaled(frame: av.VideoFrame, turned: Orientation, height: int, width: int, channels: int) -> np.ndarray:
     if not hasattr(_local, "scaler"):
         _local.scaler = VideoReformatter()
-    if frame.format.has_palette or any(component.is_alpha for component in frame.format.components):
-        frame = _on_black(frame)
     stored = turned.shape(height, width)
     smaller = stored[0] <= frame.height and stored[1] <= frame.width
     scaled = _local.scaler.reformat(
@@ -103,12 +135,3 @@ def _pixels(frame: av.VideoFrame, turned: Orientation, height: int, width: int, 
     plane = scaled.planes[0]
     rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: stored[0], : stored[1] * channels]
     return turned.upright(rows.reshape(stored[0], stored[1], channels))
-
-
-def _on_black(frame: av.VideoFrame) -> av.VideoFrame:
-    """A frame as it is shown: where it is transparent it may hold any colour, which nobody is meant to see."""
-    pixels = frame.to_ndarray(format="rgba", src_color_range=frame.color_range, dst_color_range="JPEG")
-    if pixels[..., 3].min() == 255:
-        return frame
-    shown = np.rint(pixels[..., :3] * (pixels[..., 3:] / 255)).astype(np.uint8)
-    return av.VideoFrame.from_ndarray(shown, format="rgb24")

@@ -18,6 +18,7 @@ import av
 import numpy as np
 
 from ...data.cached import cache_folder, keep
+from .frames import frames_of, look
 from .orientation import Orientation, orientation
 
 
@@ -25,7 +26,8 @@ class VideoIndex(NamedTuple):
     """``pts`` ``(N,)`` int64 of all frames as shown, ``keys`` those of key frames, in units of ``time_base`` seconds.
 
     ``width`` and ``height`` are those of square pixels, as stored, before ``orientation`` turns them upright.
-    ``ordered`` tells that packets carry no times: frames are then counted from the start.
+    ``ordered`` tells that packets carry no times: frames are then counted from the start. A folder of pictures has its
+    ``frames`` by name, one after another at whatever rate it is asked for.
     """
 
     pts: np.ndarray
@@ -37,6 +39,7 @@ class VideoIndex(NamedTuple):
     stream: int
     ordered: bool
     digest: str
+    frames: tuple[str, ...] = ()
 
     @property
     def shown(self) -> tuple[int, int]:
@@ -55,25 +58,45 @@ class VideoIndex(NamedTuple):
         return float(times[-1] + np.median(np.diff(times))) if len(times) > 1 else 0.0
 
     @staticmethod
-    def of(path: str | Path, folder: str | Path | None = None) -> "VideoIndex":
-        """The index of a file, kept in ``folder`` (default: $MMDIFF_CACHE, or ~/.cache/mmdiff) until the file changes.
+    def of(path: str | Path, folder: str | Path | None = None, *, fps: float | None = None) -> "VideoIndex":
+        """The index of a file, kept in ``folder`` (default: $MMDIFF_CACHE, or ~/.cache/mmdiff) until the file changes;
+        ``fps`` is the rate of folders of pictures, which have none of their own.
 
         Raises ``ValueError`` for what is no video, or holds no frame.
         """
         path = Path(path).absolute()
+        if path.is_dir():
+            return _of_pictures(path, folder, Fraction(fps or 1).limit_denominator(1_000_000))
         if not path.is_file():
             raise ValueError(f"{path} does not exist or is no file")
         stat = path.stat()
         if not stat.st_size:
             raise ValueError(f"{path} is empty (0 bytes)")
-        key = hashlib.sha256(os.fsencode(path) + f" {stat.st_size} {stat.st_mtime_ns} 3".encode()).hexdigest()[:32]
-        stored = cache_folder(folder) / "index" / f"{key}.json"
+        stored = _place(folder, os.fsencode(path) + f" {stat.st_size} {stat.st_mtime_ns} 3".encode())
         try:
             return _unpacked(json.loads(stored.read_bytes()))
         except (OSError, ValueError, TypeError, KeyError):
             index = _scan(path)
         _store(stored, index)
         return index
+
+
+def _place(folder: str | Path | None, key: bytes) -> Path:
+    return cache_folder(folder) / "index" / f"{hashlib.sha256(key).hexdigest()[:32]}.json"
+
+
+def _of_pictures(path: Path, folder: str | Path | None, rate: Fraction) -> VideoIndex:
+    frames = frames_of(path)
+    stats = [(frame.name, (stat := frame.stat()).st_size, stat.st_mtime_ns) for frame in frames]
+    stored = _place(folder, os.fsencode(path) + f" {stats} 3".encode())
+    try:
+        return _unpacked(json.loads(stored.read_bytes()))._replace(time_base=1 / rate)
+    except (OSError, ValueError, TypeError, KeyError):
+        width, height, turned, digest = look(frames)
+    times = np.arange(len(frames), dtype=np.int64)
+    index = VideoIndex(times, times, 1 / rate, width, height, turned, 0, True, digest, tuple(f.name for f in frames))
+    _store(stored, index)
+    return index
 
 
 def open_video(path: Path) -> av.container.InputContainer:
@@ -176,4 +199,5 @@ def _store(path: Path, index: VideoIndex) -> None:
 def _unpacked(packed: dict) -> VideoIndex:
     arrays = {name: np.array(packed[name], dtype=np.int64) for name in ("pts", "keys")}
     turned = Orientation(*packed["orientation"])
-    return VideoIndex(**{**packed, **arrays, "time_base": Fraction(*packed["time_base"]), "orientation": turned})
+    packed = {**packed, **arrays, "time_base": Fraction(*packed["time_base"]), "orientation": turned}
+    return VideoIndex(**{**packed, "frames": tuple(packed["frames"])})

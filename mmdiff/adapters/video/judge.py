@@ -30,7 +30,7 @@ class VideoJudge(Judge):
         """As many frames as the network takes, evenly, in colour."""
         count = getattr(model.config, "num_frames", None) or x.shape[2]
         chosen = torch.linspace(0, x.shape[2] - 1, count).round().long()
-        frames = ((x[:, :, chosen] + 1) * 127.5).round().clamp(0, 255).byte().expand(-1, 3, -1, -1, -1)
+        frames = ((x[:, :, chosen] + 1) * 127.5).round().clamp(0, 255).byte()[:, :3].expand(-1, 3, -1, -1, -1)
         clips = [list(clip) for clip in frames.permute(0, 2, 3, 4, 1).numpy()]            # of (H, W, 3)
         return prepare(clips, return_tensors="pt")
 

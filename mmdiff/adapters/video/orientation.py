@@ -48,7 +48,7 @@ TURNS = {0: EXIF[1], 90: EXIF[8], 180: EXIF[3], 270: EXIF[6]}
 def orientation(frame: av.VideoFrame, path: Path) -> Orientation:
     """How a decoded frame of a file is turned."""
     if path.suffix.lower() in PICTURES:
-        return _of_exif(path)
+        return orientation_of(path)
     try:
         found = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]  # stub: a bare Mapping
     except ValueError:                                                # a kind of side data that PyAV has no name for
@@ -64,7 +64,8 @@ def of_matrix(matrix: np.ndarray) -> Orientation:
     return Orientation(False, d < 0, a < 0)
 
 
-def _of_exif(path: Path) -> Orientation:
+def orientation_of(path: Path) -> Orientation:
+    """How a picture is turned, by its EXIF."""
     try:
         with Image.open(path) as picture:
             return EXIF.get(picture.getexif().get(TAG, 1), Orientation())

@@ -8,15 +8,17 @@ Pictures and animations are read too: a picture is a clip of one frame.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..base import Reader
+from .alpha import colour
 from .cache import ClipCache
 from .decode import frames_at
+from .frames import frames_of, joined
 from .index import VideoIndex
 
 SUFFIXES = (
@@ -27,22 +29,24 @@ ClipSize = tuple[int, int, int]
 
 
 class VideoReader(Reader):
-    """Files to clips ``(channels, T, H, W)`` float32 in [-1, 1], at ``fps`` frames per second.
+    """Files to clips ``(channels, T, H, W)`` float32 in [-1, 1], at ``fps`` frames per second, over a ``background``.
 
     T, H and W are ``frames``, ``height`` and ``width``, or with ``buckets`` those of the (frames, height, width) that
     fits a file best: of those that it is long enough for, the nearest aspect ratio, then the most frames, then the
     largest that is not larger than the file's picture. Longer files are cropped in time (at random with an ``rng``,
-    else from the start), shorter ones refused. ``crop`` places the picture's window. ``cache`` is a folder for decoded
-    frames: disk instead of decoding time.
+    else from the start), shorter ones refused. A folder of numbered pictures is one clip, a picture a frame, with
+    ``sequences`` (default: where every bucket has more than one frame). ``crop`` places the picture's window. ``cache``
+    is a folder for decoded frames: disk instead of decoding time.
     """
 
     suffixes = SUFFIXES
+    timed = True
     incidental = ("cache",)
 
     def __init__(
-        self, channels: int = 3, *, fps: float, frames: int = 16, height: int = 64, width: int = 64,
-        buckets: Sequence[ClipSize] = (), crop: Literal["centre", "random"] = "centre",
-        cache: str | Path | None = None,
+        self, channels: int = 3, *, fps: float, background: str = "black", frames: int = 16, height: int = 64,
+        width: int = 64, buckets: Sequence[ClipSize] = (), crop: Literal["centre", "random"] = "centre",
+        sequences: bool | None = None, cache: str | Path | None = None,
     ):
         sizes = [tuple(int(n) for n in b) for b in buckets] or [(int(frames), int(height), int(width))]
         if any(len(b) != 3 or min(b) < 1 for b in sizes):
@@ -50,14 +54,16 @@ class VideoReader(Reader):
         self.buckets: list[ClipSize] = [(b[0], b[1], b[2]) for b in sizes]
         if crop not in ("centre", "random"):
             raise ValueError(f"crop is 'centre' or 'random', got {crop!r}")
-        self.channels, self.fps, self.crop = channels, float(fps), crop
+        self.channels, self.fps, self.crop, self.background = channels, float(fps), crop, colour(background)
+        self.sequences = all(b[0] > 1 for b in self.buckets) if sequences is None else sequences
         self.cache = None if cache is None else ClipCache(cache)
 
     def shape(self, path: Path) -> ClipSize:
         """The bucket (frames, height, width) that a file is read in. Raises ``ValueError`` if it is too short for all.
         """
-        index = VideoIndex.of(path)
-        length = count(index, self.fps)
+        index = VideoIndex.of(path, fps=self.fps)
+        first, last = self.span(count(index, self.fps))
+        length = last - first
         fitting = [b for b in self.buckets if b[0] <= length]
         if not fitting:
             raise ValueError(
@@ -73,14 +79,26 @@ class VideoReader(Reader):
 
         return min(fitting, key=fitness)
 
+    def samples(self, paths: Sequence[Path]) -> list[Path]:
+        return joined(paths) if self.sequences else list(paths)
+
+    def files(self, path: Path) -> list[Path]:
+        return frames_of(path) if path.is_dir() else [path]
+
+    def clips(self, path: Path) -> int:
+        first, last = self.span(count(VideoIndex.of(path, fps=self.fps), self.fps))
+        return (last - first) // self.shape(path)[0]
+
     def read(self, path: Path, rng: np.random.Generator | None = None) -> Tensor:
         """One clip ``(C, T, H, W)``. Raises ``ValueError`` for a file that is corrupt, cut off or too short."""
         frames, height, width = self.shape(path)
-        index = VideoIndex.of(path)
-        spare = count(index, self.fps) - frames
-        start = 0 if rng is None else int(rng.integers(spare + 1))
+        index = VideoIndex.of(path, fps=self.fps)
+        first, last = self.span(count(index, self.fps))
+        start = first + (0 if rng is None else int(rng.integers(last - first - frames + 1)))
         size = cover(index.shown, (height, width))
-        options = {"height": size[0], "width": size[1], "channels": self.channels}
+        options: dict[str, Any] = {
+            "height": size[0], "width": size[1], "channels": self.channels, "background": self.background,
+        }
         if self.cache is None:
             clip = frames_at(path, index, shown_at(index, self.fps, start, frames), **options)
         else:
@@ -97,13 +115,15 @@ class VideoReader(Reader):
 
 
 def read_clip(
-    path: str | Path, *, height: int, width: int, channels: int = 3, fps: float | None = None
+    path: str | Path, *, height: int, width: int, channels: int = 3, fps: float | None = None, background: str = "black"
 ) -> Tensor:
     """A whole file ``(channels, T, height, width)`` in [-1, 1]; ``fps`` None takes its frames as they are."""
-    index = VideoIndex.of(path)
+    index = VideoIndex.of(path, fps=fps)
     size = cover(index.shown, (height, width))
     positions = range(len(index.pts)) if fps is None else shown_at(index, fps, 0, count(index, fps))
-    clip = frames_at(path, index, positions, height=size[0], width=size[1], channels=channels)
+    clip = frames_at(
+        path, index, positions, height=size[0], width=size[1], channels=channels, background=colour(background)
+    )
     y, x = ((have - want) // 2 for have, want in zip(size, (height, width), strict=True))
     return sample(clip[:, y : y + height, x : x + width])
 

@@ -1,8 +1,9 @@
 """Clips to files that people can play.
 
     .mp4   H.264, yuv420p (lossless: RGB), sound as AAC, header first        .webm  VP9, sound as Opus
-    .mkv   FFV1, always lossless, sound as AAC    .gif  256 colours of its own    .png   all frames in rows
+    .mkv   FFV1, always lossless, sound as AAC    .gif  256 colours of its own    .png   lossless, animated (APNG)
 
+A fourth channel, how opaque a pixel is, is kept in .mkv and .png; elsewhere there is what shows over the background.
 Chroma is stored at half the resolution but where lossless: measure on tensors or lossless files. Sizes that a format
 needs even are padded by repeating the edge.
 """
@@ -20,6 +21,8 @@ import torch
 from av.video.reformatter import ColorRange, Colorspace
 from torch import Tensor
 
+from .alpha import colour, lifted
+
 Sound = tuple[Tensor, int]
 """Samples ``(channels, L)`` in [-1, 1] and their rate in Hz."""
 SUFFIXES = (".mp4", ".webm", ".mkv", ".gif", ".png")
@@ -30,30 +33,31 @@ OPUS_RATE = 48_000
 
 def write_video(
     sample: Tensor, path: str | Path, fps: float, *, sound: Sound | None = None, lossless: bool = False,
-    upscale: int = 1,
+    upscale: int = 1, background: str = "black",
 ) -> Path:
     """Write ``(C, T, H, W)``, limited to [-1, 1], at ``fps`` frames per second; the ending picks the format.
 
     ``sound`` is cut, or followed by silence, to the length of the pictures. ``upscale`` repeats pixels, for clips too
-    small to look at. The file appears under its name only when complete. Raises ``ValueError`` for NaN, a sound that
-    the format cannot hold, or an unknown ending.
+    small to look at. ``background`` is the colour that 4 channels are shown over. The file appears under its name only
+    when complete. Raises ``ValueError`` for NaN, a sound that the format cannot hold, or an unknown ending.
     """
     path, suffix = Path(path), Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         raise ValueError(f"cannot write {suffix!r}; there are {' '.join(SUFFIXES)}")
     if sound is not None and suffix not in AUDIO:
         raise ValueError(f"{suffix} holds no sound: write {' or '.join(AUDIO)}")
-    if sample.ndim != 4 or sample.shape[0] not in (1, 3) or not sample.numel():
-        raise ValueError(f"a clip to write is (1 or 3, T, H, W), got {tuple(sample.shape)}")
+    if sample.ndim != 4 or sample.shape[0] not in (1, 3, 4) or not sample.numel():
+        raise ValueError(f"a clip to write is (1, 3 or 4, T, H, W), got {tuple(sample.shape)}")
     if not torch.isfinite(sample).all():
         raise ValueError(f"{path} is not written: the clip holds NaN or infinite values")
     if upscale < 1 or not fps > 0:
         raise ValueError(f"need upscale >= 1 and fps > 0, got {upscale} and {fps}")
-    frames = pixels(sample).repeat(upscale, 1).repeat(upscale, 2)
+    clear = suffix in (".png", ".mkv") and len(sample) == 4
+    frames = (with_alpha(sample, background) if clear else pixels(sample)).repeat(upscale, 1).repeat(upscale, 2)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.writing{path.suffix}")
     try:
         if suffix == ".png":
-            _png(_grid(frames), partial)
+            _png(frames, partial, fps)
         elif suffix == ".gif":
             _gif(frames, partial, fps)
         else:
@@ -64,26 +68,37 @@ def write_video(
     return path
 
 
-def frames_to_folder(sample: Tensor, folder: str | Path) -> list[Path]:
-    """Write the frames of ``(C, T, H, W)`` as ``000000.png``, ``000001.png`` ..."""
+def frames_to_folder(sample: Tensor, folder: str | Path, *, background: str = "black") -> list[Path]:
+    """Write the frames of ``(C, T, H, W)`` as ``000000.png``, ``000001.png`` ...: a folder that is read as one clip."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{i:06d}.png" for i in range(sample.shape[1])]
-    for frame, path in zip(pixels(sample), paths, strict=True):
-        _png(frame, path)
+    frames = with_alpha(sample, background) if len(sample) == 4 else pixels(sample)
+    for frame, path in zip(frames, paths, strict=True):
+        _png(frame[None], path, 1)
     return paths
 
 
 def pixels(sample: Tensor) -> np.ndarray:
-    """``(C, T, H, W)`` in [-1, 1] -> ``(T, H, W, 3)`` uint8."""
+    """``(C, T, H, W)`` in [-1, 1] -> ``(T, H, W, 3)`` uint8, of 4 channels what is shown."""
+    return _bytes(sample[:3]).expand(-1, -1, -1, 3).contiguous().numpy()
+
+
+def with_alpha(sample: Tensor, background: str) -> np.ndarray:
+    """``(4, T, H, W)`` in [-1, 1], shown over a background -> ``(T, H, W, 4)`` uint8 without it."""
+    return lifted(_bytes(sample).numpy(), colour(background))
+
+
+def _bytes(sample: Tensor) -> Tensor:
     x = ((sample.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return x.permute(1, 2, 3, 0).expand(-1, -1, -1, 3).contiguous().numpy()
+    return x.permute(1, 2, 3, 0)
 
 
 def _film(
     frames: np.ndarray, path: Path, fps: float, suffix: str, sound: Sound | None, lossless: bool
 ) -> None:
     codec, form, options = _codec(suffix, lossless)
+    form = "bgra" if frames.shape[-1] == 4 else form
     if form == "yuv420p":
         frames = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
     rate = Fraction(fps).limit_denominator(1001)
@@ -97,7 +112,7 @@ def _film(
         voice = None if sound is None else _voice(container, suffix, sound)
         chunks = deque(() if sound is None else _chunks(sound, len(frames) / float(rate), suffix))
         for i, array in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(array, format="rgb24")
+            frame = av.VideoFrame.from_ndarray(array, format=_form(array))
             frame.pts, frame.time_base = i, 1 / rate
             container.mux(stream.encode(frame))
             while voice is not None and chunks and (_time(chunks[0]) <= i / rate or i == len(frames) - 1):
@@ -192,18 +207,20 @@ def _gif(frames: np.ndarray, path: Path, fps: float) -> None:
         container.mux(stream.encode(None))
 
 
-def _png(picture: np.ndarray, path: Path) -> None:
-    encoder = av.CodecContext.create("png", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = picture.shape[1], picture.shape[0], "rgb24"
-    encoder.time_base = Fraction(1, 25)
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-    path.write_bytes(b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)]))
+def _png(frames: np.ndarray, path: Path, fps: float) -> None:
+    """One picture, or several one after another, which every browser plays (APNG)."""
+    rate, animated = Fraction(fps).limit_denominator(1001), len(frames) > 1
+    form, options = ("apng", {"plays": "0"}) if animated else ("image2", {"update": "1"})
+    with av.open(str(path.absolute()), "w", format=form, options=options) as container:
+        stream = _pictures(container.add_stream("apng" if animated else "png", rate=rate))
+        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], _form(frames)
+        stream.codec_context.time_base = 1 / rate
+        for i, array in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(array), format=_form(frames))
+            frame.pts, frame.time_base = i, 1 / rate
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
 
 
-def _grid(frames: np.ndarray) -> np.ndarray:
-    """Frames row by row in one picture about as wide as high."""
-    columns = math.ceil(math.sqrt(len(frames) * frames.shape[1] / frames.shape[2]))
-    rows = math.ceil(len(frames) / columns)
-    blank = np.zeros((rows * columns - len(frames), *frames.shape[1:]), np.uint8)
-    cells = np.concatenate([frames, blank]).reshape(rows, columns, *frames.shape[1:])
-    return cells.transpose(0, 2, 1, 3, 4).reshape(rows * frames.shape[1], columns * frames.shape[2], 3)
+def _form(pixels: np.ndarray) -> str:
+    return "rgba" if pixels.shape[-1] == 4 else "rgb24"

@@ -14,6 +14,7 @@ class SkeletonReader(Reader):
     """Files to samples: arrays ``(channels, T)`` or ``(T,)``, cropped to ``length``; None reads them whole."""
 
     suffixes = (".npy",)
+    timed = True                                                      # ``read`` keeps to ``span``, for loader.by_time
 
     def __init__(self, channels: int, *, length: int | None = 64):
         self.channels, self.length = channels, length
@@ -23,6 +24,7 @@ class SkeletonReader(Reader):
             x = np.atleast_2d(np.load(path, allow_pickle=False)).astype(np.float32)
         except (OSError, EOFError, TypeError) as error:
             raise ValueError(f"{path} is no array of numbers: {error}") from None
+        x = x[:, slice(*self.span(x.shape[-1]))]
         length = self.length or x.shape[-1]
         if x.ndim != 2 or len(x) != self.channels or x.shape[1] < length or not np.isfinite(x).all():
             raise ValueError(f"{path} holds {x.shape}, not ({self.channels}, at least {length}) finite numbers")

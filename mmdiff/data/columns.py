@@ -1,0 +1,89 @@
+"""What is known of a file, from three places at once: its folders, its name, and a table.
+
+    folders    data.folders=[split,label]      train/kick/a.wav  ->  split = train, label = kick
+    name       data.pattern, named groups      7_jackson_12.wav  ->  digit = 7, speaker = jackson
+    table      data.table, a row a file
+
+They are merged by the names of columns. Where two places say different things of one file, that is an error.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
+
+from .captions import captions
+from .labels import number, text
+from .splits import names_parts
+from .tables import TableRow
+
+
+class Named(NamedTuple):
+    """What one place knows of every file; None of a file that is no sample."""
+
+    title: str
+    rows: Sequence[TableRow | None]
+
+
+def from_folders(below: Sequence[str], levels: Sequence[str] | None, *, alone: bool) -> Named:
+    """Columns of paths ``below`` the root, by the names of the levels of their folders.
+
+    By default the first is ``label``; where all of the first are names of parts of data, it is ``split`` and the second
+    is ``label``. Unless they are ``alone``, folders that are one and the same for all files tell nothing.
+    """
+    folders = [() if PurePath(path).is_absolute() else PurePath(path).parts[:-1] for path in below]
+    folders = [() if ".." in parts else parts for parts in folders]   # a table may name files elsewhere
+    if levels is None:
+        first = {parts[0] if parts else "" for parts in folders}
+        levels = ["split", "label"] if names_parts(first) else ["label"] if alone or len(first) > 1 else []
+    return Named("its folder", [dict(zip(levels, parts, strict=False)) for parts in folders])
+
+
+def from_names(paths: Sequence[Path], pattern: str) -> Named:
+    """The named groups of a regular expression that the whole name of a file matches, its ending left out."""
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"data.pattern={pattern!r} is no regular expression: {error}") from None
+    found = (expression.fullmatch(path.stem) for path in paths)
+    return Named("its name", [match.groupdict() if match else None for match in found])
+
+
+def row_of(place: str, cells: Mapping[str, Any], scalars: Sequence[str], texts: Sequence[str]) -> TableRow:
+    """Cells as they condition: names, numbers, captions, or None for what is not told."""
+    row: TableRow = {}
+    for name, cell in cells.items():
+        if isinstance(cell, list) and name not in texts:
+            raise ValueError(f"{place}: {name} is a list of texts, as captions are: data.texts=[{name}]")
+        try:
+            nothing = cell is None or cell == "" or cell != cell
+            if name in texts:
+                row[name] = captions(cell) or None
+            else:
+                row[name] = number(cell) if name in scalars else None if nothing else text(cell)
+        except ValueError as error:
+            if name in texts:
+                raise ValueError(f"{place}: {name}: {error}") from None
+            raise ValueError(
+                f"{place}: {name} is {cell!r}, which is no number (decimals have a point): correct it, leave it "
+                f"empty for not told, or leave {name} out of data.scalars"
+            ) from None
+    return row
+
+
+def merged(place: str, rows: Mapping[str, TableRow]) -> TableRow:
+    """One row of what several places know of a file. Raises ``ValueError`` where they differ."""
+    found: TableRow = {}
+    told: dict[str, str] = {}
+    for title, row in rows.items():
+        for name, value in row.items():
+            if name in told and value is not None and value != found[name]:
+                raise ValueError(
+                    f"{place}: {name} is {found[name]!r} by {told[name]} and {value!r} by {title}; correct one, or "
+                    "name them apart (data.folders=[...] says what folders are, data.folders=[] that they are nothing)"
+                )
+            if value is not None or name not in found:
+                found[name] = value
+            if value is not None:
+                told[name] = title
+    return found
