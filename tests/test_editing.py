@@ -213,8 +213,8 @@ def test_edits_of_different_inputs_are_made_together_and_each_is_the_same_in_any
     requests = [Request(seed=i, edit=Edit("inpaint", files[i], hole=hole)) for i, hole in enumerate(holes)]
     short = [Request(seed=i, edit=Edit("extend", files[i]), size={"length": 16}) for i in (3, 4, 5)]
     long = [Request(seed=i, edit=Edit("extend", files[i]), size={"length": 40}) for i in (3, 5)]
-    batches, decoded = [], series.model.decoded
-    monkeypatch.setattr(series.model, "decoded", lambda x: batches.append(len(x)) or decoded(x))
+    batches, finished = [], series.model.finished
+    monkeypatch.setattr(series.model, "finished", lambda x: batches.append(len(x)) or finished(x))
     job = [*requests, *short, *long]
     whole = dict(series.run(job, 3, show_progress=False))
     assert batches == [3, 3, 3], "one batch for each kind of edit, whatever its files"

@@ -36,6 +36,9 @@ class Codec(nn.Module, ABC):
     suffix: str
     """The file ending that samples are saved with unless another is asked for."""
 
+    of_files: tuple[str, ...] = ()
+    """Arguments of the constructor that are left to the files where they are null, see ``Reader.settle``."""
+
     incidental: tuple[str, ...] = ()
     """Arguments of the constructor (and modules of that name) that change no feature, such as a vocoder."""
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..adapters.base import Codec, Reader
-from ..config.adapter import build_codec
+from ..config.adapter import build_codec, settled_codec
 from ..config.build import ConfigError, build, complete, parameters, plain, target_class
 from ..core.rng import Purpose, stream
 from ..core.types import Masked
@@ -97,6 +97,7 @@ def encode(
     codec, reader = build_codec(config.adapter)
     origin = _placed(plain(config.data))
     dataset = _opened(origin, reader)
+    codec, reader = settled_codec(config.adapter, codec, reader, dataset.told)
     told, shards = settings(config.adapter, codec, reader, dtype=dtype), Shards(out, limit=int(shard_mb * 2**20))
     job = _hash([told, copies, share.parts, [dataset.name(i) for i in range(len(dataset))]])[:16]
     lists = [f"{job}-{k + 1}-of-{share.parts}.json" for k in range(share.parts)]

@@ -86,6 +86,7 @@ class Latents(Dataset):
         self.settings, self.fields, self.items = index["settings"], index["fields"], index["items"]
         self.shards, self.source, self.skipped = index["shards"], index["source"], index["skipped"]
         self.origin = index["data"]
+        self.told = self.settings["codec"]
         self.dtype = DTYPES[self.settings["dtype"]]
 
     def __len__(self) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ..adapters.base import Adapter, Codec, Conditioner, Reader
 from ..adapters.texts import TextEncoder
@@ -25,6 +25,17 @@ def build_codec(node: Any) -> tuple[Codec, Reader]:
     """Codec and reader of an ``adapter`` node: all of it that does not depend on the data."""
     codec = build(part(node, "codec"), Codec).eval()
     return codec, build(part(node, "reader"), Reader, **codec.reading)
+
+
+def settled_codec(
+    node: DictConfig, codec: Codec, reader: Reader, told: Mapping[str, Any]
+) -> tuple[Codec, Reader]:
+    """Codec and reader once the data are open: what the ``adapter`` node leaves to the files, which have ``told`` it,
+    is written into it; where there are no files it is what the codec takes then."""
+    left = [name for name in codec.of_files if node["codec"].get(name) is None]
+    for name in left:
+        OmegaConf.update(node, f"codec.{name}", told.get(name, getattr(codec, name)), force_add=True)
+    return build_codec(node) if left else (codec, reader)
 
 
 def build_adapter(node: Any, codec: Codec, reader: Reader, *, fields: Fields | None = None) -> Adapter:

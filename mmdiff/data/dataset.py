@@ -3,6 +3,8 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -16,6 +18,9 @@ class Dataset(ABC):
 
     fields: Fields
     """What can be told of a sample: class names, or the (low, high) of a scalar, by field name."""
+
+    told: Mapping[str, Any] = MappingProxyType({})
+    """What files say of arguments of the codec that were left to them."""
 
     encoded: bool = False
     """Whether ``read`` gives a codec's features instead of a sample."""

@@ -5,7 +5,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from torch import Tensor
@@ -26,6 +26,9 @@ class Reader(ABC):
     buckets: Sequence[tuple[int, ...]] = ()
     """The extents that files are sorted into, where ``shape`` tells them."""
 
+    open: bool = False
+    """Whether a setting was left to the files, which ``settle`` will look at."""
+
     timed: bool = False
     """Whether files have a time, of which ``read`` takes ``part`` alone."""
 
@@ -44,6 +47,11 @@ class Reader(ABC):
         """The first position of ``part`` of a file of ``length`` positions, and the one behind the last."""
         first, last = (round(share * length, 6) for share in self.part)
         return math.ceil(first), math.ceil(last)
+
+    def settle(self, paths: Sequence[Path]) -> dict[str, Any]:
+        """Take what was left to the files from them, and give it by the names of the codec's arguments. Raises
+        ``ValueError`` that names the key where they do not agree."""
+        return {}
 
     def clips(self, path: Path) -> int:
         """How many samples ``part`` of a file holds one after another."""

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from ..adapters.base import Codec, Reader
-from ..config.adapter import build_adapter, build_codec, build_model, settled
+from ..config.adapter import build_adapter, build_codec, build_model, settled, settled_codec
 from ..config.build import build
 from ..config.files import resolved
 from ..config.overrides import composed
@@ -51,26 +51,28 @@ class Trial:
         return settled(resolved(config))
 
     @cached_property
-    def _codec_and_reader(self) -> tuple[Codec, Reader]:
+    def _opened(self) -> tuple[Codec, Reader, Dataset]:
         torch.manual_seed(self.config.seed)
-        return build_codec(self.config.adapter)
+        codec, reader = build_codec(self.config.adapter)
+        dataset = build(self.config.data, Dataset, reader=reader)
+        return *settled_codec(self.config.adapter, codec, reader, dataset.told), dataset
 
     @property
     def reader(self) -> Reader:
         """Files to samples."""
-        return self._codec_and_reader[1]
+        return self._opened[1]
 
     @cached_property
     def codec(self) -> Codec:
         """The codec, fitted."""
-        codec = self._codec_and_reader[0]
+        codec = self._opened[0]
         codec.fit(samples(self.dataset))
         return codec.requires_grad_(False)
 
     @cached_property
     def dataset(self) -> Dataset:
         """Some training samples."""
-        dataset = build(self.config.data, Dataset, reader=self.reader)
+        dataset = self._opened[2]
         return Subset(dataset, spread(len(dataset), self.config.loader.limit))
 
     @cached_property

@@ -12,7 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from torch import Size, nn
 
-from ..config.build import ConfigError, complete
+from ..adapters.base import Codec
+from ..config.build import ConfigError, complete, target_class
 from ..config.files import literal
 from ..config.record import Setting, named
 from ..nn import tensors
@@ -41,6 +42,7 @@ def continued(
     A group may be named again: ``asked``, which is composed with it, must then agree. Without ``overrides`` all of
     ``asked`` is in force. Raises ``ConfigError`` for what a run keeps.
     """
+    asked = _filled(asked, own)
     config: Any = OmegaConf.create(OmegaConf.to_container(asked if overrides is None else own))
     groups = []
     config.run = literal(str(run))
@@ -55,12 +57,23 @@ def continued(
             groups.append(key)
         elif key != "run" and not key.startswith("hydra"):
             OmegaConf.update(config, key, override.value(), force_add=True)
+    config = _filled(config, own)
     for group in groups:
         _agree(run, config, asked, group)
     found = list(changes(own, config))
     for change in found:
         _check(run, own, change)
     return config, found
+
+
+def _filled(config: DictConfig, own: DictConfig) -> DictConfig:
+    """The same with what files have told the run of settings that are left to them."""
+    filled: Any = OmegaConf.create(OmegaConf.to_container(config))
+    node = OmegaConf.select(filled, "adapter.codec") or {}
+    for name in target_class(str(node["_target_"]), Codec).of_files if "_target_" in node else ():
+        if node.get(name) is None and OmegaConf.select(own, f"adapter.codec.{name}") is not None:
+            node[name] = own.adapter.codec[name]
+    return filled
 
 
 def changes(old: DictConfig, new: DictConfig) -> Iterator[Setting]:

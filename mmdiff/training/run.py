@@ -27,7 +27,7 @@ from omegaconf import DictConfig
 from ..cache.encode import require, uncached
 from ..cache.latents import Latents
 from ..config import kinds
-from ..config.adapter import build_adapter, build_codec, build_model, settled
+from ..config.adapter import build_adapter, build_codec, build_model, settled, settled_codec
 from ..config.build import ConfigError, build, plain
 from ..config.files import CONFIG_FILE, MODEL_FILE, resolved
 from ..config.record import Record, Setting, data_change, files, named, own_fields, read_record
@@ -220,6 +220,7 @@ def assemble(
     L.seed_everything(config.seed, verbose=False)                     # initial weights; all else is keyed
     codec, reader = build_codec(config.adapter)
     dataset = build(config.data, Dataset, reader=reader)
+    codec, reader = settled_codec(config.adapter, codec, reader, dataset.told)
     fields = fields_of(dataset, own, base)
     if isinstance(dataset, Latents):
         require(dataset.settings, config.adapter, codec, reader)

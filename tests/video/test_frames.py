@@ -5,16 +5,18 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 
 from mmdiff import Edit
 from mmdiff.adapters.video.codec import PixelCodec
 from mmdiff.adapters.video.index import VideoIndex
 from mmdiff.adapters.video.reader import VideoReader, read_clip
-from mmdiff.adapters.video.write import frames_to_folder
+from mmdiff.adapters.video.write import frames_to_folder, write_video
+from mmdiff.config.adapter import settled_codec
 from mmdiff.data.folders import FolderDataset
 from mmdiff.data.splits import split
-from tests.video.test_files import number, numbered
+from tests.video.test_files import encode, number, numbered
 
 
 @pytest.fixture(autouse=True)
@@ -110,3 +112,38 @@ def test_transparent_frames_come_back_with_their_alpha(tmp_path):
     frames_to_folder(sample, tmp_path / "a", background="white")
     back = PixelCodec(4, background="white").load(tmp_path / "a", height=48, width=96)
     assert torch.equal(back, sample)
+
+
+def films(root, *rates):
+    for i, rate in enumerate(rates):
+        encode(root / f"{i}.mp4", rate=rate)
+    return root
+
+
+def test_the_frame_rate_is_that_of_the_files_where_they_agree(tmp_path):
+    (films(tmp_path, 20, 20) / "broken.mp4").write_bytes(b"no film")
+    write_video(clip(), tmp_path / "c.gif", 20)
+    codec, reader = PixelCodec(), VideoReader(**PixelCodec().reading, frames=4, height=48, width=96)
+    data = FolderDataset(reader, tmp_path)
+    assert data.told == {"fps": 20} and len(data) == 3
+    assert shown(data.read(0)[0]) == [0, 1, 2, 3]
+    node = OmegaConf.create({"codec": {"_target_": "mmdiff.adapters.video.codec.PixelCodec"},
+                             "reader": {"_target_": "mmdiff.adapters.video.reader.VideoReader"}})
+    codec, reader = settled_codec(node, codec, reader, data.told)
+    assert codec.fps == reader.fps == node.codec.fps == 20
+
+
+@pytest.mark.parametrize(("rates", "text"), [
+    ((25, 25, 20), r"several frame rates: 25 \(2 files\), 20 \(1 file\)\..*adapter.codec.fps=25"),
+    ((), "folders of pictures such as .* tell no frame rate: name it, such as adapter.codec.fps=8"),
+])
+def test_where_files_tell_no_one_rate_the_key_is_named(tmp_path, rates, text):
+    films(tmp_path, *rates)
+    if not rates:
+        frames_to_folder(clip(), tmp_path / "a")
+    with pytest.raises(ValueError, match=text):
+        FolderDataset(VideoReader(frames=4, height=48, width=96), tmp_path)
+    data = FolderDataset(VideoReader(fps=5, frames=4, height=48, width=96), tmp_path)
+    assert len(data) == max(1, len(rates))
+    with pytest.raises(ValueError, match=r"at 5 frames/s \(adapter.codec.fps\), shorter than a clip"):
+        VideoReader(fps=5, frames=99, height=48, width=96).read(data.rows[0][0])

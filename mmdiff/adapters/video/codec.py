@@ -16,7 +16,7 @@ from ..whitened import WhitenedCodec
 from .alpha import colour
 from .judge import VideoJudge
 from .pictures import contact_sheet
-from .reader import read_clip
+from .reader import FPS, read_clip
 from .write import SUFFIXES, write_video
 
 SHOWN = 128
@@ -27,24 +27,27 @@ class PixelCodec(WhitenedCodec):
     """Samples ``(B, C, T, H, W)`` in [-1, 1] <-> latents of the same shape; ``channels`` 3, 1 for grey, or 4 for colour
     and how opaque it is.
 
-    ``fps`` is the frame rate (frames per second) that clips are read, made and written at; ``background`` the name of
+    ``fps`` is the frame rate (frames per second) that clips are read, made and written at, null that of the files (8
+    without); ``background`` the name of
     the colour that shows where they are transparent.
     """
 
     suffix = ".mp4"
+    of_files = ("fps",)
 
-    def __init__(self, channels: int = 3, *, fps: float = 8.0, background: str = "black"):
+    def __init__(self, channels: int = 3, *, fps: float | None = None, background: str = "black"):
         if channels not in (1, 3, 4):
             raise ValueError(f"channels is 3 (colour), 1 (grey) or 4 (colour and alpha), got {channels}")
-        if not 0 < fps <= 1000:
+        if fps is not None and not 0 < fps <= 1000:
             raise ValueError(f"fps is in frames per second, above 0 and at most 1000; got {fps}")
         colour(background)
         super().__init__(channels, groups={"pixels": channels}, bounds=(-1.0, 1.0))
-        self.fps, self.background = float(fps), background
+        self.fps, self.background = FPS if fps is None else float(fps), background
+        self._fps = fps
 
     @property
     def reading(self) -> dict[str, Any]:
-        return {"channels": self.channels, "fps": self.fps, "background": self.background}
+        return {"channels": self.channels, "fps": self._fps, "background": self.background}
 
     def latent_shape(
         self, *, height: Count, width: Count, frames: Count | None = None, seconds: Amount | None = None
@@ -71,7 +74,7 @@ class PixelCodec(WhitenedCodec):
         return SUFFIXES
 
     def load(self, path: Path, *, height: float, width: float, **size: float) -> Tensor:
-        return read_clip(path, height=int(height), width=int(width), **self.reading)
+        return read_clip(path, height=int(height), width=int(width), **{**self.reading, "fps": self.fps})
 
     def judge(self) -> Judge:
         return VideoJudge()

@@ -57,6 +57,12 @@ class VideoIndex(NamedTuple):
         times = self.times
         return float(times[-1] + np.median(np.diff(times))) if len(times) > 1 else 0.0
 
+    @property
+    def rate(self) -> float | None:
+        """Frames per second, on average; None for pictures."""
+        times = self.times
+        return None if self.frames or len(times) < 2 or not times[-1] else float((len(times) - 1) / times[-1])
+
     @staticmethod
     def of(path: str | Path, folder: str | Path | None = None, *, fps: float | None = None) -> "VideoIndex":
         """The index of a file, kept in ``folder`` (default: $MMDIFF_CACHE, or ~/.cache/mmdiff) until the file changes;

@@ -20,16 +20,20 @@ from .cache import ClipCache
 from .decode import frames_at
 from .frames import frames_of, joined
 from .index import VideoIndex
+from .rates import common_rate
 
 SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".flv",
     ".ogv", ".3gp", ".mxf", ".vob", ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff",
 )
 ClipSize = tuple[int, int, int]
+FPS = 8.0
+"""Frames per second where neither a setting nor a file tells."""
 
 
 class VideoReader(Reader):
-    """Files to clips ``(channels, T, H, W)`` float32 in [-1, 1], at ``fps`` frames per second, over a ``background``.
+    """Files to clips ``(channels, T, H, W)`` float32 in [-1, 1], over a ``background``, at ``fps`` frames per second
+    (None: those of the files, which ``settle`` finds).
 
     T, H and W are ``frames``, ``height`` and ``width``, or with ``buckets`` those of the (frames, height, width) that
     fits a file best: of those that it is long enough for, the nearest aspect ratio, then the most frames, then the
@@ -44,9 +48,9 @@ class VideoReader(Reader):
     incidental = ("cache",)
 
     def __init__(
-        self, channels: int = 3, *, fps: float, background: str = "black", frames: int = 16, height: int = 64,
-        width: int = 64, buckets: Sequence[ClipSize] = (), crop: Literal["centre", "random"] = "centre",
-        sequences: bool | None = None, cache: str | Path | None = None,
+        self, channels: int = 3, *, fps: float | None = None, background: str = "black", frames: int = 16,
+        height: int = 64, width: int = 64, buckets: Sequence[ClipSize] = (),
+        crop: Literal["centre", "random"] = "centre", sequences: bool | None = None, cache: str | Path | None = None,
     ):
         sizes = [tuple(int(n) for n in b) for b in buckets] or [(int(frames), int(height), int(width))]
         if any(len(b) != 3 or min(b) < 1 for b in sizes):
@@ -54,7 +58,8 @@ class VideoReader(Reader):
         self.buckets: list[ClipSize] = [(b[0], b[1], b[2]) for b in sizes]
         if crop not in ("centre", "random"):
             raise ValueError(f"crop is 'centre' or 'random', got {crop!r}")
-        self.channels, self.fps, self.crop, self.background = channels, float(fps), crop, colour(background)
+        self.channels, self.crop, self.background = channels, crop, colour(background)
+        self.fps, self.open = FPS if fps is None else float(fps), fps is None
         self.sequences = all(b[0] > 1 for b in self.buckets) if sequences is None else sequences
         self.cache = None if cache is None else ClipCache(cache)
 
@@ -67,8 +72,8 @@ class VideoReader(Reader):
         fitting = [b for b in self.buckets if b[0] <= length]
         if not fitting:
             raise ValueError(
-                f"{path} has {length} frames at {self.fps:g} frames/s, shorter than a clip of "
-                f"{min(b[0] for b in self.buckets)}"
+                f"{path} has {length} frames at {self.fps:g} frames/s (adapter.codec.fps), shorter than a clip of "
+                f"{min(b[0] for b in self.buckets)} (adapter.reader.frames)"
             )
         height, width = index.shown
 
@@ -78,6 +83,12 @@ class VideoReader(Reader):
             return (round(abs(np.log(w * height / (h * width))), 3), -frames, not fits, -h * w if fits else h * w)
 
         return min(fitting, key=fitness)
+
+    def settle(self, paths: Sequence[Path]) -> dict[str, Any]:
+        if self.open and any(frames > 1 for frames, _, _ in self.buckets):
+            self.fps = common_rate(paths, otherwise=FPS)
+        self.open = False
+        return {"fps": self.fps}
 
     def samples(self, paths: Sequence[Path]) -> list[Path]:
         return joined(paths) if self.sequences else list(paths)
