@@ -70,7 +70,8 @@ def _filled(config: DictConfig, own: DictConfig) -> DictConfig:
     """The same with what files have told the run of settings that are left to them."""
     filled: Any = OmegaConf.create(OmegaConf.to_container(config))
     node = OmegaConf.select(filled, "adapter.codec") or {}
-    for name in target_class(str(node["_target_"]), Codec).of_files if "_target_" in node else ():
+    codec = target_class(str(node["_target_"]), Codec) if "_target_" in node else Codec
+    for name in getattr(codec, "of_files", ()):
         if node.get(name) is None and OmegaConf.select(own, f"adapter.codec.{name}") is not None:
             node[name] = own.adapter.codec[name]
     return filled

@@ -263,3 +263,25 @@ def test_a_folder_that_reads_like_a_protocol_is_a_folder(tmp_path, monkeypatch):
         (tmp_path / folder).mkdir()
         write_audio(tone(), f"{folder}/a.m4a", 8000)
         assert abs(pitch(AudioReader(8000).read(Path(folder) / "a.m4a"), 8000) - 440) < 0.5
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+def test_mp3_files_that_were_joined_as_they_are_are_read_to_their_end(tmp_path, tagged):
+    data = b""
+    for hertz in (440, 880):
+        wave = 0.5 * np.sin(2 * np.pi * hertz * np.arange(3 * 22050) / 22050).astype(np.float32)[None]
+        options = {} if tagged else {"write_xing": "0", "id3v2_version": "0"}
+        with av.open(str(tmp_path / "part.mp3"), "w", options=options) as container:
+            stream = container.add_stream("libmp3lame", rate=22050, layout="mono")
+            frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
+            frame.sample_rate = 22050
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        data += (tmp_path / "part.mp3").read_bytes()
+    (tmp_path / "joined.mp3").write_bytes(data)
+    whole = AudioReader(22050).read(tmp_path / "joined.mp3")[0].numpy()
+    assert abs(len(whole) / 22050 - 6) < 0.2
+    pitches = [np.abs(np.fft.rfft(part)).argmax() for part in (whole[:22050], whole[-33075:-11025])]
+    assert pitches == [440, 880]
+    late = decode(tmp_path / "joined.mp3", seconds=1, place=0.9).samples[0]
+    assert np.abs(np.fft.rfft(late)).argmax() == 880

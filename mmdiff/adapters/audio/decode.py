@@ -9,7 +9,7 @@ header does not tell them: an ADTS stream's is a guess that can be ten times too
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import lru_cache
 from operator import itemgetter
@@ -26,6 +26,7 @@ UNTOLD = 2**62
 """Samples: what libsndfile says of a FLAC stream that came through a pipe is more."""
 OGG, MPEG = (".ogg", ".oga", ".opus"), (".mp3", ".mp2")
 FIRST_PAGE, LATER_PAGE = b"OggS\x00\x02", re.compile(b"OggS\\x00[\\x00\\x01\\x04\\x05]")
+TAGS = (b"ID3", b"TAG", b"APETAGEX")
 PREROLL = 1.0
 """Seconds decoded and thrown away after a seek: a compressed frame leans on those before it (MP3: half a second)."""
 
@@ -164,7 +165,7 @@ def _decoded(path: Path, start: int = 0, count: int | None = None) -> tuple[np.n
         pieces: list[np.ndarray] = []
         first: int | None = None
         length = 0
-        for frame in container.decode(stream):
+        for frame in _frames(container, stream):
             if first is None:
                 first = round((frame.time - origin) * rate) if frame.time is not None else 0
             parts = [part.to_ndarray() for part in planar.resample(frame)]
@@ -176,6 +177,16 @@ def _decoded(path: Path, start: int = 0, count: int | None = None) -> tuple[np.n
             raise ValueError("it holds no samples")
         samples = np.concatenate(pieces, 1)[:, max(start - (first or 0), 0) :]
         return samples[:, :count], rate
+
+
+def _frames(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[av.AudioFrame]:
+    """All frames; where recordings were joined as they are, the second begins with a tag, which is no sound."""
+    for packet in container.demux(stream):
+        try:
+            yield from stream.decode(packet)
+        except av.InvalidDataError:
+            if not bytes(packet).startswith(TAGS):
+                raise
 
 
 def _tick(stream: av.AudioStream) -> Fraction:
