@@ -105,10 +105,14 @@ def grown(base: Fields, found: Fields) -> dict[str, Field]:
     """The fields of a model that starts as ``base`` and learns from data of the fields ``found``.
 
     Classes and fields of the base come first, in their order; a scalar keeps its range, as weights know it by that.
-    Raises ``ValueError`` for a class that is a number in the data, or a number that is a class.
+    Raises ``ValueError`` for a field that is of another kind there, and for a new text: its tokens would be read beside
+    those of the base, which could not keep its bits.
     """
     fields: dict[str, Field] = dict(base)
     for name, field in found.items():
+        if name not in base and is_text(field):
+            raise ValueError(f"{name} is a text, which the model that is started from was never told, and it cannot be "
+                             f"added: data.labels=[{','.join(base)}] leaves it out")
         if name not in base:
             fields[name] = field
         elif (there := kind(base[name])) != kind(field):

@@ -8,6 +8,7 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,8 +76,21 @@ def packages(tmp_path_factory, with_plugins):
     return root
 
 
+@pytest.fixture(scope="module")
+def bases(kicks, tmp_path_factory):
+    """A folder in which every model that a command starts from is there."""
+    root = tmp_path_factory.mktemp("bases")
+    for line in (line for page in PAGES for line in commands(page)):
+        for name in re.findall(r"\binit=([\w./-]+)", line):
+            path = root / (name if name.endswith(".safetensors") else f"{name}/model.safetensors")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(kicks / "runs" / "mine" / "model.safetensors", path)
+    return root
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_command_composes(packages, page):
+def test_every_command_composes(packages, bases, page, monkeypatch):
+    monkeypatch.chdir(bases)
     for line in commands(page):
         words = shlex.split(line.replace("...", ""), comments=True)
         if "mmdiff" in words and words[0] in {"mmdiff", "torchrun"}:

@@ -12,7 +12,7 @@ from mmdiff.config.build import ConfigError
 from mmdiff.config.header import ModelFileError
 from mmdiff.config.overrides import combinations, completed, composed
 from mmdiff.config.record import read_record
-from mmdiff.data.labels import grown
+from mmdiff.data.labels import TEXT, grown
 from mmdiff.store import load_model, save_model
 from mmdiff.training.base import base_of
 from mmdiff.training.checkpoints import latest
@@ -70,7 +70,7 @@ def test_before_the_first_step_it_generates_the_bits_of_the_base(base, sounds, t
     assert torch.equal(*made)
     assert grown["config"]["adapter"]["conditioner"]["fields"] == known | ({"label": ["kick", "snare"]} if new else {})
     assert all(torch.equal(v, zero.codec.state_dict()[k]) for k, v in own.codec.state_dict().items()), "its whitening"
-    told = "label is new; instrument is not told; pitch is not told"
+    told = "instrument is not told; pitch is not told; label is new"
     assert parts.start.endswith(told if new else "differs: nothing")
 
 
@@ -103,10 +103,12 @@ def test_a_run_with_new_classes_goes_on_without_its_base_bit_for_bit(base, sound
 def test_classes_and_fields_grow_by_name():
     base = {"speaker": ["b", "a"], "pitch": (0.0, 1.0)}
     assert grown(base, {"style": ["x"], "speaker": ["a", "c"], "pitch": (-1.0, 0.5)}) == {
-        "speaker": ["b", "a", "c"], "pitch": [0.0, 1.0], "style": ["x"]
+        "speaker": ["b", "a", "c"], "pitch": (0.0, 1.0), "style": ["x"]
     }
     with pytest.raises(ValueError, match="speaker is a class to the model"):
         grown(base, {"speaker": (0.0, 3.0)})
+    with pytest.raises(ValueError, match=r"caption is a text, .* cannot be added: data\.labels=\[speaker,pitch\]"):
+        grown(base, {"caption": TEXT})
 
 
 @pytest.mark.parametrize(("words", "match"), [
