@@ -194,6 +194,16 @@ def test_a_frozen_encoder_is_no_part_of_weights_averages_and_copies(bert):
     assert [name for name in made.state_dict() if name.startswith("text")] == []
 
 
+def test_a_new_text_field_starts_as_nothing_and_learns():
+    base, made = Labels({"kind": ["u", "v"]}, dim=16), conditioner()
+    made.inherit(base)
+    rows = [{"kind": "v", "caption": "a disc"}, {"kind": "u"}]
+    cond = made(encode_labels(made.fields, rows))
+    assert torch.equal(cond.vector, base(encode_labels(base.fields, [{"kind": "v"}, {"kind": "u"}])).vector)
+    (cond.vector.sum() + cond.tokens.sum()).backward()
+    assert all(made.get_parameter(f"embeddings.of_caption.{part}.weight").grad.any() for part in ("token", "vector"))
+
+
 def test_reading_texts_without_any_is_refused():
     with pytest.raises(ValueError, match="adapter.text reads texts, and the data have none"):
         Labels({"kind": ["u"]}, text=Bytes())

@@ -80,13 +80,15 @@ class Labels(Conditioner):
 
     @torch.no_grad()
     def inherit(self, base: Conditioner) -> None:
-        """As ``Conditioner.inherit``; new classes start as the mean of the base's, a new field as zero."""
-        tensors = base.state_dict()
+        """As ``Conditioner.inherit``; new classes start as the mean of the base's, a new field as zero, what reads its
+        texts, where the base reads none, as in any new model."""
+        new_text = {key: value for key, value in self.state_dict().items() if key.startswith("text.")}
+        tensors = new_text | base.state_dict()
         for name, field in self.fields.items():
             part = part_name(name)
             if name not in base.fields:
                 own = {key: value for key, value in self.state_dict().items() if key.split(".")[1] == part}
-                tensors |= {key: torch.zeros_like(value) for key, value in own.items()}
+                tensors |= {key: value if "norm" in key else torch.zeros_like(value) for key, value in own.items()}
             elif not (is_scalar(field) or is_text(field)) and (new := len(field) - len(base.fields[name])):
                 table = tensors[key := f"embeddings.{part}.weight"]
                 mean = table[:-1].mean(0, keepdim=True).expand(new, -1)

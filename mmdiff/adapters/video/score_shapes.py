@@ -60,7 +60,7 @@ def look(clips: Sequence[MeasuredClip]) -> Seen:
     for clip in tqdm(clips, "looking", unit="clip", leave=False):
         where = centres(clip.sample[None], background=BACKGROUND, least=LEAST)[0]
         frames = torch.tensor([
-            _nearest(frame.numpy(), centre.numpy(), kinds)
+            nearest(frame.numpy(), centre.numpy(), kinds)
             for frame, centre in zip(clip.sample.transpose(0, 1), where, strict=True)
         ])
         shape, colour = kinds[int(frames.mode().values)]
@@ -72,7 +72,8 @@ def look(clips: Sequence[MeasuredClip]) -> Seen:
     return Seen(*(torch.tensor(column) for column in zip(*values, strict=True)))
 
 
-def _nearest(frame: np.ndarray, centre: np.ndarray, kinds: Sequence[tuple[str, str]]) -> int:
+def nearest(frame: np.ndarray, centre: np.ndarray, kinds: Sequence[tuple[str, str]]) -> int:
+    """Which of ``kinds`` (shape, colour), drawn at ``centre``, a frame ``(3, size, size)`` is like; -1 where empty."""
     if not np.isfinite(centre).all():
         return -1
     errors = [
