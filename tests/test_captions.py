@@ -95,6 +95,14 @@ def test_an_empty_caption_is_untold_on_the_command_line_in_tables_and_in_python(
     assert torch.equal(model.sample(seed=5, cond={"caption": ""})[0], model.sample(seed=5)[0])
 
 
+def test_a_long_caption_is_cut_in_titles_and_names_but_not_in_what_is_told(told, tmp_path):
+    run, _ = told
+    sample.main([str(run), f"cond.caption={LONG}", f"out={tmp_path}", "device=cpu"])
+    (wave,), (facts,) = tmp_path.glob("*.wav"), tmp_path.glob("*.json")
+    assert len(wave.name.encode()) < 220 and json.loads(facts.read_text())["labels"] == {"caption": LONG}
+    assert mmdiff.Request(labels={"caption": LONG}).title == f"{LONG[:59]}…"
+
+
 @pytest.mark.parametrize(("words", "text"), [
     ([f"cond.caption={LONG} {LONG} {LONG} {LONG}"], "caption has 88 tokens, of which adapter.text.length=64"),
     (["cond.captoin=a tone"], "did you mean 'caption'"), (["encoder=elsewhere"], "reads no text by an encoder"),

@@ -61,7 +61,7 @@ class Pretrained(TextEncoder):
     @classmethod
     def settled(cls, **settings: Any) -> dict[str, Any]:
         """Raises ``ValueError`` for a folder that cannot be used, or that reads less than ``length``."""
-        if settings.get("digest"):
+        if {"digest", "width"} <= settings.keys():
             return settings
         folder = _folder(settings["path"])
         found = {"digest": digest(folder), "width": 1, **settings, "path": str(folder)}

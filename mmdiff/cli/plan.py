@@ -31,6 +31,7 @@ def lines(found: "Plan") -> list[str]:
     skipped = found.report["skipped"]
     told = [f"data        {found.train} training and {found.val} validation samples, {len(skipped)} skipped"]
     told += [f"              {name}: {reason}" for name, reason in skipped[:10]]
+    told += [f"captions    {sentence}" for sentence in found.captions]
     for bucket in found.buckets:
         extent = " x ".join(map(str, bucket.extent))
         told.append(f"bucket      {len(bucket.members)} samples of up to {extent}: {bucket.batch} a step, "

@@ -48,6 +48,8 @@ class RunAutoguidance(Guidance):
                 raise ValueError(f"guidance.weak={self.weak} cannot guide this model: {'; '.join(reasons)}")
             self.compared = model
         weak = self.model.to(model.device)
+        for row in labels:                                            # it may read less of a text
+            weak.conditioner.check(row)
         return Autoguidance(weak.denoiser, scale=self.scale, weak_cond=weak.condition(labels))
 
     def __call__(

@@ -16,6 +16,10 @@ LONGEST = 200
 """Bytes of a sample's name: systems take 255, of which hidden names, process numbers and endings need some."""
 
 
+SHOWN = 60
+"""Letters of a label in a title, at most."""
+
+
 @dataclass(frozen=True)
 class Request:
     """One item: its labels, its seed, its size where it differs from the model's own, and what it starts from.
@@ -46,7 +50,8 @@ class Request:
     @property
     def title(self) -> str:
         """The labels in a few words."""
-        return " ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in self.labels.values() if v is not None)
+        words = (f"{v:g}" if isinstance(v, float) else str(v) for v in self.labels.values() if v is not None)
+        return " ".join(word if len(word) <= SHOWN else f"{word[: SHOWN - 1]}…" for word in words)
 
     def file_name(self, index: int) -> str:
         """The name of its file, without the ending, as the ``index``-th of a job. ``ValueError`` where its own name is

@@ -30,6 +30,7 @@ from ..data.dataset import Dataset, Subset
 from ..data.stream import Stream
 from .base import Base, base_of
 from .callbacks import Every, Previews, Validation
+from .captions import told
 from .checkpoints import latest, start
 from .progress import Progress
 from .run import Assembly, assemble, fit_codec, opened, own_state, quiet
@@ -66,6 +67,7 @@ class Plan(NamedTuple):
     report: dict[str, Any]
     train: int
     val: int
+    captions: list[str]
     buckets: list[Bucket]
     parameters: dict[str, int]
     learning: int
@@ -124,6 +126,7 @@ def _tried(
 ) -> Plan:
     parts = assemble(_short(config, trial, STEPS), trial, own=record, base=base)
     module, dataset = parts.module, parts.module.dataset
+    sentences = told((dataset, parts.val_set), module.model.conditioner)
     found = buckets(dataset, module.loading.order(dataset, seed=config.seed, steps=steps))
     if missing := _missing(module.model.reader.buckets, dataset):
         raise ConfigError(f"no training sample falls into the bucket(s) {', '.join(map(str, missing))}: leave them out")
@@ -147,7 +150,9 @@ def _tried(
     disk = (config.checkpoint.keep + 1) * one + 2 * model + counts["preview"] * preview // 2
     if disk > free:
         raise ConfigError(f"the disk is full: the run needs {disk / 2**20:.0f} MiB, {free / 2**20:.0f} MiB are free")
-    return Plan(report, len(dataset), val, found, parameters, learning, steps, seconds, counts, memory, disk, free)
+    return Plan(
+        report, len(dataset), val, sentences, found, parameters, learning, steps, seconds, counts, memory, disk, free
+    )
 
 
 def _short(config: DictConfig, trial: Path, steps: int) -> DictConfig:
