@@ -64,7 +64,7 @@ class FolderDataset(Dataset):
         self.parts: dict[int, Reader] = {}                            # rows of which a part is read, by their number
         self.rows = self._rows(folders, pattern, Path(table).expanduser() if table else None)
         self.told = self.reader.settle([path for path, _ in self.rows])
-        if captions:
+        if captions and self.rows:
             self._read_captions()
         self.extents: list[Shape] = [None] * len(self.rows)
         if check:
@@ -129,12 +129,16 @@ class FolderDataset(Dataset):
             return str(path)
 
     def _read_captions(self) -> None:
+        if ENDING in self.reader.suffixes:
+            raise ValueError(f"data.captions=true: samples are {ENDING} files themselves; name captions in a table")
+        if any(CAPTION in row for _, row in self.rows):
+            raise ValueError(f"data.captions=true, and there is a column {CAPTION!r} already: take that by "
+                             f"data.texts=[{CAPTION}], or call it otherwise")
         for path, row in self.rows:
             row[CAPTION] = beside(path) or None
         if not any(row[CAPTION] for _, row in self.rows):
-            wanted = self.rows[0][0].with_suffix(ENDING).name if self.rows else f"NAME{ENDING}"
             raise ValueError(f"data.captions=true: none of {len(self.rows)} files in {self.root} has its caption "
-                             f"beside it, such as {wanted}")
+                             f"beside it, such as {self.rows[0][0].with_suffix(ENDING).name}")
         there = {path.with_suffix(ENDING) for path, _ in self.rows}
         for file in files_below(self.root, (ENDING,), [], Counter()):
             if file not in there:

@@ -107,6 +107,8 @@ def test_files_beside_are_told_where_they_are_not_read_without_their_file_or_non
     data = make(captions=True)
     assert [data.read(i)[1] for i in range(2)] == [{"caption": "a disc of red"}, {"caption": None}]
     assert data.report()["skipped"] == [["lost.txt", "it is a caption without its file"]]
+    with pytest.raises(ValueError, match="there is a column 'caption' already: take that by data.texts="):
+        make(captions=True, pattern="(?P<caption>.*)")
     (tmp_path / "in" / "b.txt").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(ValueError, match="b.txt holds no caption: .*UTF-8"):
         make(captions=True)
