@@ -51,7 +51,7 @@ def test_an_atom_is_stable_with_as_many_bonds_as_its_element_can_have_and_no_oth
     assert stable[2].sum() == atoms
     assert graphs.fragments().tolist() == [1, 1, 2]
     assert not bonds.over(graphs).any()
-    bonds, graphs = found(torch.cat([whole, sample("H", [whole[:3, 0].numpy() + np.array((0, 0, 0.9))])], 1))
+    bonds, graphs = found(torch.cat([whole, sample("H", [np.add(whole[:3, 0], (0, 0, 0.9))])], 1))
     assert graphs.bonds[0, 0] == 5 and bonds.over(graphs)[0, 0] and not bonds.stable(graphs)[0, 0]
 
 
