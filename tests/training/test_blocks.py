@@ -10,6 +10,7 @@ from torch import nn
 from mmdiff.core.types import Condition
 from mmdiff.nn.dit1d import DiT1d
 from mmdiff.nn.point_dit import PointDiT
+from mmdiff.nn.point_egnn import PointEGNN
 from mmdiff.nn.unet1d import UNet1d
 from mmdiff.nn.video_dit import VideoDiT
 from mmdiff.training.blocks import blocks, prepare
@@ -21,6 +22,7 @@ NETWORKS = {
     "dit": (lambda: DiT1d(4, 0, **SMALL), (4, 12), 3),
     "video": (lambda: VideoDiT(3, 0, **SMALL, patch=(1, 4, 4)), (3, 2, 8, 8), 3),
     "points": (lambda: PointDiT(3, 0, **SMALL, voxels=4), (3, 20), 3),
+    "molecules": (lambda: PointEGNN(5, 0, **SMALL), (5, 20), 3),
 }
 
 
@@ -63,7 +65,7 @@ def test_every_kth_block_is_computed_twice_and_gradients_stay(name, every):
     assert [calls.count(i) for i in range(count)] == [1 + ((i + 1) % every == 0) for i in range(count)]
 
 
-@pytest.mark.parametrize("name", ["unet", "points"])
+@pytest.mark.parametrize("name", ["unet", "points", "molecules"])
 def test_compiled_blocks_agree_also_where_they_are_computed_again(name, monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     network, x, _ = made(name)
