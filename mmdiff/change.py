@@ -77,12 +77,9 @@ def apply(model: DiffusionModel, base: Conditioner, changes: Sequence[Change]) -
         given = {name: value for name, value in change.tensors.items() if name not in low}
         index = _new_rows(model.conditioner, change.fields, base.fields)
         tables = {name: _table(model, name) for name in index}
-        wanted: dict[str, tuple[int, ...]] = {
-            f"{name}.{ROWS}": (len(index[name]), table.embedding_dim) for name, table in tables.items()
-        }
-        wanted |= {name: tuple(value.shape) for name, value in _new(model.conditioner, base).items()
-                   if name in given}
-        _fit({name: tuple(value.shape) for name, value in given.items()}, wanted)
+        new = {name: value for name, value in _new(model.conditioner, base).items() if name in given}
+        rows = {f"{name}.{ROWS}": (len(index[name]), table.embedding_dim) for name, table in tables.items()}
+        _fit(_shapes(given), _shapes(new) | rows)
         lora.attach(trainable, low, scale=change.scale, name=f"change{i}")
         for name, table in tables.items():
             part = Rows(start[f"{name}.weight"], index[name]).requires_grad_(False)
@@ -115,6 +112,10 @@ def _new_rows(conditioner: Conditioner, fields: Fields, base: Fields) -> dict[st
         rows = conditioner.rows(name, classes) if classes else {}
         found |= {f"conditioner.{table}": index for table, index in rows.items()}
     return found
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in tensors.items()}
 
 
 def _fit(given: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:

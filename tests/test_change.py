@@ -99,6 +99,10 @@ def test_changes_are_added_each_with_its_scale_and_its_own_classes(base, tmp_pat
     base.change(two, seed=2, new=("rubbed",), dora=True)
     both, _ = load_model(base.path, lora={one: 0.5, two: 2.0})
     assert list(both.conditioner.fields["instrument"])[-2:] == ["sung", "rubbed"]
+    old, table = (model.conditioner.embeddings["of_instrument"].weight for model in (base.model, both))
+    for row, file, scale in ((-3, one, 0.5), (-2, two, 2.0)):
+        rows = load_file(file)["conditioner.embeddings.of_instrument.rows"]
+        torch.testing.assert_close(table[row], old[:-1].mean(0) + scale * rows[0])
     weights = [{name: layer.weight for name, layer in lora.layers(model.denoiser.network).items()}
                for model in (base.model, load_model(one)[0], load_model(two)[0], both)]
     for name, weight in weights[3].items():

@@ -11,6 +11,7 @@ from mmdiff.nn import lora
 from mmdiff.nn.dit1d import DiT1d
 from mmdiff.nn.network import Network
 from mmdiff.nn.point_dit import PointDiT
+from mmdiff.nn.point_egnn import PointEGNN
 from mmdiff.nn.unet1d import UNet1d
 from mmdiff.nn.video_dit import VideoDiT
 
@@ -39,6 +40,7 @@ NETWORKS = {
     "video_dit_tokens": (lambda: VideoDiT(C, D, dim=32, depth=1, heads=2, patch=(1, 4, 4), tokens=1), (2, 8, 8), True),
     "point_dit": (lambda: PointDiT(C, D, dim=16, depth=2, heads=2, frequencies=4), (20,), False),
     "point_dit_voxels": (lambda: PointDiT(C, D, dim=16, depth=2, heads=2, frequencies=4, voxels=4), (20,), False),
+    "point_egnn": (lambda: PointEGNN(4, D, dim=16, depth=2, heads=2, pair=8, nodes=6), (6,), False, 4),
     "own": (lambda: Own(C, D), (4, 5), False),
 }
 
@@ -46,11 +48,11 @@ NETWORKS = {
 class Case:
     """A network as training leaves it, and what it is asked."""
 
-    def __init__(self, make, size, tokens):
+    def __init__(self, make, size, tokens, channels=C):
         torch.manual_seed(0)
         self.network = noisy(make()).eval()
         cond = Condition(torch.randn(2, D), torch.randn(2, 4, D) if tokens else None)
-        self.inputs = torch.randn(2, C, *size), torch.rand(2), cond
+        self.inputs = torch.randn(2, channels, *size), torch.rand(2), cond
 
     @torch.no_grad()
     def __call__(self, network):
