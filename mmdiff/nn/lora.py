@@ -71,7 +71,7 @@ class LowRank(Part):
         if self.magnitude is None:
             return product
         plain = base if layer.bias is None else base - layer.bias
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             length = lengths(_base(layer) + self.b @ self.a)
         return self.magnitude / length * (plain + product) - plain
 
@@ -93,7 +93,7 @@ class Changed(nn.Module):
         changed = weight
         for name, part in self.parts.items():
             if self.scales[name]:
-                changed = changed + self.scales[name] * part(weight)
+                changed = torch.add(changed, part(weight), alpha=self.scales[name])
         return changed
 
 
@@ -229,7 +229,7 @@ def _linear(self: nn.Linear, x: Tensor) -> Tensor:
     base = out = F.linear(x, _base(self), self.bias)
     for name, part in low.items():
         if changed.scales[name]:
-            out = out + changed.scales[name] * part.through(x, base, self)
+            out = torch.add(out, part.through(x, base, self), alpha=changed.scales[name])
     return out
 
 
