@@ -8,6 +8,7 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
+from mmdiff.cli import embedder
 from mmdiff.config.build import ConfigError
 from mmdiff.config.files import MODEL_FILE
 from mmdiff.config.header import ModelFileError, read_header
@@ -123,7 +124,7 @@ def test_chosen_layers_alone_are_changed(base, tmp_path):
     parts = started(base, tmp_path / "run", "train.only=[network.attention, down.0]")
     learned = {n for n, p in parts.module.model.trainable.named_parameters() if p.requires_grad}
     assert learned and all(name.startswith(("network.attention.", "network.down.0.")) for name in learned)
-    optimizer = parts.module.configure_optimizers()["optimizer"]
+    optimizer, _ = parts.module.optim(parts.module.model, steps=4)
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(learned)
     average = dict(next(iter(parts.module.ema.values())).average.named_parameters())
     shared = [name for name, p in parts.module.model.trainable.named_parameters() if average[name] is p]
@@ -131,7 +132,9 @@ def test_chosen_layers_alone_are_changed(base, tmp_path):
 
 
 def test_it_is_planned_and_judged_as_any_run(base, tmp_path):
+    assert embedder.main([str(base), f"out={tmp_path / 'judge.safetensors'}", "steps=2"]) == 0
     words = [*WORDS, f"init={base}", f"run={tmp_path / 'run'}", "trainer.max_steps=4", "preview.n=2", "loader.val=0.4",
+             f"quality.embedder={tmp_path / 'judge.safetensors'}",
              "quality.every=2", "quality.n=8", "quality.references=16", "quality.patience=9", "preview.every=2"]
     assert plan(composed("train", words)).disk > 0
     train(composed("train", words))
