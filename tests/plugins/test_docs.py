@@ -18,6 +18,7 @@ import soundfile
 
 from mmdiff.cli import COMMANDS
 from mmdiff.cli.list import KINDS, options
+from mmdiff.cli.lora import taken
 from mmdiff.cli.sample import parsed
 from mmdiff.config.overrides import composed
 from mmdiff.skeleton import write
@@ -118,6 +119,9 @@ def check(command, words):
         composed(command, told)
     elif command == "sample":
         parsed(words)
+    elif command == "lora":
+        paths, told = taken(words[0], words[1:])
+        assert paths and all(told.values()), words
     elif command == "list":
         assert all(word in {*KINDS, "KIND"} for word in words), words
     elif command == "adapter":
