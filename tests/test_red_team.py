@@ -229,7 +229,7 @@ NEEDED = {
     "channels": 4, "cond_dim": 0, "fields": {}, "sample_rate": 8000, "fps": 8.0, "weak": URL, "times": UniformTime(),
     "vocoder": None, "bounds": (-1.0, 1.0), "steps": 4, "shift": 2.0, "mel": "speech_8k",
     "schedule": Linear(), "weights": URL,
-    "elements": ["C", "H"], "grid": Even(), "digest": "0" * 64, "width": 8, "path": URL,
+    "elements": ["C", "H"], "grid": Even(), "digest": "0" * 64, "width": 8, "path": URL, "scales": {"a": 2.0},
 }
 
 

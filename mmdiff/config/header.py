@@ -52,7 +52,7 @@ def read_header(path: Path) -> dict[str, Any]:
         kinds.check(bases, BASES, key="bases")
         intact = isinstance(header["format"], int) and isinstance(header["sha256"], str)
         intact &= "base" not in header or (isinstance(header["base"], str) and {"name", "sha256"} <= bases[0].keys())
-    except (ValueError, TypeError, LookupError, RecursionError):
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
         intact = False
     if not intact:
         raise ModelFileError(f"{path} is damaged: its contents do not match the hash in its header")
