@@ -167,7 +167,7 @@ def _with(
     encoder: str | Path | None,
 ) -> tuple[DiffusionModel, dict[str, Any]]:
     """A model with changes of it, and its header with what they add to it."""
-    changes, facts, fields = [], [], model.conditioner.fields
+    changes, facts, fields = [], list(header.get("lora", [])), model.conditioner.fields
     for name, scale in lora.items():
         own, tensors = read_model_file(found := model_file(name))
         if "base" not in own:

@@ -48,6 +48,7 @@ def read_header(path: Path) -> dict[str, Any]:
         raise ModelFileError(f"{path} was not written by mmdiff: its header has no configuration")
     try:
         header = json.loads(metadata["mmdiff"])
+        kinds.check(header, dict[str, Any], key="header")
         bases = header.get("bases", [])
         kinds.check(bases, BASES, key="bases")
         intact = isinstance(header["format"], int) and isinstance(header["sha256"], str)

@@ -60,6 +60,8 @@ def test_a_merged_model_samples_as_the_changed_one(base, mine, tmp_path, run):
     whole, header = load_model(tmp_path / "whole.safetensors")
     assert torch.equal(latents(whole), latents(load_model(run, lora={mine: 0.5})[0]))
     assert header["bases"][0]["sha256"] == base.header["sha256"] and header["lora"][0]["scale"] == 0.5
+    again, told = load_model(tmp_path / "whole.safetensors")
+    assert told["lora"] == header["lora"] and torch.equal(latents(again), latents(whole))
 
 
 @pytest.mark.parametrize("program", ["peft", "diffusers"])
