@@ -16,7 +16,7 @@ from mmdiff.cli import eval as judge
 from mmdiff.config.build import ConfigError
 from mmdiff.config.overrides import composed
 from mmdiff.store import ModelFileError, load_model
-from mmdiff.training.run import train
+from mmdiff.training.train import train
 from tests.test_texts import folder
 
 TINY = [
@@ -51,7 +51,7 @@ def told(sounds, tmp_path_factory):
 def begun(run, words):
     said = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mmdiff.training.run.say", lambda text: said.append(str(text)))
+        patch.setattr("mmdiff.training.train.say", lambda text: said.append(str(text)))
         train(composed("train", [*words, f"run={run}"]))
     return said
 

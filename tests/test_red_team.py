@@ -40,7 +40,8 @@ from mmdiff.evaluation.subject import open_run
 from mmdiff.generation.pipeline import load
 from mmdiff.nn.network import Network
 from mmdiff.store import _digest, load_model
-from mmdiff.training.run import assemble, build_trainer
+from mmdiff.training.run import assemble
+from mmdiff.training.trainer import build_trainer
 from tests.conftest import TINY
 
 ACTS = {"subprocess.Popen", "os.system", "os.exec", "os.fork", "os.posix_spawn", "socket.connect", "socket.getaddrinfo",
@@ -217,7 +218,7 @@ def judge_and_continue(run: Path, pipeline) -> None:
     """What is built of a run directory to judge its model, and to train it further."""
     open_run(run, pipeline)
     config = load_yaml(run / "config.yaml")
-    build_trainer(config, run, assemble(config, run))
+    build_trainer(config, run, assemble(config, run).callbacks)
 
 
 ROLES = (

@@ -14,7 +14,7 @@ import torch
 
 MODALITIES = ("audio.codec", "audio.notes", "video.codec", "video.shapes", "points.codec", "points.solids")
 IMPORTS = [
-    "hydra", "torchaudio", "soundfile", "av", "mmdiff.training.run", "mmdiff.generation.pipeline",
+    "hydra", "torchaudio", "soundfile", "av", "mmdiff.training.train", "mmdiff.generation.pipeline",
     "mmdiff.evaluation.bench", "mmdiff.cli.train", "mmdiff.cli.sample", "mmdiff.cli.eval", "mmdiff.core.guidance",
     *(f"mmdiff.adapters.{part}" for part in MODALITIES),
     *(f"mmdiff.nn.{part}" for part in ("unet1d", "dit1d", "point_dit", "video_dit")),

@@ -44,7 +44,21 @@ def main(arguments: list[str] | None = None) -> None:
 
         print(f"mmdiff: no command {command!r}; {suggest(command, list(COMMANDS))}", file=sys.stderr)
         sys.exit(2)
-    sys.exit(_help(command) if {"-h", "--help"} & set(rest) else _run(command, rest))
+    if {"-h", "--help"} & set(rest):
+        sys.exit(_help(command))
+    try:
+        code = import_module(f".{command}", __name__).main(rest) or 0
+    except KeyboardInterrupt as stop:
+        if type(stop) is KeyboardInterrupt:                           # others have told more
+            print("interrupted", file=sys.stderr)
+        code = 130
+    except Exception as error:
+        from .errors import told
+
+        if (known := told(command, error)) is None:
+            raise
+        code = known
+    sys.exit(code)
 
 
 def _help(command: str) -> int:
@@ -54,17 +68,3 @@ def _help(command: str) -> int:
     if keys.is_file():
         print(keys.read_text(encoding="utf-8"))
     return 0
-
-
-def _run(command: str, arguments: list[str]) -> int:
-    try:
-        return import_module(f".{command}", __name__).main(arguments) or 0
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except Exception as error:
-        from .errors import told
-
-        if (code := told(command, error)) is None:
-            raise
-        return code

@@ -5,9 +5,11 @@ Every part of the run is tried with the same words; exit code 2 and the reason w
 
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
+from omegaconf import OmegaConf
 
-from .train import launched
+from ..config.overrides import composed
+from ..config.words import parted
+from .sweep import Sweep
 
 if TYPE_CHECKING:
     from ..training.plan import Plan
@@ -15,15 +17,18 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str]) -> int:
     """Try the run, started as ``mmdiff train`` starts it, and print what was found."""
-    return launched("plan", arguments, _plan)
-
-
-def _plan(config: DictConfig, overrides: list[str]) -> int:
+    words, flags = parted(arguments, "-m", "--cfg")
+    if "--cfg" in flags:
+        print(OmegaConf.to_yaml(composed("train", words)))
+        return 0
+    sweep = Sweep("plan", words, swept="-m" in flags)
     from ..training.plan import plan
-    from ..training.run import say
+    from ..training.train import say
 
-    say("\n".join(lines(plan(config, overrides))))
-    return 0
+    for run in sweep.runs:
+        with sweep.attempt(run):
+            say("\n".join(lines(plan(run.config, run.overrides))))
+    return sweep.code
 
 
 def lines(found: "Plan") -> list[str]:

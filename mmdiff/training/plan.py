@@ -32,8 +32,9 @@ from .base import Base, base_of
 from .callbacks import Every, Previews, Validation
 from .captions import told
 from .checkpoints import latest, start
+from .process import own_state, quiet
 from .progress import Progress
-from .run import Assembly, assemble, fit_codec, opened, own_state, quiet
+from .run import Assembly, assemble, fit_codec, opened
 from .saving import Checkpoints
 from .trainer import build_trainer
 

@@ -20,7 +20,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from mmdiff.config.overrides import composed
 from mmdiff.core.types import expand
 from mmdiff.data.loaders import train_loader
-from mmdiff.training.run import Assembly, assemble, build_trainer
+from mmdiff.training.run import Assembly, assemble
+from mmdiff.training.trainer import build_trainer
 
 ROUNDS, STEPS, WARM = 3, 40, 5
 
@@ -78,7 +79,7 @@ def ours(config: DictConfig, parts: Assembly, run: Path) -> list[float]:
     """Seconds of each step of a run."""
     times = Times()
     parts.callbacks.append(times)
-    build_trainer(config, run, parts).fit(parts.module)
+    build_trainer(config, run, parts.callbacks).fit(parts.module)
     return times.steps()
 
 

@@ -24,8 +24,8 @@ from mmdiff.evaluation.report.page import summary
 from mmdiff.evaluation.subject import Samples, open_run
 from mmdiff.generation.pipeline import load as mmdiff_load
 from mmdiff.training.quality import Quality
-from mmdiff.training.run import train
 from mmdiff.training.saving import Checkpoints
+from mmdiff.training.train import train
 from tests.conftest import TINY, mmdiff
 
 QUICK = ["evaluation.n=10", "evaluation.references=20", "evaluation.draws=4", "sampler.steps=2"]

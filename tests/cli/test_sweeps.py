@@ -7,31 +7,33 @@ import sys
 import pytest
 
 from mmdiff.cli import sample
-from mmdiff.cli import train as command
+from mmdiff.cli.sweep import Sweep
 from mmdiff.config import overrides
 from mmdiff.config.build import ConfigError
 from mmdiff.config.words import Word, text
+from mmdiff.training.train import Interrupted
 from tests.conftest import TINY, mmdiff
 
 
-def swept(monkeypatch, *arguments, result=lambda run: 0):
+def swept(monkeypatch, *arguments, make=lambda run: None):
     """The runs that are made, with their seeds, and the exit code."""
-    made = []
-
-    def work(config, words):
-        made.append((config.run, config.seed))
-        os.environ["LOCAL_RANK"] = "0"                                # as Lightning leaves it
-        assert "LOCAL_RANK=0" not in sys.argv
-        again = [word for word in sys.argv[2:] if word.startswith("run=")]
-        assert [text(Word.of(word).value) for word in again] == [config.run] and "-m" not in sys.argv
-        assert overrides.composed("train", sys.argv[2:]).seed == config.seed, "other ranks read the same"
-        return result(config.run)
-
     monkeypatch.setattr(sys, "argv", ["mmdiff"])
     monkeypatch.delenv("LOCAL_RANK", raising=False)
-    code = command.launched("train", ["-m", *arguments], work)
+    sweep, made, code = Sweep("train", list(arguments), swept=True), [], 0
+    try:
+        for run in sweep.runs:
+            with sweep.attempt(run):
+                made.append((run.config.run, run.config.seed))
+                os.environ["LOCAL_RANK"] = "0"                        # as Lightning leaves it
+                assert "LOCAL_RANK=0" not in sys.argv
+                again = [word for word in sys.argv[2:] if word.startswith("run=")]
+                assert [text(Word.of(word).value) for word in again] == [run.config.run] and "-m" not in sys.argv
+                assert overrides.composed("train", sys.argv[2:]).seed == run.config.seed, "other ranks read the same"
+                make(run.config.run)
+    except KeyboardInterrupt:
+        code = 130
     assert "LOCAL_RANK" not in os.environ
-    return made, code
+    return made, code or sweep.code
 
 
 def test_a_sweep_makes_a_run_of_every_value_in_a_folder_of_run(monkeypatch):
@@ -40,11 +42,11 @@ def test_a_sweep_makes_a_run_of_every_value_in_a_folder_of_run(monkeypatch):
 
 
 def test_an_interrupted_run_stops_the_sweep_and_the_command_to_go_on_is_told(monkeypatch, capsys):
-    def interrupt(run):
-        raise KeyboardInterrupt
+    for stop in (KeyboardInterrupt, Interrupted):
+        def interrupt(run, stop=stop):
+            raise stop
 
-    for result in (lambda run: 130, interrupt):
-        made, code = swept(monkeypatch, "run=a b", "seed=1,2", result=result)
+        made, code = swept(monkeypatch, "run=a b", "seed=1,2", make=interrupt)
         assert len(made) == 1 and code == 130
         told = capsys.readouterr().err.partition("go on with: ")[2]
         assert shlex.split(told) == ["mmdiff", "train", "-m", "run=a b", "seed=1,2"]
@@ -54,9 +56,8 @@ def test_a_run_that_fails_is_told_and_the_others_are_made(monkeypatch, capsys):
     def fail(run):
         if run.endswith("seed-1"):
             raise FloatingPointError("the loss is NaN")
-        return 0
 
-    made, code = swept(monkeypatch, "run=s", "seed=1,2", result=fail)
+    made, code = swept(monkeypatch, "run=s", "seed=1,2", make=fail)
     assert [run for run, _ in made] == ["s/seed-1", "s/seed-2"] and code == 1
     assert "s/seed-1: the loss is NaN" in capsys.readouterr().err
 

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from mmdiff.cli.eval import _combinations
 from mmdiff.cli.sample import parsed
-from mmdiff.cli.train import folder
+from mmdiff.cli.sweep import folder
 from mmdiff.config.build import ConfigError
 from mmdiff.config.files import resolved
 from mmdiff.config.overrides import composed, with_run

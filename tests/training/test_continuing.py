@@ -23,7 +23,8 @@ from mmdiff.data.dataset import Dataset, Subset
 from mmdiff.store import model_config
 from mmdiff.training.checkpoints import checkpoint_path, latest, model_step, prune, start
 from mmdiff.training.continuing import continued
-from mmdiff.training.run import opened, train
+from mmdiff.training.run import opened
+from mmdiff.training.train import train
 from mmdiff.training.trainer import INSTEAD, TAKEN, check_trainer
 from tests.conftest import TINY
 

@@ -16,7 +16,8 @@ from mmdiff.data.labels import TEXT, grown
 from mmdiff.store import load_model, save_model
 from mmdiff.training.base import base_of
 from mmdiff.training.checkpoints import latest
-from mmdiff.training.run import assemble, opened, train
+from mmdiff.training.run import assemble, opened
+from mmdiff.training.train import train
 from tests.conftest import TINY
 
 LOOP = [word for word in TINY if not word.startswith(("adapter.", "data."))]

@@ -8,7 +8,7 @@ import torch
 import mmdiff
 from mmdiff.cache.encode import encode
 from mmdiff.config.overrides import composed
-from mmdiff.training.run import train
+from mmdiff.training.train import train
 
 RUN = [
     "loader.batch_size=4", "loader.val_samples=2", "preview.n=0", "validation.every=4", "checkpoint.every=2",

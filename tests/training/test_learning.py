@@ -15,7 +15,8 @@ from mmdiff.training.base import base_of
 from mmdiff.training.checkpoints import latest
 from mmdiff.training.learning import fits, selected
 from mmdiff.training.plan import plan
-from mmdiff.training.run import assemble, opened, train
+from mmdiff.training.run import assemble, opened
+from mmdiff.training.train import train
 from tests.conftest import TINY
 from tests.training.launch import Job
 

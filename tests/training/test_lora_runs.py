@@ -16,7 +16,8 @@ from mmdiff.config.overrides import completed, composed
 from mmdiff.store import load_model
 from mmdiff.training.base import base_of
 from mmdiff.training.plan import plan
-from mmdiff.training.run import assemble, opened, train
+from mmdiff.training.run import assemble, opened
+from mmdiff.training.train import train
 from tests.conftest import TINY
 from tests.training.faults import killed_after
 from tests.training.launch import Job

@@ -117,7 +117,7 @@ def test_a_full_disk_is_told(tiny, run, monkeypatch):
     def full(*arguments, **facts):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("mmdiff.training.saving.save_model", full)
+    monkeypatch.setattr("mmdiff.training.run.save_model", full)
     with pytest.raises(ConfigError, match="the checkpoint fails: .*No space left"):
         plan(changed(tiny, run))
 

@@ -21,8 +21,8 @@ from mmdiff.config.record import Record
 from mmdiff.store import load_model
 from mmdiff.training.checkpoints import AtomicCheckpointIO, latest, start
 from mmdiff.training.metrics import MetricsCsv
-from mmdiff.training.run import train
 from mmdiff.training.saving import SIGNALS, Checkpoints
+from mmdiff.training.train import train
 from tests.conftest import TINY
 from tests.warm import SERVER
 

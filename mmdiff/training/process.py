@@ -1,0 +1,55 @@
+"""The process that a run takes place in: kept quiet, left as it was found, and put back into the queue of a cluster."""
+
+import logging
+import os
+import random
+import signal
+import subprocess
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from .saving import SIGNALS
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Lightning's remarks left out, while a run goes on: the run says itself what matters."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\.pytorch")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def own_state() -> Iterator[None]:
+    """Leaves the process as it was, however a run ends: handlers of signals, Python's, NumPy's and torch's generators,
+    and the environment."""
+    before, handlers = dict(os.environ), {number: signal.getsignal(number) for number in SIGNALS}
+    python, numpy, tensors = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(tensors)
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def requeue() -> None:
+    """Put the SLURM job that this is back into the queue; it will continue the run. Nothing where there is no job."""
+    array, job = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_JOB_ID")
+    if job is not None:
+        name = job if array is None else f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+        subprocess.run(["scontrol", "requeue", name], check=True)
