@@ -39,6 +39,8 @@ WRONG: dict[type, list[Any]] = {
     bool: ["no", 1, [True]], int: [2.5, "abc", True, [1], {"a": 1}], float: ["half", True, [1.0]],
     str: [True, ["a"], {"a": 1}], list: [5, True, "abc"],
 }
+ASKED = {"autoguidance": ["guidance.weak=x"], "several": ["guidance.scales={note: 2.0}"]}
+"""What an option leaves to be said."""
 DERIVED = {
     "adapter.reader": ("sample_rate", "fps", "background"), "adapter.network": ("channels", "cond_dim"),
     "adapter.conditioner": ("fields",), "data": ("reader",),
@@ -77,7 +79,7 @@ def reading(node: dict[str, Any]) -> tuple[str, ...]:
 
 @pytest.mark.parametrize(("group", "name"), [(g, n) for g in GROUPS for n in options(g)], ids=str)
 def test_a_value_of_another_kind_is_refused(group, name):
-    config = composed("train", ["run=x", f"{group}={name}", *(["guidance.weak=x"] if name == "autoguidance" else [])])
+    config = composed("train", ["run=x", f"{group}={name}", *ASKED.get(name, ())])
     own = ("adapter", "diffusion", "data") if group == "experiment" else (group.replace("/", "."), "loader")
     for place in [place for place in PLACES if place.startswith(own) and OmegaConf.select(config, place) is not None]:
         role, node = PLACES[place], OmegaConf.to_container(OmegaConf.select(config, place))
