@@ -45,11 +45,13 @@ class Rows(lora.Part):
 
 
 def learn(model: DiffusionModel, base: Conditioner, rank: int, *, layers: Iterable[str], dora: bool = False) -> None:
-    """Let a change of ``model``, which begins as its base, learn and nothing else: low rank in ``layers``, and the rows
-    and tensors that the conditioner of the ``base`` has not."""
+    """Let a change of ``model``, which begins as its base, learn and nothing else: low rank in ``layers`` (of
+    rank 0: none), and the rows and tensors that the conditioner of the ``base`` has not."""
     conditioner = model.conditioner
     new = _new(conditioner, base)
-    lora.add(model.trainable, rank, where=[name for name in layers if f"{name}.weight" not in new], dora=dora)
+    model.trainable.requires_grad_(False)
+    if rank:
+        lora.add(model.trainable, rank, where=[name for name in layers if f"{name}.weight" not in new], dora=dora)
     for name, index in _new_rows(conditioner, conditioner.fields, base.fields).items():
         table = _table(model, name)
         lora.insert(table, Rows(table.weight.detach(), index), name=ROWS)

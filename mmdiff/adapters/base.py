@@ -62,6 +62,10 @@ class Codec(nn.Module, ABC):
     def whiten(self, features: Masked) -> Masked:
         """Features ``(B, channels, *S)`` to latents of the same shape, zero outside the mask."""
 
+    @abstractmethod
+    def unwhiten(self, latents: Masked) -> Masked:
+        """The inverse of ``whiten``."""
+
     def encode_part(self, samples: Masked) -> Masked:
         """As ``encode``, of a part of each sample, on which nothing of the whole can be measured."""
         return self.encode(samples)

@@ -51,7 +51,6 @@ class WhitenedCodec(Codec):
         return _real(Masked((x - _like(self.mean, x)) / _like(self.std, x), features.mask))
 
     def unwhiten(self, latents: Masked) -> Masked:
-        """Features of latents, zero outside the mask."""
         x = latents.x.float()
         return _real(Masked(x * _like(self.std, x) + _like(self.mean, x), latents.mask))
 

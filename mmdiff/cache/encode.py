@@ -99,7 +99,7 @@ def encode(
     dataset = _opened(origin, reader)
     codec, reader = settled_codec(config.adapter, codec, reader, dataset.told)
     told, shards = settings(config.adapter, codec, reader, dtype=dtype), Shards(out, limit=int(shard_mb * 2**20))
-    job = _hash([told, copies, share.parts, [dataset.name(i) for i in range(len(dataset))]])[:16]
+    job = hashed([told, copies, share.parts, [dataset.name(i) for i in range(len(dataset))]])[:16]
     lists = [f"{job}-{k + 1}-of-{share.parts}.json" for k in range(share.parts)]
     shards.remove(lists[share.part])                                  # an earlier job's may be out of date
     work = _Work(dataset, codec.to(device), told, shards, copies)
@@ -203,7 +203,7 @@ class _Work:
     def __call__(self, index: int) -> None:
         try:
             digest = self.dataset.digest(index)
-            keys = [_hash([self.told, digest, copy]) for copy in range(self.copies)]
+            keys = [hashed([self.told, digest, copy]) for copy in range(self.copies)]
             made = {key: self._features(index, digest, copy) for copy, key in enumerate(keys) if key not in self.shards}
         except (ValueError, OSError) as error:
             self.skipped[index] = str(error)
@@ -219,7 +219,7 @@ class _Work:
 
     @torch.no_grad()
     def _features(self, index: int, digest: str, copy: int) -> tuple[Tensor, dict[str, float]]:
-        chance = stream(copy, int(_hash(digest)[:16], 16), Purpose.AUGMENT) if copy else None
+        chance = stream(copy, int(hashed(digest)[:16], 16), Purpose.AUGMENT) if copy else None
         sample, _ = self.dataset.read(index, chance)
         (features,) = unpad(self.codec.features(Masked(sample[None].to(next(self.codec.buffers()).device))))
         features = features.to(self.dtype).cpu()
@@ -270,7 +270,8 @@ def _item(dataset: Dataset, index: int, places: list[Location], number: dict[str
     }
 
 
-def _hash(value: Any) -> str:
+def hashed(value: Any) -> str:
+    """The hash that a key is."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 

@@ -85,7 +85,7 @@ class Latents(Dataset):
         _check(index, f"{root}/{INDEX}")
         self.settings, self.fields, self.items = index["settings"], index["fields"], index["items"]
         self.shards, self.source, self.skipped = index["shards"], index["source"], index["skipped"]
-        self.origin = index["data"]
+        self.origin, self.consent = index["data"], index["source"].get("consent")
         self.told = self.settings["codec"]
         self.dtype = DTYPES[self.settings["dtype"]]
 

@@ -54,7 +54,8 @@ def _merge(paths: list[str], told: dict[str, str]) -> int:
     out = _file(told["out"])
     model, header = load_model(paths[0], lora=scales(",".join(paths[1:])))
     bases = chain(model_file(paths[0]), header)
-    save_model(model, header["config"], out, step=header.get("step"), bases=bases, lora=header.get("lora", []))
+    facts = {"step": header.get("step"), "bases": bases, "lora": header.get("lora", [])}
+    save_model(model, header["config"], out, **facts)
     print(f"{out} is a model of its own; generate with: mmdiff sample {out} n=8")
     return 0
 

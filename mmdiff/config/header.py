@@ -19,7 +19,7 @@ from .files import MODEL_FILE
 
 FORMAT = 1
 BASES = list[dict[str, str | int | None]]
-"""The chain of bases: of each its ``name``, ``sha256`` and ``step``."""
+"""The chain of bases: of each its ``name``, ``sha256``, ``step`` and, where it has one, ``consent``."""
 
 
 class ModelFileError(ValueError):
@@ -62,8 +62,16 @@ def read_header(path: Path) -> dict[str, Any]:
     return header
 
 
+def consent(header: Mapping[str, Any]) -> dict[str, str]:
+    """What those who are seen or heard in a model's data, its bases' and its changes' have agreed to, as a fact."""
+    parts = (header, *header.get("lora", []), *header.get("bases", []))
+    said = [part["consent"] for part in parts if part.get("consent")]
+    return {"consent": "; ".join(map(str, dict.fromkeys(said)))} if said else {}
+
+
 def chain(path: Path, header: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The bases of what starts from the model at ``path``: that one, then those that it came from itself."""
     name = path.parent.name if path.name == MODEL_FILE else path.name
     own = {"name": name, "sha256": header["sha256"], "step": header.get("step")}
+    own |= {"consent": header["consent"]} if "consent" in header else {}
     return [own, *header.get("bases", [])]

@@ -31,7 +31,7 @@ from .words import FORM, Word, pieces, quoted, text, written
 
 CONFIGS = "mmdiff.configs"
 DERIVED = {"channels", "cond_dim", "fields", "reader", "sample_rate", "self", "text", "tokens"}
-OPTIONAL = {"adapter.given", "adapter.coupling", "adapter/text", "adapter.text", "experiment", "debug"}
+OPTIONAL = {"adapter.given", "adapter.coupling", "adapter/text", "adapter.text", "experiment", "debug", "prior"}
 """Parts and groups of a training configuration that may be null."""
 LATER = {"sample": ("sampler", "guidance"), "eval": ("sampler", "guidance")}
 """Groups for which the model has a choice of its own."""
@@ -284,7 +284,7 @@ def _option(word: Word) -> str:
     """``group=option``. Raises ``ConfigError`` where the group has no such option, or two packages have one."""
     value = text(word.value)
     if value == "null":
-        return f"{word.key}=null"
+        return f"~{word.key}"                                         # a group may not be null to Hydra, but left out
     if value not in _options(word.key):
         raise ConfigError(f"{word.key} has no option {value!r}; {suggest(value, _options(word.key))}")
     if len(packages := plugins.offered_by(word.key, value)) > 1:

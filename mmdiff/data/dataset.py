@@ -25,6 +25,9 @@ class Dataset(ABC):
     encoded: bool = False
     """Whether ``read`` gives a codec's features instead of a sample."""
 
+    consent: str | None = None
+    """What those who are seen or heard in it have agreed to, in the words of whoever trains on it."""
+
     @abstractmethod
     def __len__(self) -> int:
         """How many samples there are."""
@@ -58,6 +61,10 @@ class Dataset(ABC):
         told = self.column(index)
         return {name: [str(told[name])] for name, field in self.fields.items() if is_text(field) and told.get(name)}
 
+    def parts(self) -> Sequence[tuple[int, float]]:
+        """How many samples each part of it has, in order, and its share of every training step."""
+        return [(len(self), 1.0)]
+
     def digest(self, index: int) -> str:
         """A hash of all that a sample is made of, random choices and the reader's settings left out."""
         sample, _ = self.read(index)
@@ -86,7 +93,7 @@ class Subset(Dataset):
 
     def __init__(self, dataset: Dataset, indices: Sequence[int]):
         self.dataset, self.indices = dataset, list(indices)
-        self.fields, self.encoded = dataset.fields, dataset.encoded
+        self.fields, self.encoded, self.consent = dataset.fields, dataset.encoded, dataset.consent
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -44,15 +44,17 @@ class FolderDataset(Dataset):
     but those that are empty, name parts of the data (train, test) or nearly each file, such as an ``id``: ``report()``
     tells them. Every file is read
     once before the first run: what cannot be used is skipped and named in ``report()``. ``check=False`` trusts that all
-    files can be used. Raises ``ValueError`` where nothing usable is found, saying what was looked for.
+    files can be used. ``consent`` says what those who are seen or heard have agreed to; the model file has it. Raises
+    ``ValueError`` where nothing usable is found, saying what was looked for.
     """
 
     def __init__(
         self, reader: Reader, root: str | Path, *, folders: Sequence[str] | None = None, pattern: str | None = None,
         table: str | Path | None = None, labels: Sequence[str] | None = None, scalars: Sequence[str] = (),
         texts: Sequence[str] = (), captions: bool = False, attributes: Sequence[str] = (), check: bool = True,
+        consent: str | None = None,
     ):
-        self.reader, self.root = reader, Path(root).expanduser()
+        self.reader, self.root, self.consent = reader, Path(root).expanduser(), consent
         if not self.root.is_dir():
             raise ValueError(f"data.root={self.root} is not a folder")
         self.scalars = tuple(scalars)
@@ -264,4 +266,5 @@ class FolderDataset(Dataset):
             "root": str(self.root), "kept": len(self), "skipped": [list(pair) for pair in self.skipped],
             "other_files": dict(self.others.most_common()), "unused_columns": self.unused,
             **({"unread_captions": self.unread} if self.unread else {}),
+            **({"consent": self.consent} if self.consent else {}),
         }

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,12 +55,13 @@ class Loading:
         """Training and validation part."""
         return split(dataset, self.val, group=self.group, by_time=self.by_time)
 
-    def order(self, dataset: Dataset, **options: int) -> Stream:
+    def order(self, dataset: Dataset, **options: Any) -> Stream:
         """The training stream of a data set; ``options`` go to ``Stream``."""
         shapes = [dataset.shape(i) for i in range(len(dataset))]
-        if self.budget is None:
-            return Stream(shapes, self.batch_size, **options)
-        return Stream(shapes, batch_sizes(shapes, budget=self.budget, multiple=self.multiple), **options)
+        sizes: int | dict[Shape, int] = self.batch_size
+        if self.budget is not None:
+            sizes = batch_sizes(shapes, budget=self.budget, multiple=self.multiple)
+        return Stream(shapes, sizes, parts=dataset.parts(), **options)
 
 
 class _Draws(TorchDataset):

@@ -4,13 +4,18 @@
     step s  ->  the bucket that is least far through its samples (least drawn_k / n_k, then least k)
     p-th draw from bucket k  ->  its sample  perm(seed, k, p // n_k)[p mod n_k]        a fresh permutation each epoch
 
-With one bucket that is: draw p is sample perm(p // N)[p mod N], and step s has the draws s B .. (s + 1) B - 1. Rank r
-of W takes the r-th W-th of each step. What a step sees depends on (seed, s, B) alone: not on the number of ranks or
-workers, nor on whether the run was interrupted, and every sample is seen exactly once an epoch of its bucket.
+A data set in parts gives each its share of every step, to the sample (c_kp of B_k, rounded), spread evenly over it:
+
+    j-th draw of part p in the m-th step of bucket k  ->  position m c_kp + j of the part's own epochs
+
+With one bucket and one part that is: draw p is sample perm(p // N)[p mod N], and step s has the draws s B ..
+(s + 1) B - 1. Rank r of W takes the r-th W-th of each step. What a step sees depends on (seed, s, B) alone: not on the
+number of ranks or workers, nor on whether the run was interrupted, and every sample is seen exactly once an epoch of
+its bucket and part.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import accumulate, islice, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -33,17 +38,27 @@ class Step(NamedTuple):
     position: int
 
 
+class Turn(NamedTuple):
+    """A sample of a step: it is number ``number`` of the ``total`` that a ``part`` of the data set has in the step."""
+
+    part: int
+    number: int
+    total: int
+
+
 class Stream:
     """A batch sampler: yields this rank's ``(draw, index)`` of each optimizer step, from ``start`` on.
 
     ``shapes`` has one entry a sample, or is their number where all are alike; ``batch_size`` is the size of a step, or
-    that of each shape. Raises ``ValueError`` where a step cannot be shared out among ``world`` ranks, each of which
-    takes its part in ``accumulate`` passes.
+    that of each shape. ``parts`` are numbers of samples that belong together, in order, with their shares of a step.
+    Raises ``ValueError`` where a step cannot be shared out among ``world`` ranks, each of which takes its part in
+    ``accumulate`` passes, or among the parts.
     """
 
     def __init__(
         self, shapes: int | Sequence[Shape], batch_size: int | Mapping[Shape, int], *, seed: int, steps: int,
         start: int = 0, rank: int = 0, world: int = 1, accumulate: int = 1,
+        parts: Sequence[tuple[int, float]] | None = None,
     ):
         shapes = [None] * shapes if isinstance(shapes, int) else list(shapes)
         if not shapes:
@@ -57,9 +72,28 @@ class Stream:
                     f"loader.batch_size={size} is the batch of one optimizer step over all devices; it must be a "
                     f"multiple of {world} device(s) x {accumulate} accumulated batch(es)"
                 )
+        self.groups, self.turns = self._divided(parts or [(len(shapes), 1.0)])
         self.seed = seed
         self.start, self.steps, self.rank, self.world = start, steps, rank, world
-        self._orders: dict[int, tuple[int, np.ndarray]] = {}
+        self._orders: dict[tuple[int, int], tuple[int, np.ndarray]] = {}
+
+    def _divided(self, parts: Sequence[tuple[int, float]]) -> tuple[list[list[list[int]]], list[list[Turn]]]:
+        """For each bucket: the members of each part, and what each sample of a step is."""
+        ends = list(accumulate(count for count, _ in parts))
+        groups = [[[i for i in members if end - count <= i < end] for end, (count, _) in zip(ends, parts, strict=True)]
+                  for members in self.members]
+        turns = []
+        for size, own in zip(self.sizes, groups, strict=True):
+            bounds = [0, *(round(size * share) for share in accumulate(share for _, share in parts))]
+            counts = [high - low for low, high in pairwise(bounds)]
+            for members, count, (_, share) in zip(own, counts, parts, strict=True):
+                if not count:
+                    raise ValueError(f"a share of {share:g} of a step of {size} samples is none: take more or larger")
+                if not members:
+                    raise ValueError("each part of the training set must have samples of each shape")
+            order = sorted(((j + 0.5) / count, part, j) for part, count in enumerate(counts) for j in range(count))
+            turns.append([Turn(part, j, counts[part]) for _, part, j in order])
+        return groups, turns
 
     def __len__(self) -> int:
         """Steps of the whole run, those before ``start`` included: Lightning counts them so."""
@@ -75,7 +109,7 @@ class Stream:
         """All steps, without end."""
         drawn, draw = [0] * len(self.members), 0
         while True:
-            bucket = min(range(len(drawn)), key=lambda k: (drawn[k] / len(self.members[k]), k))
+            bucket = min(range(len(drawn)), key=lambda k: (drawn[k] / len(self.groups[k][0]), k))
             yield Step(bucket, self.sizes[bucket], draw, drawn[bucket])
             drawn[bucket] += self.sizes[bucket]
             draw += self.sizes[bucket]
@@ -97,12 +131,15 @@ class Stream:
         return self._sample(step.bucket, step.position + draw - step.draw)
 
     def _sample(self, bucket: int, position: int) -> int:
-        members = self.members[bucket]
-        epoch, place = divmod(position, len(members))
-        cached = self._orders.get(bucket)
+        step, place = divmod(position, self.sizes[bucket])
+        part, number, total = self.turns[bucket][place]
+        members = self.groups[bucket][part]
+        epoch, place = divmod(step * total + number, len(members))
+        cached = self._orders.get((bucket, part))
         if cached is None or cached[0] != epoch:
-            order = stream(self.seed, epoch, Purpose.ORDER, bucket).permutation(len(members))
-            self._orders[bucket] = cached = (epoch, order)
+            key = bucket + part * len(self.members)
+            order = stream(self.seed, epoch, Purpose.ORDER, key).permutation(len(members))
+            self._orders[bucket, part] = cached = (epoch, order)
         return members[int(cached[1][place])]
 
 

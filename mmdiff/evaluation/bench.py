@@ -24,6 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..config.build import ConfigError
+from ..config.header import consent
 from ..core.types import Masked
 from ..data.batch import pad, unpad
 from ..data.dataset import spread
@@ -122,7 +123,8 @@ class Evaluator:
             "protocol": facts, "protocol_sha256": digest(facts),
             "model": {
                 "sha256": pipeline.header["sha256"], "step": pipeline.header.get("step"),
-                "lora": pipeline.header.get("lora", []), "calls": pipeline.sampler.calls, "cost": cost,
+                "lora": pipeline.header.get("lora", []), **consent(pipeline.header), "calls": pipeline.sampler.calls,
+                "cost": cost,
             },
             "embedder": self.embedder.facts, "rows": rows,
             "better": {metric: self.scorer.better(metric) for row in rows.values() for metric in row},

@@ -19,6 +19,7 @@ import torch
 
 from .. import __version__
 from ..adapters.base import Codec
+from ..config.header import consent
 from ..data.writing import write_atomic
 from .outputs import Output, clear
 from .request import Request
@@ -98,7 +99,7 @@ def _facts(pipeline: "Pipeline", request: Request, path: Path, batch_size: int) 
         "seed": request.seed, "size": pipeline.size_of(request),
         **({"edit": request.edit.facts} if request.edit else {}), **pipeline.settings, "batch_size": batch_size,
         "model": header["sha256"], "step": header.get("step"), "bases": header.get("bases", []),
-        "lora": header.get("lora", []), "mmdiff": __version__, "torch": torch.__version__,
+        "lora": header.get("lora", []), **consent(header), "mmdiff": __version__, "torch": torch.__version__,
     }
 
 

@@ -47,14 +47,14 @@ class Base(NamedTuple):
 
 
 def base_of(config: DictConfig, own: Record | None, *, resumed: bool) -> Base | None:
-    """The model that a run starts from; None without one, and where a checkpoint has all of the weights by now: it
-    leaves out what does not learn.
+    """The model that a run starts from; None without one, and where a checkpoint has all of the weights by now (it
+    leaves out what does not learn) and nothing else is asked of it.
 
     Raises ``ConfigError`` where the run that goes on started from another one.
     """
     if config.get("init") is None:
         return None
-    whole = config.train.only is None and config.lora is None
+    whole = all(part is None for part in (config.train.only, config.lora, config.get("prior"), config.get("subject")))
     if resumed and whole and own is not None and own.config.init == config.init:
         return None
     path = model_file(config.init)

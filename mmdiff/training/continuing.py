@@ -28,6 +28,7 @@ KEPT = {
     "adapter.codec": LEARNED, "adapter.network": LEARNED, "adapter.text.digest": LEARNED,
     "adapter.text.layer": LEARNED, "diffusion.schedule": LEARNED, "diffusion.parameterization": LEARNED,
     "train": LEARNED, "lora": LEARNED, "dora": LEARNED,
+    "subject": LEARNED, "prior": STREAM,
 }
 """Keys, and all below them, that a run keeps."""
 GROUPS = ("experiment", "debug")
@@ -51,9 +52,12 @@ def continued(
             config[key] = asked[key]
     for override in OverridesParser.create().parse_overrides(list(overrides or ())):
         key = override.key_or_group
-        if override.is_delete():
-            raise ConfigError(f"{override.input_line}: {run} exists, and ~ takes nothing away from it")
-        if "/" in key or key in GROUPS or ("." not in key and isinstance(config.get(key), DictConfig)):
+        if override.is_delete():                                      # as GROUP=null is written
+            if "." in key:
+                raise ConfigError(f"{override.input_line}: {run} exists, and ~ takes nothing away from it")
+            if OmegaConf.select(config, key.replace("/", ".")) is not None:
+                raise ConfigError(f"{run} exists and keeps its {key}: {key}=null is for another run, named by run=")
+        elif "/" in key or key in GROUPS or ("." not in key and isinstance(config.get(key), DictConfig)):
             groups.append(key)
         elif key != "run" and not key.startswith("hydra"):
             OmegaConf.update(config, key, override.value(), force_add=True)

@@ -61,17 +61,19 @@ def learn(model: DiffusionModel, base: Base | None, config: DictConfig) -> None:
     Raises ``ConfigError`` where nothing is there to leave as it is, or to change.
     """
     only, rank = config.train.only, config.lora
-    if config.dora and rank is None:
+    if config.dora and not rank:
         raise ConfigError("dora=true is a kind of low-rank change: give it a rank, such as lora=16")
     if config.init is None and (only is not None or rank is not None):
         key = "lora=" if only is None else "train.only="
         raise ConfigError(f"{key} leaves the rest as it is in the model of init=, so name that too")
     if rank is not None and base is not None:
         _keep(model, base, config)
-        weights = [f"{name}.weight" for name in lora.layers(model.trainable)]
-        chosen = selected(weights, ["network"] if only is None else only, key="train.only")
+        weights = [f"{name}.weight" for name in lora.layers(model.trainable)] if rank else []
+        chosen = selected(weights, ["network"] if only is None else only, key="train.only") if rank else []
         change.learn(model, base.model.conditioner, rank, dora=config.dora,
                      layers=[name.removesuffix(".weight") for name in chosen])
+        if not any(parameter.requires_grad for parameter in model.trainable.parameters()):
+            raise ConfigError("lora=0 learns the rows of new classes alone, and the data have none: give it a rank")
     elif only is not None:
         learn_only(model, only)
 

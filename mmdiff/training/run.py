@@ -22,6 +22,7 @@ from ..data.dataset import Dataset, Subset, spread
 from ..data.labels import Fields, grown
 from ..data.loaders import Loading, samples
 from ..store import model_config, save_model
+from . import personal
 from .base import Base, described, inherit, save_change_of
 from .blocks import prepare
 from .callbacks import Previews, Validation
@@ -82,21 +83,30 @@ def assemble(
     codec, reader = build_codec(config.adapter)
     dataset = build(config.data, Dataset, reader=reader)
     codec, reader = settled_codec(config.adapter, codec, reader, dataset.told)
-    fields = fields_of(dataset, own, base)
+    personal.check(config, dataset)
+    known = own.fields if own else base.fields if base else {}
+    found = personal.of_subject(dataset, config.subject, known).fields
+    fields = fields_of(found, own, base)
     if isinstance(dataset, Latents):
         require(dataset.settings, config.adapter, codec, reader)
     loading = build(config.loader, Loading)
-    train_set, val_set = _parts(dataset, loading)
+    plain_set, held = _parts(dataset, loading)
+    train_set = personal.of_subject(plain_set, config.subject, known)
+    val_set = personal.of_subject(held, config.subject, known)
     train_set.fields = val_set.fields = fields
     model = build_model(build_adapter(config.adapter, codec, reader, fields=fields), config.diffusion)
     if base is not None:
         inherit(model, base, config)
     learn(model, base, config)
     save = partial(save_change_of, base) if base is not None and config.lora is not None else save_model
+    if dataset.consent is not None:
+        save = partial(save, consent=dataset.consent)
     bases = base.bases if base else own.bases if own else ()
     stored = model_config(config, codec, train_set)
+    learned = personal.with_prior(train_set, plain_set, base, config, codec, reader)
+    learned.fields = fields
     module = TrainingModule(
-        model, train_set, optim=build(config.optim, Recipe), loading=loading, ema=plain(config.ema),
+        model, learned, optim=build(config.optim, Recipe), loading=loading, ema=plain(config.ema),
         seed=config.seed, max_steps=config.trainer.max_steps, accumulate=config.trainer.get(ACCUMULATE, 1),
     )
     prepare(model.denoiser.network, recompute=config.recompute, compiled=config.compile)
@@ -106,7 +116,9 @@ def assemble(
     judging = config.get("quality") or {}
     judged = train_set, val_set
     if isinstance(dataset, Latents) and judging.get("every"):
-        judged = _parts(uncached(dataset, reader), loading)
+        plain_train, plain_held = _parts(uncached(dataset, reader), loading)
+        judged = (personal.of_subject(plain_train, config.subject, known),
+                  personal.of_subject(plain_held, config.subject, known))
     try:
         for name, taken in kinds.annotations(Quality).items():
             if name in judging:
@@ -124,19 +136,19 @@ def assemble(
         Previews(config.preview.every if config.preview.n else 0, run / "previews", preview),
         saving,
     ]
-    start = "" if base is None else f"starting from {described(base, config, fields, dataset.fields)}"
+    start = "" if base is None else f"starting from {described(base, config, fields, found)}"
     return Assembly(module, val_set, callbacks, saving, quality, stored, dataset.report(), bases, start)
 
 
-def fields_of(dataset: Dataset, own: Record | None, base: Base | None) -> Fields:
-    """What the model can be told: what the data tell, and what its ``own`` run or its ``base`` know besides."""
+def fields_of(found: Fields, own: Record | None, base: Base | None) -> Fields:
+    """What the model can be told: ``found`` in the data, and what its ``own`` run or its ``base`` know besides."""
     try:
         if own is not None:                                           # a run with a base knows more than its data tell
-            return own_fields(own, grown(own.fields, dataset.fields) if own.bases else dataset.fields)
-        if base is not None and dataset.fields and not base.fields:
-            raise ConfigError(f"{base.path} was told nothing, and has no place for {', '.join(dataset.fields)}: with "
+            return own_fields(own, grown(own.fields, found) if own.bases else found)
+        if base is not None and found and not base.fields:
+            raise ConfigError(f"{base.path} was told nothing, and has no place for {', '.join(found)}: with "
                               "data.labels=[] it goes on so")
-        return dataset.fields if base is None else grown(base.fields, dataset.fields)
+        return found if base is None else grown(base.fields, found)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

@@ -105,11 +105,13 @@ def _headline(run: Path, config: DictConfig, parts: Assembly, beginning: str) ->
     count, learn = (sum(p.numel() for p in some) / 1e6
                     for some in (parameters, (p for p in parameters if p.requires_grad)))
     few = " (too few for mmdiff eval)" if len(parts.val_set) < LEAST else ""
+    (own, _), *beside = module.dataset.shares()
     return "".join([
-        f"{run}: {len(module.dataset)} training and {len(parts.val_set)} validation samples{few} of ",
+        f"{run}: {own} training and {len(parts.val_set)} validation samples{few} of ",
         f"{source(config.data)}, {len(parts.report['skipped'])} skipped (see data.json), ",
         f"{learn:.2f} M of {count:.2f} M parameters" if learn < count else f"{count:.2f} M parameters",
         f", {beginning}" if beginning else "",
+        *(f"; of each step {share:g} are of the {n} samples of prior=" for n, share in beside),
         *(f"; {sentence}" for sentence in told((module.dataset, parts.val_set), module.model.conditioner)),
     ])
 

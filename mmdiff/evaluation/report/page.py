@@ -47,6 +47,7 @@ def heading(report: Mapping[str, Any]) -> str:
     return (
         f"{report['protocol']['name']}: model {str(model['sha256'])[:12]} at step {model['step']}{added}, "
         f"{model['calls']} network calls, protocol {report['protocol_sha256'][:12]}"
+        + (f", consent: {model['consent']}" if model.get("consent") else "")
     )
 
 

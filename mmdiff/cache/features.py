@@ -1,0 +1,30 @@
+"""Samples as the features of a codec, made anew at each read: what lets them be joined with cached latents."""
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..adapters.base import Codec
+from ..core.types import Masked
+from ..data.batch import unpad
+from ..data.dataset import Dataset, Subset
+from ..data.labels import Label
+from ..data.stream import Shape
+
+
+class Featured(Subset):
+    """The samples of a data set as features of a codec, with the random choices of their reader."""
+
+    def __init__(self, dataset: Dataset, codec: Codec):
+        super().__init__(dataset, range(len(dataset)))
+        self.codec, self.encoded = copy.deepcopy(codec).cpu(), True   # a worker's, whatever device the model goes to
+
+    @torch.no_grad()
+    def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
+        sample, labels = super().read(index, rng)
+        return unpad(self.codec.features(Masked(sample[None])))[0].float(), labels
+
+    def extent(self, index: int) -> Shape:
+        return None

@@ -1,0 +1,113 @@
+"""A model of somebody or something: a new class that is learned from few files, beside what the model knows already.
+
+    a step of B samples  =  B (1 - share) of the subject's files  +  B share of the prior
+
+Fine-tuning alone forgets: soon all that the model makes is the subject. Prior preservation (Ruiz et al. 2023,
+DreamBooth, eq. 2) has the model learn its own samples of all old classes beside, or the data that it learned from.
+"""
+
+import warnings
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Lt
+from omegaconf import DictConfig
+
+from ..adapters.base import Codec, Reader
+from ..cache.features import Featured
+from ..cache.made import made, wishes
+from ..config.build import ConfigError, build, plain
+from ..config.files import CONFIG_FILE, load_yaml
+from ..data.dataset import Dataset, Subset, split, spread
+from ..data.joined import Joined, OfSubject, subject_of
+from ..data.labels import Fields, grown, is_scalar, is_text
+from ..data.loaders import Loading
+from .base import Base
+
+Share = Annotated[float, Gt(0), Lt(1)]
+Number = Annotated[int, Ge(1)]
+
+
+class Prior(ABC):
+    """What a run learns beside its own data, so that its base's classes stay what they are."""
+
+    share: float
+    """Of every training step."""
+
+    @abstractmethod
+    def __call__(self, own: Dataset, base: Base, config: DictConfig, reader: Reader) -> Dataset:
+        """Its samples (or features), labelled within the base's fields; ``own`` are the data of the run ``config``."""
+
+
+class OfBase(Prior):
+    """``n`` samples that the base makes of its own classes, kept as latents below its hash."""
+
+    def __init__(self, *, share: Share = 0.5, n: Number = 200):
+        self.share, self.n = share, n
+
+    def __call__(self, own: Dataset, base: Base, config: DictConfig, reader: Reader) -> Dataset:
+        asked = wishes(base.fields, own, base.header["config"]["size"], self.n)
+        try:
+            return made(base.model, base.header, asked)
+        except OSError as error:
+            raise ConfigError(f"prior=base keeps samples of the base, and cannot: {error}. MMDIFF_CACHE names a folder "
+                              "for them") from error
+
+
+class OfData(Prior):
+    """What is in the folder ``root``, read and labelled as the run's own data; or the training samples of a run. ``n``
+    are taken, evenly spread; all by default."""
+
+    def __init__(self, root: Path, *, share: Share = 0.5, n: Number | None = None):
+        self.root, self.share, self.n = Path(root).expanduser(), share, n
+
+    def __call__(self, own: Dataset, base: Base, config: DictConfig, reader: Reader) -> Dataset:
+        if (self.root / CONFIG_FILE).is_file():
+            of = load_yaml(self.root / CONFIG_FILE)
+            dataset = split(build(of.data, Dataset, reader=reader), build(of.loader, Loading).val)[0]
+            dataset = of_subject(dataset, of.get("subject"), base.fields)
+        else:
+            dataset = build({**plain(config.data), "root": str(self.root)}, Dataset, reader=reader)
+        try:
+            fields = grown(base.fields, dataset.fields)
+        except ValueError as error:
+            raise ConfigError(f"prior.root={self.root}: {error}") from None
+        if new := [f"{name} {value!r}" for name, field in fields.items() if not (is_scalar(field) or is_text(field))
+                   for value in field if value not in base.fields.get(name, ())]:
+            raise ConfigError(f"prior.root={self.root} are to be data that the base learned from, and {new[0]} is new "
+                              "to it: data.pattern, data.table and data.labels say how they are labelled")
+        return Subset(dataset, spread(len(dataset), self.n))
+
+
+def of_subject(dataset: Dataset, subject: str | None, known: Fields) -> Dataset:
+    """The data, told as those of the ``subject`` of a run, if it has one; ``known`` is what its model can be told."""
+    if subject is None:
+        return dataset
+    try:
+        field, name, texts = subject_of(subject, dataset.fields, known)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return OfSubject(dataset, field, name, texts=texts)
+
+
+def with_prior(own: Dataset, plain: Dataset, base: Base | None, config: DictConfig, codec: Codec,
+               reader: Reader) -> Dataset:
+    """The training samples of a run with its prior, where it has one; ``plain`` are the same without the subject."""
+    if config.get("prior") is None:
+        return own
+    prior = build(config.prior, Prior)
+    assert base is not None
+    kept = prior(plain, base, config, reader)
+    both = [part if part.encoded == (own.encoded or kept.encoded) else Featured(part, codec) for part in (own, kept)]
+    return Joined(*both, share=prior.share)
+
+
+def check(config: DictConfig, dataset: Dataset) -> None:
+    """Refuse ``subject=`` and ``prior=`` without ``init=``, and warn of a subject that nobody is known to agree to."""
+    for key in ("subject", "prior"):
+        if config.get(key) is not None and config.init is None:
+            raise ConfigError(f"{key}= is of a model that learns something new: name that by init=")
+    if config.subject is not None and dataset.consent is None:
+        warnings.warn(f"subject={config.subject} without data.consent=: the model file is to say what those who are "
+                      "heard or seen have agreed to, such as data.consent='Anna, 2 November 2026'", stacklevel=2)
