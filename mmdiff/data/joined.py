@@ -94,6 +94,14 @@ class OfSubject(Subset):
         return f"{self.subject}, {caption}" if caption else self.subject
 
 
+def told_as(dataset: Dataset, subject: str | None, known: Fields) -> Dataset:
+    """The data, told as those of the ``subject`` of a run, if it has one; ``known`` is what its model can be told."""
+    if subject is None:
+        return dataset
+    field, name, texts = subject_of(subject, dataset.fields, known)
+    return OfSubject(dataset, field, name, texts=texts)
+
+
 def subject_of(wanted: str, found: Fields, known: Fields) -> tuple[str, str, bool]:
     """The field and the name of a subject, and whether the field is a text. ``wanted`` is NAME or FIELD:NAME; ``found``
     is what data tell of their samples, ``known`` what the model can be told.

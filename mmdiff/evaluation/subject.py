@@ -18,6 +18,7 @@ from ..config.build import ConfigError, build, target_class
 from ..config.files import CONFIG_FILE, load_yaml
 from ..config.record import read_record
 from ..data.dataset import Dataset, Subset, spread
+from ..data.joined import told_as
 from ..data.labels import Fields, Label, conditioning, encode_labels, is_text
 from ..data.loaders import Loading
 from ..generation.pipeline import Pipeline
@@ -71,6 +72,7 @@ def open_run(run: str | Path, pipeline: Pipeline, *, root: str | None = None) ->
     record = read_record(run)
     if record is None:
         raise ConfigError(f"{run} has no {CONFIG_FILE}: a run directory is judged, as its data say what is real")
+    dataset = told_as(dataset, config.get("subject"), record.fields)
     parts = build(config.loader, Loading).split(dataset)
     train, held = (_kept(*pair) for pair in zip(parts, (record.training, record.held), strict=True))
     count = sum(map(len, parts))

@@ -19,8 +19,8 @@ from ..cache.features import Featured
 from ..cache.made import made, wishes
 from ..config.build import ConfigError, build, plain
 from ..config.files import CONFIG_FILE, load_yaml
-from ..data.dataset import Dataset, Subset, split, spread
-from ..data.joined import Joined, OfSubject, subject_of
+from ..data.dataset import Dataset, Subset, spread
+from ..data.joined import Joined, told_as
 from ..data.labels import Fields, grown, is_scalar, is_text
 from ..data.loaders import Loading
 from .base import Base
@@ -65,7 +65,7 @@ class OfData(Prior):
     def __call__(self, own: Dataset, base: Base, config: DictConfig, reader: Reader) -> Dataset:
         if (self.root / CONFIG_FILE).is_file():
             of = load_yaml(self.root / CONFIG_FILE)
-            dataset = split(build(of.data, Dataset, reader=reader), build(of.loader, Loading).val)[0]
+            dataset = build(of.loader, Loading).split(build(of.data, Dataset, reader=reader))[0]
             dataset = of_subject(dataset, of.get("subject"), base.fields)
         else:
             dataset = build({**plain(config.data), "root": str(self.root)}, Dataset, reader=reader)
@@ -81,14 +81,11 @@ class OfData(Prior):
 
 
 def of_subject(dataset: Dataset, subject: str | None, known: Fields) -> Dataset:
-    """The data, told as those of the ``subject`` of a run, if it has one; ``known`` is what its model can be told."""
-    if subject is None:
-        return dataset
+    """As ``told_as``. Raises ``ConfigError``."""
     try:
-        field, name, texts = subject_of(subject, dataset.fields, known)
+        return told_as(dataset, subject, known)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    return OfSubject(dataset, field, name, texts=texts)
 
 
 def with_prior(own: Dataset, plain: Dataset, base: Base | None, config: DictConfig, codec: Codec,
