@@ -61,7 +61,7 @@ class Dataset(ABC):
         told = self.column(index)
         return {name: [str(told[name])] for name, field in self.fields.items() if is_text(field) and told.get(name)}
 
-    def parts(self) -> Sequence[tuple[int, float]]:
+    def shares(self) -> Sequence[tuple[int, float]]:
         """How many samples each part of it has, in order, and its share of every training step."""
         return [(len(self), 1.0)]
 

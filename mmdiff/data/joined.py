@@ -26,7 +26,7 @@ class Joined(Dataset):
     def __len__(self) -> int:
         return sum(map(len, self.both))
 
-    def parts(self) -> Sequence[tuple[int, float]]:
+    def shares(self) -> Sequence[tuple[int, float]]:
         return [(len(self.both[0]), 1 - self.share), (len(self.both[1]), self.share)]
 
     def _at(self, index: int) -> tuple[Dataset, int]:

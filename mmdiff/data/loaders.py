@@ -61,7 +61,7 @@ class Loading:
         sizes: int | dict[Shape, int] = self.batch_size
         if self.budget is not None:
             sizes = batch_sizes(shapes, budget=self.budget, multiple=self.multiple)
-        return Stream(shapes, sizes, parts=dataset.parts(), **options)
+        return Stream(shapes, sizes, parts=dataset.shares(), **options)
 
 
 class _Draws(TorchDataset):

@@ -8,7 +8,6 @@ from tests.plugins.conftest import install
 from tests.plugins.test_examples import EXAMPLES
 from tests.training.growth import assert_grows, assert_learns_a_subject
 
-
 OWN = pytest.mark.parametrize("of", [own.TestAudio, own.TestVideo, own.TestPoints], ids=lambda of: of.adapter)
 
 

@@ -13,7 +13,7 @@ from mmdiff.store import load_model, save_model
 from mmdiff.testing import Trial
 from mmdiff.testing.trial import SETTINGS
 from mmdiff.training.base import Base, inherit
-from mmdiff.training.run import train
+from mmdiff.training.train import train
 
 
 def assert_grows(trial: Trial) -> None:
