@@ -9,7 +9,8 @@ from ..data.labels import suggest
 KINDS = {
     "adapters": "adapter", "texts": "adapter/text", "data": "data",
     "diffusion": "diffusion", "schedules": "diffusion/schedule",
-    "samplers": "sampler", "guidance": "guidance", "trainers": "trainer", "experiments": "experiment",
+    "samplers": "sampler", "guidance": "guidance", "trainers": "trainer", "priors": "prior",
+    "experiments": "experiment",
     "evaluations": "evaluation",
 }
 

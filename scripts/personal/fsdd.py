@@ -1,6 +1,6 @@
 """Personal models of spoken digits: a base of five speakers, ten clips of the sixth, judged on what is heard.
 
-    python scripts/personal/fsdd.py RECORDINGS OUT [--only "LoRA 8 + prior"] [--steps 300] [--base-steps 3000]
+    python scripts/personal/fsdd.py RECORDINGS OUT [--only "LoRA 8 + prior"] [--steps 300] [--base-steps 2600]
 
 Heard by an embedder of all six speakers that is trained here: 100 clips asked of the new one, 100 of the others, 50 of
 nobody; guidance 2, 8 network calls. "nearest" is how far what is made is from its nearest of the ten clips, by that of
@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from mmdiff.adapters.audio.io import AudioReader
+from mmdiff.config.files import MODEL_FILE
 from mmdiff.config.overrides import completed, composed
 from mmdiff.core.guidance import ClassifierFree
 from mmdiff.core.samplers import Auto
@@ -103,11 +104,13 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--base-steps", type=int, default=3000)
+    parser.add_argument("--base-steps", type=int, default=2600)
     args = parser.parse_args()
     files, out = sorted(args.recordings.glob("*.wav")), args.out
     five = links(out / "five", [file for file in files if f"_{NEW}_" not in file.name])
-    base = run(["experiment=audio/fsdd", f"data.root={five}", f"trainer.max_steps={args.base_steps}"], out / "base")
+    base, steps = out / "base", f"trainer.max_steps={args.base_steps}"
+    if not (base / MODEL_FILE).exists():
+        run(["experiment=audio/fsdd", f"data.root={five}", "loader.batch_size=32", steps], base)
     model = load_model(base)[0]
     judge, path = model.codec.judge(), out / "embedder.safetensors"
     if not path.exists():
