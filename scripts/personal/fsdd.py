@@ -117,7 +117,7 @@ def main() -> None:
         x, labels = real(args.recordings, r"\d_[a-z]+_(?![0-4]$)\d+", out / "learned")
         fields = {"digit": [str(d) for d in range(10)], "speaker": sorted([*SPEAKERS, NEW])}
         encoded, settings = encode_labels(fields, labels), judge.settings(model.codec)
-        embedder = fit(x, encoded, judge=judge, fields=fields, settings=settings)
+        embedder = fit(x, encoded, judge=judge, fields=fields, settings=settings, steps=500)
         x, labels = real(args.recordings, r"\d_[a-z]+_[0-4]", out / "held")
         embedder.save(path, {"held out": scored(embedder, x, encode_labels(fields, labels))})
     embedder = load_embedder(path, judge=judge)
