@@ -2,7 +2,7 @@
 
     LAYER.lora_A, LAYER.lora_B, LAYER.lora_magnitude     low rank, see ``mmdiff.nn.lora``
     TABLE.rows (n, D)                                    added to the rows of the classes that are new
-    TENSOR                                               added to a tensor of a field that is new
+    TENSOR                                               added to a tensor of a field, or of maps, that are new
 
 Names are those below ``model.trainable``: ``network.blocks.0...``, ``conditioner....``. New rows and tensors are
 counted from where ``Conditioner.inherit`` begins them, so that scale 0 is the base.
@@ -44,31 +44,30 @@ class Rows(lora.Part):
         return torch.zeros_like(weight).index_copy(0, self.index, self.rows)
 
 
-def learn(model: DiffusionModel, base: Conditioner, rank: int, *, layers: Iterable[str], dora: bool = False) -> None:
+def learn(model: DiffusionModel, base: DiffusionModel, rank: int, *, layers: Iterable[str], dora: bool = False) -> None:
     """Let a change of ``model``, which begins as its base, learn and nothing else: low rank in ``layers`` (of
-    rank 0: none), and the rows and tensors that the conditioner of the ``base`` has not."""
-    conditioner = model.conditioner
-    new = _new(conditioner, base)
+    rank 0: none), and the rows and tensors that the ``base`` has not."""
+    conditioner, new = model.conditioner, _new(model, base)
     model.trainable.requires_grad_(False)
     if rank:
         lora.add(model.trainable, rank, where=[name for name in layers if f"{name}.weight" not in new], dora=dora)
-    for name, index in _new_rows(conditioner, conditioner.fields, base.fields).items():
+    for name, index in _new_rows(conditioner, conditioner.fields, base.conditioner.fields).items():
         table = _table(model, name)
         lora.insert(table, Rows(table.weight.detach(), index), name=ROWS)
     for name, parameter in model.trainable.named_parameters():
         parameter.requires_grad_(parameter.requires_grad or name in new)
 
 
-def tensors_of(model: DiffusionModel, base: Conditioner) -> dict[str, Tensor]:
+def tensors_of(model: DiffusionModel, base: DiffusionModel) -> dict[str, Tensor]:
     """The tensors of a change that was made by ``learn``."""
     parts = lora.parts(model.trainable, name=ROWS)
     rows = {f"{name}.{ROWS}": part.rows.detach() for name, part in parts.items() if isinstance(part, Rows)}
-    return lora.tensors_of(model.trainable) | rows | _new(model.conditioner, base)
+    return lora.tensors_of(model.trainable) | rows | _new(model, base)
 
 
 @torch.no_grad()
-def apply(model: DiffusionModel, base: Conditioner, changes: Sequence[Change]) -> None:
-    """Change the weights of ``model``, whose conditioner has inherited from that of its ``base``, for good.
+def apply(model: DiffusionModel, base: DiffusionModel, changes: Sequence[Change]) -> None:
+    """Change the weights of ``model``, which has inherited from its ``base``, for good.
 
     The bits are those that a change has where it learns. Raises ``ValueError`` naming the layer, table or tensor that
     is not there, of another width, or missing.
@@ -77,9 +76,9 @@ def apply(model: DiffusionModel, base: Conditioner, changes: Sequence[Change]) -
     for i, change in enumerate(changes):
         low = {name: value for name, value in change.tensors.items() if name.rpartition(".")[2] in lora.PARTS}
         given = {name: value for name, value in change.tensors.items() if name not in low}
-        index = _new_rows(model.conditioner, change.fields, base.fields)
+        index = _new_rows(model.conditioner, change.fields, base.conditioner.fields)
         tables = {name: _table(model, name) for name in index}
-        new = {name: value for name, value in _new(model.conditioner, base).items() if name in given}
+        new = {name: value for name, value in _new(model, base).items() if name in given}
         rows = {f"{name}.{ROWS}": (len(index[name]), table.embedding_dim) for name, table in tables.items()}
         _fit(_shapes(given), _shapes(new) | rows)
         lora.attach(trainable, low, scale=change.scale, name=f"change{i}")
@@ -98,10 +97,10 @@ def _table(model: DiffusionModel, name: str) -> nn.Embedding:
     raise ValueError(f"{name} has rows of classes, and is no nn.Embedding but {type(table).__name__}")
 
 
-def _new(conditioner: Conditioner, base: Conditioner) -> dict[str, Tensor]:
-    """The tensors of fields that the base has not, by their names below ``trainable``."""
-    known = base.state_dict()
-    return {f"conditioner.{name}": value for name, value in conditioner.state_dict().items()
+def _new(model: DiffusionModel, base: DiffusionModel) -> dict[str, Tensor]:
+    """The tensors of fields and maps that the base has not, by their names below ``trainable``."""
+    known = base.trainable.state_dict()
+    return {name: value for name, value in model.trainable.state_dict().items()
             if name not in known and ".parametrizations." not in name}
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .adapters.base import Adapter, Conditioner
+from .adapters.controls import gathered, joined, made
 from .core.denoiser import Denoiser
 from .core.editing import Inpaint, Windowed
 from .core.given import Given
@@ -28,6 +29,10 @@ from .core.schedules import Schedule, Shifted
 from .core.types import Condition, Denoise, Masked
 from .data.batch import Batch
 from .data.labels import Label, encode_labels, to_device
+from .nn.network import Network
+
+Wish = Label | Tensor
+"""What a sample is told of a field, or the map of a control."""
 
 
 class DiffusionModel(nn.Module):
@@ -40,7 +45,7 @@ class DiffusionModel(nn.Module):
         super().__init__()
         self.reader, self.codec, self.conditioner = adapter.reader, adapter.codec, adapter.conditioner
         self.given = None if adapter.given is None or adapter.given.shares[0] == 1 else adapter.given
-        self.coupling = adapter.coupling
+        self.coupling, self.controls = adapter.coupling, dict(adapter.controls)
         if self.given is not None and self.coupling is not None and self.coupling.kind != "independent":
             raise ValueError("adapter.given gives the first points of a set, adapter.coupling reorders it: use one")
         schedule = schedule if shift == 1 else Shifted(schedule, shift)
@@ -75,6 +80,11 @@ class DiffusionModel(nn.Module):
         return model
 
     @property
+    def network(self) -> Network:
+        """The network alone."""
+        return cast(Network, self.denoiser.network)
+
+    @property
     def device(self) -> torch.device:
         """Where the parameters are."""
         return next(self.denoiser.parameters()).device
@@ -84,18 +94,22 @@ class DiffusionModel(nn.Module):
 
         ``batch_size`` is the number of draws of one optimizer step, of which stratified times take one each.
         """
-        x0 = self._encoded(batch)
+        features, x0 = self._encoded(batch)
         t = self._times(x0, seed, batch.draws, batch_size or len(batch.draws))
         eps = normal(seed, batch.draws, Purpose.NOISE, x0)
-        u = uniform(seed, batch.draws, Purpose.DROP, 1 + len(batch.labels))
-        cond = self.conditioner(self.conditioner.hide(batch.labels, u))
+        u = uniform(seed, batch.draws, Purpose.DROP, 1 + len(batch.labels) + len(self.controls))
+        labels, rest = u.split([1 + len(batch.labels), len(self.controls)], 1)
+        cond = self.conditioner(self.conditioner.hide(batch.labels, labels))
+        cond = self._following(cond, features, x0, self._kept(labels[:, :1], rest))
         return self.diffusion_loss(self.denoiser, x0, eps=eps, t=t, cond=cond)            # x_t, network, target
 
     @torch.no_grad()
     def validation_loss(self, batch: Batch, quantiles: int = 8) -> Tensor:
         """Losses ``(B, quantiles)`` at the mid-quantiles of the time distribution, with noise fixed by the draw alone:
         two evaluations of one set of weights are equal bit for bit."""
-        x0, cond = self._encoded(batch), self.conditioner(batch.labels)
+        features, x0 = self._encoded(batch)
+        kept = torch.ones(len(batch.draws), len(self.controls), dtype=torch.bool)
+        cond = self._following(self.conditioner(batch.labels), features, x0, kept)
         eps = normal(0, batch.draws, Purpose.VALIDATION, x0)
         u = (torch.arange(quantiles, dtype=torch.float64) + 0.5) / quantiles
         times = self.diffusion_loss.time.quantile(u, self.denoiser.schedule).to(x0.x.device, torch.float32)
@@ -103,8 +117,28 @@ class DiffusionModel(nn.Module):
         return torch.stack(losses, 1)
 
     @torch.no_grad()
-    def _encoded(self, batch: Batch) -> Masked:
-        return (self.codec.whiten if batch.encoded else self.codec.encode)(batch.samples)
+    def _encoded(self, batch: Batch) -> tuple[Masked, Masked]:
+        """Features and latents."""
+        features = batch.samples if batch.encoded else self.codec.features(batch.samples)
+        return features, self.codec.whiten(features)
+
+    def _kept(self, u: Tensor, own: Tensor) -> Tensor:
+        """``(B, controls)``: which maps training tells; ``u`` ``(B, 1)`` hides labels too, ``own`` one map each."""
+        everything, each = self.conditioner.drop_all, self.conditioner.drop_each
+        return (u >= everything) & (own >= (each or everything))
+
+    def _following(self, cond: Condition, features: Masked, x0: Masked, kept: Tensor) -> Condition:
+        """``cond`` with the maps of the samples themselves, where ``kept`` ``(B, controls)``."""
+        if not self.controls:
+            return cond
+        maps = {name: made(control, features, x0) for name, control in self.controls.items()}
+        return cond._replace(concat=joined(self.controls, maps, dict(zip(self.controls, kept.unbind(1), strict=True))))
+
+    @torch.no_grad()
+    def map_of(self, name: str, sample: Tensor) -> Tensor:
+        """The map ``(width, *S)`` that a control makes of a sample ``(C, *S)``, as in training."""
+        features = self.codec.features(Masked(sample[None].to(self.device)))
+        return made(self.controls[name], features, self.codec.whiten(features))[0]
 
     def _times(self, x0: Masked, seed: int, draws: Tensor, count: int) -> Tensor:
         """``(B,)``, or ``(B, T)`` where positions of the first axis may be given clean, at t = 0."""
@@ -122,9 +156,17 @@ class DiffusionModel(nn.Module):
             lengths = x0.mask[:, 0].flatten(2).any(2).sum(1).cpu() if x0.mask.ndim > 3 else x0.mask[:, 0].sum(1).cpu()
         return given.draw(uniform(seed, draws, Purpose.GIVEN, 2 + size), lengths, size)
 
-    def condition(self, labels: Sequence[Mapping[str, Label]]) -> Condition:
-        """The condition of B rows of labels; what a row leaves out is not told."""
-        return self.conditioner(to_device(encode_labels(self.conditioner.fields, labels), self.device))
+    @property
+    def askable(self) -> list[str]:
+        """The names of all that can be told: label fields and maps."""
+        return [*self.conditioner.fields, *self.controls]
+
+    def condition(self, rows: Sequence[Mapping[str, Wish]]) -> Condition:
+        """The condition of B rows of labels and maps ``(C', *S)``; what a row leaves out is not told."""
+        labels = [{name: cast(Label, v) for name, v in row.items() if name not in self.controls} for row in rows]
+        cond = self.conditioner(to_device(encode_labels(self.conditioner.fields, labels), self.device))
+        maps = gathered(self.controls, rows, self.device)
+        return cond if maps is None else cond._replace(concat=maps)
 
     def decoded(self, latents: Tensor) -> list[Tensor]:
         """Samples ``(C, *S)`` on the CPU."""
@@ -136,7 +178,7 @@ class DiffusionModel(nn.Module):
 
     @torch.no_grad()
     def latents(
-        self, labels: Sequence[dict[str, Label]], seeds: Sequence[int], shape: Sequence[int], *,
+        self, labels: Sequence[Mapping[str, Wish]], seeds: Sequence[int], shape: Sequence[int], *,
         sampler: Sampler | None = None, guidance: Guidance | None = None, known: Masked | None = None,
         window: int | None = None, overlap: int = 0, draw: int = 0, progress: Callable[[int], None] | None = None,
         negative: Sequence[Mapping[str, Label]] = (),
@@ -146,7 +188,7 @@ class DiffusionModel(nn.Module):
         All that is random in sample i is fixed by ``seeds[i]``; ``draw`` numbers several for one seed. ``known``
         ``(B, C, *shape)`` is kept where its mask is True. More than ``window`` positions of the first axis are made in
         windows that share ``overlap`` of them. ``negative`` has a row of labels for each sample, or none at all:
-        guidance leads away from them.
+        guidance leads away from them. A row of labels has the map ``(C', *shape)`` of a control under its name.
 
         Raises ``ValueError`` for a sampler that adds noise where points were paired with theirs in training: what is
         between noise and data is then another distribution than the one such samplers keep to.

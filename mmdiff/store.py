@@ -154,9 +154,9 @@ def _changed(
     model = built(path, config, encoder)
     try:
         place(model.codec, start.codec.state_dict())
-        place(model.denoiser.network, start.denoiser.network.state_dict())
+        model.network.inherit(start.network)
         model.conditioner.inherit(start.conditioner)
-        apply(model, start.conditioner, changes)
+        apply(model, start, changes)
     except ValueError as error:
         raise ModelFileError(f"{path} does not fit its base: {error}") from error
     return model
@@ -168,6 +168,7 @@ def _with(
 ) -> tuple[DiffusionModel, dict[str, Any]]:
     """A model with changes of it, and its header with what they add to it."""
     changes, facts, fields = [], list(header.get("lora", [])), model.conditioner.fields
+    config = copy.deepcopy(header["config"])
     for name, scale in lora.items():
         own, tensors = read_model_file(found := model_file(name))
         if "base" not in own:
@@ -179,9 +180,18 @@ def _with(
         changes.append(Change(tensors, _fields(found, own), scale))
         facts.append({**chain(found, own)[0], "scale": scale})
         fields = grown(fields, changes[-1].fields)
-    config = copy.deepcopy(header["config"])
+        config["adapter"]["controls"] = _controls(found, own, config["adapter"].get("controls") or {})
     config["adapter"]["conditioner"]["fields"] = plain_fields(fields)
     return _changed(path, config, model, changes, encoder), {**header, "config": config, "lora": facts}
+
+
+def _controls(path: Path, header: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    """The maps ``known`` so far and those that a change adds. Raises ``ModelFileError`` where these are others."""
+    own = part(header["config"], "adapter").get("controls") or {}
+    if not isinstance(own, dict) or (own and known and own != known):
+        raise ModelFileError(f"lora: {path} follows the maps {', '.join(own)}, what it is to be added to others: "
+                             f"{', '.join(known)}")
+    return own or known
 
 
 def _base(path: Path, header: dict[str, Any], base: str | Path | None) -> Path:

@@ -38,7 +38,7 @@ class Base:
         model.conditioner = build(config["adapter"]["conditioner"], Conditioner)
         model.conditioner.inherit(self.model.conditioner)
         layers = [name for name in lora.layers(model.trainable) if name.startswith(where)]
-        learn(model, self.model.conditioner, 4, layers=layers, dora=dora)
+        learn(model, self.model, 4, layers=layers, dora=dora)
         torch.manual_seed(seed)
         with torch.no_grad():
             for parameter in model.trainable.parameters():
@@ -50,7 +50,7 @@ class Base:
         """The file of such a change, and the model as training has it."""
         model, config = self.learned(seed, **options)
         path.parent.mkdir(exist_ok=True)
-        tensors = tensors_of(model, self.model.conditioner)
+        tensors = tensors_of(model, self.model)
         save_change(tensors, config, path, base=self.path, bases=chain(self.path, self.header), step=3)
         return model
 
@@ -115,11 +115,11 @@ def test_a_field_that_is_new_is_in_the_change(base, tmp_path):
     config["adapter"]["conditioner"]["fields"] |= {"room": ["hall", "cave"], "force": [0.0, 1.0]}
     model.conditioner = build(config["adapter"]["conditioner"], Conditioner)
     model.conditioner.inherit(base.model.conditioner)
-    learn(model, base.model.conditioner, 2, layers=lora.layers(model.trainable))
+    learn(model, base.model, 2, layers=lora.layers(model.trainable))
     with torch.no_grad():
         for parameter in model.trainable.parameters():
             parameter.add_(0.1 * parameter.requires_grad)
-    save_change(tensors_of(model, base.model.conditioner), config, tmp_path / "x.safetensors", base=base.path,
+    save_change(tensors_of(model, base.model), config, tmp_path / "x.safetensors", base=base.path,
                 bases=chain(base.path, base.header), step=1)
     wish = [{"room": "cave", "force": 0.3}, {}]
     assert torch.equal(latents(load_model(tmp_path / "x.safetensors")[0], wish), latents(model.eval(), wish))
@@ -141,7 +141,7 @@ def test_a_change_finds_its_base_where_both_were_moved_or_where_it_is_told(base,
     (place / "base.safetensors").write_bytes(base.path.read_bytes())
     moved = place / "base.safetensors"
     model, config = base.learned(1)
-    save_change(tensors_of(model, base.model.conditioner), config, place / "runs.safetensors", base=moved,
+    save_change(tensors_of(model, base.model), config, place / "runs.safetensors", base=moved,
                 bases=chain(moved, base.header), step=1)
     there = tmp_path / "there"
     place.rename(there)
@@ -177,7 +177,7 @@ def test_another_base_is_refused_by_name_and_hash(base, tmp_path):
 ])
 def test_a_tensor_that_finds_no_place_is_refused_by_name(base, tmp_path, edit, told):
     model, config = base.learned(1, new=("sung",))
-    tensors = edit(tensors_of(model, base.model.conditioner))
+    tensors = edit(tensors_of(model, base.model))
     bases = chain(base.path, base.header)
     save_change(tensors, config, tmp_path / "x.safetensors", base=base.path, bases=bases, step=1)
     with pytest.raises(ModelFileError, match=told):

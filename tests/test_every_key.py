@@ -32,7 +32,7 @@ from mmdiff.training import trainer
 from mmdiff.training.continuing import continued
 
 GROUPS = [
-    "adapter", "adapter/text", "data", "diffusion", "diffusion/schedule", "diffusion/parameterization",
+    "adapter", "adapter/controls", "adapter/text", "data", "diffusion", "diffusion/schedule", "diffusion/parameterization",
     "diffusion/time", "diffusion/weight", "sampler", "guidance", "optim", "trainer", "logger", "experiment", "debug",
 ]
 NEEDS = {                                                             # what an option cannot do without
@@ -48,6 +48,8 @@ NEEDS = {                                                             # what an 
     "data=captioned_shapes": ["adapter=video"], "adapter/text=bytes": ["adapter=video", "data=captioned_shapes"],
     "adapter/text=pretrained": ["adapter=video", "data=captioned_shapes", "adapter.text.path=encoder",
                                 "adapter.text.digest=abc", "adapter.text.width=8"],
+    "adapter/controls=shadow": ["adapter=points", "data=solids"],
+    **{f"adapter/controls={name}": ["adapter=video", "data=shapes"] for name in ("edges", "grey", "low_resolution")},
     "adapter=points_small": ["data=solids"], "adapter=points_base": ["data=solids"],
 }
 STRINGS = {

@@ -8,6 +8,7 @@ set its latents have zero mean and unit variance, so the core knows one scale.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple, final
 
 import torch
@@ -20,6 +21,7 @@ from ..data.coupling import Coupling
 from ..data.labels import Column, Fields, Label, encode_labels
 from ..data.reader import Reader as Reader
 from ..nn.tensors import place
+from .controls import Control
 from .judge import Judge
 from .texts import TextEncoder
 
@@ -145,6 +147,12 @@ class Conditioner(nn.Module, ABC):
     tokens: bool = False
     """Whether it gives ``Condition.tokens``; a network that takes the argument ``tokens`` is told."""
 
+    drop_all: float = 0.1
+    """Share of training samples that are told no map (``adapter.controls``), those that are told no label."""
+
+    drop_each: float = 0.0
+    """Share of which any one map is hidden besides; where it is 0, as many as ``drop_all``."""
+
     dropped: float | None = None
     """Share of training samples of which nothing was told, from which ``null`` is learned; None = not known."""
 
@@ -199,3 +207,5 @@ class Adapter(NamedTuple):
     """Which positions training gives clean; needs a network that takes a level ``(B, T)`` for each position."""
     coupling: Coupling | None = None
     """How training pairs the points of a set with those of its noise; None = as they come."""
+    controls: Mapping[str, Control] = MappingProxyType({})
+    """The maps that samples can be told to follow, by name; needs a network that takes ``concat_channels``."""

@@ -7,7 +7,7 @@ from ..config.build import ConfigError
 from ..data.labels import suggest
 
 KINDS = {
-    "adapters": "adapter", "texts": "adapter/text", "data": "data",
+    "adapters": "adapter", "texts": "adapter/text", "controls": "adapter/controls", "data": "data",
     "diffusion": "diffusion", "schedules": "diffusion/schedule",
     "samplers": "sampler", "guidance": "guidance", "trainers": "trainer", "priors": "prior",
     "experiments": "experiment",

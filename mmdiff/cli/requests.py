@@ -2,8 +2,8 @@
 
 A class is told by its name, which is a text as it stands; a scalar by a number. In a table a field is a column of its
 name, or of ``cond.`` and its name: what a field called ``seed``, ``name`` or ``mode`` needs; ``not.`` and its name is
-what guidance leads away from. What a row says of an edit goes before what was said for all; its ``input`` is a path
-from the table's own folder on.
+what guidance leads away from, ``control.`` and the name of a map the file that it is made of. What a row says of an
+edit goes before what was said for all; files are paths from the table's own folder on.
 """
 
 import math
@@ -19,6 +19,7 @@ from ..config.keys import TABLES, Draw
 from ..data.labels import Fields, Label, is_scalar, is_text
 from ..data.tables import read_table
 from ..generation.edits import Edit
+from ..generation.references import Reference, referred
 from ..generation.request import Request
 
 EDIT = {name: TABLES["sample"][name] for name in ("mode", "input", "keep", "overlap", "hole")}
@@ -28,6 +29,7 @@ EDIT = {name: TABLES["sample"][name] for name in ("mode", "input", "keep", "over
 def wishes(
     table: str | None, *, n: int, seed: int, cond: Mapping[str, Label], size: Mapping[str, float],
     kinds: Mapping[str, Any], edit: Mapping[str, Any], fields: Fields, negative: Mapping[str, Label] | None = None,
+    controls: Mapping[str, Reference] | None = None,
 ) -> list[Request]:
     """The requests; sample i has the seed ``seed + i`` where its row names none. ``kinds`` are those of sizes, ``edit``
     what is said of an edit for all.
@@ -36,7 +38,8 @@ def wishes(
     """
     if table is None:
         made = edit_of(edit)
-        alike = partial(Request, labels=dict(cond), negative=dict(negative or {}), size=dict(size), edit=made)
+        alike = partial(Request, labels=dict(cond), negative=dict(negative or {}), size=dict(size), edit=made,
+                        controls=dict(controls or {}))
         return [alike(seed=seed + i) for i in range(n)]
     rows = read_table(table)
     if not rows:
@@ -55,7 +58,10 @@ def wishes(
         name = row.pop("name", None)
         if isinstance(name, float | bool):
             raise ConfigError(f"{where}: name is a text, got {name!r}")
-        told = {**edit, **_edit_cells(row, Path(table).expanduser().parent, where)}
+        folder = Path(table).expanduser().parent
+        told = {**edit, **_edit_cells(row, folder, where)}
+        maps = [column for column in row if column.startswith("control.") and column not in fields]
+        files = {column.removeprefix("control."): folder / Path(str(row.pop(column))).expanduser() for column in maps}
         away = {column for column in row if column.startswith("not.") and column not in fields}
         named = {_field(column, fields): cell for column, cell in row.items() if column not in away}
         kept = {column.removeprefix("not."): row[column] for column in away}
@@ -63,8 +69,17 @@ def wishes(
             seed=own_seed, name=None if name is None else str(name), size={**size, **own},
             edit=edit_of(told, f"{where}: "), labels={**cond, **told_of(named, fields, f"{where}: ")},
             negative={**(negative or {}), **told_of(kept, fields, f"{where}: ")},
+            controls={**(controls or {}), **controls_of(files, f"{where}: ")},
         ))
     return requests
+
+
+def controls_of(files: Mapping[str, str | Path], where: str = "") -> dict[str, Reference]:
+    """The files that maps are made of, by control."""
+    try:
+        return referred(files)
+    except ValueError as error:
+        raise ConfigError(f"{where}{error}") from None
 
 
 def edit_of(told: Mapping[str, Any], where: str = "") -> Edit | None:

@@ -1,4 +1,4 @@
-"""``mmdiff sample RUN [n=16 seed=0 cond.FIELD=VALUE requests=TABLE out=DIR sampler=... guidance=... key=value]``.
+"""``mmdiff sample RUN [n=16 seed=0 cond.FIELD=VALUE control.MAP=FILE requests=TABLE out=DIR sampler=... key=value]``.
 
 RUN is a run directory or a model file. ``mode=extend input=clip.mp4 seconds=8`` starts from a file (also interpolate,
 inpaint and complete). Sizes (``seconds=2``) and options of saving are those of the run's modality. Sampler and guidance
@@ -22,9 +22,9 @@ from ..config.overrides import DERIVED, composed, value, with_run
 from ..config.words import Word, parted, pieces, text
 from ..data.labels import Fields, Label, suggest
 from .places import writable
-from .requests import EDIT, edit_of, told_of, wishes
+from .requests import EDIT, controls_of, edit_of, told_of, wishes
 
-LATE = ("cond", "not", "sampler", "guidance")
+LATE = ("cond", "not", "control", "sampler", "guidance")
 CHOICES = ("sampler", "guidance")
 
 
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
     requests = wishes(
         config.requests, n=config.n, seed=config.seed, edit=edit, fields=fields,
         cond=_labels("cond", late, fields), negative=_labels("not", late, fields),
-        size=_own(late, sizes, others=options), kinds=sizes,
+        size=_own(late, sizes, others=options), kinds=sizes, controls=controls_of(_files(late)),
     )
     options = _own(late, options, others=sizes)
     options |= {name: config[name] for name in ("batch_size", "suffix", "replace")}
@@ -118,6 +118,11 @@ def _labels(group: str, late: Sequence[Word], fields: Fields) -> dict[str, Label
     """What the words of ``cond.`` or ``not.`` tell."""
     told = dict(_label(word, fields) for word in late if word.key.startswith(f"{group}."))
     return told_of(told, fields, group=group)
+
+
+def _files(late: Sequence[Word]) -> dict[str, str]:
+    """The files of the words of ``control.``."""
+    return {word.key.partition(".")[2]: text(word.value) for word in late if word.key.startswith("control.")}
 
 
 def _label(word: Word, fields: Fields) -> tuple[str, str]:

@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ..adapters.base import Adapter, Codec, Conditioner, Reader
+from ..adapters.controls import Control, total
 from ..adapters.texts import TextEncoder
 from ..core.given import Given
 from ..core.loss import DiffusionLoss
@@ -44,10 +45,23 @@ def build_adapter(node: Any, codec: Codec, reader: Reader, *, fields: Fields | N
     if node.get("text") is not None:
         told["text"] = build(node["text"], TextEncoder)
     conditioner = build(part(node, "conditioner"), Conditioner, **told)
-    network = _network(part(node, "network"), codec, conditioner)
+    controls = _controls(node.get("controls") or {}, codec, conditioner.fields)
+    network = _network(part(node, "network"), codec, conditioner, total(controls))
     given = None if node.get("given") is None else build(node["given"], Given)
     coupling = None if node.get("coupling") is None else build(node["coupling"], Coupling)
-    return Adapter(reader, codec, conditioner, network, given, coupling)
+    return Adapter(reader, codec, conditioner, network, given, coupling, controls)
+
+
+def _controls(node: Any, codec: Codec, fields: Fields) -> dict[str, Control]:
+    """The maps of an ``adapter.controls`` node, by name."""
+    if not isinstance(node, Mapping) or TARGET in node:
+        raise ConfigError("adapter.controls has a part for each map: adapter.controls.NAME._target_=CLASS")
+    if twice := [name for name in node if name in fields]:
+        raise ConfigError(f"adapter.controls.{twice[0]}: the data tell a field of that name; give the map another one")
+    return {
+        str(name): build(control, Control, channels=codec.channels) for name, control in node.items()
+        if control is not None
+    }
 
 
 def settled(config: DictConfig) -> DictConfig:
@@ -65,13 +79,20 @@ def settled(config: DictConfig) -> DictConfig:
     return config
 
 
-def _network(node: Any, codec: Codec, conditioner: Conditioner) -> Network:
-    """The network, with what follows from the others: channels, width of the condition, whether tokens are read."""
-    reads = isinstance(node, Mapping) and "tokens" in parameters(str(node.get("_target_")), Network)
+def _network(node: Any, codec: Codec, conditioner: Conditioner, maps: int) -> Network:
+    """The network, with what follows from the others: channels, also of ``maps``, width of the condition, whether
+    tokens are read."""
+    known = parameters(str(node.get("_target_")), Network) if isinstance(node, Mapping) else {}
+    reads = "tokens" in known
     if conditioner.tokens and not reads:
         raise ConfigError(f"{type(conditioner).__name__} gives tokens, which {plain(node)['_target_']} does not read "
                           "(it takes no argument tokens): choose another network, or no text")
-    follows = {"tokens": conditioner.tokens} if reads else {}
+    if maps and "concat_channels" not in known:
+        raise ConfigError(f"adapter.controls are maps, which {plain(node)['_target_']} does not read (it takes no "
+                          "argument concat_channels): choose another network, or no controls")
+    follows: dict[str, Any] = {"tokens": conditioner.tokens} if reads else {}
+    if "concat_channels" in known:
+        follows["concat_channels"] = maps
     return build(node, Network, channels=codec.channels, cond_dim=conditioner.dim, **follows)
 
 

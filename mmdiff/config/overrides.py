@@ -30,9 +30,14 @@ from .record import own_config
 from .words import FORM, Word, pieces, quoted, text, written
 
 CONFIGS = "mmdiff.configs"
-DERIVED = {"channels", "cond_dim", "fields", "reader", "sample_rate", "self", "text", "tokens"}
-OPTIONAL = {"adapter.given", "adapter.coupling", "adapter/text", "adapter.text", "experiment", "debug", "prior"}
+DERIVED = {"channels", "concat_channels", "cond_dim", "fields", "reader", "sample_rate", "self", "text", "tokens"}
+OPTIONAL = {
+    "adapter.given", "adapter.coupling", "adapter/text", "adapter.text", "adapter/controls", "adapter.controls",
+    "experiment", "debug", "prior",
+}
 """Parts and groups of a training configuration that may be null."""
+MANY = {"adapter/controls"}
+"""Groups of which several options stand beside each other: ``adapter/controls=[edges,grey]``."""
 LATER = {"sample": ("sampler", "guidance"), "eval": ("sampler", "guidance")}
 """Groups for which the model has a choice of its own."""
 DELETION = re.compile(r"~[A-Za-z_][\w.@/]*")
@@ -285,8 +290,10 @@ def _option(word: Word) -> str:
     value = text(word.value)
     if value == "null":
         return f"~{word.key}"                                         # a group may not be null to Hydra, but left out
-    if value not in _options(word.key):
-        raise ConfigError(f"{word.key} has no option {value!r}; {suggest(value, _options(word.key))}")
-    if len(packages := plugins.offered_by(word.key, value)) > 1:
-        raise ConfigError(f"{word.key}={value} is in {' and in '.join(packages)}: one must go")
+    listed = re.fullmatch(r"\[(.*)\]", value) if word.key in MANY else None
+    for name in [text(piece.strip()) for piece in pieces(listed[1])] if listed else [value]:
+        if name not in _options(word.key):
+            raise ConfigError(f"{word.key} has no option {name!r}; {suggest(name, _options(word.key))}")
+        if len(packages := plugins.offered_by(word.key, name)) > 1:
+            raise ConfigError(f"{word.key}={name} is in {' and in '.join(packages)}: one must go")
     return f"{word.key}={value}"

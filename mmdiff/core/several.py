@@ -1,4 +1,4 @@
-"""Guidance with a scale for each label field.
+"""Guidance with a scale for each label field or map.
 
     x0 = x0(c_0) + sum_k s_k (x0(c_k) - x0(c_{k-1})),      c_k: the first k fields told, in the order of the scales
 
@@ -39,9 +39,9 @@ class Several(Guidance):
     ) -> Guidance:
         """Raises ``ValueError`` for a scale of a field that the model does not know, and for a negative label of a
         field without a scale."""
-        if unknown := [name for name in self.scales if name not in model.conditioner.fields]:
-            known = ", ".join(model.conditioner.fields) or "none"
-            raise ValueError(f"guidance.scales: the model has no field {unknown[0]!r}; its fields: {known}")
+        if unknown := [name for name in self.scales if name not in model.askable]:
+            known = ", ".join(model.askable) or "none"
+            raise ValueError(f"guidance.scales: the model has no field or map {unknown[0]!r}; it has {known}")
         chain = [name for name, scale in self.scales.items() if scale]
         if idle := [name for row in negative for name in row if name not in chain]:
             raise ValueError(f"the negative {idle[0]} is of no effect without a scale: add it to guidance.scales")

@@ -32,7 +32,7 @@ class Condition(NamedTuple):
     """What a network is told: a closed vocabulary, each part optional.
 
     ``vector`` ``(B, D)``; ``tokens`` ``(B, L, D)`` with ``tokens_mask`` ``(B, L)`` bool, True = real;
-    ``concat`` ``(B, C', *S)`` joined to the latent along its channels.
+    ``concat`` ``(B, C', *S)`` read beside the latent, position by position: zero where nothing is told, as is None.
     """
 
     vector: Tensor | None = None
@@ -51,10 +51,14 @@ class Condition(NamedTuple):
 
     @staticmethod
     def cat(conditions: Sequence["Condition"]) -> "Condition":
-        """Join along the batch; a part must be present in all or in none, and tokens are padded to the longest."""
+        """Join along the batch; vector and tokens must be present in all or in none. Tokens are padded to the longest,
+        maps with zeros."""
         lengths = [c.tokens.shape[1] for c in conditions if c.tokens is not None]
         if len(set(lengths)) > 1 or len({c.tokens_mask is None for c in conditions}) > 1:
             conditions = [c.padded(max(lengths, default=0)) for c in conditions]
+        maps = [c.concat for c in conditions if c.concat is not None]
+        if maps:
+            conditions = [c._replace(concat=_blank(c, maps[0])) if c.concat is None else c for c in conditions]
         parts = {}
         for name in Condition._fields:
             values = [getattr(c, name) for c in conditions]
@@ -63,6 +67,12 @@ class Condition(NamedTuple):
                 raise ValueError(f"conditions cannot be joined: {name!r} is given in some and missing in others")
             parts[name] = torch.cat(values) if all(given) else None
         return Condition(**parts)
+
+
+def _blank(condition: Condition, like: Tensor) -> Tensor:
+    """The ``concat`` of a condition in which none is told; one of nothing at all is of as many samples as ``like``."""
+    known = next((part for part in condition if part is not None), like)
+    return like.new_zeros(len(known), *like.shape[1:])
 
 
 Denoise = Callable[[Tensor, Tensor], Tensor]

@@ -14,7 +14,6 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -24,6 +23,7 @@ from torch import Tensor
 from ..adapters.base import Codec, Count
 from ..config.kinds import annotations, check
 from ..core.types import Masked
+from .references import digest_of
 
 MODES = ("extend", "interpolate", "inpaint", "complete")
 
@@ -77,10 +77,7 @@ class Edit:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What a sidecar says of it; the input is hashed once for all requests that share the task."""
-        files, digest = sorted(self.input.iterdir()) if self.input.is_dir() else [self.input], sha256()
-        for file in files:
-            digest.update(file.read_bytes() if file.is_file() else b"")
-        return {**asdict(self), "input": self.input.name, "input_sha256": digest.hexdigest()}
+        return {**asdict(self), "input": self.input.name, "input_sha256": digest_of(self.input)}
 
     def size(self, codec: Codec, own: Mapping[str, float]) -> dict[str, float]:
         """The size of a sample where none is asked for: ``own``, that of the model, or that of what is filled in. The

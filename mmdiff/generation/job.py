@@ -97,7 +97,9 @@ def _facts(pipeline: "Pipeline", request: Request, path: Path, batch_size: int) 
     return {
         "file": path.name, "labels": request.labels, **({"negative": request.negative} if request.negative else {}),
         "seed": request.seed, "size": pipeline.size_of(request),
-        **({"edit": request.edit.facts} if request.edit else {}), **pipeline.settings, "batch_size": batch_size,
+        **({"edit": request.edit.facts} if request.edit else {}),
+        **({"controls": {k: file.facts for k, file in request.references.items()}} if request.controls else {}),
+        **pipeline.settings, "batch_size": batch_size,
         "model": header["sha256"], "step": header.get("step"), "bases": header.get("bases", []),
         "lora": header.get("lora", []), **consent(header), "mmdiff": __version__, "torch": torch.__version__,
     }

@@ -6,7 +6,7 @@ filled up by repetition), so an item is the same to the last bit whatever else i
 
 import inspect
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,11 +22,12 @@ from ..core.guidance import Guidance, Unguided
 from ..core.samplers import Sampler
 from ..data.dataset import spread
 from ..data.labels import Label
-from ..model import DiffusionModel
+from ..model import DiffusionModel, Wish
 from ..store import Scales, chosen_device, load_model
 from .edits import Edit, Placed, Way, carry_out
 from .job import save_all
 from .outputs import described
+from .references import Reference, known, referred, told_of
 from .request import Request, plain_number
 
 UNGUIDED = f"{Unguided.__module__}.{Unguided.__qualname__}"
@@ -73,20 +74,23 @@ class Pipeline:
 
     def sample(
         self, n: int = 1, seed: int = 0, *, cond: dict[str, Label] | None = None,
-        negative: dict[str, Label] | None = None, edit: Edit | None = None, batch_size: int | None = None,
-        **size: float,
+        negative: dict[str, Label] | None = None, edit: Edit | None = None,
+        controls: Mapping[str, str | Path | Reference] | None = None, batch_size: int | None = None, **size: float,
     ) -> list[Tensor]:
         """``n`` samples ``(C, *S)`` with the seeds ``seed .. seed + n - 1``; ``size`` such as ``seconds=1.5``.
 
         ``cond`` is what they are to be, ``negative`` what guidance leads away from. ``edit`` (an ``mmdiff.Edit``)
-        starts from a file. ``batch_size`` (default: ``n``, at most 16) fixes the arithmetic to the last bit, besides
+        starts from a file, ``controls`` are files whose maps are followed: as long as the first, where no size is asked
+        for. ``batch_size`` (default: ``n``, at most 16) fixes the arithmetic to the last bit, besides
         the seeds.
         """
         n, seed, batch_size = map(plain_number, (n, seed, batch_size))
         check(n, Annotated[int, Ge(0)], key="n")
         check(seed, int, key="seed")
         check(batch_size, MicroBatch, key="batch_size")
-        alike = partial(Request, labels=cond or {}, negative=negative or {}, size=size, edit=edit)
+        alike = partial(
+            Request, labels=cond or {}, negative=negative or {}, size=size, edit=edit, controls=referred(controls or {})
+        )
         requests = [alike(seed=seed + i) for i in range(n)]
         made = dict(self.run(requests, batch_size or min(n, BATCH)))
         return [made[i] for i in range(n)]
@@ -147,6 +151,12 @@ class Pipeline:
             (size, edit): Placed.of(edit, self.model.codec, dict(size), window, device=self.model.device)
             for size, edit in dict.fromkeys(tasks) if edit is not None
         }
+        maps: dict[tuple[Any, str, Reference], Tensor] = {}
+        for size, request in zip(sizes, requests, strict=True):
+            for name, file in request.references.items():
+                if (size, name, file) not in maps:
+                    with told_of(name, file):
+                        maps[size, name, file] = file.map(name, self.model, dict(size)).cpu()
         groups: dict[tuple[Any, Way | None], list[int]] = {}
         for i, task in enumerate(tasks):
             groups.setdefault((task[0], placed[task].way if task in placed else None), []).append(i)
@@ -156,7 +166,10 @@ class Pipeline:
                     part = members[k : k + batch_size]
                     rows = [part[i % len(part)] for i in range(batch_size)]
                     given = [placed[tasks[i]] for i in rows if tasks[i] in placed]
-                    samples = self._batch([requests[i] for i in rows], dict(size), given, bar)
+                    follow: list[dict[str, Tensor]] = [
+                        {name: maps[size, name, file] for name, file in requests[i].references.items()} for i in rows
+                    ]
+                    samples = self._batch([requests[i] for i in rows], dict(size), follow, given, bar)
                     for position, (sample, changed) in zip(part, samples, strict=False):
                         if not torch.isfinite(sample).all():
                             seed = requests[position].seed
@@ -169,22 +182,25 @@ class Pipeline:
 
     def _check(self, requests: Sequence[Request]) -> None:
         """Refuse labels that the model does not know before any work, naming the request where they differ."""
-        alike = len({(str(request.labels), str(request.negative)) for request in requests}) == 1
+        alike = len({str((request.labels, request.negative, request.controls)) for request in requests}) == 1
         for i, request in enumerate(requests):
             try:
                 self.model.conditioner.check(request.labels)
                 self.model.conditioner.check(request.negative)
+                known(request.controls, self.model)
             except ValueError as error:
                 raise ValueError(str(error) if alike else f"request {request.name or i + 1}: {error}") from None
 
     def _batch(
-        self, rows: list[Request], size: dict[str, float], placed: Sequence[Placed], bar: tqdm
+        self, rows: list[Request], size: dict[str, float], maps: Sequence[Mapping[str, Tensor]],
+        placed: Sequence[Placed], bar: tqdm,
     ) -> list[tuple[Tensor, dict[str, float]]]:
         def progress(call: int) -> None:
             bar.set_postfix_str(f"network call {call + 1}/{self.sampler.calls}")
 
+        told: list[dict[str, Wish]] = [{**r.labels, **own} for r, own in zip(rows, maps, strict=True)]
         make = partial(
-            self.model.latents, [r.labels for r in rows], [r.seed for r in rows], sampler=self.sampler,
+            self.model.latents, told, [r.seed for r in rows], sampler=self.sampler,
             guidance=self.guidance, progress=progress, negative=[r.negative for r in rows],
         )
         if not placed:
@@ -194,6 +210,9 @@ class Pipeline:
     def size_of(self, request: Request) -> dict[str, float]:
         """The whole size of a request: a length in seconds replaces the model's own in frames."""
         own = self.size if request.edit is None else request.edit.size(self.model.codec, {**self.size, **request.size})
+        for name, file in list(request.references.items())[:1]:
+            with told_of(name, file):
+                own = file.size(self.model.codec, {**self.size, **request.size})
         own = {k: v for k, v in own.items() if not (k == "frames" and "seconds" in request.size)}
         return {**own, **request.size}
 

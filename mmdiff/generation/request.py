@@ -1,7 +1,9 @@
 """What is asked for: one item of a generation job."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 from unicodedata import category, normalize
 
@@ -11,6 +13,7 @@ from annotated_types import Gt
 from ..config.kinds import check
 from ..data.labels import Label
 from .edits import Edit
+from .references import Reference, referred
 
 LONGEST = 200
 """Bytes of a sample's name: systems take 255, of which hidden names, process numbers and endings need some."""
@@ -24,7 +27,8 @@ SHOWN = 60
 class Request:
     """One item: its labels, its seed, its size where it differs from the model's own, and what it starts from.
 
-    ``negative`` are labels to keep away from: guidance contrasts with them in place of nothing told.
+    ``negative`` are labels to keep away from: guidance contrasts with them in place of nothing told. ``controls`` are
+    files of which the maps are made that it follows, ``{"sketch": "film.mp4"}``.
     NumPy's numbers are taken as Python's. Raises ``ValueError`` naming what is of another kind.
     """
 
@@ -34,6 +38,7 @@ class Request:
     name: str | None = None
     edit: Edit | None = None
     negative: dict[str, Label] = field(default_factory=dict)
+    controls: Mapping[str, str | Path | Reference] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():                        # NumPy's numbers are none to JSON
@@ -44,8 +49,17 @@ class Request:
         for name in ("labels", "negative"):
             check(getattr(self, name), dict[str, Label], key=name)
         check(self.size, dict[str, Annotated[float, Gt(0)]], key="size")
+        object.__setattr__(self, "controls", referred(self.controls))
+        if self.controls and self.edit is not None:
+            raise ValueError(f"mode={self.edit.mode} starts from a file, control.{next(iter(self.controls))} follows "
+                             "one: a sample does either")
         if not isinstance(self.edit, Edit | None):
             raise ValueError(f"edit is an mmdiff.Edit, or None, got {self.edit!r}")
+
+    @property
+    def references(self) -> dict[str, Reference]:
+        """The files of ``controls``."""
+        return referred(self.controls)
 
     @property
     def title(self) -> str:

@@ -22,7 +22,7 @@ class DiT1d(Network):
     """``(x (B, channels, T), level (B,), cond, mask (B, 1, T)) -> (B, channels, T)``, any T; zero at initialisation.
 
     ``dim`` (a multiple of 2 ``heads``) features a token, ``patch`` frames a token. ``tokens`` adds cross-attention to
-    ``cond.tokens`` in every block, ``concat_channels`` joins as many channels of ``cond.concat`` to x. Padded positions
+    ``cond.tokens`` in every block, ``concat_channels`` are those of ``cond.concat``, read beside x. Padded positions
     come out as 0. ``blocks`` holds the transformer blocks, the unit for sharding and activation checkpointing.
     """
 
@@ -46,7 +46,8 @@ class DiT1d(Network):
         self.intake = Intake(channels, cond_dim, concat_channels=concat_channels, tokens=tokens)
         self.patch, self.head_dim = patch, dim // heads
         self.embedding = Embedding(dim, cond_dim)
-        self.stem = nn.Linear(self.intake.width * patch, dim)
+        self.stem = nn.Linear(channels * patch, dim)
+        self.maps = zero(nn.Linear(concat_channels * patch, dim, bias=False)) if concat_channels else None
         self.blocks = nn.ModuleList(
             TransformerBlock(
                 dim,
@@ -64,14 +65,15 @@ class DiT1d(Network):
 
     def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:
         inputs, frames = self.intake(x, cond, mask), x.shape[-1]
-        x = inputs.x[:, : self.intake.channels]
         embedding = self.embedding(level, inputs.vector)                          # (B, D)
         fill = (0, -frames % self.patch)
         z = self.stem(rearrange(F.pad(inputs.x, fill), "b c (n p) -> b n (p c)", p=self.patch))
+        if self.maps is not None and inputs.maps is not None:
+            z = z + self.maps(rearrange(F.pad(inputs.maps, fill), "b c (n p) -> b n (c p)", p=self.patch))
         real = None if mask is None else reduce(F.pad(mask, fill), "b 1 (n p) -> b n", "any", p=self.patch)
         turns = angles(torch.arange(z.shape[1], device=z.device), self.head_dim)
         for block in self.blocks:
             z = block(z, embedding, inputs, mask=real, angles=turns)
         shift, scale = self.modulation(embedding)[:, None].chunk(2, dim=-1)
         out = rearrange(self.out(modulate(z, shift, scale)), "b n (p c) -> b c (n p)", p=self.patch)
-        return hide(out[..., :frames] + self.through(x, embedding), mask)
+        return hide(out[..., :frames] + self.through(inputs.x, embedding), mask)

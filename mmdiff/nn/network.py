@@ -5,9 +5,15 @@
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 
 from .inputs import CondLike
+from .tensors import place
+
+MAPS = "maps.weight"
+"""The tensor ``(out, C' ...)`` by which a network with ``concat_channels`` reads maps: it has no bias, and begins as 0.
+"""
 
 
 class Network(nn.Module, ABC):
@@ -18,3 +24,18 @@ class Network(nn.Module, ABC):
     def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:
         """``x`` ``(B, channels, *S)``, ``level`` ``(B,)`` or ``(B, T)``, ``mask`` ``(B, 1, *S)`` bool, True where real
         -> ``(B, channels, *S)``, zero outside the mask."""
+
+    @torch.no_grad()
+    def inherit(self, base: nn.Module) -> None:
+        """Start with the weights of ``base``, whose maps are the first of this one's; new ones add nothing yet.
+
+        Raises ``ValueError`` where a tensor finds no place.
+        """
+        tensors = base.state_dict()
+        own, there = self.state_dict().get(MAPS), tensors.get(MAPS)
+        if own is not None:
+            weight = torch.zeros_like(own)
+            if there is not None and there.shape[1] <= own.shape[1]:
+                weight[:, : there.shape[1]] = there
+            tensors[MAPS] = weight if there is None or there.shape[1] <= own.shape[1] else there
+        place(self, tensors)

@@ -67,7 +67,8 @@ class PointDiT(Network):
 
     Permutation-equivariant, zero at initialisation. The first 3 channels are coordinates. ``frequencies``
     Fourier features of all channels, drawn at ``scale``; ``voxels`` cells along a side of the voxel branch (None =
-    none); ``tokens`` adds cross-attention to ``cond.tokens``, ``concat_channels`` joins channels of ``cond.concat``.
+    none); ``tokens`` adds cross-attention to ``cond.tokens``, ``concat_channels`` are those of ``cond.concat``, read
+    beside x.
     """
 
     waves: Tensor
@@ -95,12 +96,13 @@ class PointDiT(Network):
                 f"and {channels}"
             )
         self.intake = Intake(channels, cond_dim, concat_channels=concat_channels, tokens=tokens)
-        self.register_buffer("waves", scale * torch.randn(self.intake.width, frequencies))
+        self.register_buffer("waves", scale * torch.randn(channels, frequencies))
         self.level = LevelFeatures(16)
         self.embedding = Embedding(dim, cond_dim)
         self.stem = nn.Sequential(
-            nn.Linear(self.intake.width + 2 * frequencies + 16, dim), nn.SiLU(), nn.Linear(dim, dim)
+            nn.Linear(channels + 2 * frequencies + 16, dim), nn.SiLU(), nn.Linear(dim, dim)
         )
+        self.maps = zero(nn.Linear(concat_channels, dim, bias=False)) if concat_channels else None
         self.blocks = nn.ModuleList(
             TransformerBlock(
                 dim, heads, dim, mlp_ratio=mlp_ratio, context_dim=cond_dim if tokens else None,
@@ -123,6 +125,8 @@ class PointDiT(Network):
         embedding = self.embedding(noisiest, inputs.vector)                       # (B, D)
         phase = 2 * math.pi * points @ self.waves
         z = self.stem(torch.cat([points, phase.cos(), phase.sin(), self.level(each)], dim=-1))
+        if self.maps is not None and inputs.maps is not None:
+            z = z + self.maps(inputs.maps.mT)
         for i, block in enumerate(self.blocks):
             z = block(z, embedding, inputs, mask=real)
             if str(i) in self.voxels:

@@ -82,7 +82,7 @@ class PointEGNN(Network):
     """``(x (B, channels, N), level (B,) or (B, N), cond, mask (B, 1, N)) -> (B, channels, N)``, any N.
 
     Equivariant to rotations, reflections and permutations, zero at initialisation. The first 3 channels are
-    coordinates; the others, and ``concat_channels`` of ``cond.concat``, are numbers that do not turn (elements, not
+    coordinates; the others, and the ``concat_channels`` of ``cond.concat``, are numbers that do not turn (elements, not
     normals). Each of the N^2 pairs has ``pair`` features, so it is for sets of up to about 100 points. ``nodes`` of the
     distance lie in 0 to 3 standard deviations; ``tokens`` adds cross-attention to ``cond.tokens``.
     """
@@ -110,7 +110,8 @@ class PointEGNN(Network):
             )
         self.intake = Intake(channels, cond_dim, concat_channels=concat_channels, tokens=tokens)
         self.level, self.embedding = LevelFeatures(16), Embedding(dim, cond_dim)
-        self.stem = nn.Sequential(nn.Linear(self.intake.width - 3 + 16, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.stem = nn.Sequential(nn.Linear(channels - 3 + 16, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.maps = zero(nn.Linear(concat_channels, dim, bias=False)) if concat_channels else None
         self.blocks = nn.ModuleList(
             MessageBlock(
                 dim, heads, dim, pair=pair, nodes=nodes, mlp_ratio=mlp_ratio, context_dim=cond_dim if tokens else None,
@@ -135,6 +136,8 @@ class PointEGNN(Network):
         alone = center * mean / torch.sin(math.pi / 2 * noisiest).clamp(min=LEAST)[:, None, None]
         out, places = v + alone, places - share * v
         h = self.stem(torch.cat([rest, self.level(each)], dim=-1))
+        if self.maps is not None and inputs.maps is not None:
+            h = h + self.maps(inputs.maps.mT)
         pairs = None if mask is None else real * real.mT
         for block in self.blocks:
             h, v = block(h, places, embedding, inputs, pairs)

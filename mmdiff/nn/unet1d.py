@@ -37,7 +37,7 @@ class UNet1d(Network):
 
     ``blocks`` convolution blocks a level, each way; ``groups`` of the normalisation divide every width. The embedding
     of level and condition has 4 base channels. ``tokens`` adds cross-attention to ``cond.tokens`` at the bottom,
-    ``concat_channels`` joins as many channels of ``cond.concat`` to x. Padded positions come out as 0.
+    ``concat_channels`` are those of ``cond.concat``, read beside x. Padded positions come out as 0.
     """
 
     def __init__(
@@ -70,7 +70,8 @@ class UNet1d(Network):
             return Blocks(ConvBlock(a, b, emb_dim, groups=groups) for a, b in sizes)
 
         self.embedding = Embedding(emb_dim, cond_dim)
-        self.stem = nn.Conv1d(self.intake.width, widths[0], 3, padding=1)
+        self.stem = nn.Conv1d(channels, widths[0], 3, padding=1)
+        self.maps = zero(nn.Conv1d(concat_channels, widths[0], 3, padding=1, bias=False)) if concat_channels else None
         self.down = nn.ModuleList(stack(fine, fine) for fine, _ in steps)
         self.halve = nn.ModuleList(nn.Conv1d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in steps)
         self.enter, self.leave = stack(bottom, bottom), stack(bottom, bottom)
@@ -87,6 +88,8 @@ class UNet1d(Network):
         embedding = self.embedding(level, inputs.vector)
 
         h, skips = self.stem(inputs.x), []
+        if self.maps is not None and inputs.maps is not None:
+            h = h + self.maps(inputs.maps)
         for stack, halve in zip(self.down, self.halve, strict=True):
             h = stack(h, embedding, mask)
             skips.append((h, mask))
@@ -100,4 +103,4 @@ class UNet1d(Network):
             h = repeat(h, "b c t -> b c (t two)", two=2)[..., : skip.shape[-1]]
             h = stack(torch.cat([h, skip], dim=1), embedding, mask)
         out = self.out(hide(F.silu(self.norm(h, mask)), mask))
-        return hide(out + self.through(inputs.x[:, : self.intake.channels], embedding), mask)
+        return hide(out + self.through(inputs.x, embedding), mask)

@@ -63,7 +63,7 @@ class VideoDiT(Network):
     filled with zeros, and is real where any of it is. ``pattern``: ``"full"`` attention; ``"divided"``, blocks in turn
     within a frame and along time; ``"window"``, boxes of ``window`` tokens, every second block's shifted. ``waves``
     adds absolute positions. ``tokens`` adds cross-attention to ``cond.tokens`` in every block, ``concat_channels``
-    joins as many channels of ``cond.concat`` to x. ``blocks`` is the unit for sharding and activation checkpointing.
+    are those of ``cond.concat``, read beside x. ``blocks`` is the unit for sharding and activation checkpointing.
     """
 
     def __init__(
@@ -103,7 +103,8 @@ class VideoDiT(Network):
         }[pattern]
         self.embedding = Embedding(dim, cond_dim, levels=patch[0])
         self.modulation = nn.Linear(dim, 6 * dim)
-        self.stem = nn.Linear(self.intake.width * size, dim)
+        self.stem = nn.Linear(channels * size, dim)
+        self.maps = zero(nn.Linear(concat_channels * size, dim, bias=False)) if concat_channels else None
         self.blocks = nn.ModuleList(
             VideoBlock(
                 dim, heads, grouping=groupings[i % 2], mlp_ratio=mlp_ratio,
@@ -119,6 +120,8 @@ class VideoDiT(Network):
     def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:
         inputs, size = self.intake(x, cond, mask), x.shape[2:]
         z = self.stem(self._patches(inputs.x, "b c (t p) (h q) (w r) -> b t h w (p q r c)"))
+        if self.maps is not None and inputs.maps is not None:
+            z = z + self.maps(self._patches(inputs.maps, "b c (t p) (h q) (w r) -> b t h w (c p q r)"))
         real = None if mask is None else self._any(mask)
         grid = grid_of(z)
         level = level[:, None].expand(-1, size[0]) if level.ndim == 1 else level

@@ -79,10 +79,10 @@ def inherit(model: DiffusionModel, base: Base, config: DictConfig) -> None:
     new = _replaced(model.codec, changed, config)
     codec = {name: value for part, kept in ((base.model.codec, False), (model.codec, True))
              for name, value in part.state_dict().items() if (name.split(".")[0] in new) == kept}
-    network = base.model.denoiser.network
+    _same_maps(model, base, config)
     for name, start in (
         ("adapter.codec", lambda: place(model.codec, codec)),
-        ("adapter.network", lambda: place(model.denoiser.network, network.state_dict())),
+        ("adapter.network", lambda: model.network.inherit(base.model.network)),
         ("adapter.conditioner", lambda: model.conditioner.inherit(base.model.conditioner)),
     ):
         try:
@@ -91,6 +91,17 @@ def inherit(model: DiffusionModel, base: Base, config: DictConfig) -> None:
             keys = [change.key for change in changed if change.key.startswith("adapter.")]
             cause = f"which {', '.join(keys)} would change" if keys else "which is not that of these data"
             raise ConfigError(f"init={config.init} has its own {name}, {cause}: {error}") from error
+
+
+def _same_maps(model: DiffusionModel, base: Base, config: DictConfig) -> None:
+    """Refuse maps that do not begin with those of the base: the network tells them apart by their order."""
+    own, there = list(model.controls), list(base.model.controls)
+    if own[: len(there)] != there:
+        raise ConfigError(f"init={config.init} follows the maps {', '.join(there)}, and adapter.controls has "
+                          f"{', '.join(own) or 'none'}: new ones come after them")
+    if there and own != there and config.lora is not None:
+        raise ConfigError(f"lora= adds maps to a model without any, and init={config.init} follows {', '.join(there)}: "
+                          f"leave adapter.controls.{own[len(there)]} out, or lora=")
 
 
 def _replaced(codec: Codec, changed: Sequence[Setting], config: DictConfig) -> set[str]:
@@ -109,7 +120,7 @@ def _changes(base: Base, config: DictConfig) -> Iterator[Setting]:
 
 def save_change_of(base: Base, model: DiffusionModel, config: dict[str, Any], path: Path, **facts: Any) -> str:
     """Write what ``model`` adds to its base, as ``save_model`` writes a model."""
-    return save_change(tensors_of(model, base.model.conditioner), config, path, base=base.path, **facts)
+    return save_change(tensors_of(model, base.model), config, path, base=base.path, **facts)
 
 
 def described(base: Base, config: DictConfig, fields: Fields, found: Fields) -> str:

@@ -26,7 +26,8 @@ KEPT = {
     "loader.limit": STREAM, "adapter.reader.buckets": STREAM,
     "loader.val": SPLIT, "loader.group": SPLIT, "loader.by_time": SPLIT,
     "adapter.codec": LEARNED, "adapter.network": LEARNED, "adapter.text.digest": LEARNED,
-    "adapter.text.layer": LEARNED, "diffusion.schedule": LEARNED, "diffusion.parameterization": LEARNED,
+    "adapter.text.layer": LEARNED, "adapter.controls": LEARNED,
+    "diffusion.schedule": LEARNED, "diffusion.parameterization": LEARNED,
     "train": LEARNED, "lora": LEARNED, "dora": LEARNED,
     "subject": LEARNED, "prior": STREAM,
 }

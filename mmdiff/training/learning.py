@@ -70,7 +70,7 @@ def learn(model: DiffusionModel, base: Base | None, config: DictConfig) -> None:
         _keep(model, base, config)
         weights = [f"{name}.weight" for name in lora.layers(model.trainable)] if rank else []
         chosen = selected(weights, ["network"] if only is None else only, key="train.only") if rank else []
-        change.learn(model, base.model.conditioner, rank, dora=config.dora,
+        change.learn(model, base.model, rank, dora=config.dora,
                      layers=[name.removesuffix(".weight") for name in chosen])
         if not any(parameter.requires_grad for parameter in model.trainable.parameters()):
             raise ConfigError("lora=0 learns the rows of new classes alone, and the data have none: give it a rank")

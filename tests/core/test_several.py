@@ -34,7 +34,7 @@ class Model:
 
     def __init__(self):
         self.denoiser, self.conditioner = Denoiser(Exact(), Linear(), Data()), self
-        self.fields = {"a": (-9.0, 9.0), "b": (-9.0, 9.0)}
+        self.askable = ["a", "b"]
 
     def condition(self, rows):
         rows = [{name: value for name, value in row.items() if value is not None} for row in rows]
@@ -108,7 +108,7 @@ def test_a_negative_label_stands_where_its_field_is_not_told_yet():
 
 
 def test_mistakes_are_named():
-    with pytest.raises(ValueError, match="no field 'colour'; its fields: a, b"):
+    with pytest.raises(ValueError, match="no field or map 'colour'; it has a, b"):
         Model().guided(Several({"colour": 2.0}))
     with pytest.raises(ValueError, match="at least one field"):
         Several({})

@@ -15,8 +15,11 @@ import mmdiff
 from mmdiff.adapters.video.write import write_video
 from mmdiff.config import plugins
 from mmdiff.config.header import ModelFileError
+from mmdiff.config.overrides import composed
+from mmdiff.data.loaders import eval_loader
 from mmdiff.testing import Trial
 from mmdiff.testing.report import failure, laws
+from mmdiff.training.run import assemble, opened
 from tests.conftest import mmdiff as run_mmdiff
 from tests.plugins.conftest import install
 
@@ -69,6 +72,17 @@ def test_it_keeps_the_laws(site, tmp_path, adapter, overrides):
     trial = Trial(adapter, [*overrides, "loader.limit=16"], tmp_path)
     faults = {name: failure(law, trial) for name, law in laws().items() if not name.startswith("two processes")}
     assert faults == dict.fromkeys(faults)
+
+
+def test_a_plug_in_follows_maps(site, tmp_path):
+    words = ["adapter=biosignals", "adapter/controls=low_pass", "adapter.network.base=8", "adapter.reader.seconds=1"]
+    module = assemble(opened(tmp_path, composed("train", [*words, f"run={tmp_path}"]), None)[0], tmp_path).module
+    model, batch = module.model, next(iter(eval_loader(module.dataset, 4)))
+    model.codec.fit([batch.samples])
+    cond = model.condition([{"low_pass": model.map_of("low_pass", sample)} for sample in batch.samples.x])
+    assert cond.concat.shape[1] == model.codec.channels + 1 and (cond.concat[:, -1] == 1).all()
+    assert model.latents([{}], [0], (16,)).shape == (1, model.codec.channels, 16)
+    assert model.loss(batch, 0).isfinite().all()
 
 
 @pytest.mark.parametrize(("adapter", "metric", "overrides"), [

@@ -1,0 +1,84 @@
+"""Maps: what a sample is to follow position by position, such as its outlines or its loudness.
+
+    map = Control(features, latents)             of the sample itself while training, of any file when generating
+    Condition.concat = [map_1 told_1, told_1, map_2 told_2, told_2, ...]
+
+``features`` are what the codec makes of a sample (pixels, log-mel spectra, coordinates), ``latents`` the same whitened,
+both on the latent's grid. Those of a draw are of its crop, so that a map is cropped and flipped as its sample is. A map
+that is not told is zero, and so is the channel that says whether it is.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ..core.types import Masked
+from ..data.batch import unpad
+
+
+class Control(ABC):
+    """How a map is made of a sample, and of nothing else. The constructor's first argument, ``channels``, are those of
+    the latent, from the codec."""
+
+    width: int
+    """C', the channels of the map."""
+
+    @abstractmethod
+    def __call__(self, features: Tensor, latents: Tensor) -> Tensor:
+        """Samples without padding, twice ``(B, C, *S)`` -> maps ``(B, width, *S)`` with values of the order of 1."""
+
+
+def total(controls: Mapping[str, Control]) -> int:
+    """Channels of ``Condition.concat``: those of all maps, each with one that says whether it is told."""
+    return sum(control.width + 1 for control in controls.values())
+
+
+@torch.no_grad()
+def made(control: Control, features: Masked, latents: Masked) -> Tensor:
+    """The maps ``(B, width, *S)`` of a padded batch, each made of its sample alone and zero beyond it."""
+    if latents.mask is None:
+        return control(features.x.float(), latents.x)
+    maps = latents.x.new_zeros(len(latents.x), control.width, *latents.x.shape[2:])
+    for x, own, latent in zip(maps, unpad(Masked(features.x.float(), latents.mask)), unpad(latents), strict=True):
+        x[(slice(None), *(slice(n) for n in latent.shape[1:]))] = control(own[None], latent[None])[0]
+    return maps
+
+
+def joined(
+    controls: Mapping[str, Control], maps: Mapping[str, Tensor], told: Mapping[str, Tensor]
+) -> Tensor | None:
+    """``Condition.concat`` ``(B, C', *S)`` of maps ``(B, width, *S)``, where ``told`` ``(B,)``; None without controls.
+    """
+    parts = []
+    for name in controls:
+        kept = told[name].to(maps[name].device).reshape(-1, *(1,) * (maps[name].ndim - 1))
+        parts.append(torch.where(kept, maps[name], 0))
+        parts.append(kept.expand_as(maps[name][:, :1]).to(maps[name]))
+    return torch.cat(parts, 1) if parts else None
+
+
+def gathered(
+    controls: Mapping[str, Control], rows: Sequence[Mapping[str, object]], device: torch.device
+) -> Tensor | None:
+    """``Condition.concat`` of B rows, which have the map ``(width, *S)`` of a control under its name where it is told;
+    None where none is. Raises ``ValueError`` for what is no such map."""
+    given = [(name, row[name]) for row in rows for name in controls if row.get(name) is not None]
+    if not given:
+        return None
+    size = None
+    for name, found in given:
+        if not isinstance(found, Tensor) or found.ndim < 2 or len(found) != controls[name].width:
+            raise ValueError(f"the map {name} is a tensor of {controls[name].width} channels and the latent's size, "
+                             f"got {tuple(found.shape) if isinstance(found, Tensor) else repr(found)}")
+        if found.shape[1:] != (size := found.shape[1:] if size is None else size):
+            raise ValueError(f"the map {name} has the size {tuple(found.shape[1:])}, another map {tuple(size)}")
+    blank = {name: torch.zeros(control.width, *(size or ())) for name, control in controls.items()}
+    maps, told = {}, {}
+    for name in controls:
+        own = [row.get(name) for row in rows]
+        maps[name] = torch.stack([value.float().to(device) if isinstance(value, Tensor) else blank[name].to(device)
+                                  for value in own])
+        told[name] = torch.tensor([value is not None for value in own])
+    return joined(controls, maps, told)
