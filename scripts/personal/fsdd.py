@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from mmdiff.adapters.audio.io import AudioReader
+from mmdiff.adapters.base import Codec
 from mmdiff.config.files import MODEL_FILE
 from mmdiff.config.overrides import completed, composed
 from mmdiff.core.guidance import ClassifierFree
@@ -28,6 +29,7 @@ from mmdiff.store import load_model
 from mmdiff.training.train import train
 
 SPEAKERS, NEW, PATTERN = ["george", "jackson", "lucas", "nicolas", "yweweler"], "theo", r"(?P<digit>\d)_[a-z]+_\d+"
+SIZE = {"seconds": 0.768}
 WHOLE, ROWS, NONE = ["lora=null"], ["lora=0"], ["prior=null"]
 WAYS = {                                                              # what differs, and which ten clips
     "LoRA 8 + prior": ([], 0), "LoRA 8": (NONE, 0), "whole + prior": (WHOLE, 0), "whole": (WHOLE + NONE, 0),
@@ -52,22 +54,23 @@ def run(words: list[str], folder: Path) -> Path:
     return folder
 
 
-def real(recordings: Path, part: str, out: Path) -> tuple[torch.Tensor, list[dict]]:
+def real(codec: Codec, recordings: Path, part: str, out: Path) -> tuple[torch.Tensor, list[dict]]:
     """All clips whose names match, with digit and speaker."""
     files = [file for file in sorted(recordings.glob("*.wav")) if re.fullmatch(part, file.stem)]
-    reader = AudioReader(seconds=0.768, peak=0.9, sample_rate=8000)
+    reader = AudioReader(**SIZE, peak=0.9, sample_rate=8000)
     data = FolderDataset(reader, links(out, files), pattern=r"(?P<digit>\d)_(?P<speaker>[a-z]+)_\d+", check=False)
     pairs = [data.read(i) for i in range(len(data))]
-    return torch.stack([sample for sample, _ in pairs]), [labels for _, labels in pairs]
+    clips = codec.judge().stacked([sample for sample, _ in pairs], codec, SIZE)
+    return clips, [labels for _, labels in pairs]
 
 
 def made(model: torch.nn.Module, wishes: list[dict]) -> torch.Tensor:
     """A clip for each wish."""
-    shape = model.codec.latent_shape(seconds=0.768)
+    shape = model.codec.latent_shape(**SIZE)
     parts = [wishes[i : i + 50] for i in range(0, len(wishes), 50)]
     clips = [model.decoded(model.latents(part, range(50 * i, 50 * i + len(part)), shape, sampler=Auto(steps=8),
                                          guidance=ClassifierFree(scale=2.0))) for i, part in enumerate(parts)]
-    return torch.stack([clip for part in clips for clip in part])
+    return model.codec.judge().stacked([clip for part in clips for clip in part], model.codec, SIZE)
 
 
 def judged(model: torch.nn.Module, embedder: Embedder, ten: torch.Tensor, rest: torch.Tensor) -> dict[str, float]:
@@ -111,18 +114,18 @@ def main() -> None:
     base, steps = out / "base", f"trainer.max_steps={args.base_steps}"
     if not (base / MODEL_FILE).exists():
         run(["experiment=audio/fsdd", f"data.root={five}", "loader.batch_size=32", steps], base)
-    model = load_model(base)[0]
-    judge, path = model.codec.judge(), out / "embedder.safetensors"
+    codec = load_model(base)[0].codec
+    judge, path = codec.judge(), out / "embedder.safetensors"
     if not path.exists():
-        x, labels = real(args.recordings, r"\d_[a-z]+_(?![0-4]$)\d+", out / "learned")
+        x, labels = real(codec, args.recordings, r"\d_[a-z]+_(?![0-4]$)\d+", out / "learned")
         fields = {"digit": [str(d) for d in range(10)], "speaker": sorted([*SPEAKERS, NEW])}
-        encoded, settings = encode_labels(fields, labels), judge.settings(model.codec)
+        encoded, settings = encode_labels(fields, labels), judge.settings(codec)
         embedder = fit(x, encoded, judge=judge, fields=fields, settings=settings, steps=500)
-        x, labels = real(args.recordings, r"\d_[a-z]+_[0-4]", out / "held")
+        x, labels = real(codec, args.recordings, r"\d_[a-z]+_[0-4]", out / "held")
         embedder.save(path, {"held out": scored(embedder, x, encode_labels(fields, labels))})
     embedder = load_embedder(path, judge=judge)
     print("real held-out clips:", embedder.facts["held out"])
-    rest = real(args.recordings, rf"\d_{NEW}_[0-4]", out / "rest")[0]
+    rest = real(codec, args.recordings, rf"\d_{NEW}_[0-4]", out / "rest")[0]
     rows = out / "rows.json"
     table = json.loads(rows.read_text()) if rows.exists() else {}
     for name in ["base", *args.only]:
@@ -136,7 +139,7 @@ def main() -> None:
                  f"subject={NEW}", "data.consent=public data, CC BY-SA 4.0", "preview.every=0",
                  f"trainer.max_steps={args.steps}", *words],
                 out / re.sub(r"\W+", "-", name))
-            clips = torch.stack([AudioReader(seconds=0.768, peak=0.9, sample_rate=8000).read(file) for file in ten])
+            clips = real(codec, folder, r".*", out / f"learned-{choice}")[0]
             table[name] = judged(load_model(tuned)[0], embedder, clips, rest)
             rows.write_text(json.dumps(table))
             print(name, table[name], flush=True)
