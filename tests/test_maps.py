@@ -30,7 +30,8 @@ from mmdiff.nn.unet1d import UNet1d
 from mmdiff.nn.video_dit import VideoDiT
 from mmdiff.store import load_model
 from mmdiff.training.base import base_of
-from mmdiff.training.run import assemble, opened, train
+from mmdiff.training.run import assemble, opened
+from mmdiff.training.train import train
 from tests.training.faults import killed_after
 from tests.training.launch import Job
 
