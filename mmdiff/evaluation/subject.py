@@ -3,13 +3,16 @@
 How the model is judged is in ``mmdiff.evaluation.bench``.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 from tqdm import tqdm
 
+from .. import __version__
 from ..adapters.judge import Judge
 from ..cache.encode import uncached
 from ..cache.latents import Latents
@@ -17,12 +20,13 @@ from ..config.adapter import build_codec
 from ..config.build import ConfigError, build, target_class
 from ..config.files import CONFIG_FILE, load_yaml
 from ..config.record import read_record
+from ..data.cached import cache_folder, keep, one_at_a_time
 from ..data.dataset import Dataset, Subset, spread
 from ..data.joined import told_as
 from ..data.labels import Fields, Label, conditioning, encode_labels, is_text
 from ..data.loaders import Loading
 from ..generation.pipeline import Pipeline
-from .embedders.embedder import Embedder
+from .embedders.embedder import Embedder, load_embedder
 from .embedders.fitting import fit, scored
 
 FITTED, FITTED_BYTES = 16384, 2**31
@@ -112,15 +116,40 @@ def real_samples(subject: EvaluatedRun, judge: Judge, dataset: Dataset, n: int, 
 
 
 def train_embedder(subject: EvaluatedRun, judge: Judge, path: Path, *, steps: int = 1000, seed: int = 0) -> Embedder:
-    """Train an embedder on the run's training split and write it, with its accuracy on held-out samples."""
+    """An embedder of the run's training split at ``path``, with its accuracy on held-out samples.
+
+    One of the same samples, labels and settings is trained once, and then taken from the cache of this machine.
+    """
     settings, fields = judge.settings(subject.pipeline.model.codec), known_fields(subject)
     count = min(FITTED, max(1, FITTED_BYTES // (4 * subject.train.read(0)[0].numel())))
     train = real_samples(subject, judge, subject.train, count, title="reading training samples")
     held = real_samples(subject, judge, subject.held, 1000, title="reading held-out samples")
-    model = fit(
-        train.x, numbers(fields, train), judge=judge, fields=fields, settings=settings,
-        steps=steps, seed=seed,
-    )
-    scores = scored(model, held.x, numbers(fields, held))
-    model.save(path, {"steps": steps if fields else 0, "seed": seed, "held out": scores, "n": len(train.x)})
+    key = _key(train, held, {"judge": [judge.name, vars(judge)], "settings": settings, "steps": steps, "seed": seed})
+    cached = cache_folder() / "embedders" / f"{key}.safetensors"
+    with one_at_a_time(cached):
+        if (model := _cached(cached, judge, settings)) is None:
+            model = fit(
+                train.x, numbers(fields, train), judge=judge, fields=fields, settings=settings, steps=steps, seed=seed,
+            )
+            scores = scored(model, held.x, numbers(fields, held))
+            model.facts |= {"seed": seed, "held out": scores, "n": len(train.x)}
+        model.save(path, model.facts)
+        keep(cached, lambda file: file.write(path.read_bytes()))
     return model
+
+
+def _key(train: Samples, held: Samples, settled: dict[str, Any]) -> str:
+    """A hash of all that decides what an embedder is: samples, what is known of them, what is asked, the version."""
+    sha = hashlib.sha256(json.dumps([__version__, settled], sort_keys=True, default=repr).encode())
+    for part in (train, held):
+        sha.update(part.x.numpy().tobytes() + json.dumps([part.labels, part.columns], default=repr).encode())
+    return sha.hexdigest()
+
+
+def _cached(path: Path, judge: Judge, settings: dict[str, int]) -> Embedder | None:
+    """What was kept; None where nothing was, or what was is damaged."""
+    try:
+        found = load_embedder(path, judge=judge, settings=settings)
+    except ValueError:
+        return None
+    return found if isinstance(found, Embedder) else None

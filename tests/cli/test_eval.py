@@ -164,6 +164,7 @@ def test_a_summary_says_what_tells_the_model_from_real_samples_who_is_served_wor
             {"by": "digit", "worst": worst, "beyond chance": told}
             for worst, told in (("nine", "yes"), ("two", "no"), ("nine", "yes"))
         ],
+        "better": {},
     }
     first, second, worst, few = summary(report)
     assert first == "The model, seed 0 is told from real samples by 2 of 2 metrics: FD; spectrum, dB."

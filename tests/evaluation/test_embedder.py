@@ -1,6 +1,7 @@
 """Embedders: learned from labels, the same each time, stored with their score, or a user's own file."""
 
 import json
+from types import SimpleNamespace
 
 import onnx
 import pytest
@@ -12,6 +13,9 @@ from mmdiff.adapters.audio.judge import AudioJudge
 from mmdiff.adapters.points.judge import PointJudge
 from mmdiff.adapters.series.judge import SeriesJudge
 from mmdiff.adapters.video.judge import VideoJudge
+from mmdiff.data.dataset import Dataset
+from mmdiff.evaluation import subject
+from mmdiff.evaluation.embedders import fitting
 from mmdiff.evaluation.embedders.embedder import Embedder, load_embedder
 from mmdiff.evaluation.embedders.fitting import fit, scored
 
@@ -56,6 +60,64 @@ def test_a_stored_one_judges_as_the_one_that_was_trained(fitted, tmp_path):
     torch.testing.assert_close(a.probabilities["kind"], b.probabilities["kind"])
     assert (a.frames is None) == (kind != "video") and a.features.shape == (7, 128)
     assert other.facts["sha256"] == digest and other.facts["held out"] == {"kind": 1.0}
+
+
+def test_training_ends_where_a_cycle_gains_nothing_and_goes_on_where_it_does(monkeypatch):
+    x, labels = samples("points", 80)
+    told = {"judge": JUDGES["points"], "fields": {"kind": ["a", "b"]}, "settings": {}, "steps": 40, "batch": 8}
+    monkeypatch.setattr(fitting, "CYCLE", 10)
+    for losses, taken in (([3.0, 2.0, 1.0, 0.5], 40), ([3.0, 1.0, 0.99, 0.5], 30), ([3.0, 4.0], 20)):
+        weights, ends = [], iter(losses)
+
+        def held(model, *rest, ends=ends, weights=weights):
+            weights.append([value.clone() for value in model.state_dict().values()])
+            return next(ends)
+
+        monkeypatch.setattr(fitting, "_held", held)
+        model = fit(x, labels, **told)
+        best = weights[min(range(taken // 10), key=losses.__getitem__)]
+        assert model.facts == {"steps": taken}
+        assert all(map(torch.equal, model.state_dict().values(), best)), "the weights of the smallest loss"
+
+
+class Clouds(Dataset):
+    """Clouds of two kinds."""
+
+    fields = {"kind": ["a", "b"]}  # noqa: RUF012
+
+    def __init__(self, n):
+        self.x, self.true = samples("points", n)[0], ["a", "b"] * (n // 2)
+
+    def __len__(self):
+        return len(self.x)
+
+    def name(self, index):
+        return str(index)
+
+    def read(self, index, rng=None):
+        return self.x[index], {"kind": self.true[index]}
+
+
+def test_one_of_the_same_samples_and_settings_is_trained_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("MMDIFF_CACHE", str(tmp_path / "cache"))
+    fits = []
+    monkeypatch.setattr(subject, "fit", lambda *args, **told: fits.append(told["steps"]) or fit(*args, **told))
+    model = SimpleNamespace(codec=None, conditioner=SimpleNamespace(fields=Clouds.fields))
+    pipeline = SimpleNamespace(model=model, size={"points": 64})
+
+    def made(name, *, n=16, **told):
+        run = subject.EvaluatedRun(pipeline, Clouds(n), Clouds(8))
+        return subject.train_embedder(run, JUDGES["points"], tmp_path / f"{name}.safetensors", **told)
+
+    first, again = made("one", steps=3), made("two", steps=3)
+    assert fits == [3] and first.facts == again.facts and first.facts["steps"] == 3
+    assert load_embedder(tmp_path / "two.safetensors", judge=JUDGES["points"]).facts == first.facts
+    made("other", steps=4), made("more", steps=3, n=18)
+    assert fits == [3, 4, 3], "other settings and other samples are another embedder"
+    for file in (tmp_path / "cache" / "embedders").glob("*.safetensors"):
+        file.write_bytes(b"x")
+    made("three", steps=3)
+    assert fits == [3, 4, 3, 3], "a damaged one is trained anew"
 
 
 def test_scalars_are_learned_in_their_unit():

@@ -4,7 +4,7 @@ import pytest
 
 from mmdiff.adapters.video.judge import VideoJudge
 from mmdiff.evaluation.protocol import Protocol, differences, digest
-from mmdiff.evaluation.report.findings import apart, chance, gaps, sensitivity
+from mmdiff.evaluation.report.findings import apart, chance, disobeyed, gaps, sensitivity
 from mmdiff.metrics.bootstrap import Interval
 
 
@@ -23,6 +23,18 @@ def test_sensitivity_names_who_is_blind_to_what():
     real = {"n": 9, "FD": around(1), "speed": around(1)}
     rows = {"real": real, "control: noise": {"FD": around(5), "speed": around(1)}}
     assert sensitivity(rows, "real") == {"FD": {"control: noise": True}, "speed": {"control: noise": False}}
+
+
+def test_a_metric_that_is_blind_to_wrong_classes_is_named_where_they_are_wrong():
+    better = {"digit right": 1, "coverage": 1, "precision": 1, "FD": -1, "diversity": 0}
+    real = {"n": 9, "digit right": around(0.95, 0.03), "coverage": around(0.95, 0.03), "precision": around(0.98, 0.02),
+            "FD": around(1), "diversity": around(3)}
+    bad = {**real, "digit right": around(0.08, 0.04), "coverage": around(0.98, 0.02), "FD": around(5)}
+    (told,) = disobeyed({"model": bad}, real, better)
+    assert "digit right is 8% in model, 95% in real samples; coverage, precision look at no label" in told
+    assert disobeyed({"model": {**real, "digit right": around(0.85, 0.03)}}, real, better) == [], "less, but obeyed"
+    unsure = {**real, "digit right": around(0.4, 0.6)}
+    assert disobeyed({"model": unsure}, real, better) == [], "too few samples to say so"
 
 
 @pytest.mark.parametrize(("better", "worst"), [(1, "b"), (-1, "a"), (0, "c")])

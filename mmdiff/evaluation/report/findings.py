@@ -1,6 +1,7 @@
 """What follows from rows: which fault a metric cannot see, and which group comes off worst.
 
     blind       |control - floor| <= (h_control^2 + h_floor^2)^(1/2),   h the half of the interval that faces the other
+    disobeyed   labels of the model are right at most FAR times as often as real ones, beyond both intervals
     shortfall   how much worse the model is in a group than real samples of that group; gap = worst - best
 """
 
@@ -12,6 +13,9 @@ from scipy.stats import studentized_range
 
 from ...metrics.bootstrap import Interval
 from ...metrics.rows import Row, Value
+
+FAR = 0.7
+"""Share of the accuracy of real samples at which labels are no longer what was asked for."""
 
 
 def apart(a: Interval, b: Interval) -> bool:
@@ -30,6 +34,26 @@ def sensitivity(rows: Mapping[str, Row], floor: str) -> dict[str, dict[str, bool
         }
         for metric, least in metrics.items()
     }
+
+
+def disobeyed(models: Mapping[str, Row], floor: Row, better: Mapping[str, int]) -> list[str]:
+    """A sentence for each row of ``models`` whose samples are not of the class that was asked for: how often they are,
+    and which metrics look as good as those of real samples all the same, as they compare sets and not labels."""
+    found, real = [], {name: value for name, value in floor.items() if isinstance(value, Interval)}
+    for name, values in models.items():
+        row = {metric: value for metric, value in values.items() if isinstance(value, Interval) and metric in real}
+        for label in (metric for metric in row if metric.endswith(" right")):
+            said, true = row[label], real[label]
+            if said.value > FAR * true.value or not apart(said, true):
+                continue
+            fine = [
+                metric for metric, value in row.items() if better.get(metric, 0) and not metric.endswith(" right")
+                and not (apart(value, real[metric]) and shortfall(value, real[metric], better[metric]) > 0)
+            ]
+            sentence = f"Warning: {label} is {said.value:.0%} in {name}, {true.value:.0%} in real samples"
+            blind = f"; {', '.join(fine)} look at no label and do not show it" if fine else ""
+            found.append(f"{sentence}{blind}. Longer training, or more guidance, is what labels need.")
+    return found
 
 
 def shortfall(model: Interval, real: Interval, better: int) -> float:

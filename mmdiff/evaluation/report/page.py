@@ -12,6 +12,7 @@ from ...data.writing import write_atomic
 from ...metrics.bootstrap import Interval
 from ...metrics.rows import Row, markdown, plain, told
 from ..protocol import differences
+from .findings import disobeyed
 from .plots import confusions, curves, intervals
 
 STYLE = """
@@ -77,11 +78,13 @@ def sections(report: Mapping[str, Any]) -> list[tuple[str, str]]:
 def summary(report: Mapping[str, Any]) -> list[str]:
     """What a report says, a line for each set of generated samples, and for what its reader must know besides."""
     rows, lines = report["rows"], []
-    for name in [name for name in rows if name.startswith("model")]:
+    models = {name: row for name, row in rows.items() if name.startswith("model")}
+    for name in models:
         judged = {metric: seen[name] for metric, seen in report["seen"].items() if name in seen}
         told = [metric for metric, seen in judged.items() if seen]
         by = f"{len(told)} of {len(judged)} metrics" + (f": {'; '.join(told)}" if told else "")
         lines.append(f"The {name} is told from real samples by {by}.")
+    lines += disobeyed(models, rows["real"], report["better"])
     if worst := Counter(f"{gap['by']} {gap['worst']}" for gap in report["gaps"] if gap["beyond chance"] == "yes"):
         groups = ", ".join(f"{group} ({count})" for group, count in worst.most_common())
         lines.append(f"Groups that are served worst, beyond chance, in so many metrics: {groups}.")
@@ -139,7 +142,9 @@ def compared(a: Mapping[str, Any], b: Mapping[str, Any], *, names: Sequence[str]
     rows: dict[str, Any] = {"real": a["rows"]["real"]}
     for name, report in zip(names, (a, b), strict=True):
         rows |= {f"{name}: {row}": values for row, values in report["rows"].items() if row.startswith("model")}
-    return markdown(turned({name: {k: _interval(v) for k, v in row.items()} for name, row in rows.items()}))
+    rows = {name: {k: _interval(v) for k, v in row.items()} for name, row in rows.items()}
+    real, *models = rows.items()
+    return "\n\n".join([markdown(turned(rows)), *disobeyed(dict(models), real[1], a["better"])])
 
 
 def _interval(value: Any) -> Any:
@@ -167,7 +172,13 @@ def write_sweep(swept: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], ou
             })
             measured.append((choice, model["calls"], row))
     real = {"row": "real", **{m: floor[m] for m in [*told, "nearest", "diversity"] if m in floor}}
-    text = markdown([*table, real])
+    warnings = [
+        f"{', '.join(f'{key}={value}' for key, value in choice.items())}: {warning}"
+        for choice, report in swept for warning in disobeyed(
+            {name: row for name, row in report["rows"].items() if name != "real"}, floor, better
+        )
+    ]
+    text = "\n\n".join([markdown([*table, real]), *warnings])
     rows = {"protocols": [report["protocol"] for _, report in swept], "rows": [plain(row) for row in [*table, real]]}
     write_atomic(out / "sweep.md", f"{text}\n".encode())
     write_atomic(out / "sweep.json", json.dumps(rows, indent=1).encode())
