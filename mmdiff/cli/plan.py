@@ -1,27 +1,40 @@
-"""``mmdiff plan [run=DIR] [adapter=... data=... key=value ...]``: what ``mmdiff train`` would take.
+"""``mmdiff plan [run=DIR] [adapter=... data=... key=value ...] [plan.minutes=20]``: what ``mmdiff train`` would take.
 
-Every part of the run is tried with the same words; exit code 2 and the reason where one would fail.
+Every part of the run is tried with the same words; exit code 2 and the reason where one would fail. Of a folder it is
+said first what its files advise, as a recipe to copy; ``plan.minutes`` tries that recipe and says how many steps fit.
 """
 
+import math
 from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
+from ..config.build import ConfigError
 from ..config.overrides import composed
 from ..config.words import parted
+from ..data.reader import Advice
+from .recipe import block, recipe
 from .sweep import Sweep
 
 if TYPE_CHECKING:
     from ..training.plan import Plan
 
+LEAST = 1000
+"""Optimizer steps below which a smaller recipe is tried."""
+
 
 def main(arguments: list[str]) -> int:
     """Try the run, started as ``mmdiff train`` starts it, and print what was found."""
     words, flags = parted(arguments, "-m", "--cfg")
+    minutes, words = limit(words)
     if "--cfg" in flags:
         print(OmegaConf.to_yaml(composed("train", words)))
         return 0
+    if minutes is not None:
+        return _within(minutes, words, swept="-m" in flags)
     sweep = Sweep("plan", words, swept="-m" in flags)
+    if not sweep.swept and (advice := recipe(words)):
+        print(*block(words, advice), "", sep="\n")
     from ..training.plan import plan
     from ..training.train import say
 
@@ -29,6 +42,44 @@ def main(arguments: list[str]) -> int:
         with sweep.attempt(run):
             say("\n".join(lines(plan(run.config, run.overrides))))
     return sweep.code
+
+
+def limit(words: list[str]) -> tuple[float | None, list[str]]:
+    """``plan.minutes``, where it is said, and the other words."""
+    said = [word for word in words if word.startswith("plan.minutes=")]
+    rest = [word for word in words if word not in said]
+    if not said:
+        return None, rest
+    try:
+        minutes = float(said[-1].partition("=")[2])
+    except ValueError:
+        minutes = math.nan
+    if not 0 < minutes < math.inf:
+        raise ConfigError(f"{said[-1]}: it is the minutes that training may take, such as plan.minutes=20")
+    if any(word.startswith("trainer.max_steps=") for word in rest):
+        raise ConfigError("plan.minutes finds trainer.max_steps: leave one of them out")
+    return minutes, rest
+
+
+def _within(minutes: float, words: list[str], *, swept: bool) -> int:
+    """Try the recipe, and a smaller one where it would have too few steps, and print it with the steps that fit."""
+    if swept:
+        raise ConfigError("plan.minutes is of one run: leave -m out")
+    from ..training.plan import plan
+
+    for small in (False, True):
+        advice = recipe(words, small=small)
+        sweep = Sweep("plan", [*words, *(one.word for one in advice)], swept=False)
+        (run,) = sweep.runs
+        with sweep.attempt(run):
+            found = plan(run.config, run.overrides)
+        steps = max(1, int(found.steps * 60 * minutes / found.eta))
+        if steps >= LEAST or not advice:
+            break
+    why = f"{minutes:g} min at {found.seconds['step']:.3g} s a step, validation, previews and checkpoints included"
+    few = f"; fewer than {LEAST}: samples will be rough" if steps < LEAST else ""
+    print(*block(words, [*advice, Advice("trainer.max_steps", str(steps), why + few)]), sep="\n")
+    return 0
 
 
 def lines(found: "Plan") -> list[str]:

@@ -5,10 +5,23 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from torch import Tensor
+
+
+class Advice(NamedTuple):
+    """One override of a training configuration for the files at hand, as it is typed, and why."""
+
+    key: str
+    value: str
+    reason: str
+
+    @property
+    def word(self) -> str:
+        """As it is typed."""
+        return f"{self.key}={self.value}"
 
 
 class Reader(ABC):
@@ -52,6 +65,11 @@ class Reader(ABC):
         """Take what was left to the files from them, and give it by the names of the codec's arguments. Raises
         ``ValueError`` that names the key where they do not agree."""
         return {}
+
+    def advice(self, paths: Sequence[Path], *, count: int, small: bool) -> list[Advice]:
+        """What a recipe should say that is to learn ``count`` files like ``paths``: keys of any part that the modality
+        brings, in the order in which they are shown. ``small`` is asked for where time is short."""
+        return []
 
     def clips(self, path: Path) -> int:
         """How many samples ``part`` of a file holds one after another."""

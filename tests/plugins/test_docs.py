@@ -19,6 +19,7 @@ import soundfile
 from mmdiff.cli import COMMANDS
 from mmdiff.cli.list import KINDS, options
 from mmdiff.cli.lora import taken
+from mmdiff.cli.plan import limit
 from mmdiff.cli.sample import parsed
 from mmdiff.config.overrides import composed
 from mmdiff.skeleton import write
@@ -106,6 +107,7 @@ def test_every_command_composes(packages, bases, page, monkeypatch):
 
 def check(command, words):
     if command in {"train", "plan", "encode"}:
+        words = limit(words)[1] if command == "plan" else words
         composed("encode" if command == "encode" else "train", [word for word in words if "=" in word])
     elif command == "eval" and "--compare" in words:
         assert [word.endswith(".json") for word in words if word != "--compare"] in ([True, True], []), words

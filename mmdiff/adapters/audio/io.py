@@ -8,6 +8,7 @@ Files are opened by ``decode``.
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,9 @@ import torch
 import torchaudio.functional as AF
 from torch import Tensor
 
+from ...data.reader import Advice
 from ..base import Reader
+from .advice import recipe
 from .decode import RATES, Excerpt, decode, duration
 
 SUFFIXES = (
@@ -81,6 +84,9 @@ class AudioReader(Reader):
         if self.peak is not None and x.any():
             x = x * (self.peak / x.abs().max())
         return x.contiguous()
+
+    def advice(self, paths: Sequence[Path], *, count: int, small: bool) -> list[Advice]:
+        return recipe(paths, count=count, small=small)
 
     def clips(self, path: Path) -> int:
         first, last = self.span(round(duration(path) * 1000))

@@ -7,6 +7,7 @@ With an ``rng`` they are new for each read and augmented; without, they are fixe
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ import torch
 from torch import Tensor
 
 from ...core.rng import Purpose, stream
+from ...data.reader import Advice
 from ..base import Reader
+from .advice import recipe
 from .augment import Augmentation, Turn
 from .cache import RecentShapes
 from .files import DISTINCT, SUFFIXES, Geometry, companions, load_shape
@@ -59,6 +62,9 @@ class PointReader(Reader):
 
     def files(self, path: Path) -> list[Path]:
         return [path, *companions(path)]
+
+    def advice(self, paths: Sequence[Path], *, count: int, small: bool) -> list[Advice]:
+        return recipe(paths, count=count, small=small)
 
     def sample(self, shape: Geometry, rng: np.random.Generator | None = None, *, name: str) -> Tensor:
         """``(C, points)`` of a shape at hand; without ``rng``, ``name`` fixes the choice."""

@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...data.reader import Advice
 from ..base import Reader
+from .advice import recipe
 from .alpha import colour
 from .cache import ClipCache
 from .decode import frames_at
@@ -89,6 +91,9 @@ class VideoReader(Reader):
             self.fps = common_rate(paths, otherwise=FPS)
         self.open = False
         return {"fps": self.fps}
+
+    def advice(self, paths: Sequence[Path], *, count: int, small: bool) -> list[Advice]:
+        return recipe(paths, count=count, small=small) if any(frames > 1 for frames, _, _ in self.buckets) else []
 
     def samples(self, paths: Sequence[Path]) -> list[Path]:
         return joined(paths) if self.sequences else list(paths)
