@@ -11,9 +11,11 @@ import argparse
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor
 
 import mmdiff
@@ -96,14 +98,15 @@ def main() -> None:
     arguments = parser.parse_args()
     pipeline = mmdiff.load(arguments.run)
     codec, reader = build_codec(pipeline.header["config"]["adapter"])
+    pair = OmegaConf.load(Path(arguments.run) / "config.yaml").data.pair
     measure: Measure
     if "frames" in pipeline.size:
         kind, measure, unseen = captioned_shapes, watched, ["four"]
-        data: Dataset = captioned_shapes.CaptionedShapes(n=9600, size=int(pipeline.size["width"]), seed=SEED)
+        data: Dataset = captioned_shapes.CaptionedShapes(n=9600, size=int(pipeline.size["width"]), pair=pair, seed=SEED)
     else:
         seconds = pipeline.size["seconds"]
         kind, unseen = captioned_notes, []
-        data = captioned_notes.CaptionedNotes(reader, n=9000, seed=SEED)
+        data = captioned_notes.CaptionedNotes(reader, n=9000, pair=pair, seed=SEED)
 
         def measure(notes: Sequence[Tensor]) -> list[Truth]:
             return heard(notes, codec.reading["sample_rate"], seconds)

@@ -155,6 +155,15 @@ def test_words_are_told_apart_by_letters_place_and_order_in_any_script():
     ]
 
 
+def test_what_is_read_of_a_text_is_the_same_bits_whatever_its_neighbours():
+    torch.manual_seed(0)
+    encoder = Bytes(width=32, heads=2)
+    together, _ = encoder([*TEXTS, "word " * 40], CPU)
+    for i, text in enumerate(TEXTS):
+        alone, mask = encoder([text], CPU)
+        assert torch.equal(alone[0, : mask.sum()], together[i, : mask.sum()])
+
+
 def conditioner(text=None, **fields):
     torch.manual_seed(0)
     return Labels({"caption": TEXT, "kind": ["u", "v"], **fields}, dim=16, drop=0.3, drop_each=0.2, text=text)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmdiff.adapters.audio.captioned_notes import COMBINATIONS, CaptionedNotes
 from mmdiff.adapters.audio.io import AudioReader
 from mmdiff.adapters.audio.measure import cents, clipped, pitch, rms, silent, spectral_flatness
 from mmdiff.adapters.audio.notes import INSTRUMENTS, Notes, frequency
@@ -111,3 +112,15 @@ def test_a_lone_click_has_no_pitch():
     click = torch.zeros(1, 6144)
     click[0, 1000] = 1
     assert np.isnan(pitch(click, 8000))
+
+
+def test_the_combination_that_is_held_out_is_the_one_that_is_named():
+    data = CaptionedNotes(AudioReader(8000, seconds=0.5), n=180, pair=["blown", "low"])
+    parts = {kind: set() for kind in COMBINATIONS}
+    for i in range(180):
+        column = data.column(i)
+        parts[column["instrument"], column["height"]].add(column["part"])
+    assert parts.pop(("blown", "low")) == {"pair"}
+    assert all(part == {"train", "seen"} for part in parts.values())
+    with pytest.raises(ValueError, match="pair is one of .*'struck'.* and one of .*'high'.*, got"):
+        CaptionedNotes(AudioReader(8000, seconds=0.5), pair=["low", "blown"])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmdiff.adapters.video.captioned_shapes import COMBINATIONS, CaptionedShapes
 from mmdiff.adapters.video.moving_digits import MovingDigits
 from mmdiff.adapters.video.shapes import BACKGROUND, COLOURS, SHAPES, Shapes, bounce, coverage
 from mmdiff.core.rng import Purpose, stream
@@ -97,3 +98,17 @@ def test_the_real_digits_are_read():
     assert len(data) == 70_000
     clip, _ = data.read(60_000)
     assert clip.amin() == -1 and clip.amax() > 0.5
+
+
+def test_the_pair_that_is_held_out_is_the_one_that_is_named_and_one_way_of_every_other():
+    data = CaptionedShapes(n=960, size=16, pair=["disc", "red"])
+    parts = {kinds: set() for kinds in COMBINATIONS}
+    for i in range(960):
+        column = data.column(i)
+        parts[column["shape"], column["colour"], column["pace"], column["direction"]].add(column["part"])
+    assert all(parts[kinds] == {"pair"} for kinds in COMBINATIONS if kinds[:2] == ("disc", "red"))
+    fours = [kinds[:2] for kinds, part in parts.items() if part == {"four"}]
+    assert len(fours) == len(set(fours)) == 11 and ("disc", "red") not in fours
+    assert sum(part == {"train", "seen"} for part in parts.values()) == 96 - 8 - 11
+    with pytest.raises(ValueError, match="pair is one of .*'disc'.* and one of .*'red'.*, got"):
+        CaptionedShapes(pair=["red", "disc"])

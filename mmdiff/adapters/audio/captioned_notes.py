@@ -6,7 +6,7 @@ note is for: ``train``, or held out as ``seen`` (a combination that is learned) 
     loader.val={part: [seen, pair]}
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 import numpy as np
@@ -25,18 +25,23 @@ UNSEEN_FORM = "this {instrument} tone is {height}"
 """A sentence in an order that no caption of ``FORMS`` has."""
 COMBINATIONS = tuple(product(INSTRUMENTS, HEIGHTS))
 PAIR = ("plucked", "high")
+"""The combination that is never learned, unless another is named."""
 HELD = 10
 """One note in so many of a learned combination is held out."""
 
 
 class CaptionedNotes(Dataset):
-    """``n`` notes, the combinations in turn; ``caption`` says whether captions or the two classes condition the model.
+    """``n`` notes, the combinations in turn; ``caption`` says whether captions or the two classes condition the model,
+    ``pair`` which combination is held out.
 
     Note i is fixed by (``seed``, i); rate and length come from the reader.
     """
 
-    def __init__(self, reader: AudioReader, *, n: int = 2000, caption: bool = True, seed: int = 0):
-        self.notes, self.seed = Notes(reader, n=n, seed=seed), seed
+    def __init__(self, reader: AudioReader, *, n: int = 2000, caption: bool = True, pair: Sequence[str] = PAIR,
+                 seed: int = 0):
+        if (held := tuple(pair)) not in COMBINATIONS:
+            raise ValueError(f"pair is one of {INSTRUMENTS} and one of {tuple(HEIGHTS)}, got {held}")
+        self.notes, self.seed, self.pair = Notes(reader, n=n, seed=seed), seed, held
         self.fields = {"caption": TEXT} if caption else self.known()
 
     def __len__(self) -> int:
@@ -52,7 +57,7 @@ class CaptionedNotes(Dataset):
 
     def column(self, index: int) -> dict[str, Label]:
         (instrument, height), turn = COMBINATIONS[index % len(COMBINATIONS)], index // len(COMBINATIONS)
-        part = "pair" if (instrument, height) == PAIR else "seen" if turn % HELD == HELD - 1 else "train"
+        part = "pair" if (instrument, height) == self.pair else "seen" if turn % HELD == HELD - 1 else "train"
         truth: dict[str, Label] = {"instrument": instrument, "height": height, "pitch": self._pitch(index)}
         return {**truth, "caption": worded(truth, FORMS[0]), "part": part}
 

@@ -9,7 +9,7 @@ learned), ``pair`` or ``four`` (one that is not):
     loader.val={part: [seen, pair, four]}
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 import numpy as np
@@ -31,12 +31,10 @@ FORMS = (
 )
 UNSEEN_FORM = "moving {direction}, {pace}: a {shape} in {colour}"
 """A sentence in an order that no caption of ``FORMS`` has."""
-COMBINATIONS = tuple(product(SHAPES, COLOURS, PACES, DIRECTIONS))
+PAIRS, WAYS = tuple(product(SHAPES, COLOURS)), tuple(product(PACES, DIRECTIONS))
+COMBINATIONS = tuple((*pair, *way) for pair in PAIRS for way in WAYS)
 PAIR = ("triangle", "yellow")
-FOURS = tuple(
-    (*pair, *ways[3 * i % len(ways)]) for ways in [tuple(product(PACES, DIRECTIONS))]
-    for i, pair in enumerate(product(SHAPES, COLOURS)) if pair != PAIR
-)
+"""A shape and a colour that are never learned together, unless others are named."""
 HELD = 10
 """One film in so many of a learned combination is held out."""
 
@@ -44,13 +42,14 @@ HELD = 10
 class CaptionedShapes(Dataset):
     """``n`` films ``(3, frames, size, size)`` in [-1, 1] at ``fps`` frames per second, the combinations in turn.
 
-    ``told`` is what conditions the model: the caption, or the four classes. With an ``rng`` start, radius and speed of
-    a read are new, otherwise fixed by (``seed``, index).
+    ``caption`` says whether captions or the four classes condition the model; ``pair`` is the shape and the colour that
+    are not learned together. With an ``rng`` start, radius and speed of a read are new, otherwise fixed by (``seed``,
+    index).
     """
 
     def __init__(
         self, reader: object = None, *, n: int = 2400, frames: int = 8, size: int = 32, fps: float = 8.0,
-        caption: bool = True, seed: int = 0,
+        caption: bool = True, pair: Sequence[str] = PAIR, seed: int = 0,
     ):
         if n < 1 or frames < 1 or size < 8 or fps <= 0:
             raise ValueError(
@@ -58,7 +57,11 @@ class CaptionedShapes(Dataset):
             )
         if frames / fps > 1:
             raise ValueError(f"a film of a fast shape has a second at most, got {frames} frames at {fps:g} a second")
+        if (held := tuple(pair)) not in PAIRS:
+            raise ValueError(f"pair is one of {SHAPES} and one of {tuple(COLOURS)}, got {held}")
         self.n, self.frames, self.side, self.fps, self.seed = n, frames, size, fps, seed
+        fours = {(*pair, *WAYS[3 * i % len(WAYS)]): "four" for i, pair in enumerate(PAIRS)}
+        self.unlearned = fours | {(*held, *way): "pair" for way in WAYS}
         self.fields = {"caption": TEXT} if caption else self.known()
 
     def __len__(self) -> int:
@@ -80,8 +83,7 @@ class CaptionedShapes(Dataset):
     def column(self, index: int) -> dict[str, Label]:
         kinds, turn = COMBINATIONS[index % len(COMBINATIONS)], index // len(COMBINATIONS)
         truth = dict(zip(("shape", "colour", "pace", "direction"), kinds, strict=True))
-        held = "pair" if kinds[:2] == PAIR else "four" if kinds in FOURS else ""
-        part = held or ("seen" if turn % HELD == HELD - 1 else "train")
+        part = self.unlearned.get(kinds) or ("seen" if turn % HELD == HELD - 1 else "train")
         return {**truth, "caption": worded(truth, FORMS[0]), "part": part}
 
     def captions(self, index: int) -> dict[str, list[str]]:
