@@ -28,6 +28,8 @@ class Change(NamedTuple):
     tensors: Mapping[str, Tensor]
     fields: Fields
     scale: float = 1.0
+    name: str = "the change"
+    """What errors call it: its file."""
 
 
 class Rows(lora.Part):
@@ -58,6 +60,12 @@ def learn(model: DiffusionModel, base: DiffusionModel, rank: int, *, layers: Ite
         parameter.requires_grad_(parameter.requires_grad or name in new)
 
 
+def new_tensors(model: DiffusionModel, base: DiffusionModel) -> list[str]:
+    """Names of the tables and tensors that hold what the ``base`` was never told."""
+    tables = _new_rows(model.conditioner, model.conditioner.fields, base.conditioner.fields)
+    return [*(f"{table}.weight" for table in tables), *_new(model, base)]
+
+
 def tensors_of(model: DiffusionModel, base: DiffusionModel) -> dict[str, Tensor]:
     """The tensors of a change that was made by ``learn``."""
     parts = lora.parts(model.trainable, name=ROWS)
@@ -69,26 +77,36 @@ def tensors_of(model: DiffusionModel, base: DiffusionModel) -> dict[str, Tensor]
 def apply(model: DiffusionModel, base: DiffusionModel, changes: Sequence[Change]) -> None:
     """Change the weights of ``model``, which has inherited from its ``base``, for good.
 
-    The bits are those that a change has where it learns. Raises ``ValueError`` naming the layer, table or tensor that
-    is not there, of another width, or missing.
+    The bits are those that a change has where it learns. Raises ``ValueError`` naming the change, and the layer, table
+    or tensor that is not there, of another width, or missing.
     """
-    trainable, start = model.trainable, model.trainable.state_dict()
+    start = model.trainable.state_dict()
     for i, change in enumerate(changes):
-        low = {name: value for name, value in change.tensors.items() if name.rpartition(".")[2] in lora.PARTS}
-        given = {name: value for name, value in change.tensors.items() if name not in low}
-        index = _new_rows(model.conditioner, change.fields, base.conditioner.fields)
-        tables = {name: _table(model, name) for name in index}
-        new = {name: value for name, value in _new(model, base).items() if name in given}
-        rows = {f"{name}.{ROWS}": (len(index[name]), table.embedding_dim) for name, table in tables.items()}
-        _fit(_shapes(given), _shapes(new) | rows)
-        lora.attach(trainable, low, scale=change.scale, name=f"change{i}")
-        for name, table in tables.items():
-            part = Rows(start[f"{name}.weight"], index[name]).requires_grad_(False)
-            part.rows.copy_(given.pop(f"{name}.{ROWS}"))
-            lora.insert(table, part, name=f"{ROWS}{i}", scale=change.scale)
-        for name, value in given.items():
-            start[name].add_(change.scale * value.to(start[name]))
-    lora.merge(trainable)
+        try:
+            _add(model, base, change, start, number=i)
+        except ValueError as error:
+            raise ValueError(f"{change.name} does not fit its base: {error}") from error
+    lora.merge(model.trainable)
+
+
+def _add(
+    model: DiffusionModel, base: DiffusionModel, change: Change, start: Mapping[str, Tensor], *, number: int
+) -> None:
+    """Add one change to the weights, of which ``start`` are the base's."""
+    low = {name: value for name, value in change.tensors.items() if name.rpartition(".")[2] in lora.PARTS}
+    given = {name: value for name, value in change.tensors.items() if name not in low}
+    index = _new_rows(model.conditioner, change.fields, base.conditioner.fields)
+    tables = {name: _table(model, name) for name in index}
+    new = {name: value for name, value in _new(model, base).items() if name in given}
+    rows = {f"{name}.{ROWS}": (len(index[name]), table.embedding_dim) for name, table in tables.items()}
+    _fit(_shapes(given), _shapes(new) | rows)
+    lora.attach(model.trainable, low, scale=change.scale, name=f"change{number}")
+    for name, table in tables.items():
+        part = Rows(start[f"{name}.weight"], index[name]).requires_grad_(False)
+        part.rows.copy_(given.pop(f"{name}.{ROWS}"))
+        lora.insert(table, part, name=f"{ROWS}{number}", scale=change.scale)
+    for name, value in given.items():
+        start[name].add_(change.scale * value.to(start[name]))
 
 
 def _table(model: DiffusionModel, name: str) -> nn.Embedding:

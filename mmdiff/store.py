@@ -13,6 +13,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -110,7 +111,8 @@ def load_model(
     header, tensors = read_model_file(path)
     if "base" in header:
         start = load_model(_base(path, header, base), encoder=encoder)[0]
-        model = _changed(path, header["config"], start, [Change(tensors, _fields(path, header))], encoder)
+        change = Change(tensors, _fields(path, header, start.conditioner.fields), name=str(path))
+        model = _changed(path, header["config"], start, [change], encoder)
     elif base is not None:
         raise ModelFileError(f"{path} is a whole model, and has no base: leave base= out")
     else:
@@ -156,9 +158,12 @@ def _changed(
         place(model.codec, start.codec.state_dict())
         model.network.inherit(start.network)
         model.conditioner.inherit(start.conditioner)
-        apply(model, start, changes)
     except ValueError as error:
         raise ModelFileError(f"{path} does not fit its base: {error}") from error
+    try:
+        apply(model, start, changes)
+    except ValueError as error:
+        raise ModelFileError(str(error)) from error
     return model
 
 
@@ -167,7 +172,10 @@ def _with(
     encoder: str | Path | None,
 ) -> tuple[DiffusionModel, dict[str, Any]]:
     """A model with changes of it, and its header with what they add to it."""
-    changes, facts, fields = [], list(header.get("lora", [])), model.conditioner.fields
+    changes: list[Change] = []
+    facts, fields = list(header.get("lora", [])), model.conditioner.fields
+    if not isinstance(lora, Mapping) or not all(isinstance(name, str | Path) for name in lora):
+        raise ModelFileError(f'lora is a mapping of runs or files to scales, {{"runs/mine": 0.8}}, got {lora!r}')
     config = copy.deepcopy(header["config"])
     for name, scale in lora.items():
         own, tensors = read_model_file(found := model_file(name))
@@ -175,12 +183,16 @@ def _with(
             raise ModelFileError(f"lora: {found} is a whole model, and no change of one")
         if (wanted := own["bases"][0])["sha256"] != header["sha256"]:
             raise ModelFileError(f"lora: {found} is a change of {_named(wanted)}, and {path} is {_named(header)}")
-        if not math.isfinite(scale):
-            raise ModelFileError(f"lora: the scale of {found} is a number, got {scale}")
-        changes.append(Change(tensors, _fields(found, own), scale))
-        facts.append({**chain(found, own)[0], "scale": scale})
-        fields = grown(fields, changes[-1].fields)
+        if not isinstance(scale, Real) or not math.isfinite(scale):
+            raise ModelFileError(f"lora: the scale of {found} is a number, got {scale!r}")
+        changes.append(Change(tensors, _fields(found, own, model.conditioner.fields), float(scale), str(found)))
+        facts.append({**chain(found, own)[0], "scale": float(scale)})
         config["adapter"]["controls"] = _controls(found, own, config["adapter"].get("controls") or {})
+        try:
+            fields = grown(fields, changes[-1].fields)
+        except ValueError as error:
+            there = str(error).partition(" to the model")[0]
+            raise ModelFileError(f"lora: {found} and another change have a field of two kinds: {there}") from None
     config["adapter"]["conditioner"]["fields"] = plain_fields(fields)
     return _changed(path, config, model, changes, encoder), {**header, "config": config, "lora": facts}
 
@@ -197,7 +209,7 @@ def _controls(path: Path, header: dict[str, Any], known: dict[str, Any]) -> dict
 def _base(path: Path, header: dict[str, Any], base: str | Path | None) -> Path:
     """Where the model is that the file at ``path`` is a change of. Raises ``ModelFileError`` where it is not there."""
     wanted = header["bases"][0]
-    found = Path(base or path.parent / header["base"])
+    found = Path(base).expanduser() if base else path.parent / header["base"]
     remedy = "name its run or file by base="
     if not found.exists():
         raise ModelFileError(f"{path} is a change of {_named(wanted)}, which is not at {found}: {remedy}")
@@ -211,13 +223,20 @@ def _named(facts: Mapping[str, Any]) -> str:
     return f"{name}(step {facts.get('step')}, hash {str(facts['sha256'])[:8]})"
 
 
-def _fields(path: Path, header: dict[str, Any]) -> Fields:
-    """What a model with this change can be told."""
+def _fields(path: Path, header: dict[str, Any], known: Fields) -> Fields:
+    """What a model with this change can be told: what its base is (``known``), in the same order, and more."""
     try:
         fields = part(part(part(header["config"], "adapter"), "conditioner"), "fields")
         check(fields, Fields, key="fields")
     except (ConfigError, KindError) as error:
         raise ModelFileError(f"{path}: {error}") from None
+    try:
+        kept = plain_fields(grown(known, fields)) == plain_fields(fields)
+    except ValueError:
+        kept = False
+    if not kept:
+        raise ModelFileError(f"{path} does not fit its base: its fields or classes are not those of the base and "
+                             "more, in one order")
     return fields
 
 

@@ -191,3 +191,44 @@ def test_a_changed_byte_is_refused(base, tmp_path):
     save_file(tensors, file, {"mmdiff": json.dumps(header)})
     with pytest.raises(ModelFileError, match="is damaged"):
         load_model(base.path, lora={file: 1.0})
+
+
+@pytest.mark.parametrize("edit", [
+    lambda fields: fields["instrument"].pop(), lambda fields: fields["instrument"].clear(),
+    lambda fields: fields["instrument"].reverse(), lambda fields: fields["instrument"].append("blown"),
+    lambda fields: fields.pop("instrument"), lambda fields: fields.update(pitch=[0.0, 1.0]),
+    lambda fields: fields.update(pitch=["a", "b", "c"]), lambda fields: fields.update(caption="text"),
+])
+def test_a_change_that_knows_the_base_s_classes_otherwise_is_refused_however_it_is_used(base, tmp_path, edit):
+    model, config = base.learned(1)
+    edit(config["adapter"]["conditioner"]["fields"])
+    save_change(tensors_of(model, base.model.conditioner), config, file := tmp_path / "x.safetensors", base=base.path,
+                bases=chain(base.path, base.header), step=1)
+    for use in (lambda: load_model(file), lambda: load_model(base.path, lora={file: 1.0})):
+        with pytest.raises(ModelFileError, match="x.safetensors does not fit its base: its fields or classes"):
+            use()
+
+
+def test_of_several_changes_the_one_that_does_not_fit_is_named(base, tmp_path):
+    base.change(good := tmp_path / "good.safetensors")
+    model, config = base.learned(1)
+    tensors = tensors_of(model, base.model.conditioner) | {"network.gone.lora_A": torch.ones(4, 3)}
+    save_change(tensors, config, bad := tmp_path / "bad.safetensors", base=base.path,
+                bases=chain(base.path, base.header), step=1)
+    with pytest.raises(ModelFileError, match="bad.safetensors does not fit its base: 1 of"):
+        load_model(base.path, lora={good: 1.0, bad: 0.5})
+
+
+@pytest.mark.parametrize("given", ["mine:0.8", ["mine"], {3: 1.0}])
+def test_changes_are_given_with_their_scales_from_python(base, given):
+    with pytest.raises(ModelFileError, match="lora is a mapping of runs or files to scales"):
+        mmdiff.load(base.path, lora=given, device="cpu")
+
+
+def test_a_scale_that_is_no_number_is_told_and_a_home_folder_is_found(base, tmp_path, monkeypatch):
+    base.change(file := tmp_path / "mine.safetensors")
+    for scale in ("0.8", None):
+        with pytest.raises(ModelFileError, match="the scale of .* is a number"):
+            load_model(base.path, lora={file: scale})
+    monkeypatch.setenv("HOME", str(base.path.parent.parent))
+    assert load_model(file, base=f"~/{base.path.parent.name}")[1]["step"] == 3

@@ -5,6 +5,7 @@ BASE and CHANGE are run directories or files. ``import`` takes files of PEFT (wi
 diffusers and of kohya's sd-scripts that were made for the same network.
 """
 
+import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,9 @@ from ..data.labels import suggest
 from .places import writable
 from .sample import scales
 
-KEYS = {"merge": ("out",), "export": ("as", "out"), "import": ("base", "out")}
+KEYS = {"merge": ("out", "base"), "export": ("as", "out"), "import": ("base", "out")}
+OPTIONAL = {"merge": ("base",)}
+"""Keys that need not be given: where the base is that BASE, a change itself, was made of."""
 NETWORK = "network."
 
 
@@ -40,7 +43,7 @@ def taken(action: str, arguments: Sequence[str]) -> tuple[list[str], dict[str, s
             raise ConfigError(f"no key {key!r} for mmdiff lora {action}; {suggest(key, list(known))}")
         else:
             paths.append(argument)
-    if missing := [key for key in known if key not in told]:
+    if missing := [key for key in known if key not in told and key not in OPTIONAL.get(action, ())]:
         raise ConfigError(f"mmdiff lora {action} needs {missing[0]}=")
     return paths, told
 
@@ -52,7 +55,9 @@ def _merge(paths: list[str], told: dict[str, str]) -> int:
     if not paths:
         raise ConfigError("say what to merge: mmdiff lora merge BASE CHANGE out=FILE")
     out = _file(told["out"])
-    model, header = load_model(paths[0], lora=scales(",".join(paths[1:])))
+    model, header = load_model(paths[0], lora=scales(paths[1:]), base=told.get("base"))
+    if "base" not in header and not header.get("lora"):
+        raise ConfigError(f"{paths[0]} is a whole model: say what is added to it, mmdiff lora merge {paths[0]} CHANGE")
     bases = chain(model_file(paths[0]), header)
     facts = {"step": header.get("step"), "bases": bases, "lora": header.get("lora", [])}
     save_model(model, header["config"], out, **facts)
@@ -75,23 +80,26 @@ def _export(paths: list[str], told: dict[str, str]) -> int:
     if foreign := [name for name in tensors if not name.startswith(NETWORK)]:
         raise ConfigError(f"{path} changes more than the network, such as {foreign[0]}, which {program} cannot tell: "
                           "mmdiff lora merge makes a model with it")
-    writable("out", out := Path(told["out"]))
-    out.mkdir(parents=True, exist_ok=True)
     own = {name.removeprefix(NETWORK): value for name, value in tensors.items()}
     network = built(path, header["config"]).denoiser.network
+    try:
+        made, rank = written(network, own, prefix=PREFIXES[0] if program == "peft" else "transformer.")
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    writable("out", out := Path(told["out"]))
+    out.mkdir(parents=True, exist_ok=True)
     if program == "peft":
-        made, rank = written(network, own, prefix=PREFIXES[0])
         config = peft_config(rank, made, base=header["bases"][0]["name"])
         (out / "adapter_config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
         save_file(made, out / "adapter_model.safetensors", {"format": "pt"})
     else:
-        made, _ = written(network, own, prefix="transformer.")
         save_file(made, out / "pytorch_lora_weights.safetensors", {"format": "pt"})
     print(f"{out} holds the change as {program} reads it, of model.denoiser.network")
     return 0
 
 
 def _import(paths: list[str], told: dict[str, str]) -> int:
+    from ..change import Change, apply
     from ..config.header import chain, model_file
     from ..nn.lora_formats import read
     from ..store import load_model, save_change
@@ -106,8 +114,11 @@ def _import(paths: list[str], told: dict[str, str]) -> int:
     except ValueError as error:
         raise ConfigError(f"{paths[0]}: {error}") from None
     file = model_file(base)
+    try:                                                              # every tensor has its place, or this says which
+        apply(copy.deepcopy(model), model, [Change(own, model.conditioner.fields, name=paths[0])])
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     save_change(own, header["config"], out, base=file, bases=chain(file, header), step=None)
-    load_model(base, lora={out: 1.0})                                # every tensor has its place, or this says which
     print(f"{out}: {len(tensors)} tensors; generate with: mmdiff sample {base} lora={out}")
     return 0
 
@@ -122,7 +133,7 @@ def _foreign(path: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
     try:
         config = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else None
         return load_file(file), config
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
         raise ConfigError(f"cannot read {file}: {error}") from None
 
 
@@ -133,4 +144,5 @@ def _file(out: str) -> Path:
     if path.exists():
         raise ConfigError(f"out={out} is there already: choose another name")
     writable("out", path.parent)
+    path.parent.mkdir(parents=True, exist_ok=True)
     return path

@@ -73,11 +73,12 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def scales(said: str | None) -> dict[str, float]:
-    """Changes of a model and their scales: ``runs/mine:0.8,runs/other``; one without a number counts once."""
+def scales(said: str | Sequence[str] | None) -> dict[str, float]:
+    """Changes of a model and their scales: ``runs/mine:0.8,runs/other``, or a list of such; one without a number counts
+    once."""
     found: dict[str, float] = {}
-    for piece in pieces(said) if said else ():
-        match = re.fullmatch(r"(.+):(-?\d*\.?\d+)", whole := text(piece), re.DOTALL)
+    for whole in map(text, pieces(said) if said else ()) if isinstance(said, str | None) else said:
+        match = re.fullmatch(r"(.+):(-?\d*\.?\d+)", whole, re.DOTALL)
         name, scale = match.groups() if match else (whole, "1")
         if name in found:
             raise ConfigError(f"lora={said} names {name} twice: give it one scale")

@@ -10,7 +10,7 @@ Outside ``interval`` (in t) the conditional is used as it is, at half the cost.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -49,6 +49,9 @@ class Guidance(ABC):
 
     scale: float = 1.0
     """How far it goes; 1 = no guidance."""
+
+    def check(self, fields: Collection[str]) -> None:  # noqa: B027 (most know no field)
+        """Raise ``ValueError`` where it cannot guide a model that is told these fields."""
 
     @abstractmethod
     def __call__(

@@ -8,7 +8,8 @@ nothing contrasts with it. A negative label stands where its field is not told y
 are not computed: with all scales 1 it is one plain call.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -29,22 +30,28 @@ class Several(Guidance):
     uses_null = True
 
     def __init__(self, scales: dict[str, float], *, interval: TimeInterval = (0.0, 1.0)):
-        if not scales or any(scale < 0 for scale in scales.values()):
+        if not scales or not all(0 <= scale < math.inf for scale in scales.values()):
             raise ValueError(f"scales names at least one field, each with a scale of 0 or more, got {scales}")
         self.scales, self.interval = dict(scales), time_interval(interval)
-        self.scale = max(scales.values())
+        self.scale = max(scales.values(), key=lambda scale: abs(scale - 1))     # 1 where nothing contrasts
+
+    def check(self, fields: Collection[str]) -> None:
+        if unknown := [name for name in self.scales if name not in fields]:
+            known = ", ".join(fields) or "none"
+            raise ValueError(f"guidance.scales: the model has no field or map {unknown[0]!r}; it has {known}")
 
     def told(
         self, labels: Sequence[Mapping[str, Any]], model: Any, negative: Sequence[Mapping[str, Any]] = ()
     ) -> Guidance:
-        """Raises ``ValueError`` for a scale of a field that the model does not know, and for a negative label of a
-        field without a scale."""
-        if unknown := [name for name in self.scales if name not in model.askable]:
-            known = ", ".join(model.askable) or "none"
-            raise ValueError(f"guidance.scales: the model has no field or map {unknown[0]!r}; it has {known}")
+        """Raises ``ValueError`` for a scale of a field that the model does not know, and for a negative label that
+        stands in no prediction: that of a field of scale 0 or none, or of one that is told before all that contrasts.
+        """
+        self.check(model.askable)
         chain = [name for name, scale in self.scales.items() if scale]
-        if idle := [name for row in negative for name in row if name not in chain]:
-            raise ValueError(f"the negative {idle[0]} is of no effect without a scale: add it to guidance.scales")
+        acting = [name for k, name in enumerate(chain) if any(self.scales[n] != 1 for n in chain[: k + 1])]
+        if idle := [name for row in negative for name in row if name not in acting]:
+            raise ValueError(f"the negative {idle[0]} is of no effect: give it a scale other than 1 and 0 in "
+                             "guidance.scales")
         kept = [{n: v for n, v in row.items() if n not in self.scales} for row in labels]
         away = negative or [{}] * len(labels)
         conditions = [

@@ -8,13 +8,15 @@ There the change is (alpha / rank) B A, here B A: alpha goes into B, and what is
 were cut to a layer's width are filled up with zeros, as not all readers take a rank for each layer.
 """
 
+import copy
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from torch import Tensor, nn
 
-from .lora import layers
+from .lora import attach, layers
 
 PREFIXES = ("base_model.model.", "diffusion_model.", "transformer.", "unet.", "model.")
 FLAT = ("lora_unet_", "lora_transformer_")
@@ -32,10 +34,13 @@ TABLE = {"embedding_a": "b", "embedding_b": "a"}
 def written(network: nn.Module, tensors: Mapping[str, Tensor], *, prefix: str) -> tuple[dict[str, Tensor], int]:
     """The tensors of a change of ``network`` (as of ``lora.tensors_of``) under PEFT's names, and their one rank.
 
-    Raises ``ValueError`` where these names cannot tell it.
+    Raises ``ValueError`` where these names cannot tell it, and for tensors that are no change of ``network``.
     """
+    attach(copy.deepcopy(network), tensors)
     found = layers(network)
-    rank = max(len(value) for name, value in tensors.items() if name.endswith("lora_A"))
+    rank = max((len(value) for name, value in tensors.items() if name.endswith("lora_A")), default=0)
+    if not rank:
+        raise ValueError("there is nothing that it changes")
     made: dict[str, Tensor] = {}
     for name, value in tensors.items():
         path, _, part = name.rpartition(".")
@@ -80,7 +85,9 @@ def read(
 
     Raises ``ValueError`` with a count and the first name where one finds no layer of ``network``.
     """
-    config = config or {}
+    config = {} if config is None else config
+    if not isinstance(config, Mapping):
+        raise ValueError(f"its adapter_config.json is no mapping, but {config!r:.80}")
     if config.get("fan_in_fan_out") or config.get("peft_type", "LORA") != "LORA":
         raise ValueError("it is no LoRA of layers with weights (rows, columns): peft_type and fan_in_fan_out say so")
     given = _by_layer(network, tensors)
@@ -92,7 +99,10 @@ def read(
             parts = {TABLE.get(name, name): value for name, value in parts.items()}
         if not {"a", "b"} <= parts.keys():
             raise ValueError(f"{path} has one of its two matrices alone")
-        a, b = (parts[name].float().T if table else parts[name].float().flatten(1) for name in ("a", "b"))
+        if not all(parts[name].ndim >= 2 and parts[name].numel() for name in ("a", "b")):
+            shapes = " and ".join(str(tuple(parts[name].shape)) for name in ("a", "b"))
+            raise ValueError(f"{path} has no two matrices that could be multiplied, but {shapes}")
+        a, b = (parts[name].float().mT if table else parts[name].float().flatten(1) for name in ("a", "b"))
         made[f"{path}.lora_A"], made[f"{path}.lora_B"] = a, _scale(path, a.shape[0], parts, config) * b
         if "magnitude" in parts:
             made[f"{path}.lora_magnitude"] = parts["magnitude"].float().flatten()
@@ -112,8 +122,10 @@ def _by_layer(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, di
         path = (known | dotted | flat).get(plain.removesuffix(ending)) if ending else None
         if path is None:
             strange.append(name)
+        elif ENDINGS[ending] in (parts := given.setdefault(path, {})):
+            raise ValueError(f"{path} has two tensors of one place, of which one is {name}: a file holds one change")
         else:
-            given.setdefault(path, {})[ENDINGS[ending]] = value
+            parts[ENDINGS[ending]] = value
     if strange or not given:
         raise ValueError(f"{len(strange)} of {len(tensors)} tensors find no layer of this network, such as "
                          f"{strange[0] if strange else 'none'}")
@@ -123,10 +135,20 @@ def _by_layer(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, di
 def _scale(path: str, rank: int, parts: Mapping[str, Tensor], config: Mapping[str, Any]) -> float:
     """What B A is multiplied by there: (alpha / rank), of the file, of PEFT's configuration, or 1."""
     if "alpha" in parts:
-        return float(parts["alpha"]) / rank
+        return _finite(path, parts["alpha"]) / rank
     if "lora_alpha" not in config:
         return 1.0
     patterns = config.get("alpha_pattern") or {}
+    if not isinstance(patterns, Mapping):
+        raise ValueError(f"alpha_pattern of its adapter_config.json is no mapping, but {patterns!r:.80}")
     near = [key for key in patterns if path == key or path.endswith(f".{key}")]
-    alpha = float(patterns[max(near, key=len)] if near else config["lora_alpha"])
+    alpha = _finite(path, patterns[max(near, key=len)] if near else config["lora_alpha"])
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+
+
+def _finite(path: str, alpha: Any) -> float:
+    """An alpha as a number."""
+    with suppress(TypeError, ValueError, RuntimeError):
+        if math.isfinite(number := float(alpha)):
+            return number
+    raise ValueError(f"alpha of {path} is a number, got {alpha!r:.80}")

@@ -74,8 +74,14 @@ def learn(model: DiffusionModel, base: Base | None, config: DictConfig) -> None:
                      layers=[name.removesuffix(".weight") for name in chosen])
         if not any(parameter.requires_grad for parameter in model.trainable.parameters()):
             raise ConfigError("lora=0 learns the rows of new classes alone, and the data have none: give it a rank")
-    elif only is not None:
+    elif only is not None and base is not None:
         learn_only(model, only)
+        parameters = dict(model.trainable.named_parameters())
+        new = change.new_tensors(model, base.model)
+        if left := [name for name in new if name in parameters and not parameters[name].requires_grad]:
+            raise ConfigError(f"train.only= leaves out {left[0]}, so that what the data tell and init={config.init} "
+                              "does not know would never be learned: add conditioner (network.maps for maps) to it, or "
+                              "leave those out of data.labels=")
 
 
 def _keep(model: DiffusionModel, base: Base, config: DictConfig) -> None:

@@ -1,6 +1,6 @@
 """What a run is made of: its configuration as it is to be in force, and all that this builds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from ..config.record import Record, Setting, own_fields, read_record
 from ..core.guidance import Guidance
 from ..core.samplers import Sampler
 from ..data.dataset import Dataset, Subset, spread
-from ..data.labels import Fields, grown
+from ..data.labels import Fields, grown, is_text
 from ..data.loaders import Loading, samples
 from ..store import model_config, save_model
 from . import personal
@@ -76,8 +76,8 @@ def assemble(
     """Build data, model, training module and callbacks of a resolved configuration, with the fields of its ``own`` run
     where that exists, and the weights of ``base`` where it starts from one."""
     check_trainer(config.trainer)
-    for name, role in (("sampler", Sampler), ("guidance", Guidance)):      # a mistake is told before the training
-        build(config[name], role)
+    build(config.sampler, Sampler)                                    # a mistake is told before the training
+    guidance = build(config.guidance, Guidance)
     build(config.trainer, L.Trainer, **dict.fromkeys(QUIET, False))
     L.seed_everything(config.seed, verbose=False)                     # initial weights; all else is keyed
     codec, reader = build_codec(config.adapter)
@@ -90,6 +90,7 @@ def assemble(
     if isinstance(dataset, Latents):
         require(dataset.settings, config.adapter, codec, reader)
     loading = build(config.loader, Loading)
+    _told(guidance, loading, fields, config.adapter.get("controls") or {})
     plain_set, held = _parts(dataset, loading)
     train_set = personal.of_subject(plain_set, config.subject, known)
     val_set = personal.of_subject(held, config.subject, known)
@@ -138,6 +139,17 @@ def assemble(
     ]
     start = "" if base is None else f"starting from {described(base, config, fields, found)}"
     return Assembly(module, val_set, callbacks, saving, quality, stored, dataset.report(), bases, start)
+
+
+def _told(guidance: Guidance, loading: Loading, fields: Fields, maps: Iterable[str]) -> None:
+    """Refuse what is said of fields that the model is not told."""
+    try:
+        guidance.check([*fields, *maps])
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    if loading.tags is not None and not any(map(is_text, fields.values())):
+        raise ConfigError("loader.tags words captions, and the data have none: name their columns with data.texts=, or "
+                          "leave it out")
 
 
 def fields_of(found: Fields, own: Record | None, base: Base | None) -> Fields:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import mmdiff
 from mmdiff.cli import lora as command
@@ -92,3 +92,30 @@ def test_mistakes_are_told_with_their_remedy(base, mine, tmp_path, run):
     ):
         with pytest.raises(ConfigError, match=told):
             command.main(words)
+
+
+def test_a_foreign_file_that_does_not_fit_leaves_nothing_behind(mine, tmp_path, run):
+    out = tmp_path / "made" / "theirs.safetensors"
+    layer = next(name for name in load_file(mine) if name.endswith("lora_A"))[len("network."):-len(".lora_A")]
+    save_file({f"{layer}.lora_A.weight": torch.ones(2, 3), f"{layer}.lora_B.weight": torch.ones(5, 2)},
+              bad := tmp_path / "bad.safetensors")
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=f"bad.safetensors does not fit its base: network.{layer} has"):
+            command.main(["import", str(bad), f"base={run}", f"out={out}"])
+    (tmp_path / "adapter_config.json").write_text("[" * 100000)
+    with pytest.raises(ConfigError, match="cannot read"):
+        command.main(["import", str(bad), f"base={run}", f"out={out}"])
+    assert not out.exists()
+
+
+def test_names_with_commas_are_merged_and_a_base_that_has_moved_is_told(base, mine, tmp_path, run):
+    odd = tmp_path / "a, 'b'.safetensors"
+    mine.rename(odd)
+    assert command.main(["merge", str(run), f"{odd}:0.5", f"out={tmp_path / 'new' / 'whole.safetensors'}"]) == 0
+    (place := tmp_path / "there").mkdir()
+    (moved := place / "mine.safetensors").write_bytes(odd.read_bytes())
+    with pytest.raises(ValueError, match="name its run or file by base="):
+        command.main(["merge", str(moved), f"out={tmp_path / 'two.safetensors'}"])
+    assert command.main(["merge", str(moved), f"base={run}", f"out={tmp_path / 'two.safetensors'}"]) == 0
+    with pytest.raises(ConfigError, match="is a whole model: say what is added to it"):
+        command.main(["merge", str(run), f"out={tmp_path / 'three.safetensors'}"])

@@ -103,11 +103,31 @@ def test_a_negative_label_stands_where_its_field_is_not_told_yet():
     nothing, one = (model.denoiser(X, T, model.condition(rows)) for rows in (away, first))
     right = nothing + 2 * (one - nothing) + 3 * (model.predicted("a", "b") - one)
     assert torch.allclose(model.guided(Several({"a": 2.0, "b": 3.0}), negative=away), right, atol=1e-5)
-    with pytest.raises(ValueError, match="negative b is of no effect without a scale"):
+    with pytest.raises(ValueError, match="negative b is of no effect: give it a scale"):
         model.guided(Several({"a": 2.0}), negative=away)
 
 
+@pytest.mark.parametrize(("scales", "acts"), [
+    ({"a": 1.0, "b": 3.0}, False), ({"a": 0.0, "b": 3.0}, False), ({"a": 3.0, "b": 1.0}, True),
+    ({"b": 3.0, "a": 1.0}, True), ({"a": 0.5, "b": 1.0}, True), ({"a": 1.0, "b": 1.0}, False),
+])
+def test_a_negative_label_acts_or_is_refused(scales, acts):
+    model, guidance, away = Model(), Several(scales), [{"a": 4.0}] * 3
+    if acts:
+        assert not torch.equal(model.guided(guidance, negative=away), model.guided(guidance))
+    else:
+        with pytest.raises(ValueError, match="negative a is of no effect"):
+            model.guided(guidance, negative=away)
+
+
+def test_its_scale_is_one_only_where_nothing_contrasts():
+    assert [Several(dict(enumerate(s))).scale for s in ((1.0, 0.5), (0.5, 3.0), (1.0, 1.0))] == [0.5, 3.0, 1.0]
+
+
 def test_mistakes_are_named():
+    for scale in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="0 or more"):
+            Several({"a": scale})
     with pytest.raises(ValueError, match="no field or map 'colour'; it has a, b"):
         Model().guided(Several({"colour": 2.0}))
     with pytest.raises(ValueError, match="at least one field"):

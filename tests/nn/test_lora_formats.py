@@ -118,6 +118,41 @@ def test_a_foreign_file_that_does_not_fit_is_refused_by_name(tensors, told):
         read(Mixed(), tensors)
 
 
+PAIR = {"out.lora_A.weight": torch.ones(2, 8), "out.lora_B.weight": torch.ones(2, 2)}
+
+
+@pytest.mark.parametrize(("tensors", "config", "told"), [
+    (PAIR | {"out.lora_A.weight": torch.ones(8)}, None, r"out has no two matrices .* \(8,\) and \(2, 2\)"),
+    (PAIR | {"out.lora_A.weight": torch.tensor(1.0)}, None, r"out has no two matrices .* \(\) and"),
+    ({"out.lora_A.weight": torch.ones(0, 8), "out.lora_B.weight": torch.ones(2, 0)}, None, "out has no two matrices"),
+    ({"table.lora_embedding_A": torch.ones(3), "table.lora_embedding_B": torch.ones(3)}, None, "table has no two"),
+    (PAIR | {"transformer.out.lora_A.weight": torch.zeros(2, 8)}, None, "out has two tensors of one place"),
+    (PAIR | {"out.lora_A.default.weight": torch.zeros(2, 8)}, None, "out has two tensors of one place"),
+    (PAIR | {"out.alpha": torch.ones(2)}, None, "alpha of out is a number"),
+    (PAIR | {"out.alpha": torch.tensor(float("nan"))}, None, "alpha of out is a number"),
+    *((PAIR, {"lora_alpha": alpha}, "alpha of out is a number") for alpha in (None, "x", [1], float("inf"))),
+    (PAIR, {"lora_alpha": 1, "alpha_pattern": {"out": None}}, "alpha of out is a number"),
+    (PAIR, {"lora_alpha": 1, "alpha_pattern": ["out"]}, "alpha_pattern of its adapter_config.json is no mapping"),
+    *((PAIR, config, "adapter_config.json is no mapping") for config in ([], ["a"], 3, "s")),
+])
+def test_a_crafted_foreign_file_is_refused_in_words(tensors, config, told):
+    with pytest.raises(ValueError, match=told):
+        read(Mixed(), tensors, config)
+
+
+@pytest.mark.parametrize(("tensors", "told"), [
+    ({}, "there is nothing that it changes"),
+    ({"gone.lora_A": torch.ones(2, 8), "gone.lora_B": torch.ones(2, 2)}, "such as gone"),
+    ({"out.lora_A": torch.ones(2, 3), "out.lora_B": torch.ones(2, 2)}, "out has 2 x 8 weights here"),
+    ({"out.weight": torch.ones(2, 8)}, "out.weight is no part of a low-rank change"),
+])
+def test_what_is_no_change_of_the_network_is_not_written(tensors, told):
+    network = Mixed()
+    with pytest.raises(ValueError, match=told):
+        written(network, tensors, prefix="")
+    assert not hasattr(network.out, "parametrizations")
+
+
 def test_what_peft_s_layout_cannot_tell_is_refused():
     network = nn.Sequential(nn.Conv1d(4, 4, 3, groups=2))
     with pytest.raises(ValueError, match="0 is a convolution in groups"):

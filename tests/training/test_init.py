@@ -158,3 +158,14 @@ def test_another_model_in_the_place_of_the_base_is_told(base, tmp_path):
     (run / "data.json").write_text(json.dumps(told | {"bases": [told["bases"][0] | {"sha256": "0" * 64}]}))
     with pytest.raises(ConfigError, match="started from base of hash 00000000, and"):
         begin(f"run={run}", f"init={shutil.copytree(base, tmp_path / 'other')}", "trainer.max_steps=4")
+
+
+@pytest.mark.parametrize(("words", "match"), [
+    (["guidance=several", "guidance.scales={mood: 2}"], "guidance.scales: the model has no field 'mood'"),
+    (["loader.tags._target_=mmdiff.data.captions.Tags"], "loader.tags words captions, and the data have none"),
+    (["train.only=[network.stem]"], "train.only= leaves out conditioner.embeddings.of_label.* would never be learned"),
+])
+def test_what_would_be_of_no_effect_is_told_before_the_training(base, sounds, tmp_path, words, match):
+    with pytest.raises(ConfigError, match=match):
+        train(composed("train", [*LOOP, f"data.root={sounds}", f"init={base}", f"run={tmp_path / 'r'}", *words]))
+    assert not (tmp_path / "r" / "checkpoints").exists()
