@@ -12,8 +12,6 @@ from omegaconf import OmegaConf
 from ..config.build import ConfigError
 from ..config.overrides import composed
 from ..config.words import parted
-from ..data.reader import Advice
-from .recipe import block, recipe
 from .sweep import Sweep
 
 if TYPE_CHECKING:
@@ -33,10 +31,12 @@ def main(arguments: list[str]) -> int:
     if minutes is not None:
         return _within(minutes, words, swept="-m" in flags)
     sweep = Sweep("plan", words, swept="-m" in flags)
+    from ..training.plan import plan  # after mistakes in the words: it takes seconds
+    from ..training.train import say
+    from .recipe import block, recipe
+
     if not sweep.swept and (advice := recipe(words)):
         print(*block(words, advice), "", sep="\n")
-    from ..training.plan import plan
-    from ..training.train import say
 
     for run in sweep.runs:
         with sweep.attempt(run):
@@ -65,7 +65,9 @@ def _within(minutes: float, words: list[str], *, swept: bool) -> int:
     """Try the recipe, and a smaller one where it would have too few steps, and print it with the steps that fit."""
     if swept:
         raise ConfigError("plan.minutes is of one run: leave -m out")
+    from ..data.reader import Advice
     from ..training.plan import plan
+    from .recipe import block, recipe
 
     for small in (False, True):
         advice = recipe(words, small=small)
