@@ -1,7 +1,10 @@
 """Texts to states: the encoder that is trained with a model, and frozen ones of transformers from a folder."""
 
+import contextlib
 import copy
 import importlib.util
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ import torch
 import transformers
 
 from mmdiff.adapters.conditioners import Labels
-from mmdiff.adapters.pretrained import Pretrained
+from mmdiff.adapters.pretrained import Pretrained, digest
 from mmdiff.adapters.texts import STEP, Bytes
 from mmdiff.core.types import Condition
 from mmdiff.data.labels import TEXT, encode_labels
@@ -238,3 +241,18 @@ def test_a_caption_is_checked_by_name():
     made.check({"caption": "a disc"})
     with pytest.raises(ValueError, match="caption has 3 tokens"):
         made.check({"caption": "a red disc"})
+
+
+@pytest.mark.parametrize("named", ["config.json", "tokenizer_config.json"])
+def test_code_in_the_folder_is_never_run_nor_asked_about(bert, tmp_path, monkeypatch, named):
+    shutil.copytree(bert, place := tmp_path / "encoder")
+    (place / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Own: pass\n")
+    facts = json.loads((place / named).read_text())
+    part = "AutoConfig" if named == "config.json" else "AutoTokenizer"
+    code = {"auto_map": {part: "own.Own" if part == "AutoConfig" else ["own.Own", None]}}
+    (place / named).write_text(json.dumps(facts | code | {"model_type": "own", "tokenizer_class": "Own"}))
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda text="": asked.append(text) or "y")
+    with contextlib.suppress(ValueError):
+        Pretrained(place, digest=digest(place), width=1)._states(["a"])
+    assert not asked and not (tmp_path / "ran").exists()

@@ -124,7 +124,8 @@ class Pretrained(TextEncoder):
     def _loaded(self, name: str, **options: Any) -> Any:
         folder = self.folder
         try:
-            return getattr(_transformers(), name).from_pretrained(folder, local_files_only=True, **options)
+            made = getattr(_transformers(), name)                     # left open, it asks on the terminal: y runs code
+            return made.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise ValueError(f"{folder} is no text encoder that transformers can load: "
                              f"{str(error).strip().splitlines()[0]}") from None
