@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
-from tqdm import tqdm
 
 from ..adapters.base import Codec, Reader
 from ..config.adapter import build_codec, settled_codec
@@ -30,6 +29,7 @@ from ..core.types import Masked
 from ..data.batch import unpad
 from ..data.dataset import Dataset, Subset
 from ..data.labels import Label, plain_fields
+from ..data.progress import progress_bar
 from .latents import DTYPES, FORMAT, INDEX, Latents
 from .shards import Location, Shards
 
@@ -104,7 +104,7 @@ def encode(
     shards.remove(lists[share.part])                                  # an earlier job's may be out of date
     work = _Work(dataset, codec.to(device), told, shards, copies)
     members = range(share.part, len(dataset), share.parts)
-    for i in tqdm(members, "encoding", unit="item", disable=not progress):
+    for i in progress_bar(members, "encoding", unit="item", disable=not progress):
         try:
             work(i)
         except KeyboardInterrupt:

@@ -10,8 +10,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
 from ..config.build import build
 from ..core.rng import Purpose, stream
 from ..core.samplers import Sampler
@@ -19,6 +17,7 @@ from ..core.types import Masked
 from ..data.cached import cache_folder, one_at_a_time
 from ..data.dataset import Dataset
 from ..data.labels import Fields, Label, is_scalar, is_text, plain_fields
+from ..data.progress import progress_bar
 from ..model import DiffusionModel
 from ..store import chosen_device
 from .encode import hashed, settings
@@ -75,7 +74,8 @@ def made(model: DiffusionModel, header: Mapping[str, Any], asked: Sequence[Wish]
         missing = [i for i, key in enumerate(keys) if key not in shards]
         sampler = build(config["sampler"], Sampler)
         worker = copy.deepcopy(model).to(chosen_device(None)) if missing else model
-        for batch in tqdm(list(_batches(missing, shapes)), "the base's samples", leave=False, disable=not missing):
+        batches = list(_batches(missing, shapes))
+        for batch in progress_bar(batches, "the base's samples", leave=False, disable=not missing):
             latents = worker.latents([asked[i].labels for i in batch], batch, shapes[batch[0]], sampler=sampler)
             for i, features in zip(batch, worker.codec.unwhiten(Masked(latents)).x.float().cpu(), strict=True):
                 shards.add(keys[i], features.clone(), asked[i].size)

@@ -18,9 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
-from tqdm import tqdm
-
 from .cached import cache_folder, keep, one_at_a_time
+from .progress import progress_bar
 from .reader import Reader
 
 Extent = tuple[int, ...]
@@ -55,7 +54,7 @@ def _read(reader: Reader, paths: Sequence[Path], missing: list[int], found: list
         return
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        for _ in tqdm(pool.map(extent, missing), "checking files", len(missing), unit="file", leave=False):
+        for _ in progress_bar(pool.map(extent, missing), "checking files", len(missing), unit="file", leave=False):
             pass
     finally:
         pool.shutdown(cancel_futures=True)

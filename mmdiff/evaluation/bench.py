@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ..config.build import ConfigError
 from ..config.header import consent
@@ -29,6 +28,7 @@ from ..core.types import Masked
 from ..data.batch import pad, unpad
 from ..data.dataset import spread
 from ..data.labels import Label, is_scalar, suggest, text
+from ..data.progress import progress_bar
 from ..data.writing import write_atomic
 from ..generation.pipeline import Pipeline
 from ..generation.request import Request
@@ -111,7 +111,7 @@ class Evaluator:
                 pictures[name] = self._picture(made, name)
         if controls:
             faults = self.judge.faults(self.real.x, torch.Generator().manual_seed(0))
-            for name, x in tqdm(faults.items(), "controls", unit="row", leave=False):
+            for name, x in progress_bar(faults.items(), "controls", unit="row", leave=False):
                 rows[f"control: {name}"] = self.scorer.row(
                     self.scorer.measure(x, self.truth, truth=self.real.x)
                 )

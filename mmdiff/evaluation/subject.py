@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
-from tqdm import tqdm
 
 from .. import __version__
 from ..adapters.judge import Judge
@@ -25,6 +24,7 @@ from ..data.dataset import Dataset, Subset, spread
 from ..data.joined import told_as
 from ..data.labels import Fields, Label, conditioning, encode_labels, is_text
 from ..data.loaders import Loading
+from ..data.progress import progress_bar
 from ..generation.pipeline import Pipeline
 from .embedders.embedder import Embedder, load_embedder
 from .embedders.fitting import fit, scored
@@ -109,7 +109,8 @@ def _kept(part: Dataset, names: Sequence[str]) -> Dataset:
 def real_samples(subject: EvaluatedRun, judge: Judge, dataset: Dataset, n: int, *, title: str) -> Samples:
     """``n`` samples, or all, evenly over a data set, of one size."""
     chosen = spread(len(dataset), n)
-    samples, labels = zip(*(dataset.read(i) for i in tqdm(chosen, title, unit="sample", leave=False)), strict=True)
+    read = (dataset.read(i) for i in progress_bar(chosen, title, unit="sample", leave=False))
+    samples, labels = zip(*read, strict=True)
     columns = [{**dataset.column(i), **told} for i, told in zip(chosen, labels, strict=True)]
     x = judge.stacked(list(samples), subject.pipeline.model.codec, subject.pipeline.size)
     return Samples(x, list(labels), columns)

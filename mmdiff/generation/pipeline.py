@@ -22,6 +22,7 @@ from ..core.guidance import Guidance, Unguided
 from ..core.samplers import Sampler
 from ..data.dataset import spread
 from ..data.labels import Label
+from ..data.progress import progress_bar
 from ..model import DiffusionModel, Wish
 from ..store import Scales, chosen_device, load_model
 from .edits import Edit, Placed, Way, carry_out
@@ -160,7 +161,7 @@ class Pipeline:
         groups: dict[tuple[Any, Way | None], list[int]] = {}
         for i, task in enumerate(tasks):
             groups.setdefault((task[0], placed[task].way if task in placed else None), []).append(i)
-        with tqdm(total=len(requests), unit="item", disable=not requests or not show_progress) as bar:
+        with progress_bar(total=len(requests), unit="item", disable=not requests or not show_progress) as bar:
             for (size, _), members in groups.items():
                 for k in range(0, len(members), batch_size):
                     part = members[k : k + batch_size]

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial import cKDTree
 from scipy.stats import wasserstein_distance
-from tqdm import tqdm
 
+from ...data.progress import progress_bar
 from ...metrics.bootstrap import Interval
 from ...metrics.sets import halves_interval
 
@@ -34,7 +34,7 @@ def local_statistics(clouds: np.ndarray, *, k: int = NEAREST) -> Local:
     """Of clouds ``(n, N, D)``; a point is among its own ``k`` nearest. About 7 ms a cloud at N = 2048."""
     if clouds.ndim != 3 or not 2 <= k <= clouds.shape[1]:
         raise ValueError(f"need clouds (n, N, D) with N >= k >= 2, got {clouds.shape} and k = {k}: draw more points")
-    values = [_cloud(cloud, k) for cloud in tqdm(clouds, "local", unit="cloud", leave=False)]
+    values = [_cloud(cloud, k) for cloud in progress_bar(clouds, "local", unit="cloud", leave=False)]
     return Local(*np.array(values).reshape(-1, 2).T)
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
-from tqdm import tqdm
+
+from ...data.progress import progress_bar
 
 Clouds = np.ndarray
 """``(n, N, D)``: n clouds of N points each."""
@@ -56,7 +57,7 @@ def sliced_wasserstein_matrix(
     dim = a.shape[2]
     directions = np.linalg.qr(np.random.default_rng(seed).normal(size=(frames, dim, dim))).Q.reshape(-1, dim)
     squared = np.zeros((len(a), len(a if b is None else b)))
-    for direction in tqdm(directions, title, unit="direction", leave=False):
+    for direction in progress_bar(directions, title, unit="direction", leave=False):
         x = np.sort(a @ direction, 1)
         y = x if b is None else np.sort(b @ direction, 1)
         squared += (x**2).sum(1)[:, None] + (y**2).sum(1) - 2 * x @ y.T
@@ -94,7 +95,7 @@ def _matched(a: np.ndarray, b: np.ndarray) -> float:
 
 def _mapped(function: Callable, items: Sequence | np.ndarray, workers: int, title: str) -> list:
     with ThreadPoolExecutor(workers) as pool:
-        return list(tqdm(pool.map(function, items), title, len(items), unit="cloud", leave=False))
+        return list(progress_bar(pool.map(function, items), title, len(items), unit="cloud", leave=False))
 
 
 def _checked(a: Clouds, b: Clouds | None, same_count: bool = False) -> tuple[Clouds, Clouds | None]:

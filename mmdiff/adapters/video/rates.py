@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tqdm import tqdm
-
+from ...data.progress import progress_bar
 from .index import VideoIndex
 
 NEAR = 0.02
@@ -18,7 +17,7 @@ def common_rate(paths: Sequence[Path], *, otherwise: float) -> float:
     """Frames per second that all films have, or ``otherwise`` where there is none. Raises ``ValueError`` that names the
     key where they have several, or where frames are pictures, which tell none."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(tqdm(pool.map(_rate, paths), "frame rates", len(paths), unit="file", leave=False))
+        found = list(progress_bar(pool.map(_rate, paths), "frame rates", len(paths), unit="file", leave=False))
     rates = sorted(rate for rate in found if rate)
     if not rates:
         if folder := next((path for path in paths if path.is_dir()), None):

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from ...data.progress import progress_bar
 from ...metrics.bootstrap import bootstrap, median
 from ...metrics.classify import share
 from ...metrics.folder import generated, measure
@@ -57,7 +57,7 @@ def look(clips: Sequence[MeasuredClip]) -> Seen:
     """Measure each clip."""
     kinds = [(s, c) for s in SHAPES for c in COLOURS]
     values = []
-    for clip in tqdm(clips, "looking", unit="clip", leave=False):
+    for clip in progress_bar(clips, "looking", unit="clip", leave=False):
         where = centres(clip.sample[None], background=BACKGROUND, least=LEAST)[0]
         frames = torch.tensor([
             nearest(frame.numpy(), centre.numpy(), kinds)

@@ -17,10 +17,10 @@ import math
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from ...adapters.judge import Judge
 from ...data.labels import Fields, is_scalar
+from ...data.progress import progress_bar
 from .embedder import Embedder
 
 CYCLE = 125
@@ -62,7 +62,7 @@ def _trained(
     batch, queue = min(batch, len(own)), own[:0]
     optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=1e-2)
     best, state, taken = math.inf, copy.deepcopy(model.state_dict()), 0
-    with tqdm(total=steps, desc="training the embedder", unit="step", leave=False) as bar:
+    with progress_bar(None, "training the embedder", steps, unit="step", leave=False) as bar:
         while taken < steps:
             length = min(CYCLE if len(aside) else steps, steps - taken)
             schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, length)
