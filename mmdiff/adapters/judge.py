@@ -33,7 +33,8 @@ class Judge(ABC):
     shifts: int = 0
     """Positions of the last axis by which a training sample may be moved and still be copied."""
     name: str
-    suffix: str | None
+    """Of what it judges; ``NAME_v1`` is the protocol that is taken unless one is named."""
+    suffix: str | None = None
     """Ending of files that hold a sample without loss; None for the codec's own."""
     better: Mapping[str, int] = {}
     """+1 where more is better, -1 where less is; the metrics that are not named should be those of real samples."""

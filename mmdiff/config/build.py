@@ -107,11 +107,24 @@ def _made(value: Any, derived: Mapping[str, Any] | None = None) -> Any:
     settings = {key: _made(item) for key, item in value.items() if key != TARGET}
     made = _named(value[TARGET])
     try:
-        return made(**settings, **derived or {})
+        part = made(**settings, **derived or {})
     except ConfigError:
         raise
     except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
         raise ConfigError(f"{made.__name__}: {error}") from error
+    for base, name in _hidden(part):
+        raise ConfigError(f"{made.__name__}.{name} is a value, and hides the method {name}() of {base}: rename it")
+    return part
+
+
+def _hidden(part: Any) -> Iterator[tuple[str, str]]:
+    """Public methods, with the class that has them, in whose place an object or its class has what cannot be called."""
+    for base in type(part).__mro__:
+        for name, method in vars(base).items():
+            if inspect.isfunction(method) and not name.startswith("_"):
+                found = inspect.getattr_static(part, name)
+                if not callable(found) and not isinstance(found, staticmethod | classmethod):
+                    yield base.__name__, name
 
 
 def parameters(name: str, *roles: type) -> dict[str, inspect.Parameter]:
@@ -150,7 +163,11 @@ def target_class(name: str, *roles: type) -> type:
     if roles and not issubclass(found, roles):
         raise ConfigError(f"_target_ {name!r} is refused: a {' or '.join(r.__name__ for r in roles)} belongs here")
     if roles and inspect.isabstract(found):
-        raise ConfigError(f"_target_ {name!r} is a base class: name one of its kinds")
+        if _within(found.__module__ + ".", ("mmdiff",)):
+            raise ConfigError(f"_target_ {name!r} is a base class: name one of its kinds")
+        missing = (k for k in dir(found) if getattr(getattr(found, k), "__isabstractmethod__", False))
+        role = " or ".join(r.__name__ for r in roles)
+        raise ConfigError(f"_target_ {name!r} lacks what every {role} has: {', '.join(missing)}")
     return found
 
 

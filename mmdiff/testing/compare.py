@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.types import Condition
 from ..data.labels import Column
 
 
@@ -39,3 +40,8 @@ def same_labels(a: Column, b: Column) -> bool:
     if not isinstance(a, Tensor) or not isinstance(b, Tensor):
         return a == b
     return a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all())
+
+
+def double(cond: Condition) -> Condition:
+    """In float64, masks as they are."""
+    return Condition(*(part.double() if part is not None and part.is_floating_point() else part for part in cond))

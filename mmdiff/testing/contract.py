@@ -20,19 +20,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..config.build import build
-from ..core.guidance import Guidance
 from ..core.rng import Purpose, stream
-from ..core.samplers import Auto
 from ..core.types import Condition, Masked
 from ..data.batch import pad
 from ..data.labels import encode_labels
 from ..data.loaders import samples, train_loader
 from ..generation.pipeline import Pipeline
-from ..model import DiffusionModel
 from ..store import load_model, save_model
-from .compare import box, corner, kind, same, same_labels
+from .compare import box, corner, double, kind, same, same_labels
 from .documented import undocumented
+from .judged import judged
 from .trial import Trial
 
 
@@ -146,14 +143,14 @@ class AdapterContract:
 
     def test_network_is_zero_at_initialisation(self, trial: Trial) -> None:
         """So that training starts from the same loss whatever the network."""
-        x, level, cond = self._inputs(trial)
+        x, level, cond = trial.inputs()
         out = copy.deepcopy(trial.model.denoiser.network).double()(x, level, cond, None)
         assert out.shape == x.shape, f"the network makes {kind(out)} of {kind(x)}"
         assert not out.any(), f"the output is up to {float(out.abs().max()):.3g} at first: make the last layer zero"
 
     def test_network_ignores_padding(self, trial: Trial) -> None:
         """Positions appended to every axis change no real output, and come out as 0."""
-        network, (x, level, cond) = trial.network, self._inputs(trial)
+        network, (x, level, cond) = trial.network, trial.inputs()
         alone, extent = network(x, level, cond, None), x.shape[2:]
         wide = torch.full((*x.shape[:2], *(n + 3 for n in extent)), 5.0, dtype=x.dtype)
         corner(wide, extent)[:] = x
@@ -165,13 +162,13 @@ class AdapterContract:
 
     def test_network_keeps_samples_of_a_batch_apart(self, trial: Trial) -> None:
         """What comes out for one does not depend on the others."""
-        network, (x, level, cond) = trial.network, self._inputs(trial)
+        network, (x, level, cond) = trial.network, trial.inputs()
         alone = network(x[:1], level[:1], Condition(*(part if part is None else part[:1] for part in cond)), None)
         same(network(x, level, cond, None)[:1], alone, "a sample changes with the others of its batch", tolerance=1e-6)
 
     def test_network_sees_level_and_condition(self, trial: Trial) -> None:
         """Other noise or other labels, another output."""
-        network, (x, level, cond) = trial.network, self._inputs(trial)
+        network, (x, level, cond) = trial.network, trial.inputs()
         out = network(x, level, cond, None)
         assert (network(x, 1 - level, cond, None) != out).any(), "the output does not depend on the noise level"
         if trial.dataset.fields:
@@ -215,9 +212,18 @@ class AdapterContract:
         picture = codec.preview([sample, sample], ["one", "two"], trial.folder / "preview.png")
         assert picture.read_bytes()[:4] == b"\x89PNG", "preview() must write a PNG and give its path"
 
+    def test_judge_measures_real_samples(self, trial: Trial) -> None:
+        """All that ``mmdiff eval`` asks of ``judge()`` can be asked of samples of the data."""
+        try:
+            judge = trial.codec.judge()
+        except ValueError:
+            trial.note("it has none")
+        else:
+            trial.note(f"{judged(judge, trial)} numbers")
+
     def test_sampling_is_deterministic(self, trial: Trial) -> None:
         """A sample is fixed by its seed, wherever it is in the batch, and by nothing else."""
-        first, again, turned = (self._generated(trial, trial.awake, seeds) for seeds in ((0, 1), (0, 1), (1, 0)))
+        first, again, turned = (trial.generated(trial.awake, seeds) for seeds in ((0, 1), (0, 1), (1, 0)))
         assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True)), "the same seeds give other samples"
         same(turned[1], first[0], "a sample changes with its place in the batch", tolerance=1e-2)
         assert not torch.equal(first[0], first[1]), "two seeds give the same sample"
@@ -233,7 +239,7 @@ class AdapterContract:
         assert not changed, f"{changed[0]} is not what was saved"
         same(loaded.codec.encode(pad(trial.samples)).x, model.codec.encode(pad(trial.samples)).x,
              "the loaded codec encodes differently: its statistics must be buffers", tolerance=0)
-        first, again = (self._generated(trial, m, (0, 1)) for m in (model, loaded))
+        first, again = (trial.generated(m, (0, 1)) for m in (model, loaded))
         change = max(float((a - b).abs().max()) for a, b in zip(first, again, strict=True))
         assert change == 0, f"the loaded model makes others, which differ by {change:.2g}, from the same weights"
 
@@ -272,29 +278,8 @@ class AdapterContract:
             found = float(next(csv.DictReader(file))["loss"])
         assert abs(found - expected) <= 1e-3 * abs(expected), f"the loss of two is {found:.5f}, of one {expected:.5f}"
 
-    def _inputs(self, trial: Trial) -> tuple[Tensor, Tensor, Condition]:
-        """Two latents, noise levels and conditions in float64."""
-        latent, generator = trial.encoded(trial.samples[0]).double(), torch.Generator().manual_seed(0)
-        x = latent + torch.randn(2, *latent.shape[1:], generator=generator, dtype=torch.float64)
-        rows = [trial.dataset.read(i)[1] for i in range(2)]
-        cond = trial.awake.conditioner(encode_labels(trial.dataset.fields, rows))
-        return x, torch.tensor([0.3, 0.8], dtype=torch.float64), double(cond)
-
-    def _generated(self, trial: Trial, model: DiffusionModel, seeds: Sequence[int]) -> list[Tensor]:
-        row, shape = trial.dataset.read(0)[1], model.codec.latent_shape(**trial.stored["size"])
-        guidance = build(trial.config.guidance, Guidance)
-        latents = model.latents([row] * len(seeds), list(seeds), shape, sampler=Auto(2), guidance=guidance)
-        # a network that was not trained may put out more than any codec decodes, as where noise is predicted
-        deviation = latents.flatten(1).std(1).clamp(min=1)
-        return model.decoded(latents / deviation.view(-1, *[1] * (latents.ndim - 1)))
-
     def _close(self, trial: Trial, latent: Tensor, again: Tensor, what: str) -> None:
         assert again.shape == latent.shape, f"{what} has the latent {kind(again)} instead of {kind(latent)}"
         error = float((again - latent).square().mean().sqrt())
         trial.note(f"error {error:.3f}")
         assert error <= self.lossy, f"{what} changes the latent by {error:.3f}, more than {self.lossy}"
-
-
-def double(cond: Condition) -> Condition:
-    """In float64, masks as they are."""
-    return Condition(*(part.double() if part is not None and part.is_floating_point() else part for part in cond))

@@ -16,13 +16,17 @@ from ..config.adapter import build_adapter, build_codec, build_model, settled, s
 from ..config.build import build
 from ..config.files import resolved
 from ..config.overrides import composed
-from ..core.types import Masked
+from ..core.guidance import Guidance
+from ..core.samplers import Auto
+from ..core.types import Condition, Masked
 from ..data.batch import Batch
 from ..data.dataset import Dataset, Subset, spread
+from ..data.labels import encode_labels
 from ..data.loaders import Loading, samples, train_loader
 from ..data.stream import Stream
 from ..model import DiffusionModel
 from ..store import model_config
+from .compare import double
 
 SETTINGS = (
     "loader.batch_size=4", "loader.limit=64", "loader.val=0", "trainer=cpu", "trainer.max_steps=2", "preview.n=0",
@@ -119,3 +123,20 @@ class Trial:
     def encoded(self, sample: Tensor) -> Tensor:
         """The latent ``(1, C, *S)`` of one sample."""
         return self.codec.encode(Masked(sample[None])).x
+
+    def inputs(self) -> tuple[Tensor, Tensor, Condition]:
+        """Two latents, noise levels and conditions in float64."""
+        latent, generator = self.encoded(self.samples[0]).double(), torch.Generator().manual_seed(0)
+        x = latent + torch.randn(2, *latent.shape[1:], generator=generator, dtype=torch.float64)
+        rows = [self.dataset.read(i)[1] for i in range(2)]
+        cond = self.awake.conditioner(encode_labels(self.dataset.fields, rows))
+        return x, torch.tensor([0.3, 0.8], dtype=torch.float64), double(cond)
+
+    def generated(self, model: DiffusionModel, seeds: Sequence[int]) -> list[Tensor]:
+        """Samples of a model for the labels of the first one, one a seed."""
+        row, shape = self.dataset.read(0)[1], model.codec.latent_shape(**self.stored["size"])
+        guidance = build(self.config.guidance, Guidance)
+        latents = model.latents([row] * len(seeds), list(seeds), shape, sampler=Auto(2), guidance=guidance)
+        # a network that was not trained may put out more than any codec decodes, as where noise is predicted
+        deviation = latents.flatten(1).std(1).clamp(min=1)
+        return model.decoded(latents / deviation.view(-1, *[1] * (latents.ndim - 1)))

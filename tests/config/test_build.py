@@ -1,4 +1,7 @@
+from types import MappingProxyType
+
 import pytest
+import torch
 from torch import nn
 
 import mmdiff.core.times
@@ -9,6 +12,7 @@ from mmdiff.core.samplers import Sampler
 from mmdiff.core.schedules import Schedule
 from mmdiff.core.times import TimeDistribution
 from mmdiff.core.weightings import Weighting
+from mmdiff.data.dataset import Dataset
 from mmdiff.data.labels import Fields
 from mmdiff.nn.network import Network
 
@@ -34,6 +38,55 @@ def test_a_class_of_another_role_is_refused_before_it_is_built(target, role):
 def test_a_base_class_is_no_choice():
     with pytest.raises(ConfigError, match="base class"):
         build({"_target_": "mmdiff.core.schedules.Schedule"}, Schedule)
+
+
+def of_a_package(monkeypatch, name, class_):
+    """``class_`` as one of an installed package; its configuration."""
+    monkeypatch.setattr(f"tests.config.test_build.{name}", class_, raising=False)
+    monkeypatch.setattr("mmdiff.config.plugins.packages", lambda: ("tests",))
+    class_.__module__, class_.__qualname__ = "tests.config.test_build", name
+    return {"_target_": f"tests.config.test_build.{name}"}
+
+
+def test_what_a_class_of_a_package_lacks_is_named(monkeypatch):
+    class Half(Dataset):
+        def __len__(self):
+            return 1
+
+    with pytest.raises(ConfigError, match=r"Half' lacks what every Dataset has: name, read$"):
+        build(of_a_package(monkeypatch, "Half", Half), Dataset)
+
+
+class Whole(Dataset):
+    fields = MappingProxyType({})
+
+    def __len__(self):
+        return 1
+
+    def read(self, index, rng=None):
+        return torch.zeros(1, 4), {}
+
+    def name(self, index):
+        return "one"
+
+
+def test_a_value_that_hides_a_method_is_named(monkeypatch):
+    class OfTheObject(Whole):
+        def __init__(self):
+            self.size = 32
+
+    class OfTheClass(Whole):
+        shape = (4,)
+
+    class Property(Whole):
+        @property
+        def known(self):
+            return {}
+
+    for class_, method in ((OfTheObject, "size"), (OfTheClass, "shape"), (Property, "known")):
+        with pytest.raises(ConfigError, match=rf"{method} is a value, and hides the method {method}\(\) of Dataset"):
+            build(of_a_package(monkeypatch, class_.__name__, class_), Dataset)
+    assert len(build(of_a_package(monkeypatch, "Whole", Whole), Dataset)) == 1
 
 
 def test_a_foreign_target_is_refused_wherever_it_hides():

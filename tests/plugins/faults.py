@@ -120,6 +120,22 @@ class PreviewIsNoPicture(ToyCodec):
         return path
 
 
+@codec("judge measures real samples")
+class JudgesEachChannel(ToyCodec):
+    def judge(self):
+        judge = super().judge()
+        judge.values = lambda x, codec: {"level": x.mean(-1)}
+        return judge
+
+
+@codec("judge measures real samples")
+class JudgeWithoutAProtocol(ToyCodec):
+    def judge(self):
+        judge = super().judge()
+        judge.name = "toys"
+        return judge
+
+
 @codec("sampling is deterministic")
 class DecodesAtRandom(ToyCodec):
     def decode(self, latents):

@@ -78,12 +78,20 @@ def test_a_value_without_a_comment_is_caught_and_a_part_that_cannot_be_built_end
 def test_the_command_tries_all_laws_and_two_processes_that_differ_are_caught(toy):
     environment = {"PYTHONPATH": str(toy / "site")}
     report = mmdiff("adapter", "check", "toy", *SMALL, env=environment)
-    assert "18 of 18 laws kept" in report and report.count("  kept  ") == 18
+    count = len(laws())
+    assert f"{count} of {count} laws kept" in report and report.count("  kept  ") == count
     report = mmdiff(
         "adapter", "check", "toy", *SMALL, "data._target_=mmdiff_toy.faults.AnotherSetForEachProcess", code=1,
         env=environment,
     )
-    assert "BROKEN  two processes train as one" in report and "17 of 18 laws kept" in report
+    assert "BROKEN  two processes train as one" in report and f"{count - 1} of {count} laws kept" in report
+
+
+def test_the_documentation_lists_every_law():
+    root = Path(__file__).parents[2]
+    table = (root / "docs" / "adapters.md").read_text().partition("## The laws")[2].partition("## ")[0]
+    assert [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ")][1:] == list(laws())
+    assert f"# {len(laws())} laws" in (root / "README.md").read_text()
 
 
 def test_settings_of_the_trial_can_be_overridden(toy):
