@@ -43,7 +43,8 @@ def progress_bar(
     items: Iterable[Item] | None = None, title: str | None = None, total: int | None = None, **options: Any
 ) -> "tqdm[Item]":
     """tqdm's, with its ``options``, over ``items`` or up to ``total``; in a file its first and last state stay."""
+    kind: Any = tqdm
     if not sys.stderr.isatty():
         options |= {"file": Lines(sys.stderr), "mininterval": SECONDS, "maxinterval": SECONDS, "leave": True}
-        return LoggedBar(items, title, total, **options)
-    return tqdm(items, title, total, **options)
+        kind = LoggedBar
+    return kind(items, title, total, **options)

@@ -161,7 +161,8 @@ class Pipeline:
         groups: dict[tuple[Any, Way | None], list[int]] = {}
         for i, task in enumerate(tasks):
             groups.setdefault((task[0], placed[task].way if task in placed else None), []).append(i)
-        with progress_bar(total=len(requests), unit="item", disable=not requests or not show_progress) as bar:
+        bar: tqdm = progress_bar(total=len(requests), unit="item", disable=not requests or not show_progress)
+        with bar:
             for (size, _), members in groups.items():
                 for k in range(0, len(members), batch_size):
                     part = members[k : k + batch_size]

@@ -4,6 +4,7 @@ import math
 from typing import Any, cast
 
 import lightning as L
+from tqdm import tqdm
 
 from ..data.progress import progress_bar
 from .callbacks import Every
@@ -26,7 +27,7 @@ class Progress(L.Callback):
         self.loss: float | None = None
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.bar = progress_bar(
+        self.bar: tqdm = progress_bar(
             total=trainer.max_steps, initial=trainer.global_step, unit="step", mininterval=0.5,
             disable=not trainer.is_global_zero, dynamic_ncols=True,
             bar_format="{desc}{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
