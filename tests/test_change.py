@@ -202,7 +202,7 @@ def test_a_changed_byte_is_refused(base, tmp_path):
 def test_a_change_that_knows_the_base_s_classes_otherwise_is_refused_however_it_is_used(base, tmp_path, edit):
     model, config = base.learned(1)
     edit(config["adapter"]["conditioner"]["fields"])
-    save_change(tensors_of(model, base.model.conditioner), config, file := tmp_path / "x.safetensors", base=base.path,
+    save_change(tensors_of(model, base.model), config, file := tmp_path / "x.safetensors", base=base.path,
                 bases=chain(base.path, base.header), step=1)
     for use in (lambda: load_model(file), lambda: load_model(base.path, lora={file: 1.0})):
         with pytest.raises(ModelFileError, match="x.safetensors does not fit its base: its fields or classes"):
@@ -212,7 +212,7 @@ def test_a_change_that_knows_the_base_s_classes_otherwise_is_refused_however_it_
 def test_of_several_changes_the_one_that_does_not_fit_is_named(base, tmp_path):
     base.change(good := tmp_path / "good.safetensors")
     model, config = base.learned(1)
-    tensors = tensors_of(model, base.model.conditioner) | {"network.gone.lora_A": torch.ones(4, 3)}
+    tensors = tensors_of(model, base.model) | {"network.gone.lora_A": torch.ones(4, 3)}
     save_change(tensors, config, bad := tmp_path / "bad.safetensors", base=base.path,
                 bases=chain(base.path, base.header), step=1)
     with pytest.raises(ModelFileError, match="bad.safetensors does not fit its base: 1 of"):

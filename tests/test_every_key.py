@@ -149,6 +149,8 @@ def describe(value: Any, seen: frozenset[int] = frozenset()) -> Any:
     if id(value) in seen:
         return "..."
     seen = seen | {id(value)}
+    if isinstance(value, dict) and value and all(isinstance(k, int) for k in value):
+        return describe([*value.values()], seen)                      # hooks, by numbers that count on
     if isinstance(value, dict):
         return {str(k): describe(v, seen) for k, v in value.items()}
     if isinstance(value, list | tuple | set):

@@ -58,7 +58,7 @@ def test_a_report_holds_the_floor_the_codec_controls_groups_and_its_protocol(jud
     assert told["protocol"]["sampler"]["steps"] == 2 and told["protocol"]["n"] == 10
     assert set(told["embedder"]["held out"]) == {"instrument", "pitch, mean error"}
     assert set(told["groups"]["model"]["instrument"]) <= {"plucked", "blown", "struck"}
-    assert told["rows"]["model"]["pitch error, cents"]["low"] <= told["rows"]["model"]["pitch error, cents"]["value"]
+    assert told["rows"]["model"]["level, dB"]["low"] <= told["rows"]["model"]["level, dB"]["value"]
     assert told["model"]["calls"] == 2 and told["model"]["cost"]["model"]["seconds"] > 0
 
 
@@ -107,7 +107,9 @@ def test_samples_that_came_since_are_neither_held_out_nor_references_and_one_tha
 def test_a_cost_is_that_of_the_samples_that_are_judged(tmp_path):
     bench = Evaluator.__new__(Evaluator)
     bench.out, bench.protocol = tmp_path, SimpleNamespace(batch_size=2)
-    bench.judge = SimpleNamespace(suffix=".wav", stacked=lambda samples, codec, size: torch.zeros(3, 1, 1))
+    bench.judge = SimpleNamespace(
+        suffix=".wav", own_sizes=False, stacked=lambda samples, codec, size: torch.zeros(3, 1, 1)
+    )
     bench.codec = SimpleNamespace(load=lambda path: None)
     bench.real = Samples(torch.zeros(3, 1, 1), [{}] * 3, [{}] * 3)
 
@@ -219,10 +221,10 @@ def test_a_run_stops_after_as_many_judgements_without_a_new_best_as_patience_say
 ):
     held, stored = range(9), {"adapter": {"codec": {"_target_": "mmdiff.adapters.audio.codec.MelCodec"}}}
     files = []
-    for where in ("quality", "saving"):
-        monkeypatch.setattr(
-            f"mmdiff.training.{where}.save_model", lambda model, config, path, **facts: files.append((path, facts))
-        )
+
+    def save(model, config, path, *, bases, **facts):
+        files.append((path, facts))
+
     monkeypatch.setattr(Quality, "_judged", lambda self, pipeline: {"FD-own": given.pop(0)})
     monkeypatch.setattr("mmdiff.training.quality.Pipeline", lambda model, header: None)
     validation = SimpleNamespace(steps=1, value=None)
@@ -233,14 +235,14 @@ def test_a_run_stops_after_as_many_judgements_without_a_new_best_as_patience_say
     module = SimpleNamespace(
         averaged=SimpleNamespace(eval=lambda: None), model=SimpleNamespace(train=lambda: None), finite=lambda: True
     )
-    given, first = list(values), Quality(tmp_path, stored, held, held, validation, every=1, patience=2)
+    given, first = list(values), Quality(tmp_path, stored, held, held, validation, every=1, patience=2, save=save)
     for step in (1, 2):
         first.act(trainer, module, step)
-    again = Quality(tmp_path, stored, held, held, validation, every=1, patience=2)
+    again = Quality(tmp_path, stored, held, held, validation, every=1, patience=2, save=save)
     again.load_state_dict(first.state_dict())                         # a continued run goes on counting
     for step in range(3, len(values) + 1):
         again.act(trainer, module, step)
-        Checkpoints(1, tmp_path, {}, chooser=again).act(trainer, module, step)
+        Checkpoints(1, tmp_path, {}, chooser=again, save=save).act(trainer, module, step)
     assert trainer.should_stop == stops == bool(again.stopped)
     assert files[-1] == (tmp_path / "model.safetensors", {"step": best, "best": {"FD": values[best - 1]}})
     if stops:

@@ -161,7 +161,7 @@ def test_another_model_in_the_place_of_the_base_is_told(base, tmp_path):
 
 
 @pytest.mark.parametrize(("words", "match"), [
-    (["guidance=several", "guidance.scales={mood: 2}"], "guidance.scales: the model has no field 'mood'"),
+    (["guidance=several", "guidance.scales={mood: 2}"], "guidance.scales: the model has no field or map 'mood'"),
     (["loader.tags._target_=mmdiff.data.captions.Tags"], "loader.tags words captions, and the data have none"),
     (["train.only=[network.stem]"], "train.only= leaves out conditioner.embeddings.of_label.* would never be learned"),
 ])

@@ -171,7 +171,8 @@ def test_the_base_must_be_there_and_the_one_that_it_was(base, tmp_path):
     (["lora=null", "dora=true"], "dora=true is a kind of low-rank change: give it a rank"),
     (["train.only=[attentoin]"], "no part of the model is named 'attentoin'"),
     (["train.only=[norm]"], "no part of the model is named 'norm'"),
-    (["lora=0"], "lora is a whole number, at least 1"),
+    (["lora=-1"], "lora is a whole number, at least 0"),
+    (["lora=0"], "lora=0 learns the rows of new classes alone, and the data have none"),
 ])
 def test_mistakes_are_told_before_any_work(base, tmp_path, words, told):
     with pytest.raises(ConfigError, match=told):

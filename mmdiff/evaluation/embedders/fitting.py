@@ -62,7 +62,7 @@ def _trained(
     batch, queue = min(batch, len(own)), own[:0]
     optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=1e-2)
     best, state, taken = math.inf, copy.deepcopy(model.state_dict()), 0
-    with progress_bar(None, "training the embedder", steps, unit="step", leave=False) as bar:
+    with progress_bar(range(steps), "training the embedder", unit="step", leave=False) as bar:
         while taken < steps:
             length = min(CYCLE if len(aside) else steps, steps - taken)
             schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, length)
