@@ -176,8 +176,9 @@ class Evaluator:
 
     def _requests(self, seed: int) -> list[Request]:
         """The labels of the real samples, and their sizes where each has its own."""
-        own = self.judge.own_sizes
-        sizes = [self.codec.size(sample) if own else {} for sample in self.judge.parted(self.real.x)]
+        sizes: list[dict[str, float]] = [{} for _ in self.real.labels]
+        if self.judge.own_sizes:
+            sizes = [self.codec.size(sample) for sample in self.judge.parted(self.real.x)]
         rows = zip(self.real.labels, sizes, strict=True)
         return [Request(seed=seed + i, labels=labels, size=size) for i, (labels, size) in enumerate(rows)]
 
