@@ -23,7 +23,7 @@ from torch import Tensor
 from ..adapters.base import Codec, Count
 from ..config.kinds import annotations, check
 from ..core.types import Masked
-from .references import digest_of
+from .references import Reference, digest_of
 
 MODES = ("extend", "interpolate", "inpaint", "complete")
 
@@ -82,16 +82,11 @@ class Edit:
     def size(self, codec: Codec, own: Mapping[str, float]) -> dict[str, float]:
         """The size of a sample where none is asked for: ``own``, that of the model, or that of what is filled in. The
         input is opened once for all requests that share the task."""
-        if self.mode != "inpaint":
-            return dict(own)
-        key = (codec, *sorted(own.items()))
-        if key not in self._sizes:
-            self._sizes[key] = codec.size(codec.load(self.input, **own))
-        return self._sizes[key]
+        return self._source.size(codec, own) if self.mode == "inpaint" else dict(own)
 
     @cached_property
-    def _sizes(self) -> dict[tuple, dict[str, float]]:
-        return {}
+    def _source(self) -> Reference:
+        return Reference(self.input)
 
     def place(self, codec: Codec, size: dict[str, float], *, device: torch.device) -> Known:
         """What is given, ``(C, *S)`` and mask ``(1, *S)``, as latents of the size asked for."""
