@@ -22,6 +22,7 @@ from mmdiff.core.guidance import ClassifierFree
 from mmdiff.core.several import Several
 from mmdiff.core.types import Condition, Masked
 from mmdiff.data.loaders import eval_loader
+from mmdiff.evaluation.following import followed, unfollowed
 from mmdiff.nn.dit1d import DiT1d
 from mmdiff.nn.network import MAPS
 from mmdiff.nn.point_dit import PointDiT
@@ -305,3 +306,22 @@ def test_the_held_out_loss_is_of_samples_that_are_told_their_maps(film, tmp_path
     told = model.validation_loss(batch, 2)
     model.denoiser.network.get_parameter(MAPS).data.zero_()
     assert (model.validation_loss(batch, 2) - told).abs().max() > 1e-5
+
+
+def test_an_evaluation_tells_a_model_that_follows_its_map_from_one_that_does_not(film, monkeypatch):
+    pipeline = mmdiff.load(film)
+    real, other = list(FILM.repeat(3, 1, 1, 1, 1)), list(torch.zeros(6, 3, 4, 16, 16))
+    real = [sample.roll(i, -1) for i, sample in enumerate(real)]
+    rows = followed(pipeline, real, [{}] * 6, other, seed=0, batch_size=4)["edges"]
+    assert list(rows) == ["told", "not told", "another's map", "codec"] and {row["n"] for row in rows.values()} == {6}
+    assert rows["codec"]["error"].value < 1e-5 < rows["told"]["error"].value
+    alone = unfollowed({"edges": {**rows, "not told": rows["told"]}})
+    assert len(alone) == 1 and alone[0].startswith("The map edges is not followed")
+
+    def perfect(labels, seeds, shape, **_):
+        return pipeline.model.codec.encode(Masked(torch.stack(real)[list(seeds)])).x
+
+    monkeypatch.setattr(pipeline.model, "latents", perfect)
+    rows = followed(pipeline, real, [{}] * 6, other, seed=0, batch_size=4)["edges"]
+    assert rows["told"]["error"] == rows["codec"]["error"] and rows["another's map"]["error"].value > 0.01
+    assert not unfollowed({"edges": rows})

@@ -36,6 +36,7 @@ from ..metrics.bootstrap import bootstrap
 from ..metrics.classify import confusion
 from ..metrics.rows import Row
 from .embedders.embedder import Embedder, Foreign, load_embedder
+from .following import followed
 from .protocol import Protocol, digest
 from .report.findings import gaps, sensitivity
 from .scorer import LEAST, Measured, Scorer
@@ -64,6 +65,9 @@ class Evaluator:
         order = torch.randperm(len(reference.x), generator=torch.Generator().manual_seed(0))    # any first n are a draw
         self.reference = reference.picked(order.tolist())
         self.real = real_samples(subject, self.judge, subject.held, protocol.n, title="reading held-out samples")
+        if 1 < (length := self.real.x.shape[2]) <= protocol.predict:
+            print(f"no prediction is judged: evaluation.predict={protocol.predict} of {length} positions leaves none "
+                  "to predict")
         known = self.judge.known((subject.train.read(i)[0] for i in range(len(subject.train))), codec)
         self.embedder = self._embedder(embedder)                      # last: what cannot be judged needs none
         name = "own" if isinstance(self.embedder, Embedder) else Path(self.embedder.facts["file"]).stem
@@ -134,8 +138,13 @@ class Evaluator:
                 "seen": sensitivity(rows, REAL), "confusion": self._confusion(first), **self._groups(first),
                 "pictures": pictures,
             }
-            if self.protocol.predict and self.real.x.shape[2] > 1:    # of a picture nothing is left to predict
+            if 0 < self.protocol.predict < self.real.x.shape[2]:
                 report["prediction"] = self._prediction(pipeline)
+            if pipeline.model.controls:
+                report["maps"] = followed(
+                    pipeline, self.judge.parted(self.real.x), self.real.labels, self.judge.parted(made.x),
+                    seed=seed, batch_size=self.protocol.batch_size,
+                )
         return report
 
     @torch.no_grad()
@@ -237,8 +246,6 @@ class Evaluator:
     def _prediction(self, pipeline: Pipeline) -> dict[str, Row]:
         """The rest of held-out samples from their first positions, and the last given position held as the control."""
         keep, model, x = self.protocol.predict, pipeline.model, self.real.x
-        if keep >= x.shape[2]:
-            raise ConfigError(f"evaluation.predict={keep} of {x.shape[2]} positions leaves nothing to predict")
         made, size = [], self.protocol.batch_size
         for start in range(0, len(x), size):
             part, labels = x[start : start + size], self.real.labels[start : start + size]

@@ -11,6 +11,7 @@ from typing import Any
 from ...data.writing import write_atomic
 from ...metrics.bootstrap import Interval
 from ...metrics.rows import Row, markdown, plain, told
+from ..following import unfollowed
 from ..protocol import differences
 from .findings import disobeyed
 from .plots import confusions, curves, intervals
@@ -62,6 +63,8 @@ def sections(report: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"Prediction from the first {given} frames",
             markdown([{"": name, **row} for name, row in report["prediction"].items()]),
         ))
+    for name, rows in report.get("maps", {}).items():
+        parts.append((f"Distance to the map {name}", markdown([{"": kind, **row} for kind, row in rows.items()])))
     parts.append(("What each metric sees", "Blind: not told apart from real samples.\n\n" + markdown(seen(report))))
     for field, groups in report["groups"]["model"].items():
         parts.append((f"Model by {field}", markdown(turned(groups))))
@@ -84,7 +87,7 @@ def summary(report: Mapping[str, Any]) -> list[str]:
         told = [metric for metric, seen in judged.items() if seen]
         by = f"{len(told)} of {len(judged)} metrics" + (f": {'; '.join(told)}" if told else "")
         lines.append(f"The {name} is told from real samples by {by}.")
-    lines += disobeyed(models, rows["real"], report["better"])
+    lines += [*disobeyed(models, rows["real"], report["better"]), *unfollowed(report.get("maps", {}))]
     if worst := Counter(f"{gap['by']} {gap['worst']}" for gap in report["gaps"] if gap["beyond chance"] == "yes"):
         groups = ", ".join(f"{group} ({count})" for group, count in worst.most_common())
         lines.append(f"Groups that are served worst, beyond chance, in so many metrics: {groups}.")
