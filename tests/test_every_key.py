@@ -194,9 +194,16 @@ def cases() -> list[tuple[str, str]]:
     return [("", "")] + [case for case in found if case != ("experiment", "personal")]
 
 
+SHOWN: set[tuple[str | None, str]] = set()
+"""Keys with the class that takes each, of which it was shown: another file that states one need not show it again."""
+
+
 @pytest.mark.parametrize(("group", "name"), cases(), ids=lambda v: v.replace("/", "-"))
 def test_every_leaf_changes_what_is_built_and_a_continued_run_takes_it_or_refuses_it_by_name(group, name):
     config, keys = chosen(group, name)
+    taken = {key: (OmegaConf.select(config, f"{key.rpartition('.')[0] or 'none'}._target_"), key) for key in keys}
+    keys = [key for key in keys if taken[key] not in SHOWN]
+    SHOWN.update(taken.values())
     own = resolved(config)
     run, before = Path(own.run), everything(own)
     parts = training.assemble(own, run)

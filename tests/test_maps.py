@@ -17,7 +17,7 @@ from mmdiff.adapters.video.controls import Edges, Grey, LowResolution
 from mmdiff.cli import sample
 from mmdiff.config.build import ConfigError
 from mmdiff.config.files import MODEL_FILE
-from mmdiff.config.overrides import completed, composed
+from mmdiff.config.overrides import composed, composition
 from mmdiff.core.guidance import ClassifierFree
 from mmdiff.core.several import Several
 from mmdiff.core.types import Condition, Masked
@@ -56,7 +56,7 @@ FILM = torch.rand(2, 3, 4, 16, 16) * 2 - 1
 
 def begin(run, *words):
     words = [*words, f"run={run}"]
-    train(composed("train", words), completed("train", words))
+    train(*composition("train", words))
     return run
 
 

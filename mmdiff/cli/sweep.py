@@ -15,7 +15,7 @@ from typing import NamedTuple
 from omegaconf import DictConfig
 
 from ..config.files import literal
-from ..config.overrides import combinations, completed, composed
+from ..config.overrides import combinations, composition
 from ..config.words import written
 from .errors import told
 
@@ -24,15 +24,17 @@ LENGTH = 40
 
 
 class Asked(NamedTuple):
-    """One run: its configuration, and the words that ask for it."""
+    """One run: its configuration, the words that ask for it, and those as they apply to a run that exists."""
 
     config: DictConfig
     words: list[str]
+    overrides: list[str]
 
-    @property
-    def overrides(self) -> list[str]:
-        """The words as they apply to a run that exists."""
-        return completed("train", self.words)
+    @classmethod
+    def of(cls, words: list[str]) -> "Asked":
+        """The run that words ask for."""
+        found = composition("train", words)
+        return cls(found.config, words, found.overrides)
 
 
 class Sweep:
@@ -40,16 +42,16 @@ class Sweep:
 
     def __init__(self, command: str, words: list[str], *, swept: bool):
         self.command, self.words, self.swept, self.code, self.base = command, words, swept, 0, ""
-        self.runs = list(self._every()) if swept else [Asked(composed("train", words), words)]
+        self.runs = list(self._every()) if swept else [Asked.of(words)]
 
     def _every(self) -> Iterator[Asked]:
         for values in combinations("train", self.words):
             rest = [word for word in self.words if word.lstrip("+").partition("=")[0] not in values]
             words = [*rest, *(f"{key}={value}" for key, value in values.items())]
-            config = composed("train", words)
-            self.base = config.run
-            config.run = literal(f"{config.run}/{name}" if (name := folder(values)) else config.run)
-            yield Asked(config, words)
+            run = Asked.of(words)
+            self.base = run.config.run
+            run.config.run = literal(f"{self.base}/{name}" if (name := folder(values)) else self.base)
+            yield run
 
     @contextmanager
     def attempt(self, run: Asked) -> Iterator[None]:

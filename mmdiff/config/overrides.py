@@ -5,25 +5,26 @@ that neither the YAML nor a signature knows is an error that says what was proba
 said by the key's annotation (``mmdiff.config.keys``); a text reaches Hydra in quotes.
 """
 
+import copy
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, NamedTuple, get_args, get_origin
 
 from hydra import compose, initialize_config_module
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from ..data.labels import suggest
-from . import kinds, plugins
+from . import kinds
 from .build import ConfigError, parameters
+from .groups import option, options_of
 from .inherit import choices, offered
 from .keys import TABLES, annotation, checked
 from .record import own_config
@@ -36,50 +37,63 @@ OPTIONAL = {
     "experiment", "debug", "prior",
 }
 """Parts and groups of a training configuration that may be null."""
-MANY = {"adapter/controls"}
-"""Groups of which several options stand beside each other: ``adapter/controls=[edges,grey]``."""
 LATER = {"sample": ("sampler", "guidance"), "eval": ("sampler", "guidance")}
 """Groups for which the model has a choice of its own."""
 DELETION = re.compile(r"~[A-Za-z_][\w.@/]*")
 
 
+class Composition(NamedTuple):
+    """A configuration, its values checked, and the overrides that made it, as Hydra reads them."""
+
+    config: DictConfig
+    overrides: list[str]
+
+
 def composed(name: str, arguments: Sequence[str]) -> DictConfig:
     """The configuration ``name`` with overrides applied, its values checked."""
-    with _hydra(name, arguments):
-        try:
-            lines = completed(name, arguments)
-            if name == "train" and _own(arguments) and _folder_alone(map(Word.of, arguments)):
-                lines = ["data=folder", *lines]                       # as when the run began
-            return checked(name, compose(name, overrides=[*_inherited(name, arguments), *lines]))
-        except HydraException as error:
-            raise ConfigError(" ".join(str(error.__cause__ or error).split())) from error
+    return composition(name, arguments).config
 
 
 def completed(name: str, arguments: Sequence[str]) -> list[str]:
     """``arguments`` as Hydra reads them: texts quoted, and ``++`` before each parameter that a signature knows and the
-    YAML does not state.
+    YAML does not state."""
+    return composition(name, arguments).overrides
+
+
+def composition(name: str, arguments: Sequence[str]) -> Composition:
+    """The configuration ``name`` with overrides applied: first the groups, then single values.
 
     Raises ``ConfigError`` for keys and group options that do not exist, and for values that cannot be read.
     """
-    if not GlobalHydra.instance().is_initialized():
-        with _hydra(name, arguments):
-            return completed(name, arguments)
     gone = [a for a in arguments if DELETION.fullmatch(a)]
     own = _own(arguments) if name == "train" else None
     if own and gone:
         raise ConfigError(f"{gone[0]}: the run exists, and ~ takes nothing away from it; give the key a value instead")
     words = [Word.of(a) for a in arguments] if own else _words([a for a in arguments if a not in gone])
-    groups = [word for word in words if _options(word.key)]
-    for word in groups:
-        if word.value == "null" and not (word.key in OPTIONAL or (name in LATER and word.key in LATER[name])):
-            raise ConfigError(f"{word.key}=null: {word.key} is one of {', '.join(_options(word.key))}")
-    config = own or compose(name, overrides=[*_inherited(name, arguments), *map(_option, groups)])
-    lines = {word: f"{word.sign}{_option(word)}" for word in groups}
-    lines |= {w: _chosen(config, w) for w in words if w.key.endswith("._target_") and w.sign != "~"}
-    told = {word: _line(name, config, word) for word in words if word not in lines}
-    if own:                                                           # its keys need not be those of the default choice
-        told = {word: "++" + line.lstrip("+") for word, line in told.items()}
-    return [lines.get(word) or told[word] for word in words] + gone
+    with _hydra(name, arguments):
+        try:
+            groups = {word: f"{word.sign}{option(word)}" for word in words if options_of(word.key)}
+            for word in groups:
+                if word.value == "null" and not (word.key in OPTIONAL or word.key in LATER.get(name, ())):
+                    raise ConfigError(f"{word.key}=null: {word.key} is one of {', '.join(options_of(word.key))}")
+            chosen = ["data=folder"] if own and _folder_alone(words) else []     # as when the run began
+            config = compose(name, overrides=[*_inherited(name, arguments), *chosen, *groups.values(), *gone])
+            values = _values(name, own or copy.deepcopy(config), [word for word in words if word not in groups])
+            if own:                                                   # its keys need not be those of the default choice
+                values = {word: "++" + line.lstrip("+") for word, line in values.items()}
+            for line in values.values():
+                override = OverridesParser.create().parse_override(line)
+                OmegaConf.update(config, override.key_or_group, override.value(), merge=True, force_add=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(" ".join(str(error.__cause__ or error).split())) from error
+    lines = {**groups, **values}
+    return Composition(checked(name, config), [lines[word] for word in words] + gone)
+
+
+def _values(name: str, config: DictConfig, words: Sequence[Word]) -> dict[Word, str]:
+    """The line of each word that is no group; first what a part is, which decides what it takes."""
+    classes = {word: _chosen(config, word) for word in words if word.key.endswith("._target_") and word.sign != "~"}
+    return classes | {word: _line(name, config, word) for word in words if word not in classes}
 
 
 @contextmanager
@@ -124,8 +138,8 @@ def combinations(name: str, arguments: Sequence[str]) -> list[dict[str, str]]:
     words = _words([a for a in arguments if not DELETION.fullmatch(a)])
     first = [f"{word.key}={several(word, str)[0]}" for word in words]
     with _hydra(name, first):
-        groups = [word for word in words if _options(word.key)]
-        lines = [_option(word._replace(value=several(word, str)[0])) for word in groups]
+        groups = [word for word in words if options_of(word.key)]
+        lines = [option(word._replace(value=several(word, str)[0])) for word in groups]
         config = compose(name, overrides=[*_inherited(name, first), *lines])
         runs: list[dict[str, str]] = [{}]
         for word in words:
@@ -272,28 +286,3 @@ def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
         yield f"{prefix}{name}"
         if name in node and not OmegaConf.is_missing(node, name) and isinstance(node[name], DictConfig):
             yield from _keys(node[name], f"{prefix}{name}.")
-
-
-def _options(group: str) -> list[str]:
-    """Options of a group, those in its sub-folders (``experiment=audio/demo``) included."""
-    return [] if "." in group else _listed(GlobalHydra.instance().config_loader(), group)
-
-
-@lru_cache(maxsize=64)                                                # the loader copies itself for every question
-def _listed(loader: ConfigLoader, group: str) -> list[str]:
-    inner = [f"{sub}/{name}" for sub in loader.list_groups(group) for name in _listed(loader, f"{group}/{sub}")]
-    return [*loader.get_group_options(group), *inner]
-
-
-def _option(word: Word) -> str:
-    """``group=option``. Raises ``ConfigError`` where the group has no such option, or two packages have one."""
-    value = text(word.value)
-    if value == "null":
-        return f"~{word.key}"                                         # a group may not be null to Hydra, but left out
-    listed = re.fullmatch(r"\[(.*)\]", value) if word.key in MANY else None
-    for name in [text(piece.strip()) for piece in pieces(listed[1])] if listed else [value]:
-        if name not in _options(word.key):
-            raise ConfigError(f"{word.key} has no option {name!r}; {suggest(name, _options(word.key))}")
-        if len(packages := plugins.offered_by(word.key, name)) > 1:
-            raise ConfigError(f"{word.key}={name} is in {' and in '.join(packages)}: one must go")
-    return f"{word.key}={value}"

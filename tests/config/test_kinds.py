@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from mmdiff.cli import errors, main
@@ -28,8 +28,8 @@ BASES = {
 
 @pytest.mark.parametrize("command", BASES)
 def test_a_value_of_any_key_is_of_its_kind_or_refused_in_a_line_that_names_the_key(command):
+    config = overrides.composed(command, BASES[command])
     with initialize_config_module(overrides.CONFIGS, version_base="1.3"):
-        config = compose(command, overrides=overrides.completed(command, BASES[command]))
         for key in dict.fromkeys([*keys.TABLES[command], *overrides._keys(config)]):
             if "." in key or key in keys.TABLES[command]:
                 taken = keys.annotation(command, config, key)

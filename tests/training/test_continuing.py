@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from mmdiff.config.adapter import build_codec
 from mmdiff.config.build import ConfigError, build
 from mmdiff.config.files import CONFIG_FILE, resolved
-from mmdiff.config.overrides import completed, composed
+from mmdiff.config.overrides import completed, composed, composition
 from mmdiff.config.record import Record, data_change, files, own_fields, read_record
 from mmdiff.config.words import written
 from mmdiff.data.dataset import Dataset, Subset
@@ -243,12 +243,12 @@ def test_texts_of_any_letters_are_the_same_at_the_start_on_a_continued_run_and_i
     for meant in ("${x}", r"\${x}", r"it's \ 'q' \\", "yes", "1e3", "a: b", "[a,b]", "null", "# a", "x\ny", "é"):
         shutil.rmtree(run, ignore_errors=True)
         words = [written("run", str(run)), written("data.root", meant)]
-        config, _, _ = opened(run, composed("train", words), completed("train", words))
+        config, _, _ = opened(run, *composition("train", words))
         again = [written("run", str(run)), written("data.table", meant)]
         for step, asked in enumerate((words, again, words)):
             if step:
                 record = read_record(run)
-                config, _, changed = opened(run, composed("train", asked), completed("train", asked))
+                config, _, changed = opened(run, *composition("train", asked))
                 history = [*record.history, *({"step": step, **change._asdict()} for change in changed)]
             run.mkdir(exist_ok=True)
             for name, text in files(config, history if step else [], {}, nothing, nothing).items():
@@ -271,7 +271,7 @@ def test_the_words_that_a_run_was_begun_with_go_on_with_it(tmp_path):
     words = [f"run={run}", "adapter=audio", "data.root=snd", "debug=limit"]
     for more in ([], ["optim.lr=0.5"]):
         asked = [*words, *more]
-        config, _, changed = opened(run, composed("train", asked), completed("train", asked))
+        config, _, changed = opened(run, *composition("train", asked))
         assert config.data.root == "snd" and config.data._target_.endswith("FolderDataset")
         run.mkdir(exist_ok=True)
         nothing = Subset(SimpleNamespace(fields={}, encoded=False, consent=None), [])
@@ -284,7 +284,7 @@ def test_commands_that_are_told_can_be_typed(run, tmp_path):
     odd = shutil.copytree(run, tmp_path / "a b's")
     words = [f"run={odd}", "optim=muon"]
     with pytest.raises(ConfigError) as error:
-        opened(odd, composed("train", words), completed("train", words))
+        opened(odd, *composition("train", words))
     assert str(error.value).endswith(f"mmdiff train {shlex.quote(f'run={odd}')}")
     shutil.rmtree(odd / "checkpoints")
     with pytest.raises(ConfigError) as error:

@@ -10,7 +10,7 @@ import torch
 
 from mmdiff.config.build import ConfigError
 from mmdiff.config.header import ModelFileError
-from mmdiff.config.overrides import combinations, completed, composed
+from mmdiff.config.overrides import combinations, composed, composition
 from mmdiff.config.record import read_record
 from mmdiff.data.labels import TEXT, grown
 from mmdiff.store import load_model, save_model
@@ -33,7 +33,7 @@ def base(tmp_path_factory):
 
 
 def begin(*words):
-    train(composed("train", [*WORDS, *words]), completed("train", [*WORDS, *words]))
+    train(*composition("train", [*WORDS, *words]))
 
 
 def started(base, run, *words):

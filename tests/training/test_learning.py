@@ -8,7 +8,7 @@ import torch
 
 from mmdiff.cli.plan import lines
 from mmdiff.config.build import ConfigError
-from mmdiff.config.overrides import completed, composed
+from mmdiff.config.overrides import composed, composition
 from mmdiff.data.loaders import train_loader
 from mmdiff.store import load_model
 from mmdiff.training.base import base_of
@@ -33,7 +33,7 @@ def base(tmp_path_factory):
 
 
 def go(*words):
-    train(composed("train", [*WORDS, *words]), completed("train", [*WORDS, *words]))
+    train(*composition("train", [*WORDS, *words]))
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_without_a_base_nothing_is_left_as_it_is():
 
 def test_a_plan_says_how_much_learns_and_leaves_nothing(base, tmp_path):
     words = [*WORDS, f"init={base}", ONLY, "trainer.max_steps=6", f"run={tmp_path / 'runs' / 'x'}"]
-    found = plan(composed("train", words), completed("train", words))
+    found = plan(*composition("train", words))
     whole = load_model(base)[0].trainable.state_dict()
     learned = selected(whole, ["network.up", "conditioner"], key="k")
     assert found.learning == sum(whole[name].numel() for name in learned) and list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from mmdiff.cli import embedder
 from mmdiff.config.build import ConfigError
 from mmdiff.config.files import MODEL_FILE
 from mmdiff.config.header import ModelFileError, read_header
-from mmdiff.config.overrides import completed, composed
+from mmdiff.config.overrides import composed, composition
 from mmdiff.store import load_model
 from mmdiff.training.base import base_of
 from mmdiff.training.plan import plan
@@ -38,7 +38,7 @@ def base(tmp_path_factory):
 
 def begin(base, run, *words):
     words = [*WORDS, f"init={base}", f"run={run}", *words]
-    train(composed("train", words), completed("train", words))
+    train(*composition("train", words))
     return run
 
 

@@ -10,7 +10,7 @@ from mmdiff.cache.latents import Latents
 from mmdiff.config.build import ConfigError, build
 from mmdiff.config.files import MODEL_FILE
 from mmdiff.config.header import read_header
-from mmdiff.config.overrides import completed, composed
+from mmdiff.config.overrides import composed, composition
 from mmdiff.core.samplers import Sampler
 from mmdiff.core.types import Masked
 from mmdiff.data.cached import cache_folder
@@ -60,7 +60,7 @@ def words_of(folder, run, *words):
 
 def begin(folder, run, *words):
     own = words_of(folder, run, *words)
-    train(composed("train", own), completed("train", own))
+    train(*composition("train", own))
     return run
 
 
