@@ -2,6 +2,7 @@
 
     train      train a model, or continue a run
     sample     generate from a run or a model file
+    reproduce  make a generated file again
     eval       say what a model is worth
     embedder   train what samples are judged with
     lora       merge a small change into its model; take it to and from other programs
@@ -20,7 +21,7 @@ from importlib.resources import files
 
 from .streams import settle
 
-COMMANDS = ("train", "sample", "eval", "embedder", "lora", "encode", "plan", "list", "doctor", "adapter")
+COMMANDS = ("train", "sample", "reproduce", "eval", "embedder", "lora", "encode", "plan", "list", "doctor", "adapter")
 SAME_KEYS = {"plan": "train"}
 """Commands that take the configuration of another."""
 

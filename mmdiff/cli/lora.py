@@ -7,13 +7,12 @@ diffusers and of kohya's sd-scripts that were made for the same network.
 
 import copy
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..config.build import ConfigError
-from ..config.words import Word, text
 from ..data.labels import suggest
+from .paths import taken
 from .places import writable
 from .sample import scales
 
@@ -29,23 +28,9 @@ def main(arguments: list[str]) -> int:
         action = arguments[0] if arguments else ""
         raise ConfigError(f"lora has no command {action!r}; {suggest(action, list(KEYS))}")
     action, *rest = arguments
-    return {"merge": _merge, "export": _export, "import": _import}[action](*taken(action, rest))
-
-
-def taken(action: str, arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """The paths and the keys of a command. Raises ``ConfigError`` for another key, or one that is missing."""
-    known, paths, told = KEYS[action], [], {}
-    for argument in arguments:
-        key = argument.partition("=")[0]
-        if key in known:
-            told[key] = text(Word.of(argument).value)
-        elif "=" in argument and key.isidentifier() and not Path(argument).exists():
-            raise ConfigError(f"no key {key!r} for mmdiff lora {action}; {suggest(key, list(known))}")
-        else:
-            paths.append(argument)
-    if missing := [key for key in known if key not in told and key not in OPTIONAL.get(action, ())]:
-        raise ConfigError(f"mmdiff lora {action} needs {missing[0]}=")
-    return paths, told
+    needed = [key for key in KEYS[action] if key not in OPTIONAL.get(action, ())]
+    paths, told = taken(f"lora {action}", rest, KEYS[action], needed=needed)
+    return {"merge": _merge, "export": _export, "import": _import}[action](paths, told)
 
 
 def _merge(paths: list[str], told: dict[str, str]) -> int:

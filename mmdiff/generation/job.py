@@ -5,7 +5,6 @@ Several processes may share one job: each makes its part, and whichever finds al
 a row an item.
 """
 
-import hashlib
 import inspect
 import json
 import tempfile
@@ -15,13 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from .. import __version__
 from ..adapters.base import Codec
-from ..config.header import consent
 from ..data.writing import write_atomic
 from .outputs import Output, clear
+from .record import facts
 from .request import Request
 
 if TYPE_CHECKING:
@@ -34,7 +30,7 @@ RESERVED = ("manifest", "preview")
 
 def save_all(
     pipeline: "Pipeline", requests: Sequence[Request], out: Path, *, batch_size: int, loose: frozenset[str],
-    suffix: str | None, shard: tuple[int, int], replace: bool, options: dict[str, Any],
+    suffix: str | None, shard: tuple[int, int], replace: bool, record: bool, options: dict[str, Any],
 ) -> list[Path]:
     """As ``Pipeline.save``, its arguments checked; ``loose`` are facts in which files that are there may differ."""
     codec = pipeline.model.codec
@@ -45,7 +41,10 @@ def save_all(
         pass
     listed(out)
     outputs = [
-        Output(path := out / (name + ending), {**_facts(pipeline, request, path, batch_size), **options}, loose)
+        Output(
+            path := out / (name + ending),
+            {**facts(pipeline, request, path, batch_size), "record": record, **options}, loose | {"stack"},
+        )
         for name, request in zip(names, requests, strict=True)
     ]
     own = range(shard[0], len(requests), shard[1])
@@ -57,10 +56,10 @@ def save_all(
     clear((outputs[i] for i in todo), out)
     for k, sample, changed in pipeline.made([requests[i] for i in todo], batch_size):
         outputs[todo[k]].write(partial(codec.save, sample, **options), changed)
-    if not all(output.done() for output in outputs):
+    if not all(output.there() for output in outputs):
         return [outputs[i].path for i in own]
     rows = [row for row in listed(out) if row["file"] not in {output.path.name for output in outputs}]
-    rows += [{**(o.stored() or {}), "sha256": hashlib.sha256(o.path.read_bytes()).hexdigest()} for o in outputs]
+    rows += [output.stored() or {} for output in outputs]
     write_atomic(out / MANIFEST, "".join(json.dumps(row) + "\n" for row in rows).encode())
     return [output.path for output in outputs]
 
@@ -89,20 +88,6 @@ def _names(requests: Sequence[Request]) -> list[str]:
         raise ValueError(f"two requests have the name {' and '.join(map(repr, alike))}"
                          + (", which is one file where systems tell no capitals" if len(alike) > 1 else ""))
     return names
-
-
-def _facts(pipeline: "Pipeline", request: Request, path: Path, batch_size: int) -> dict[str, Any]:
-    """What a sidecar says of a sample: what was asked for, and how it was made."""
-    header = pipeline.header
-    return {
-        "file": path.name, "labels": request.labels, **({"negative": request.negative} if request.negative else {}),
-        "seed": request.seed, "size": pipeline.size_of(request),
-        **({"edit": request.edit.facts} if request.edit else {}),
-        **({"controls": {k: file.facts for k, file in request.references.items()}} if request.controls else {}),
-        **pipeline.settings, "batch_size": batch_size,
-        "model": header["sha256"], "step": header.get("step"), "bases": header.get("bases", []),
-        "lora": header.get("lora", []), **consent(header), "mmdiff": __version__, "torch": torch.__version__,
-    }
 
 
 def listed(folder: Path) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """The files that a generation job leaves: each whole under its name, with a JSON beside it that says what it is.
 
-    NAME.json     what was asked for and how it was made; written first
+    NAME.json     its record: what was asked for and how it was made, with the hash of the file; written first
     NAME.wav      the sample, written under a hidden name and then moved into place
 
 So a sample without its JSON was not made here, and a JSON without its sample is of a job that was stopped.
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..data.writing import write_atomic
+from ..provenance import tags
+from ..provenance.record import beside, digest, text
 
 
 class Output(NamedTuple):
@@ -29,17 +31,15 @@ class Output(NamedTuple):
 
     def stored(self) -> dict[str, Any] | None:
         """What the JSON says; None where there is none, or one that is not of a sample of this name."""
-        try:
-            found = json.loads(self.sidecar.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            return None
-        file = found.get("file") if isinstance(found, dict) else None
-        own = isinstance(file, str) and Path(file).name == file and Path(file).stem == self.path.stem
-        return found if own else None
+        return beside(self.path)
+
+    def there(self) -> bool:
+        """Whether the file is there as it is asked for, its bytes not looked at."""
+        return self.path.exists() and (stored := self.stored()) is not None and not self._changed(stored)
 
     def done(self) -> bool:
-        """Whether the file is there as it is asked for."""
-        return self.path.exists() and (stored := self.stored()) is not None and not self._changed(stored)
+        """Whether the file is there as it is asked for, with the bytes that its JSON was written for."""
+        return self.there() and self._intact(self.stored() or {})
 
     def obstacle(self) -> str | None:
         """Why the file must not be written: it would replace one that is not of this job."""
@@ -48,8 +48,12 @@ class Output(NamedTuple):
                 return f"{self.sidecar} is there already, and is not of a sample of that name"
             return f"{self.path} is there already, and has no {self.sidecar.name}" if self.path.exists() else None
         there = self.path.with_name(stored["file"])
-        changed = ["suffix" if name == "file" else name for name in self._changed(stored)]
-        return f"{there} is there already, made with another {' and '.join(changed)}" if there.exists() else None
+        if not there.exists():
+            return None
+        changed = ["suffix" if name == "file" else name for name in self._changed(stored) if name != "id"]
+        if not changed:
+            return f"{there} is there already, and was changed since it was made"
+        return f"{there} is there already, made with another {' and '.join(changed)}"
 
     def write(self, save: Callable[[Path], Any], found: Mapping[str, Any]) -> None:
         """``save(path)`` writes the sample; it gets its name once it is whole. What was there before is gone then. The
@@ -57,13 +61,20 @@ class Output(NamedTuple):
         unfinished = self.path.with_name(f".{self.path.stem}.{os.getpid()}.partial{self.path.suffix}")
         try:
             save(unfinished)
+            record = {**self.facts, **found}
+            if self.facts["record"]:
+                tags.write(unfinished, {tags.RECORD: text(record)})
+            record |= {"payload_sha256": (made := digest(unfinished)), "sha256": made}
             if stored := self.stored():
                 self.path.with_name(stored["file"]).unlink(missing_ok=True)
             self.path.unlink(missing_ok=True)
-            write_atomic(self.sidecar, json.dumps({**self.facts, **found}, indent=1).encode())
+            write_atomic(self.sidecar, json.dumps(record, indent=1).encode())
             os.replace(unfinished, self.path)
         finally:
             unfinished.unlink(missing_ok=True)
+
+    def _intact(self, stored: dict[str, Any]) -> bool:
+        return stored.get("sha256") == digest(self.path)
 
     def _changed(self, stored: dict[str, Any]) -> list[str]:
         facts = json.loads(json.dumps(self.facts))

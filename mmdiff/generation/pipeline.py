@@ -98,18 +98,21 @@ class Pipeline:
 
     def save(
         self, requests: Sequence[Request], out: str | Path, *, batch_size: int | None = None,
-        suffix: str | None = None, shard: tuple[int, int] = (0, 1), replace: bool = False, **options: Any,
+        suffix: str | None = None, shard: tuple[int, int] = (0, 1), replace: bool = False, record: bool = True,
+        **options: Any,
     ) -> list[Path]:
         """Write one file and one JSON sidecar a request into the folder ``out``; what is there already is kept.
 
         A file that is there and is not what is asked for is a ``FileExistsError`` before any work, unless ``replace``.
         ``shard=(k, n)`` makes every n-th request from the k-th on (k counts from 0); n processes do the whole job, in
-        any order. Gives the paths of the whole job once all are there, and those of the part until then.
+        any order. Gives the paths of the whole job once all are there, and those of the part until then. ``record``
+        puts the record of how it was made into each file too, where its format has a place for one.
         ``options`` go to the codec's ``save``.
         """
         requests, size = _listed(requests), plain_number(batch_size)
         for name, value, kind in (("batch_size", size, MicroBatch), ("suffix", suffix, str | None),
-                                  ("replace", replace, bool), ("shard", shard, tuple[int, int])):
+                                  ("replace", replace, bool), ("record", record, bool),
+                                  ("shard", shard, tuple[int, int])):
             check(value, kind, key=name)
         if not 0 <= shard[0] < shard[1]:
             raise ValueError(f"shard is (k, n) with 0 <= k < n, the k-th part of n from 0 on, got {shard}")
@@ -117,7 +120,7 @@ class Pipeline:
         return save_all(
             self, requests, Path(out).expanduser(), batch_size=size or min(len(requests), BATCH),
             loose=frozenset() if size else frozenset({"batch_size"}), suffix=suffix, shard=shard, replace=replace,
-            options=options,
+            record=record, options=options,
         )
 
     def pictures(self, requests: Sequence[Request], paths: Sequence[Path], folder: Path) -> list[Path]:

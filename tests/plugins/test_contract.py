@@ -12,7 +12,11 @@ from mmdiff.cli.list import options
 from mmdiff.config import plugins
 from mmdiff.config.build import ConfigError, build
 from mmdiff.config.overrides import composed
+from mmdiff.generation.pipeline import load
+from mmdiff.generation.reproduce import reproduce
+from mmdiff.generation.request import Request
 from mmdiff.skeleton import write
+from mmdiff.store import save_model
 from mmdiff.testing import Trial
 from mmdiff.testing.report import check, failure, laws
 from tests.conftest import mmdiff
@@ -136,3 +140,10 @@ def test_a_name_that_cannot_be_used_is_refused(tmp_path, name, reason):
     (tmp_path / "mmdiff-toy").mkdir()
     with pytest.raises(ConfigError, match=reason):
         write(name, tmp_path)
+
+
+def test_a_file_of_a_package_is_made_again_bit_for_bit(toy, tmp_path):
+    trial = Trial("toy", SMALL, toy)
+    save_model(trial.awake, trial.stored, model := tmp_path / "model.safetensors")
+    for path in load(model, device="cpu").save([Request(seed=i) for i in range(3)], tmp_path / "out"):
+        assert reproduce(path, model).equal

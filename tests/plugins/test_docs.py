@@ -9,6 +9,7 @@
 import re
 import shlex
 import shutil
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,9 +17,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from mmdiff.cli import COMMANDS
+from mmdiff.cli import COMMANDS, lora
 from mmdiff.cli.list import KINDS, options
-from mmdiff.cli.lora import taken
+from mmdiff.cli.paths import taken
 from mmdiff.cli.plan import limit
 from mmdiff.cli.sample import parsed
 from mmdiff.config.overrides import composed
@@ -122,8 +123,11 @@ def check(command, words):
     elif command == "sample":
         parsed(words)
     elif command == "lora":
-        paths, told = taken(words[0], words[1:])
+        paths, told = taken(words[0], words[1:], lora.KEYS[words[0]])
         assert paths and all(told.values()), words
+    elif command == "reproduce":
+        paths, _ = taken(command, words, import_module(f"mmdiff.cli.{command}").KEYS)
+        assert paths, words
     elif command == "list":
         assert all(word in {*KINDS, "KIND"} for word in words), words
     elif command == "adapter":

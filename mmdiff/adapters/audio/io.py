@@ -8,6 +8,7 @@ Files are opened by ``decode``.
 
 import math
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -156,6 +157,8 @@ def _encode(x: np.ndarray, path: Path, suffix: str, sample_rate: int, bit_rate: 
             soundfile.write(path, x.T, sample_rate, format=kind, subtype=subtype)
         except soundfile.SoundFileError as error:
             raise ValueError(f"cannot write {suffix} at {sample_rate} Hz to {path.parent}: {error}") from None
+        if kind == "OGG":
+            path.write_bytes(_settled(path.read_bytes()))
     elif suffix == ".m4a":
         with av.open(str(path.absolute()), "w", format="ipod") as container:
             layout = {1: "mono", 2: "stereo"}.get(len(x), f"{len(x)}c")
@@ -166,3 +169,22 @@ def _encode(x: np.ndarray, path: Path, suffix: str, sample_rate: int, bit_rate: 
             container.mux(stream.encode(None))
     else:
         raise ValueError(f"cannot write {suffix!r}; there are {' '.join(WRITTEN)}")
+
+
+REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def _settled(ogg: bytes) -> bytes:
+    """An Ogg stream with the serial number 0 in place of a random one, so that equal sounds give equal files.
+
+    Each page has a CRC with the polynomial of ``zlib.crc32``, but of bits the other way round (RFC 3533, 6).
+    """
+    pages, at = [], 0
+    while at < len(ogg):
+        segments = ogg[at + 27 : at + 27 + ogg[at + 26]]
+        end = at + 27 + len(segments) + sum(segments)
+        page = ogg[at : at + 14] + bytes(4) + ogg[at + 18 : at + 22] + bytes(4) + ogg[at + 26 : end]
+        crc = zlib.crc32(page.translate(REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+        pages.append(page[:22] + crc.to_bytes(4, "big").translate(REVERSED) + page[26:])
+        at = end
+    return b"".join(pages)

@@ -102,7 +102,8 @@ def _film(
     if form == "yuv420p":
         frames = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
     rate = Fraction(fps).limit_denominator(1001)
-    container_options = {"movflags": "+faststart"} if suffix == ".mp4" else {}
+    container_options = {"fflags": "+bitexact"}                       # no random numbers: equal clips give equal files
+    container_options |= {"movflags": "+faststart"} if suffix == ".mp4" else {}
     with av.open(str(path.absolute()), "w", options=container_options) as container:
         stream = _pictures(container.add_stream(codec, rate=rate, options=options))
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], form

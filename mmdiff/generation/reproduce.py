@@ -1,0 +1,215 @@
+"""Making a file again, from its record and the model alone.
+
+    record -> model of that hash, sampler, guidance, request, micro-batch, threads -> sample -> file -> its SHA-256
+
+What the record names may come from anybody: classes are checked where they are built, and a file that it names is
+looked for by name and hash alone.
+"""
+
+import inspect
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .. import __version__
+from ..config.files import MODEL_FILE
+from ..config.header import ModelFileError, model_file, read_header
+from ..config.kinds import KindError, check
+from ..provenance import tags
+from ..provenance.record import NoRecord, digest, read, text
+from .edits import Edit
+from .pipeline import Pipeline, load
+from .record import stack
+from .references import digest_of
+from .request import Request
+
+
+class Remade(NamedTuple):
+    """What came of making a file again."""
+
+    payload: str
+    """The SHA-256 of the file that was made again, before any signature."""
+    recorded: str
+    """That of the file, as its record has it, or of the file itself where no record has."""
+    changed: bool
+    """Whether the file at hand is another than the one that the JSON beside it was written for."""
+    differs: list[str]
+    """What is known to differ from the first making, in words."""
+    distance: float | None
+    """The largest difference of a value of both samples; None where they are of two sizes."""
+
+    @property
+    def equal(self) -> bool:
+        """Whether every bit is the same."""
+        return self.payload == self.recorded
+
+
+def reproduce(
+    path: str | Path, model: str | Path | None = None, *, files: Mapping[str, str | Path] | None = None,
+    lora: Sequence[str | Path] = (), base: str | Path | None = None, encoder: str | Path | None = None,
+    device: str | None = None, out: str | Path | None = None,
+) -> Remade:
+    """Make the file at ``path`` again with ``model``, a run or model file (default: that of the folders above it).
+
+    ``files`` are what it was made from, by ``input`` or the name of a control, where they are no longer beside it;
+    ``lora`` are the changes that were added; ``base``, ``encoder`` and ``device`` are as for ``mmdiff.load``. ``out``
+    keeps the new file. Raises ``ValueError`` where the record, its model or an input is not there.
+    """
+    path = Path(path).expanduser()
+    record = read(path)
+    with _threads(record):
+        pipeline = _pipeline(path, record, model, lora, base=base, encoder=encoder, device=device)
+        request = _request(path, record, {k: Path(v).expanduser() for k, v in (files or {}).items()})
+        lies = digest(path)
+        recorded = record.get("payload_sha256", lies)
+        with tempfile.TemporaryDirectory() as folder:
+            made = _file(pipeline, request, record, Path(folder) / f"made{path.suffix}", recorded)
+            if out is not None:
+                Path(out).expanduser().write_bytes(made.read_bytes())
+            return Remade(
+                digest(made), recorded, record.get("sha256", lies) != lies, list(_differences(record, pipeline)),
+                _distance(pipeline, request, path, made),
+            )
+
+
+def _file(pipeline: Pipeline, request: Request, record: Mapping[str, Any], path: Path, wanted: str) -> Path:
+    """The file, made again at ``path``.
+
+    Rows of a micro-batch that do not fill a register may be rounded otherwise than the rest, and the sample may have
+    stood in any: those that differ are tried until one gives the hash that is ``wanted``.
+    """
+    known = list(inspect.signature(pipeline.model.codec.save).parameters)[2:]
+    options = {name: record[name] for name in known if name in record}
+    count = record["batch_size"]
+    tried: list[Tensor] = []
+    for _, sample, _ in pipeline.made([request] * count, count, show_progress=False):
+        if any(torch.equal(sample, other) for other in tried):
+            continue
+        tried.append(sample)
+        _write(pipeline, sample, path, record, options)
+        if digest(path) == wanted:
+            return path
+    if len(tried) > 1:
+        _write(pipeline, tried[0], path, record, options)
+    return path
+
+
+def _distance(pipeline: Pipeline, request: Request, *paths: Path) -> float | None:
+    size = pipeline.size_of(request)
+    try:
+        first, second = (pipeline.model.codec.load(path, **size) for path in paths)
+    except (ValueError, OSError):                                     # it was changed to what cannot be read
+        return None
+    return (first - second).abs().max().item() if first.shape == second.shape and first.numel() else None
+
+
+def _write(
+    pipeline: Pipeline, sample: Tensor, path: Path, record: Mapping[str, Any], options: Mapping[str, Any]
+) -> None:
+    pipeline.model.codec.save(sample, path, **options)
+    if record.get("record"):
+        tags.write(path, {tags.RECORD: text(record)})
+
+
+def _pipeline(
+    path: Path, record: Mapping[str, Any], model: str | Path | None, lora: Sequence[str | Path], **settings: Any
+) -> Pipeline:
+    found = _model(path, record) if model is None else model_file(model)
+    if (own := read_header(found))["sha256"] != record["model"]:
+        raise ModelFileError(f"{path} was made by {_named(record, 'model')}, and {found} is {_named(own, 'sha256')}")
+    scales = _scales(path, record, lora)
+    return load(found, lora=scales or None, sampler=record["sampler"], guidance=record["guidance"], **settings)
+
+
+def _model(path: Path, record: Mapping[str, Any]) -> Path:
+    """The model file of that hash in the folders above a file."""
+    for folder in path.absolute().parents[:3]:
+        if (found := folder / MODEL_FILE).is_file() and read_header(found)["sha256"] == record["model"]:
+            return found
+    raise ModelFileError(f"{path} was made by {_named(record, 'model')}, which is in no folder above it: name its run "
+                         "or file")
+
+
+def _scales(path: Path, record: Mapping[str, Any], lora: Sequence[str | Path]) -> dict[Path, float]:
+    """The changes of a record with their scales, each found among ``lora`` by its hash."""
+    there = {read_header(file := model_file(one))["sha256"]: file for one in lora}
+    found: dict[Path, float] = {}
+    for change in _listed(record.get("lora", [])):
+        if (digest := change.get("sha256")) not in there:
+            raise ModelFileError(f"{path} was made with the change {change.get('name')} (hash {str(digest)[:8]}): name "
+                                 "its run or file by lora=")
+        found[there.pop(digest)] = float(change.get("scale", 1))
+    if there:
+        raise ModelFileError(f"lora={next(iter(there.values()))}: {path} was made without it")
+    return found
+
+
+def _request(path: Path, record: Mapping[str, Any], files: dict[str, Path]) -> Request:
+    """What was asked for, its input files found and of the hashes that they had."""
+    told = record.get("edit")
+    edit = None
+    parents = {"input": told} if told else {}
+    parents |= _mapping(record.get("controls", {}), "controls")
+    if foreign := [name for name in files if name not in parents]:
+        raise ValueError(f"{foreign[0]}={files[foreign[0]]}: {path} was not made from such a file")
+    found = {name: _parent(path, name, _mapping(parent, name), files.get(name)) for name, parent in parents.items()}
+    if told:
+        own = {name: told.get(name) for name in ("mode", "keep", "overlap")}
+        edit = Edit(**own, input=found.pop("input"), hole=None if told.get("hole") is None else tuple(told["hole"]))
+    return Request(
+        seed=record["seed"], labels=record["labels"], size=record["size"], edit=edit, controls=found,
+        negative=record.get("negative", {}),
+    )
+
+
+def _parent(path: Path, name: str, parent: Mapping[str, Any], told: Path | None) -> Path:
+    """The file that a sample was made from. Raises ``ValueError`` where it is not there, or is another."""
+    own, wanted = Path(str(parent.get("input"))).name, parent.get("input_sha256")
+    places = [told] if told else [path.parent / own, Path(own)]
+    if not (there := [place for place in places if place.exists()]):
+        key = name if name == "input" else f"control.{name}"
+        raise ValueError(f"{path} was made from {own} (hash {str(wanted)[:8]}), which is not at {places[0]}: name it "
+                         f"by {key}=FILE")
+    if right := [place for place in there if digest_of(place) == wanted]:
+        return right[0]
+    raise ValueError(f"{there[0]} is another file than the one that {path} was made from (hash {str(wanted)[:8]})")
+
+
+def _differences(record: Mapping[str, Any], pipeline: Pipeline) -> Iterator[str]:
+    now = {"mmdiff": __version__, "torch": torch.__version__, **stack(pipeline.model.device)}
+    then = {**{name: record.get(name) for name in ("mmdiff", "torch")}, **_mapping(record.get("stack", {}), "stack")}
+    for name in dict.fromkeys([*then, *now]):
+        if then.get(name) != now.get(name):
+            yield f"{name} was {then.get(name)}, and is {now.get(name)}"
+
+
+@contextmanager
+def _threads(record: Mapping[str, Any]) -> Iterator[None]:
+    """As many threads as there were: a sum of several is rounded otherwise."""
+    before, told = torch.get_num_threads(), _mapping(record.get("stack", {}), "stack").get("threads")
+    torch.set_num_threads(told if isinstance(told, int) and 0 < told <= 1024 else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _mapping(value: Any, name: str) -> dict[str, Any]:
+    try:
+        check(value, dict[str, Any], key=name)
+    except KindError as error:
+        raise NoRecord(f"the record is not whole: {error}") from None
+    return value
+
+
+def _listed(value: Any) -> Iterable[dict[str, Any]]:
+    return [_mapping(item, "lora") for item in value] if isinstance(value, list) else []
+
+
+def _named(facts: Mapping[str, Any], name: str) -> str:
+    return f"a model of step {facts.get('step')} and hash {str(facts[name])[:8]}"

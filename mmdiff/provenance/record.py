@@ -1,0 +1,89 @@
+"""The record of a file: what was asked for, and how it was made.
+
+    NAME.json       the record, ``file``, ``payload_sha256`` (before it was signed) and ``sha256`` (as it lies there)
+    in the file     the record alone, where its format has a place for one (``tags``)
+
+The payload holds the record that stands in it and not its name, so the same making gives the same bytes anywhere.
+"""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge, Le
+
+from ..config.kinds import KindError, check
+from ..data.labels import Label
+from . import tags
+
+OUTER = ("file", "payload_sha256", "sha256")
+"""What the JSON beside a file says and the record in it does not: its name, and hashes of the file itself."""
+ASKED = ("model", "lora", "labels", "negative", "seed", "size", "edit", "controls", "sampler", "guidance")
+SPACE = uuid.UUID("6b0a5b3e-1c1b-5a52-9d6c-3d0c7c2f9b11")
+KINDS: dict[str, Any] = {
+    "model": str, "seed": int, "labels": dict[str, Label], "size": dict[str, float],
+    "batch_size": Annotated[int, Ge(1), Le(4096)], "sampler": dict[str, Any], "guidance": dict[str, Any],
+}
+"""What every record has, by which a model and its request are found again."""
+
+
+class NoRecord(ValueError):
+    """A file of which nothing says how it was made."""
+
+
+def identity(record: Mapping[str, Any]) -> str:
+    """The id of what was asked of a model: a UUID (version 5) of its hash, the seed and the request."""
+    asked = {name: record[name] for name in ASKED if name in record}
+    return str(uuid.uuid5(SPACE, json.dumps(asked, sort_keys=True)))
+
+
+def text(record: Mapping[str, Any]) -> str:
+    """A record as it stands in a file, in ASCII."""
+    return json.dumps({name: value for name, value in record.items() if name not in OUTER}, separators=(",", ":"))
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def beside(path: Path) -> dict[str, Any] | None:
+    """What the JSON beside a file says; None where there is none that is of a file of this name."""
+    try:
+        found = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    name = found.get("file") if isinstance(found, dict) else None
+    return found if isinstance(name, str) and Path(name).name == name and Path(name).stem == path.stem else None
+
+
+def within(path: Path) -> dict[str, Any] | None:
+    """The record in a file; None where it holds none."""
+    try:
+        found = json.loads(tags.read(path).get(tags.RECORD, "null"))
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The record of a file, from the JSON beside it or, without one, from the file. It may come from anybody: its
+    values are of the kinds that they should be. Raises ``NoRecord``."""
+    if not path.is_file():
+        raise NoRecord(f"there is no file {path}")
+    found = beside(path)
+    if found is None or found["file"] != path.name:
+        found = within(path)
+    if found is None:
+        raise NoRecord(f"{path} has no record: neither {path.with_suffix('.json').name} beside it nor one in it says "
+                       "how it was made")
+    for name, kind in KINDS.items():
+        try:
+            check(found.get(name), kind, key=name)
+        except KindError as error:
+            raise NoRecord(f"the record of {path} is not whole: {error}") from None
+    return found
