@@ -47,6 +47,13 @@ def test_what_is_no_text_is_refused(cell):
         captions(cell)
 
 
+def test_half_a_letter_is_refused_with_the_file_that_has_it(tmp_path):
+    make = numbers(tmp_path / "in", "a")
+    (tmp_path / "t.jsonl").write_text('{"file": "a.num", "caption": "disc \\ud83d"}')
+    with pytest.raises(ValueError, match="a.num.*half of a letter"):
+        make(table=tmp_path / "t.jsonl", texts=["caption"])
+
+
 def test_csv_jsonl_names_and_files_beside_give_the_same_captions(tmp_path):
     make = numbers(tmp_path / "in", "red disc", "blue square")
     (tmp_path / "t.csv").write_text('file,caption\nred disc.num,red disc\nblue square.num,blue square\n')
