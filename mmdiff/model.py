@@ -8,7 +8,7 @@ No x0 beyond the range of the training set is ever its mean: a prediction there 
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import cast
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .adapters.base import Adapter, Conditioner
 from .adapters.controls import gathered, joined, made
+from .adapters.texts import TextEncoder
 from .core.denoiser import Denoiser
 from .core.editing import Inpaint, Windowed
 from .core.given import Given
@@ -26,23 +27,35 @@ from .core.parameterizations import Parameterization
 from .core.rng import Purpose, normal, uniform
 from .core.samplers import Auto, Sampler
 from .core.schedules import Schedule, Shifted
+from .core.times import TimeDistribution
 from .core.types import Condition, Denoise, Masked
+from .core.weightings import Weighting
 from .data.batch import Batch
-from .data.labels import Label, encode_labels, to_device
+from .data.labels import Fields, Label, encode_labels, title, to_device
+from .learner import Example, Learner
 from .nn.network import Network
 
+QUANTILES = 8
+"""Times at which the held-out loss is taken."""
 Wish = Label | Tensor
 """What a sample is told of a field, or the map of a control."""
 
 
-class DiffusionModel(nn.Module):
-    """One modality under one formulation. ``shift`` multiplies sigma / alpha of the whole schedule."""
+class DiffusionModel(Learner):
+    """One modality under one formulation. ``shift`` multiplies sigma / alpha of the whole schedule; ``sampler`` and
+    ``guidance`` are those of its previews."""
+
+    holds = "diffusion model"
+    use = "generate with: mmdiff sample {run} n=8"
+    validated = ("loss", *(f"loss_q{i}" for i in range(QUANTILES)))
 
     def __init__(
         self, adapter: Adapter, *, schedule: Schedule, parameterization: Parameterization,
-        loss: DiffusionLoss | None = None, shift: float = 1.0,
+        time: TimeDistribution | None = None, weight: Weighting | None = None, shift: float = 1.0,
+        sampler: Sampler | None = None, guidance: Guidance | None = None,
     ):
         super().__init__()
+        self.sampler, self.guidance = sampler or Auto(), guidance or Unguided()
         self.reader, self.codec, self.conditioner = adapter.reader, adapter.codec, adapter.conditioner
         self.given = None if adapter.given is None or adapter.given.shares[0] == 1 else adapter.given
         self.coupling, self.controls = adapter.coupling, dict(adapter.controls)
@@ -50,7 +63,7 @@ class DiffusionModel(nn.Module):
             raise ValueError("adapter.given gives the first points of a set, adapter.coupling reorders it: use one")
         schedule = schedule if shift == 1 else Shifted(schedule, shift)
         self.denoiser = Denoiser(adapter.network, schedule, parameterization)
-        self.diffusion_loss = loss or DiffusionLoss()
+        self.diffusion_loss = DiffusionLoss(time, weight)
         self.codec.requires_grad_(False)
         self.train(self.training)
 
@@ -67,11 +80,9 @@ class DiffusionModel(nn.Module):
 
     @property
     def trainable(self) -> nn.ModuleDict:
-        """What training changes, and an average of weights is taken over."""
         return nn.ModuleDict({"network": self.denoiser.network, "conditioner": self.conditioner})
 
     def replaced(self, trainable: nn.ModuleDict) -> "DiffusionModel":
-        """The same model with other trainable parts (an average of them, say); everything else is shared."""
         model, denoiser = copy.copy(self), copy.copy(self.denoiser)
         model._modules, denoiser._modules = dict(self._modules), dict(self.denoiser._modules)
         denoiser.network, conditioner = trainable["network"], trainable["conditioner"]
@@ -85,9 +96,19 @@ class DiffusionModel(nn.Module):
         return cast(Network, self.denoiser.network)
 
     @property
+    def fields(self) -> Fields:
+        return self.conditioner.fields
+
+    def encoder(self) -> TextEncoder | None:
+        return self.conditioner.encoder()
+
+    @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
         return next(self.denoiser.parameters()).device
+
+    def measure(self, samples: Iterable[Masked], *, encoded: bool) -> None:
+        """Measure the whitening."""
+        (self.codec.measure if encoded else self.codec.fit)(samples)
 
     def loss(self, batch: Batch, seed: int, *, batch_size: int | None = None) -> Tensor:
         """Training loss per sample ``(B,)``; noise, time and hidden labels are fixed by (seed, draw).
@@ -104,17 +125,30 @@ class DiffusionModel(nn.Module):
         return self.diffusion_loss(self.denoiser, x0, eps=eps, t=t, cond=cond)            # x_t, network, target
 
     @torch.no_grad()
-    def validation_loss(self, batch: Batch, quantiles: int = 8) -> Tensor:
-        """Losses ``(B, quantiles)`` at the mid-quantiles of the time distribution, with noise fixed by the draw alone:
-        two evaluations of one set of weights are equal bit for bit."""
+    def validation_loss(self, batch: Batch) -> Tensor:
+        """The mean of the losses at the mid-quantiles of the time distribution, and each. Noise is fixed by draws."""
         features, x0 = self._encoded(batch)
         kept = torch.ones(len(batch.draws), len(self.controls), dtype=torch.bool)
         cond = self._following(self.conditioner(batch.labels), features, x0, kept)
         eps = normal(0, batch.draws, Purpose.VALIDATION, x0)
-        u = (torch.arange(quantiles, dtype=torch.float64) + 0.5) / quantiles
+        u = (torch.arange(QUANTILES, dtype=torch.float64) + 0.5) / QUANTILES
         times = self.diffusion_loss.time.quantile(u, self.denoiser.schedule).to(x0.x.device, torch.float32)
         losses = [self.diffusion_loss(self.denoiser, x0, eps=eps, t=t.expand(len(eps)), cond=cond) for t in times]
-        return torch.stack(losses, 1)
+        found = torch.stack(losses, 1)
+        return torch.cat([found.mean(1, keepdim=True), found], 1)
+
+    @torch.no_grad()
+    def preview(self, samples: Sequence[Tensor], labels: Sequence[Mapping[str, Label]], size: Mapping[str, float]
+                ) -> list[Example]:
+        """Generated samples with the labels of those, by the model's own sampler and guidance."""
+        guidance = Unguided() if self.never_untold(self.guidance) else self.guidance
+        shape = self.codec.latent_shape(**size)
+        made = self.latents(labels, range(len(labels)), shape, sampler=self.sampler, guidance=guidance)
+        return [(title(row), sample) for row, sample in zip(labels, self.decoded(made), strict=True)]
+
+    def never_untold(self, guidance: Guidance) -> bool:
+        """Whether a guidance contrasts with what training never had: samples of which nothing was told."""
+        return guidance.uses_null and guidance.scale != 1 and self.conditioner.dropped == 0
 
     @torch.no_grad()
     def _encoded(self, batch: Batch) -> tuple[Masked, Masked]:

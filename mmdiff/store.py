@@ -26,16 +26,14 @@ from torch import Tensor
 
 from .adapters.base import Codec
 from .change import Change, apply
-from .config.adapter import build_adapter, build_codec, build_model
-from .config.build import ConfigError, build, part, plain
+from .config.adapter import build_codec, build_learner, parts
+from .config.build import ConfigError, part, plain
 from .config.header import FORMAT, ModelFileError, chain, model_file, read_header
-from .config.inherit import PARTS
 from .config.kinds import KindError, check
-from .core.guidance import Guidance
-from .core.samplers import Sampler
 from .data.dataset import Dataset, spread
 from .data.labels import Fields, grown, plain_fields
 from .data.writing import write_atomic
+from .learner import Learner
 from .model import DiffusionModel
 from .nn.tensors import place
 
@@ -46,10 +44,11 @@ Scales = Mapping[str, float] | Mapping[Path, float]
 
 
 def model_config(config: DictConfig, codec: Codec, dataset: Dataset) -> dict[str, Any]:
-    """What a model file keeps of a resolved training configuration: the parts that generate, what the data can tell,
-    and the size of a usual sample."""
-    stored = {name: plain(config[name]) for name in PARTS}
-    stored["adapter"]["conditioner"]["fields"] = plain_fields(dataset.fields)
+    """What a model file keeps of a resolved training configuration: the parts that make what is trained, what the data
+    can tell, and the size of a usual sample."""
+    stored = {name: plain(config[name]) for name in parts(config)}
+    if "conditioner" in stored["adapter"]:
+        stored["adapter"]["conditioner"]["fields"] = plain_fields(dataset.fields)
     sizes = [dataset.size(i) or codec.size(dataset.read(i)[0]) for i in spread(len(dataset), SIZED)]
     stored["size"] = usual(sizes)
     return stored
@@ -61,9 +60,9 @@ def usual(sizes: Sequence[dict[str, float]]) -> dict[str, float]:
     return dict(ordered[(len(ordered) - 1) // 2])
 
 
-def save_model(model: DiffusionModel, config: dict[str, Any], path: str | Path, **facts: Any) -> str:
+def save_model(model: Learner, config: dict[str, Any], path: str | Path, **facts: Any) -> str:
     """Write ``model`` with its resolved ``config`` and further ``facts`` (such as ``step``); gives the file's hash."""
-    return _write(path, model.state_dict(), config, facts)
+    return _write(path, model.state_dict(), config, {"holds": model.holds, **facts})
 
 
 def save_change(
@@ -72,7 +71,7 @@ def save_change(
 ) -> str:
     """Write a change of the model at ``base``, the first of ``bases``, as ``save_model`` writes a model."""
     place = os.path.relpath(Path(base).resolve(), Path(path).resolve().parent)
-    return _write(path, tensors, config, {"base": place, "bases": list(bases), **facts})
+    return _write(path, tensors, config, {"holds": "change", "base": place, "bases": list(bases), **facts})
 
 
 def _write(path: str | Path, tensors: Mapping[str, Tensor], config: dict[str, Any], facts: dict[str, Any]) -> str:
@@ -103,40 +102,54 @@ def load_model(
 ) -> tuple[DiffusionModel, dict[str, Any]]:
     """The model of a run directory or model file, ready to generate, and its header.
 
+    Raises ``ModelFileError`` where it holds something else, which does not generate.
     ``lora`` adds changes of this model, each a run or file with its scale; the header then lists them under ``lora``.
     ``base`` is where the model is that a change at ``path`` itself was made of, and ``encoder`` the folder of its text
     encoder, if they have moved.
     """
+    model, header = load_learner(path, base=base, encoder=encoder)
+    model = generating(model, path)
+    if lora:
+        model, header = _with(model_file(path), header, model, lora, encoder)
+    return model.to(device).eval().requires_grad_(False), header
+
+
+def load_learner(
+    path: str | Path, *, base: str | Path | None = None, encoder: str | Path | None = None
+) -> tuple[Learner, dict[str, Any]]:
+    """What a run directory or model file holds, whatever it is, and its header; ``base`` and ``encoder`` as in
+    ``load_model``."""
     path = model_file(path)
     header, tensors = read_model_file(path)
     if "base" in header:
         start = load_model(_base(path, header, base), encoder=encoder)[0]
         change = Change(tensors, _fields(path, header, start.conditioner.fields), name=str(path))
-        model = _changed(path, header["config"], start, [change], encoder)
-    elif base is not None:
+        return _changed(path, header["config"], start, [change], encoder), header
+    if base is not None:
         raise ModelFileError(f"{path} is a whole model, and has no base: leave base= out")
-    else:
-        model = built(path, header.get("config"), encoder)
-        try:
-            model.load_state_dict(tensors)
-        except RuntimeError as error:
-            raise ModelFileError(f"{path}: {' '.join(str(error).split())}") from error
-    if lora:
-        model, header = _with(path, header, model, lora, encoder)
-    return model.to(device).eval().requires_grad_(False), header
-
-
-def built(path: Path, config: Any, encoder: str | Path | None = None) -> DiffusionModel:
-    """The model of a configuration, its weights yet to come."""
+    model = built(path, header.get("config"), encoder)
     try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ModelFileError(f"{path}: {' '.join(str(error).split())}") from error
+    return model, header
+
+
+def generating(model: Learner, path: str | Path) -> DiffusionModel:
+    """The same, where it generates. Raises ``ModelFileError`` where the file at ``path`` holds something else."""
+    if not isinstance(model, DiffusionModel):
+        raise ModelFileError(f"{path} holds a {model.holds}, and here a diffusion model is asked for, which generates")
+    return model
+
+
+def built(path: Path, config: Any, encoder: str | Path | None = None) -> Learner:
+    """What a configuration describes, its weights yet to come."""
+    try:
+        adapter = part(config, "adapter")
         if encoder is not None:
-            placed(part(config, "adapter"), encoder)
-        codec, reader = build_codec(part(config, "adapter"))
-        adapter = build_adapter(part(config, "adapter"), codec, reader)
-        model = build_model(adapter, part(config, "diffusion"))
+            placed(adapter, encoder)
+        model = build_learner(config, *build_codec(adapter))
         check(part(config, "size"), dict[str, Annotated[float, Gt(0)]], key="size")
-        for name, role in (("sampler", Sampler), ("guidance", Guidance)):
-            build(part(config, name), role)
     except (ConfigError, KindError, RuntimeError) as error:
         raise ModelFileError(f"{path}: {' '.join(str(error).split())}") from error
     return model
@@ -153,7 +166,7 @@ def _changed(
     path: Path, config: Any, start: DiffusionModel, changes: Sequence[Change], encoder: str | Path | None
 ) -> DiffusionModel:
     """The model of a configuration with the weights of ``start`` and what ``changes`` add to them."""
-    model = built(path, config, encoder)
+    model = generating(built(path, config, encoder), path)
     try:
         place(model.codec, start.codec.state_dict())
         model.network.inherit(start.network)

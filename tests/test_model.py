@@ -7,7 +7,6 @@ from mmdiff.adapters.audio.notes import Notes
 from mmdiff.adapters.audio.vocoder import GriffinLim
 from mmdiff.adapters.base import Adapter
 from mmdiff.adapters.conditioners import Labels
-from mmdiff.core.loss import DiffusionLoss
 from mmdiff.core.parameterizations import Velocity
 from mmdiff.core.samplers import DDPM, DPMSolverPP3M, Euler
 from mmdiff.core.schedules import Linear
@@ -34,7 +33,7 @@ def model(notes):
         torch.nn.init.normal_(parameter, std=0.1)
     adapter = Adapter(AudioReader(8000), codec, conditioner, network)
     return DiffusionModel(
-        adapter, schedule=Linear(), parameterization=Velocity(), loss=DiffusionLoss(LogitNormal())
+        adapter, schedule=Linear(), parameterization=Velocity(), time=LogitNormal()
     )
 
 
@@ -63,7 +62,7 @@ def test_two_evaluations_are_equal_bit_for_bit_and_do_not_touch_the_global_gener
     state = torch.get_rng_state()
     first, second = ([model.validation_loss(b) for b in eval_loader(notes, 8)] for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    assert first[0].shape == (8, 8) and torch.equal(state, torch.get_rng_state())
+    assert first[0].shape == (8, len(model.validated)) == (8, 9) and torch.equal(state, torch.get_rng_state())
 
 
 def test_validation_looks_at_ever_more_noise(model, notes):

@@ -18,8 +18,8 @@ from tests.conftest import LONGEST
 
 ROOT = Path(__file__).parents[1]
 ORDER = (
-    "core", "nn", "metrics", "data", "adapters", "model", "change", "config", "provenance", "store", "cache",
-    "generation", "evaluation", "skeleton", "testing", "training", "cli",
+    "core", "nn", "metrics", "data", "adapters", "learner", "model", "change", "config", "provenance", "store",
+    "cache", "generation", "evaluation", "skeleton", "testing", "training", "cli",
 )
 """Imports run to the left alone. A modality, a folder of ``adapters``, is imported by itself and by nobody else."""
 APART = {"core", "nn", "metrics"}

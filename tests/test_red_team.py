@@ -20,7 +20,7 @@ import mmdiff
 from mmdiff.adapters.audio.vocoder import Vocoder
 from mmdiff.adapters.base import Codec, Conditioner
 from mmdiff.adapters.texts import TextEncoder
-from mmdiff.config.adapter import build_adapter, build_codec, build_model
+from mmdiff.config.adapter import build_codec, build_learner
 from mmdiff.config.build import ConfigError
 from mmdiff.config.files import MODEL_FILE, load_yaml
 from mmdiff.config.header import ModelFileError
@@ -82,8 +82,7 @@ def model():
     config = composed("train", ["run=x", *TINY])
     OmegaConf.resolve(config)
     codec, reader = build_codec(config.adapter)
-    adapter = build_adapter(config.adapter, codec, reader, fields={"label": ["a", "b"]})
-    built = build_model(adapter, config.diffusion)
+    built = build_learner(config, codec, reader, fields={"label": ["a", "b"]})
     stored = {name: OmegaConf.to_container(config[name]) for name in ("adapter", "diffusion", "sampler", "guidance")}
     stored["adapter"]["conditioner"]["fields"] = {"label": ["a", "b"]}
     stored["size"] = {"seconds": 0.25}

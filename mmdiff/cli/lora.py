@@ -55,7 +55,7 @@ def _export(paths: list[str], told: dict[str, str]) -> int:
 
     from ..config.header import model_file
     from ..nn.lora_formats import PREFIXES, peft_config, written
-    from ..store import built, read_model_file
+    from ..store import built, generating, read_model_file
 
     if (program := told["as"]) not in {"peft", "diffusers"} or len(paths) != 1:
         raise ConfigError("mmdiff lora export takes one change and as=peft or as=diffusers")
@@ -66,7 +66,7 @@ def _export(paths: list[str], told: dict[str, str]) -> int:
         raise ConfigError(f"{path} changes more than the network, such as {foreign[0]}, which {program} cannot tell: "
                           "mmdiff lora merge makes a model with it")
     own = {name.removeprefix(NETWORK): value for name, value in tensors.items()}
-    network = built(path, header["config"]).denoiser.network
+    network = generating(built(path, header["config"]), path).network
     try:
         made, rank = written(network, own, prefix=PREFIXES[0] if program == "peft" else "transformer.")
     except ValueError as error:

@@ -97,8 +97,8 @@ def lines(found: "Plan") -> list[str]:
     epoch = sum(bucket.steps for bucket in found.buckets)
     told.append(f"run         {found.steps} steps, {found.steps / epoch:.1f} epochs of {epoch:.1f}")
     parts = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in found.parameters.items() if count)
-    few = found.learning < sum(found.parameters[name] for name in ("denoiser", "conditioner"))
-    told.append(f"parameters  {parts}" + (f", of which {found.learning / 1e6:.2f} M learn" if few else ""))
+    few = f", of which {found.learning / 1e6:.2f} M learn" if found.learning < found.trainable else ""
+    told.append(f"parameters  {parts}{few}")
     told.append(f"step        {found.seconds['step']:.3g} s with the largest batch")
     for name, count in found.counts.items():
         if name in found.seconds:

@@ -1,4 +1,10 @@
-"""The parts of a configuration that make a model: an ``adapter`` node and a ``diffusion`` node."""
+"""The parts of a configuration that make what a run trains.
+
+    adapter.codec, adapter.reader   ->   what the data tell   ->   the node whose class is a ``Learner``: ``diffusion``
+
+The parameters of that class say which other parts it is made of (``adapter``, or ``codec`` and ``reader`` alone;
+``sampler``, ``guidance``), and those are what its model file keeps.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,16 +15,13 @@ from ..adapters.base import Adapter, Codec, Conditioner, Reader
 from ..adapters.controls import Control, total
 from ..adapters.texts import TextEncoder
 from ..core.given import Given
-from ..core.loss import DiffusionLoss
-from ..core.parameterizations import Parameterization
-from ..core.schedules import Schedule
-from ..core.times import TimeDistribution
-from ..core.weightings import Weighting
+from ..core.guidance import Guidance
+from ..core.samplers import Sampler
 from ..data.coupling import Coupling
 from ..data.labels import Fields, plain_fields
-from ..model import DiffusionModel
+from ..learner import Learner
 from ..nn.network import Network
-from .build import TARGET, ConfigError, build, check_value, parameters, part, plain, target_class
+from .build import TARGET, ConfigError, build, parameters, part, plain, target_class
 from .files import literals
 
 
@@ -96,16 +99,47 @@ def _network(node: Any, codec: Codec, conditioner: Conditioner, maps: int) -> Ne
     return build(node, Network, channels=codec.channels, cond_dim=conditioner.dim, **follows)
 
 
-def build_model(adapter: Adapter, diffusion: Any) -> DiffusionModel:
-    """A model of an adapter and a ``diffusion`` node: schedule, parameterization, time, weight, shift."""
-    schedule = build(part(diffusion, "schedule"), Schedule)
-    parameterization = build(part(diffusion, "parameterization"), Parameterization)
-    time, weight = build(part(diffusion, "time"), TimeDistribution), build(part(diffusion, "weight"), Weighting)
-    parts = ("schedule", "parameterization", "time", "weight")
-    rest = {name: value for name, value in diffusion.items() if name not in parts}
-    check_value(rest.get("shift", 1.0), float, place="diffusion.shift")
-    try:
-        loss = DiffusionLoss(time=time, weight=weight)
-        return DiffusionModel(adapter, schedule=schedule, parameterization=parameterization, loss=loss, **rest)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"diffusion: {error}") from error
+ROLES: dict[str, type] = {"sampler": Sampler, "guidance": Guidance}
+"""Parts of a configuration besides the adapter that a learner may be made of."""
+
+
+def learner_part(config: Any) -> str:
+    """The part of a configuration that says what is trained. Raises ``ConfigError`` where none does, or several."""
+    if not isinstance(config, Mapping | DictConfig):
+        raise ConfigError("there is no configuration")
+    found = [str(name) for name in config if _learns(config, str(name))]
+    if len(found) == 1:
+        return found[0]
+    wrong = "is trained by this configuration" if not found else f"but one of {', '.join(found)} can be trained"
+    raise ConfigError(f"nothing {wrong}: choose it, such as diffusion=flow, and leave others out by null")
+
+
+def _learns(config: Any, name: str) -> bool:
+    node = config[name]
+    target = node.get(TARGET) if isinstance(node, Mapping) else None
+    return isinstance(target, str) and issubclass(target_class(target), Learner)
+
+
+def parts(config: Any) -> tuple[str, ...]:
+    """The parts of a configuration that make what is trained: what a model file keeps of it."""
+    name = learner_part(config)
+    taken = parameters(config[name][TARGET], Learner)
+    return "adapter", name, *(role for role in ROLES if role in taken)
+
+
+def build_learner(config: Any, codec: Codec, reader: Reader, *, fields: Fields | None = None) -> Learner:
+    """What a run trains, of a configuration and its codec and reader; ``fields`` is what the data can tell (the
+    configuration of a model file has them already)."""
+    name = learner_part(config)
+    taken = parameters(config[name][TARGET], Learner)
+    follows: dict[str, Any] = {role: build(part(config, role), kind) for role, kind in ROLES.items() if role in taken}
+    if "adapter" in taken:
+        follows["adapter"] = build_adapter(part(config, "adapter"), codec, reader, fields=fields)
+    else:
+        follows |= {"codec": codec, "reader": reader}
+    return build(config[name], Learner, **follows)
+
+
+def is_told(config: Any) -> bool:
+    """Whether what is trained is told labels, and generates: all of an adapter is then in use."""
+    return "adapter" in parameters(config[learner_part(config)][TARGET], Learner)

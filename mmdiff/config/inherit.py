@@ -2,8 +2,8 @@
 
     adapter, diffusion, sampler, guidance of the model file   <   experiment=   <   key=value
 
-A group that is named (``adapter=audio_dit``) is chosen anew. The fields of the conditioner are no configuration: what
-can be told follows from the base's fields and the data.
+Groups that the model is not made of are left out. A group that is named (``adapter=audio_dit``) is chosen anew. The
+fields of the conditioner are no configuration: what can be told follows from the base's fields and the data.
 """
 
 import copy
@@ -15,22 +15,28 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
+from .adapter import parts
 from .build import ConfigError, part
 from .files import literals
 from .header import ModelFileError, model_file, read_header
 
-PARTS = ("adapter", "diffusion", "sampler", "guidance")
-"""Parts of a training configuration that a model file keeps."""
+MADE_OF = ("adapter", "diffusion", "sampler", "guidance")
+"""Groups of a training configuration that may make what is trained."""
 OPTION = "_base_"
 
 
 def parts_of(header: dict[str, Any], path: Path) -> dict[str, dict[str, Any]]:
     """The groups of a model file as choices of a composition: without what the data told."""
     try:
-        groups = {name: copy.deepcopy(part(header.get("config"), name)) for name in PARTS}
-        conditioner = part(groups["adapter"], "conditioner")
-        if not isinstance(conditioner, dict) or not all(isinstance(group, dict) for group in groups.values()):
+        config = header.get("config")
+        if not isinstance(config, dict):
+            raise ConfigError("it has no configuration")
+        groups = {name: copy.deepcopy(part(config, name)) for name in parts(config)}
+        if not all(isinstance(group, dict) for group in groups.values()):
             raise ConfigError("its parts are no mappings")
+        conditioner = groups["adapter"].get("conditioner", {})
+        if not isinstance(conditioner, dict):
+            raise ConfigError("its conditioner is no mapping")
     except ConfigError as error:
         raise ModelFileError(f"{path}: {error}") from None
     conditioner.pop("fields", None)
@@ -55,6 +61,10 @@ def offered(base: str | Path | None) -> Iterator[None]:
         store.repo = before
 
 
-def choices(named: set[str]) -> list[str]:
-    """The lines that choose the base's groups, but for those that are ``named``."""
-    return [f"{group}={OPTION}" for group in PARTS if group not in named]
+def choices(base: Path, named: set[str]) -> list[str]:
+    """The lines that choose the groups of ``base`` and no others, but for those that are ``named``."""
+    own = parts_of(read_header(path := model_file(base)), path)
+    lines = {group: f"~{group}" for group in MADE_OF} | {
+        group: f"{'' if group in MADE_OF else '+'}{group}={OPTION}" for group in own
+    }
+    return [line for group, line in lines.items() if group not in named]

@@ -50,8 +50,7 @@ TABLES: dict[str, dict[str, Any]] = {
     },
     "embedder": {"run": Path, "out": Path, "root": str | Path | None, "steps": Count, "seed": Seed},
 }
-PARTS = {"quality": "mmdiff.training.quality.Quality", "ema.*": "mmdiff.training.ema.Ema",
-         "diffusion": "mmdiff.model.DiffusionModel"}
+PARTS = {"quality": "mmdiff.training.quality.Quality", "ema.*": "mmdiff.training.ema.Ema"}
 """Parts of a configuration that are arguments of one class, which they do not name."""
 
 

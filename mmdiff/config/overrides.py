@@ -105,8 +105,8 @@ def _hydra(name: str, arguments: Sequence[str]) -> Iterator[None]:
 
 def _inherited(name: str, arguments: Sequence[str]) -> list[str]:
     """The lines that choose the parts of the model that is started from, where there is one."""
-    named = {Word.of(a).key for a in arguments if "=" in a}
-    return [] if _base(name, arguments) is None else choices(named)
+    base = _base(name, arguments)
+    return [] if base is None else choices(base, {Word.of(a).key for a in arguments if "=" in a})
 
 
 def _base(name: str, arguments: Sequence[str]) -> Path | None:

@@ -24,7 +24,7 @@ from .header import BASES
 from .kinds import check
 
 DATA_FILE = "data.json"
-ESSENTIAL = ("adapter", "data", "diffusion", "loader", "optim", "seed", "trainer")
+ESSENTIAL = ("adapter", "data", "loader", "optim", "seed", "trainer")
 """Parts without which a configuration is no run's."""
 
 

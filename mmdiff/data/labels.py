@@ -16,6 +16,8 @@ Fields = Mapping[str, Field]
 """What can be told."""
 
 Label = str | float | int | None
+SHOWN = 60
+"""Letters of a label in a title, at most."""
 Column = Tensor | list[str | None]
 """What B samples are told of a field: ``(B,)`` int64 classes, -1 not told; float32 scalars, NaN not told; or texts."""
 
@@ -62,6 +64,12 @@ def part_name(name: str) -> str:
 def text(value: Label) -> str:
     """A class name: the same letters are one name, however Unicode composes them."""
     return unicodedata.normalize("NFC", str(value))
+
+
+def title(labels: Mapping[str, Label]) -> str:
+    """The labels of a sample in a few words."""
+    words = (f"{v:g}" if isinstance(v, float) else str(v) for v in labels.values() if v is not None)
+    return " ".join(word if len(word) <= SHOWN else f"{word[: SHOWN - 1]}…" for word in words)
 
 
 def folded(value: Label) -> str:

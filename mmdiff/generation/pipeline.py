@@ -60,7 +60,7 @@ class Pipeline:
         self.sampler = build(self.settings["sampler"], Sampler)
         self.guidance = build(self.settings["guidance"], Guidance)
         self.notice = ""
-        if self.guidance.uses_null and self.guidance.scale != 1 and model.conditioner.dropped == 0:
+        if model.never_untold(self.guidance):
             self.notice = "0 % of the training samples were told nothing (adapter.conditioner.drop=0), so guidance "
             if guidance is not None and insist:
                 self.notice += f"by scale {self.guidance.scale:g} contrasts with what the model never learned"

@@ -11,16 +11,12 @@ import numpy as np
 from annotated_types import Gt
 
 from ..config.kinds import check
-from ..data.labels import Label
+from ..data.labels import Label, title
 from .edits import Edit
 from .references import Reference, referred
 
 LONGEST = 200
 """Bytes of a sample's name: systems take 255, of which hidden names, process numbers and endings need some."""
-
-
-SHOWN = 60
-"""Letters of a label in a title, at most."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +60,7 @@ class Request:
     @property
     def title(self) -> str:
         """The labels in a few words."""
-        words = (f"{v:g}" if isinstance(v, float) else str(v) for v in self.labels.values() if v is not None)
-        return " ".join(word if len(word) <= SHOWN else f"{word[: SHOWN - 1]}…" for word in words)
+        return title(self.labels)
 
     def file_name(self, index: int) -> str:
         """The name of its file, without the ending, as the ``index``-th of a job. ``ValueError`` where its own name is

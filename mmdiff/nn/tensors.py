@@ -24,6 +24,18 @@ def shapes(tensors: Mapping[str, Tensor]) -> dict[str, Size]:
     return {name: value.shape for name, value in tensors.items()}
 
 
+def inherit(module: nn.Module, base: nn.Module) -> None:
+    """Start with the weights of ``base``, as the module itself says where it can grow, and else with every one.
+
+    Raises ``ValueError`` where a tensor finds no place.
+    """
+    own = getattr(module, "inherit", None)
+    if own is None:
+        place(module, base.state_dict())
+    else:
+        own(base)
+
+
 def place(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Copy ``tensors`` into a module. Raises ``ValueError`` with count and first name where one finds no place, or a
     place no tensor."""

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from ..adapters.base import Codec, Reader
-from ..config.adapter import build_adapter, build_codec, build_model, settled, settled_codec
+from ..config.adapter import build_codec, build_learner, settled, settled_codec
 from ..config.build import build
 from ..config.files import resolved
 from ..config.overrides import composed
@@ -25,7 +25,7 @@ from ..data.labels import encode_labels
 from ..data.loaders import Loading, samples, train_loader
 from ..data.stream import Stream
 from ..model import DiffusionModel
-from ..store import model_config
+from ..store import generating, model_config
 from .compare import double
 
 SETTINGS = (
@@ -84,7 +84,7 @@ class Trial:
         """The model as it is before the first step."""
         codec, fields = self.codec, self.dataset.fields
         torch.manual_seed(self.config.seed)
-        return build_model(build_adapter(self.config.adapter, codec, self.reader, fields=fields), self.config.diffusion)
+        return generating(build_learner(self.config, codec, self.reader, fields=fields), self.folder)
 
     @cached_property
     def awake(self) -> DiffusionModel:

@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,14 +13,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..adapters.base import Codec
 from ..change import tensors_of
+from ..config.adapter import parts
 from ..config.build import ConfigError
 from ..config.header import chain, model_file
-from ..config.inherit import PARTS, parts_of
+from ..config.inherit import parts_of
 from ..config.record import Record, Setting
 from ..data.labels import Fields, class_names, is_scalar
-from ..model import DiffusionModel
+from ..learner import Learner
+from ..nn.tensors import inherit as begin
 from ..nn.tensors import place
-from ..store import load_model, save_change
+from ..store import generating, load_learner, save_change
 from .continuing import changes
 
 
@@ -27,13 +30,13 @@ class Base(NamedTuple):
     """A model to start from, and where it is."""
 
     path: Path
-    model: DiffusionModel
+    model: Learner
     header: dict[str, Any]
 
     @property
     def fields(self) -> Fields:
         """What it can be told."""
-        return self.model.conditioner.fields
+        return self.model.fields
 
     @property
     def bases(self) -> list[dict[str, Any]]:
@@ -58,7 +61,8 @@ def base_of(config: DictConfig, own: Record | None, *, resumed: bool) -> Base | 
     if resumed and whole and own is not None and own.config.init == config.init:
         return None
     path = model_file(config.init)
-    base = Base(path, *load_model(path))
+    base = Base(path, *load_learner(path))
+    base.model.eval().requires_grad_(False)
     if own is not None and own.bases[0]["sha256"] != base.header["sha256"]:
         began = own.bases[0]
         raise ConfigError(f"{own.run} started from {began['name']} of hash {began['sha256'][:8]}, and {path} has "
@@ -66,11 +70,14 @@ def base_of(config: DictConfig, own: Record | None, *, resumed: bool) -> Base | 
     return base
 
 
-def inherit(model: DiffusionModel, base: Base, config: DictConfig) -> None:
+def inherit(model: Learner, base: Base, config: DictConfig) -> None:
     """Start ``model``, built of ``config``, with all of the base's weights, its whitening included.
 
     Raises ``ConfigError`` where a part is of another kind or size.
     """
+    if model.holds != base.model.holds:
+        raise ConfigError(f"init={config.init} holds a {base.model.holds}, and this run trains a {model.holds}: name "
+                          f"a {model.holds}, or leave out what chooses another than that of init=")
     here, there = type(model.codec).__name__, type(base.model.codec).__name__
     if here != there:
         raise ConfigError(f"init={config.init} is a model of the latents of {there}, and adapter.codec is {here}: "
@@ -80,20 +87,18 @@ def inherit(model: DiffusionModel, base: Base, config: DictConfig) -> None:
     codec = {name: value for part, kept in ((base.model.codec, False), (model.codec, True))
              for name, value in part.state_dict().items() if (name.split(".")[0] in new) == kept}
     _same_maps(model, base, config)
-    for name, start in (
-        ("adapter.codec", lambda: place(model.codec, codec)),
-        ("adapter.network", lambda: model.network.inherit(base.model.network)),
-        ("adapter.conditioner", lambda: model.conditioner.inherit(base.model.conditioner)),
-    ):
+    own, other = model.trainable, base.model.trainable
+    starts = {name: partial(begin, own[name], other[name]) for name in own}
+    for name, start in {"codec": partial(place, model.codec, codec), **starts}.items():
         try:
             start()
         except ValueError as error:
             keys = [change.key for change in changed if change.key.startswith("adapter.")]
             cause = f"which {', '.join(keys)} would change" if keys else "which is not that of these data"
-            raise ConfigError(f"init={config.init} has its own {name}, {cause}: {error}") from error
+            raise ConfigError(f"init={config.init} has its own adapter.{name}, {cause}: {error}") from error
 
 
-def _same_maps(model: DiffusionModel, base: Base, config: DictConfig) -> None:
+def _same_maps(model: Learner, base: Base, config: DictConfig) -> None:
     """Refuse maps that do not begin with those of the base: the network tells them apart by their order."""
     own, there = list(model.controls), list(base.model.controls)
     if own[: len(there)] != there:
@@ -115,12 +120,13 @@ def _replaced(codec: Codec, changed: Sequence[Setting], config: DictConfig) -> s
 
 
 def _changes(base: Base, config: DictConfig) -> Iterator[Setting]:
-    return changes(base.parts, OmegaConf.masked_copy(config, list(PARTS)))
+    return changes(base.parts, OmegaConf.masked_copy(config, list(parts(config))))
 
 
-def save_change_of(base: Base, model: DiffusionModel, config: dict[str, Any], path: Path, **facts: Any) -> str:
+def save_change_of(base: Base, model: Learner, config: dict[str, Any], path: Path, **facts: Any) -> str:
     """Write what ``model`` adds to its base, as ``save_model`` writes a model."""
-    return save_change(tensors_of(model, base.model), config, path, base=base.path, **facts)
+    tensors = tensors_of(generating(model, path), generating(base.model, base.path))
+    return save_change(tensors, config, path, base=base.path, **facts)
 
 
 def described(base: Base, config: DictConfig, fields: Fields, found: Fields) -> str:

@@ -51,16 +51,16 @@ class Records(L.Callback):
 
 
 class Validation(Every):
-    """Held-out loss of the averaged weights, noise and times fixed: ``val/loss``, and ``val/loss_q*`` by t."""
+    """Held-out loss of the averaged weights, nothing random in it: ``val/loss``, and parts such as ``val/loss_q*``."""
 
-    def __init__(self, steps: int, dataset: Dataset, loading: Loading, *, quantiles: int = 8):
+    def __init__(self, steps: int, dataset: Dataset, loading: Loading):
         super().__init__(steps)
-        self.dataset, self.loading, self.quantiles = dataset, loading, quantiles
+        self.dataset, self.loading = dataset, loading
         self.value: float | None = None
 
     def act(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
-        total = torch.zeros(self.quantiles + 1, dtype=torch.float64, device=module.device)
         model = module.averaged.eval()
+        total = torch.zeros(len(model.validated) + 1, dtype=torch.float64, device=module.device)
         size = max(1, self.loading.batch_size // trainer.world_size)
         loader = eval_loader(
             self.dataset, size, limit=self.loading.val_samples, rank=trainer.global_rank, world=trainer.world_size
@@ -68,15 +68,14 @@ class Validation(Every):
         for batch in loader:
             batch = trainer.strategy.batch_to_device(batch, module.device)
             with trainer.precision_plugin.val_step_context():
-                losses = model.validation_loss(batch, self.quantiles)
+                losses = model.validation_loss(batch)
             total[:-1] += losses.double().sum(0)
             total[-1] += len(losses)
         module.model.train()
         total = trainer.strategy.reduce(total, reduce_op="sum")
-        bins = (total[:-1] / total[-1]).tolist()
-        values = {f"val/loss_q{i}": value for i, value in enumerate(bins)}
-        self.value = sum(bins) / len(bins)
-        log(trainer, {"val/loss": self.value, **values}, step)
+        values = (total[:-1] / total[-1]).tolist()
+        self.value = values[0]
+        log(trainer, {f"val/{name}": value for name, value in zip(model.validated, values, strict=True)}, step)
 
 
 class Previews(Every):

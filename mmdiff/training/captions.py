@@ -4,26 +4,26 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from statistics import median
 
-from ..adapters.base import Conditioner
 from ..adapters.texts import TextEncoder
 from ..config.build import ConfigError
 from ..data.dataset import Dataset
 from ..data.labels import is_text
+from ..learner import Learner
 
 AT_ONCE = 1000
 """Samples whose captions are split at once."""
 
 
-def told(parts: Sequence[Dataset], conditioner: Conditioner) -> list[str]:
+def told(parts: Sequence[Dataset], model: Learner) -> list[str]:
     """A sentence for each text field of the samples of ``parts``.
 
     Raises ``ConfigError`` naming the sample of a caption that is too long.
     """
-    encoder = conditioner.encoder()
+    encoder = model.encoder()
     if encoder is None:
         return []
     found = []
-    for name in (name for name, field in conditioner.fields.items() if is_text(field)):
+    for name in (name for name, field in model.fields.items() if is_text(field)):
         lengths = list(_lengths(parts, name, encoder))
         every = [length for several in lengths for length in several]
         cut, count = sum(length > encoder.length for length in every), sum(map(bool, lengths))

@@ -15,6 +15,7 @@ from torch import Size, nn
 from ..adapters.base import Codec
 from ..config.build import ConfigError, complete, target_class
 from ..config.files import literal
+from ..config.inherit import MADE_OF
 from ..config.record import Setting, named
 from ..nn import tensors
 
@@ -49,7 +50,7 @@ def continued(
     groups = []
     config.run = literal(str(run))
     for key in asked:                                                 # what a run of an earlier version did not know
-        if key not in config:
+        if key not in config and key not in MADE_OF:
             config[key] = asked[key]
     for override in OverridesParser.create().parse_overrides(list(overrides or ())):
         key = override.key_or_group

@@ -17,10 +17,12 @@ from omegaconf import DictConfig
 from torch import nn
 
 from .. import change
+from ..config.adapter import is_told
 from ..config.build import ConfigError
 from ..data.labels import suggest
-from ..model import DiffusionModel
+from ..learner import Learner
 from ..nn import lora
+from ..store import generating
 from .base import Base
 
 RANGE = re.compile(r"(\d+)-(\d+)")
@@ -55,7 +57,7 @@ def _alike(wanted: str, word: str) -> bool:
     return fnmatchcase(word, wanted)
 
 
-def learn(model: DiffusionModel, base: Base | None, config: DictConfig) -> None:
+def learn(model: Learner, base: Base | None, config: DictConfig) -> None:
     """Let learn what a run says: all, the parts of ``train.only=``, or by ``lora=`` a low-rank change of layers there.
 
     Raises ``ConfigError`` where nothing is there to leave as it is, or to change.
@@ -67,24 +69,26 @@ def learn(model: DiffusionModel, base: Base | None, config: DictConfig) -> None:
         key = "lora=" if only is None else "train.only="
         raise ConfigError(f"{key} leaves the rest as it is in the model of init=, so name that too")
     if rank is not None and base is not None:
+        model, start = generating(model, f"run={config.run}"), generating(base.model, base.path)
         _keep(model, base, config)
         weights = [f"{name}.weight" for name in lora.layers(model.trainable)] if rank else []
         chosen = selected(weights, ["network"] if only is None else only, key="train.only") if rank else []
-        change.learn(model, base.model, rank, dora=config.dora,
+        change.learn(model, start, rank, dora=config.dora,
                      layers=[name.removesuffix(".weight") for name in chosen])
         if not any(parameter.requires_grad for parameter in model.trainable.parameters()):
             raise ConfigError("lora=0 learns the rows of new classes alone, and the data have none: give it a rank")
     elif only is not None and base is not None:
         learn_only(model, only)
         parameters = dict(model.trainable.named_parameters())
-        new = change.new_tensors(model, base.model)
+        both = [generating(part, config.run) for part in (model, base.model)] if is_told(config) else []
+        new = change.new_tensors(*both) if both else []
         if left := [name for name in new if name in parameters and not parameters[name].requires_grad]:
             raise ConfigError(f"train.only= leaves out {left[0]}, so that what the data tell and init={config.init} "
                               "does not know would never be learned: add conditioner (network.maps for maps) to it, or "
                               "leave those out of data.labels=")
 
 
-def _keep(model: DiffusionModel, base: Base, config: DictConfig) -> None:
+def _keep(model: Learner, base: Base, config: DictConfig) -> None:
     """Refuse a codec with other tensors than the base's: a change does not hold them."""
     own, other = model.codec.state_dict(), base.model.codec.state_dict()
     if own.keys() != other.keys() or not all(torch.equal(own[name], other[name]) for name in own):
@@ -92,7 +96,7 @@ def _keep(model: DiffusionModel, base: Base, config: DictConfig) -> None:
                           "part of it: leave that out")
 
 
-def learn_only(model: DiffusionModel, patterns: Sequence[str]) -> None:
+def learn_only(model: Learner, patterns: Sequence[str]) -> None:
     """Leave all parameters as they are but those that ``patterns`` name below ``model.trainable``."""
     parameters = dict(model.trainable.named_parameters())
     learned = set(selected(parameters, patterns, key="train.only"))
@@ -102,10 +106,11 @@ def learn_only(model: DiffusionModel, patterns: Sequence[str]) -> None:
         raise ConfigError("train.only= names nothing, so nothing would learn; leave it out to train all")
 
 
-def unlearned(model: DiffusionModel, module: nn.Module) -> set[str]:
+def unlearned(model: Learner, module: nn.Module) -> set[str]:
     """Names in ``module`` of the tensors of ``model`` that stay as they are, where only a part of it learns."""
-    frozen = {id(p) for p in model.trainable.parameters() if not p.requires_grad}
-    fixed = {id(b) for b in model.codec.state_dict(keep_vars=True).values()} if frozen else set()
+    parameters = list(model.trainable.parameters())
+    frozen, learned = ({id(p) for p in parameters if p.requires_grad == learns} for learns in (False, True))
+    fixed = {id(b) for b in model.codec.state_dict(keep_vars=True).values()} - learned if frozen else set()
     return {name for name, value in module.state_dict(keep_vars=True).items() if id(value) in frozen | fixed}
 
 

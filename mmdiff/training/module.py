@@ -2,8 +2,8 @@
 
     losses of the batch, gradient  ->  finite?  ->  clip  ->  optimizer  ->  averages  ->  learning rate
 
-What is trained says what its loss is (``DiffusionModel.loss``: t, x_t, network). Nothing that is not finite goes past
-the second arrow: neither weights nor moments nor averages ever hold it.
+What is trained (a ``Learner``) says what its loss is (``DiffusionModel.loss``: t, x_t, network). Nothing that is not
+finite goes past the second arrow: neither weights nor moments nor averages ever hold it.
 """
 
 import math
@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from ..data.batch import Batch
 from ..data.dataset import Dataset
 from ..data.loaders import Loading, train_loader
-from ..model import DiffusionModel
+from ..learner import Learner
 from .ema import Ema
 from .learning import leave_out, unlearned
 from .optim import Recipe, impose, settings
@@ -40,7 +40,7 @@ class TrainingModule(L.LightningModule):
     """The step that weights, moments, averages and learning rate are all of; -1 while they are changed."""
 
     def __init__(
-        self, model: DiffusionModel, dataset: Dataset, *, optim: Recipe, loading: Loading,
+        self, model: Learner, dataset: Dataset, *, optim: Recipe, loading: Loading,
         ema: dict[str, dict[str, float]], seed: int, max_steps: int, accumulate: int = 1,
     ):
         super().__init__()
@@ -62,7 +62,7 @@ class TrainingModule(L.LightningModule):
         return [track for track in self.ema.values() if isinstance(track, Ema)]
 
     @property
-    def averaged(self) -> DiffusionModel:
+    def averaged(self) -> Learner:
         """The model with the weights of the first EMA track, whole: where they are sharded, all processes must ask."""
         average = self.tracks[0].average
         return self.model.replaced(average if self.device_mesh is None else gathered(average, self._outline))

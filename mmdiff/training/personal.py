@@ -23,6 +23,7 @@ from ..data.dataset import Dataset, Subset, spread
 from ..data.joined import Joined, told_as
 from ..data.labels import Fields, grown, is_scalar, is_text
 from ..data.loaders import Loading
+from ..store import generating
 from .base import Base
 
 Share = Annotated[float, Gt(0), Lt(1)]
@@ -49,7 +50,7 @@ class OfBase(Prior):
     def __call__(self, own: Dataset, base: Base, config: DictConfig, reader: Reader) -> Dataset:
         asked = wishes(base.fields, own, base.header["config"]["size"], self.n)
         try:
-            return made(base.model, base.header, asked)
+            return made(generating(base.model, base.path), base.header, asked)
         except OSError as error:
             raise ConfigError(f"prior=base keeps samples of the base, and cannot: {error}. MMDIFF_CACHE names a folder "
                               "for them") from error

@@ -34,7 +34,7 @@ from .captions import told
 from .checkpoints import latest, start
 from .process import own_state, quiet
 from .progress import Progress
-from .run import Assembly, assemble, fit_codec, opened
+from .run import Assembly, assemble, measure, opened
 from .saving import Checkpoints
 from .trainer import build_trainer
 
@@ -71,8 +71,10 @@ class Plan(NamedTuple):
     captions: list[str]
     buckets: list[Bucket]
     parameters: dict[str, int]
+    trainable: int
+    """Parameters that could learn."""
     learning: int
-    """Parameters that learn."""
+    """Those that do."""
     steps: int
     """Optimizer steps that are left."""
     seconds: dict[str, float]
@@ -127,13 +129,13 @@ def _tried(
 ) -> Plan:
     parts = assemble(_short(config, trial, STEPS), trial, own=record, base=base)
     module, dataset = parts.module, parts.module.dataset
-    sentences = told((dataset, parts.val_set), module.model.conditioner)
+    sentences = told((dataset, parts.val_set), module.model)
     found = buckets(dataset, module.loading.order(dataset, seed=config.seed, steps=steps))
     if missing := _missing(module.model.reader.buckets, dataset):
         raise ConfigError(f"no training sample falls into the bucket(s) {', '.join(map(str, missing))}: leave them out")
     if base is None:
         with _stage("the whitening"):
-            fit_codec(module)
+            measure(module)
     largest = max(found, key=lambda bucket: bucket.positions)
     module.dataset = Subset(dataset, largest.members[: STEPS * largest.batch])
     seconds = _fit(config, trial, parts)
@@ -141,7 +143,8 @@ def _tried(
     if torch.cuda.is_available():
         memory["gpu"] = torch.cuda.max_memory_reserved()
     parameters = {name: sum(p.numel() for p in part.parameters()) for name, part in module.model.named_children()}
-    learning = sum(p.numel() for p in module.model.trainable.parameters() if p.requires_grad)
+    own = list(module.model.trainable.parameters())
+    trainable, learning = (sum(p.numel() for p in some) for some in (own, (p for p in own if p.requires_grad)))
     report, val = parts.report, len(parts.val_set)
     del parts, module
     seconds["resume"] = _resumed(config, trial, record, base)
@@ -152,7 +155,8 @@ def _tried(
     if disk > free:
         raise ConfigError(f"the disk is full: the run needs {disk / 2**20:.0f} MiB, {free / 2**20:.0f} MiB are free")
     return Plan(
-        report, len(dataset), val, sentences, found, parameters, learning, steps, seconds, counts, memory, disk, free
+        report, len(dataset), val, sentences, found, parameters, trainable, learning, steps, seconds, counts, memory,
+        disk, free,
     )
 
 

@@ -1,27 +1,30 @@
-"""Samples to look at and listen to while a run trains: always the same labels and seeds."""
+"""What is looked at and listened to while a run trains: always the same samples, labels and seeds."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+import torch
 
 from ..data.dataset import Dataset, spread
-from ..generation.pipeline import Pipeline
-from ..generation.request import Request
-from ..model import DiffusionModel
+from ..learner import Learner
 
 
 class PreviewMaker:
-    """Generates ``n`` samples with labels taken evenly from a data set, and one picture of them."""
+    """Shows what a learner makes of ``n`` samples evenly from a data set; ``size`` is that of a usual one."""
 
-    def __init__(self, stored: dict[str, Any], dataset: Dataset, *, n: int):
-        self.stored = stored
+    def __init__(self, size: Mapping[str, float], dataset: Dataset, *, n: int):
+        self.size = dict(size)
         chosen = spread(len(dataset), n)
-        self.requests = [Request(seed=i, labels=dataset.read(chosen[i % len(chosen)])[1]) for i in range(n)]
+        self.shown = [dataset.read(chosen[i % len(chosen)]) for i in range(n)]
 
-    def __call__(self, model: DiffusionModel, folder: Path) -> Path:
+    def __call__(self, model: Learner, folder: Path) -> Path:
         """Write the samples and ``preview.png`` into ``folder``; gives the picture's path."""
         folder.mkdir(parents=True, exist_ok=True)
-        pipeline = Pipeline(model, {"config": self.stored, "sha256": None})
-        made = [sample for _, sample in pipeline.run(self.requests, len(self.requests), show_progress=False)]
-        for request, sample in zip(self.requests, made, strict=True):
-            model.codec.save(sample, folder / f"{request.seed:02d}{model.codec.suffix}")
-        return model.codec.preview(made, [request.title for request in self.requests], folder / "preview.png")
+        samples, labels = zip(*self.shown, strict=True)
+        examples = model.preview(samples, labels, self.size)
+        for i, (title, sample) in enumerate(examples):
+            if not torch.isfinite(sample).all():
+                raise FloatingPointError(f"sample {i} ({title}) holds NaN: is the model trained?")
+            model.codec.save(sample, folder / f"{i:02d}{model.codec.suffix}")
+        return model.codec.preview([sample for _, sample in examples], [title for title, _ in examples],
+                                   folder / "preview.png")

@@ -24,9 +24,9 @@ from ..evaluation.protocol import Protocol
 from ..evaluation.scorer import LEAST
 from ..evaluation.subject import EvaluatedRun
 from ..generation.pipeline import Pipeline
+from ..learner import Learner
 from ..metrics.bootstrap import Interval
-from ..model import DiffusionModel
-from ..store import save_model
+from ..store import generating, save_model
 from .alone import alone
 from .callbacks import Every, Validation
 from .metrics import log
@@ -109,7 +109,8 @@ class Quality(Every):
         with alone(trainer) as working:
             if working:
                 try:
-                    values = self._judged(Pipeline(model, {"config": self.stored, "sha256": None}))
+                    pipeline = Pipeline(generating(model, self.run), {"config": self.stored, "sha256": None})
+                    values = self._judged(pipeline)
                 except Exception as error:                            # the run is worth more than what it is worth
                     warnings.warn(f"step {step} is not judged: {error or type(error).__name__}", stacklevel=2)
                 log(trainer, {f"quality/{name}": value for name, value in values.items()}, step)
@@ -124,7 +125,7 @@ class Quality(Every):
                 self._keep(trainer, module.averaged, step)
         trainer.should_stop = trainer.should_stop or self.stopped is not None
 
-    def _keep(self, trainer: L.Trainer, model: DiffusionModel, step: int) -> None:
+    def _keep(self, trainer: L.Trainer, model: Learner, step: int) -> None:
         self.best_step = step
         with alone(trainer) as working:
             if working:

@@ -7,17 +7,17 @@ from typing import Any, NamedTuple
 
 import lightning as L
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from ..adapters.base import Adapter
 from ..cache.encode import require, uncached
 from ..cache.latents import Latents
 from ..config import kinds
-from ..config.adapter import build_adapter, build_codec, build_model, settled, settled_codec
+from ..config.adapter import ROLES, build_codec, build_learner, is_told, parts, settled, settled_codec
 from ..config.build import ConfigError, build, plain
 from ..config.files import resolved
 from ..config.record import Record, Setting, own_fields, read_record
 from ..core.guidance import Guidance
-from ..core.samplers import Sampler
 from ..data.dataset import Dataset, Subset, spread
 from ..data.labels import Fields, grown, is_text
 from ..data.loaders import Loading, samples
@@ -76,8 +76,8 @@ def assemble(
     """Build data, model, training module and callbacks of a resolved configuration, with the fields of its ``own`` run
     where that exists, and the weights of ``base`` where it starts from one."""
     check_trainer(config.trainer)
-    build(config.sampler, Sampler)                                    # a mistake is told before the training
-    guidance = build(config.guidance, Guidance)
+    _all_used(config)
+    guidance = build(config.guidance, Guidance) if is_told(config) else None     # a mistake is told before the training
     build(config.trainer, L.Trainer, **dict.fromkeys(QUIET, False))
     L.seed_everything(config.seed, verbose=False)                     # initial weights; all else is keyed
     codec, reader = build_codec(config.adapter)
@@ -86,16 +86,17 @@ def assemble(
     personal.check(config, dataset)
     known = own.fields if own else base.fields if base else {}
     found = personal.of_subject(dataset, config.subject, known).fields
-    fields = fields_of(found, own, base)
+    fields = fields_of(found, own, base) if is_told(config) else found
     if isinstance(dataset, Latents):
         require(dataset.settings, config.adapter, codec, reader)
     loading = build(config.loader, Loading)
-    _told(guidance, loading, fields, config.adapter.get("controls") or {})
+    if guidance is not None:
+        _told(guidance, loading, fields, config.adapter.get("controls") or {})
     plain_set, held = _parts(dataset, loading)
     train_set = personal.of_subject(plain_set, config.subject, known)
     val_set = personal.of_subject(held, config.subject, known)
     train_set.fields = val_set.fields = fields
-    model = build_model(build_adapter(config.adapter, codec, reader, fields=fields), config.diffusion)
+    model = build_learner(config, codec, reader, fields=fields)
     if base is not None:
         inherit(model, base, config)
     learn(model, base, config)
@@ -110,9 +111,9 @@ def assemble(
         model, learned, optim=build(config.optim, Recipe), loading=loading, ema=plain(config.ema),
         seed=config.seed, max_steps=config.trainer.max_steps, accumulate=config.trainer.get(ACCUMULATE, 1),
     )
-    prepare(model.denoiser.network, recompute=config.recompute, compiled=config.compile)
+    prepare(model.network, recompute=config.recompute, compiled=config.compile)
     shown = val_set if len(val_set) else train_set
-    preview = PreviewMaker(stored, shown, n=config.preview.n)
+    preview = PreviewMaker(stored["size"], shown, n=config.preview.n)
     validation = Validation(config.validation.every if len(val_set) and loading.val_samples else 0, val_set, loading)
     judging = config.get("quality") or {}
     judged = train_set, val_set
@@ -139,6 +140,19 @@ def assemble(
     ]
     start = "" if base is None else f"starting from {described(base, config, fields, found)}"
     return Assembly(module, val_set, callbacks, saving, quality, stored, dataset.report(), bases, start)
+
+
+def _all_used(config: DictConfig) -> None:
+    """Refuse what is said and would have no effect on what is trained."""
+    used = parts(config)
+    said = [role for role in ROLES if role not in used and config.get(role) is not None]
+    if not is_told(config):
+        keys = [*(f"adapter.{name}" for name in Adapter._fields if name not in ("reader", "codec")), "adapter.text",
+                "subject", "prior", "lora", "loader.tags"]
+        said += [key for key in keys if OmegaConf.select(config, key) is not None]
+        said += ["quality.every"] if OmegaConf.select(config, "quality.every") else []
+    if said:
+        raise ConfigError(f"{said[0]} has no effect on what {used[1]} trains: leave it out, or by {said[0]}=null")
 
 
 def _told(guidance: Guidance, loading: Loading, fields: Fields, maps: Iterable[str]) -> None:
@@ -173,7 +187,6 @@ def _parts(dataset: Dataset, loading: Loading) -> tuple[Dataset, Dataset]:
     return train_set, val_set
 
 
-def fit_codec(module: TrainingModule) -> None:
-    """Measure the whitening on the training set."""
-    codec, dataset = module.model.codec, module.dataset
-    (codec.measure if dataset.encoded else codec.fit)(samples(dataset))
+def measure(module: TrainingModule) -> None:
+    """Measure what the training set has to tell, such as the whitening."""
+    module.model.measure(samples(module.dataset), encoded=module.dataset.encoded)

@@ -25,7 +25,7 @@ from .checkpoints import model_step, shapes, start
 from .continuing import fits
 from .lock import locked
 from .process import own_state, quiet, requeue
-from .run import Assembly, assemble, fit_codec, opened
+from .run import Assembly, assemble, measure, opened
 from .trainer import build_trainer
 
 say = rank_zero_only(print)
@@ -69,7 +69,7 @@ def train(config: DictConfig, overrides: Sequence[str] | None = None) -> Path:
         if parts.saving.least > step:
             say(f"  {MODEL_FILE} is of step {parts.saving.least}, and stays until this run has come to that step")
         if not checkpoint and base is None:
-            fit_codec(module)
+            measure(module)
         if record is None or changed:
             history = [*(record.history if record else ()), *({"step": step, **c._asdict()} for c in changed)]
             described = files(config, history, parts.report, module.dataset, parts.val_set, parts.bases)
@@ -94,7 +94,7 @@ def train(config: DictConfig, overrides: Sequence[str] | None = None) -> Path:
         say(f"{run}: saved at step {trainer.global_step} of {trainer.max_steps}: {_ended_by(trainer, parts)}. Go on "
             f"with: mmdiff train {named(run)}")
     else:
-        say(f"{run}: done; generate with: mmdiff sample {shlex.quote(str(run))} n=8")
+        say(f"{run}: done; {module.model.use.format(run=shlex.quote(str(run)))}")
     return run
 
 
@@ -112,7 +112,7 @@ def _headline(run: Path, config: DictConfig, parts: Assembly, beginning: str) ->
         f"{learn:.2f} M of {count:.2f} M parameters" if learn < count else f"{count:.2f} M parameters",
         f", {beginning}" if beginning else "",
         *(f"; of each step {share:g} are of the {n} samples of prior=" for n, share in beside),
-        *(f"; {sentence}" for sentence in told((module.dataset, parts.val_set), module.model.conditioner)),
+        *(f"; {sentence}" for sentence in told((module.dataset, parts.val_set), module.model)),
     ])
 
 

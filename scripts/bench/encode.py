@@ -23,7 +23,7 @@ from mmdiff.adapters.points.solids import SOLIDS, solid
 from mmdiff.adapters.video.shapes import Shapes
 from mmdiff.adapters.video.write import write_video
 from mmdiff.cache.encode import encode
-from mmdiff.config.adapter import build_adapter, build_codec, build_model
+from mmdiff.config.adapter import build_codec, build_learner
 from mmdiff.config.build import build
 from mmdiff.config.overrides import composed
 from mmdiff.core.rng import Purpose, stream
@@ -71,7 +71,7 @@ class Case:
         codec, reader = build_codec(config.adapter)
         self.dataset = build(data, Dataset, reader=reader)
         (codec.measure if self.dataset.encoded else codec.fit)(samples(self.dataset, limit=64))
-        self.model = build_model(build_adapter(config.adapter, codec, reader, fields={}), config.diffusion)
+        self.model = build_learner(config, codec, reader, fields={})
         self.optimizer = torch.optim.AdamW(self.model.trainable.parameters(), lr=1e-4)
 
     def rates(self, steps: int) -> tuple[float, float]:

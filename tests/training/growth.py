@@ -4,7 +4,7 @@ import json
 
 import torch
 
-from mmdiff.config.adapter import build_adapter, build_codec, build_model
+from mmdiff.config.adapter import build_codec, build_learner
 from mmdiff.config.overrides import composed
 from mmdiff.config.record import DATA_FILE
 from mmdiff.core.samplers import Auto
@@ -26,7 +26,7 @@ def assert_grows(trial: Trial) -> None:
     fields = grown(told, {**more, "style": ["a", "b"], "tempo": (1.0, 2.0)})
     config = composed("train", [f"init={path}"])
     codec, reader = build_codec(config.adapter)
-    model = build_model(build_adapter(config.adapter, codec, reader, fields=fields), config.diffusion).eval()
+    model = build_learner(config, codec, reader, fields=fields).eval()
     inherit(model, base, config)
     rows = [trial.dataset.read(i)[1] for i in range(2)] + [{}]
     shape = codec.latent_shape(**trial.stored["size"])

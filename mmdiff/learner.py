@@ -1,0 +1,95 @@
+"""What a run trains: all that training, validation, previews and the model file know of it.
+
+    loss of a batch, by (seed, draw)  ->  gradient, step, average of ``trainable``  ->  ``replaced``, previewed, saved
+
+``DiffusionModel`` is one kind. The part of a configuration that names a class of this role (``diffusion``) says what
+is trained, and the parameters of that class say which other parts it is made of.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from .adapters.base import Codec
+from .adapters.controls import Control
+from .adapters.texts import TextEncoder
+from .core.types import Masked
+from .data.batch import Batch
+from .data.coupling import Coupling
+from .data.labels import Fields, Label
+from .data.reader import Reader
+
+Example = tuple[str, Tensor]
+"""A title, and a sample ``(C, *S)`` on the CPU."""
+
+
+class Learner(nn.Module, ABC):
+    """What a run trains."""
+
+    holds: str
+    """What its model file is, in words: ``diffusion model``."""
+
+    use: str
+    """What can be done with it then, a command about ``{run}``: ``generate with: mmdiff sample {run}``."""
+
+    validated: Sequence[str]
+    """The names of the columns of ``validation_loss``; the first is ``loss``."""
+
+    reader: Reader
+    codec: Codec
+    coupling: Coupling | None = None
+    """How the points of a set are paired with the noise of their draw before they are a batch."""
+    controls: Mapping[str, Control] = MappingProxyType({})
+    """The maps that it is told."""
+
+    @property
+    @abstractmethod
+    def trainable(self) -> nn.ModuleDict:
+        """What training changes, and an average of weights is taken over."""
+
+    @abstractmethod
+    def replaced(self, trainable: nn.ModuleDict) -> Self:
+        """The same with other trainable parts (an average of them, say); everything else is shared."""
+
+    @property
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """The part whose lists of modules are the blocks that may be compiled, or computed again to save memory."""
+
+    @abstractmethod
+    def loss(self, batch: Batch, seed: int, *, batch_size: int | None = None) -> Tensor:
+        """Training loss per sample ``(B,)``; all that is random in it is fixed by (seed, draw).
+
+        ``batch_size`` is the number of draws of one optimizer step.
+        """
+
+    @abstractmethod
+    def validation_loss(self, batch: Batch) -> Tensor:
+        """``(B, len(validated))``, without gradient: two evaluations of one set of weights are equal bit for bit."""
+
+    @abstractmethod
+    def preview(self, samples: Sequence[Tensor], labels: Sequence[Mapping[str, Label]], size: Mapping[str, float]
+                ) -> list[Example]:
+        """What a preview shows, always the same for the same weights: ``samples`` of the data with their ``labels`` are
+        where it starts from, ``size`` is that of a usual one."""
+
+    def measure(self, samples: Iterable[Masked], *, encoded: bool) -> None:
+        """Measure what the training set has to tell before the first step; ``encoded`` samples are features."""
+
+    @property
+    def fields(self) -> Fields:
+        """What it can be told."""
+        return {}
+
+    def encoder(self) -> TextEncoder | None:
+        """What reads the texts that it is told."""
+        return None
+
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters are."""
+        return next(self.parameters()).device
