@@ -18,7 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from mmdiff.adapters.video.write import write_video
 from mmdiff.cache.encode import encode
 from mmdiff.cli.list import options
-from mmdiff.config.adapter import build_learner
+from mmdiff.config import adapter
 from mmdiff.config.build import ConfigError, build
 from mmdiff.config.files import resolved
 from mmdiff.config.overrides import composed
@@ -120,9 +120,10 @@ def light(sources, monkeypatch):
     """Models without memory, a trainer that only records, the data in the folder that is worked in."""
     def without_memory(*args, **kwargs):
         with torch.device("meta"):
-            return build_learner(*args, **kwargs)
+            return made(*args, **kwargs)
 
-    monkeypatch.setattr(training, "build_learner", without_memory)
+    made = adapter.build_adapter
+    monkeypatch.setattr(adapter, "build_adapter", without_memory)
     monkeypatch.setattr(lightning.pytorch, "Trainer", Recorder)
     monkeypatch.setattr(trainer, "TensorBoardLogger", lambda *args, **kwargs: ("tensorboard", args, kwargs))
     monkeypatch.chdir(sources)
