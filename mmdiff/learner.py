@@ -60,6 +60,11 @@ class Learner(nn.Module, ABC):
     def network(self) -> nn.Module:
         """The part whose lists of modules are the blocks that may be compiled, or computed again to save memory."""
 
+    @property
+    def stored(self) -> nn.Module:
+        """What its model file holds the tensors of."""
+        return self
+
     @abstractmethod
     def loss(self, batch: Batch, seed: int, *, batch_size: int | None = None) -> Tensor:
         """Training loss per sample ``(B,)``; all that is random in it is fixed by (seed, draw).

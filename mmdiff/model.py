@@ -144,7 +144,7 @@ class DiffusionModel(Learner):
         guidance = Unguided() if self.never_untold(self.guidance) else self.guidance
         shape = self.codec.latent_shape(**size)
         made = self.latents(labels, range(len(labels)), shape, sampler=self.sampler, guidance=guidance)
-        return [(title(row), sample) for row, sample in zip(labels, self.decoded(made), strict=True)]
+        return [(title(row), sample) for row, sample in zip(labels, self.decoded(made, **size), strict=True)]
 
     def never_untold(self, guidance: Guidance) -> bool:
         """Whether a guidance contrasts with what training never had: samples of which nothing was told."""
@@ -202,13 +202,14 @@ class DiffusionModel(Learner):
         maps = gathered(self.controls, rows, self.device)
         return cond if maps is None else cond._replace(concat=maps)
 
-    def decoded(self, latents: Tensor) -> list[Tensor]:
-        """Samples ``(C, *S)`` on the CPU."""
-        return [sample for sample, _ in self.finished(latents)]
+    def decoded(self, latents: Tensor, **size: float) -> list[Tensor]:
+        """Samples ``(C, *S)`` on the CPU, of a ``size`` where one is named."""
+        return [sample for sample, _ in self.finished(latents, **size)]
 
-    def finished(self, latents: Tensor) -> list[tuple[Tensor, dict[str, float]]]:
+    def finished(self, latents: Tensor, **size: float) -> list[tuple[Tensor, dict[str, float]]]:
         """Samples on the CPU, each with what the codec had to change of it."""
-        return [self.codec.finished(sample) for sample in self.codec.decode(Masked(latents)).x.float().cpu()]
+        made = self.codec.decode_sized(Masked(latents), **size) if size else self.codec.decode(Masked(latents))
+        return [self.codec.finished(sample) for sample in made.x.float().cpu()]
 
     @torch.no_grad()
     def latents(

@@ -37,6 +37,8 @@ from .learner import Learner
 from .model import DiffusionModel
 from .nn.tensors import place
 
+WHITENING = ("mean", "std", "low", "high")
+"""Buffers that a codec measures on the training set."""
 SIZED = 101
 """Samples of which the middle one by size is what a request without a size gets."""
 Scales = Mapping[str, float] | Mapping[Path, float]
@@ -62,7 +64,7 @@ def usual(sizes: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def save_model(model: Learner, config: dict[str, Any], path: str | Path, **facts: Any) -> str:
     """Write ``model`` with its resolved ``config`` and further ``facts`` (such as ``step``); gives the file's hash."""
-    return _write(path, model.state_dict(), config, {"holds": model.holds, **facts})
+    return _write(path, model.stored.state_dict(), config, {"holds": model.holds, **facts})
 
 
 def save_change(
@@ -129,7 +131,7 @@ def load_learner(
         raise ModelFileError(f"{path} is a whole model, and has no base: leave base= out")
     model = built(path, header.get("config"), encoder)
     try:
-        model.load_state_dict(tensors)
+        model.stored.load_state_dict(tensors)
     except RuntimeError as error:
         raise ModelFileError(f"{path}: {' '.join(str(error).split())}") from error
     return model, header
@@ -140,6 +142,22 @@ def generating(model: Learner, path: str | Path) -> DiffusionModel:
     if not isinstance(model, DiffusionModel):
         raise ModelFileError(f"{path} holds a {model.holds}, and here a diffusion model is asked for, which generates")
     return model
+
+
+def fill(codec: Codec, config: DictConfig, source: Path | None = None) -> dict[str, Any] | None:
+    """Read the weights of the codec that ``codec=`` names (from the model file ``source`` that has it, if told), where
+    one is named; what it measures on a training set is left. Gives the facts of that file."""
+    if config.get("codec") is None:
+        return None
+    path = source or model_file(config.codec)
+    header, tensors = read_model_file(path)
+    measured = {name: value for name, value in codec.state_dict().items() if name in WHITENING}
+    own = {name.removeprefix("codec."): value for name, value in tensors.items() if name.startswith("codec.")}
+    try:
+        place(codec, {**own, **measured})
+    except ValueError as error:
+        raise ModelFileError(f"codec={config.codec}: {error}") from None
+    return header.get("codec") if source else chain(path, header)[0]
 
 
 def built(path: Path, config: Any, encoder: str | Path | None = None) -> Learner:

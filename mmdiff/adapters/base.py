@@ -44,6 +44,9 @@ class Codec(nn.Module, ABC):
     incidental: tuple[str, ...] = ()
     """Arguments of the constructor (and modules of that name) that change no feature, such as a vocoder."""
 
+    downsampling: tuple[int, ...] = ()
+    """Positions of a sample for one of the latent, an axis; empty where they are the same, or of no grid."""
+
     @property
     @abstractmethod
     def reading(self) -> dict[str, Any]:
@@ -75,6 +78,11 @@ class Codec(nn.Module, ABC):
     @abstractmethod
     def decode(self, latents: Masked) -> Masked:
         """Back to samples; positions outside the mask are zero."""
+
+    def decode_sized(self, latents: Masked, **size: float) -> Masked:
+        """As ``decode``, of the size that was asked for in the words of ``latent_shape``, where a latent alone does not
+        tell it: a stride has rounded it up, or a set may have any number of points."""
+        return self.decode(latents)
 
     def limited(self, latents: Tensor) -> Tensor:
         """Generated latents ``(B, channels, *S)`` brought to where those of the training set are; without statistics of

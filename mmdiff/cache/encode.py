@@ -30,11 +30,9 @@ from ..data.batch import unpad
 from ..data.dataset import Dataset, Subset
 from ..data.labels import Label, plain_fields
 from ..data.progress import progress_bar
+from ..store import WHITENING, fill
 from .latents import DTYPES, FORMAT, INDEX, Latents
 from .shards import Location, Shards
-
-WHITENING = ("mean", "std")
-"""Buffers that a codec measures on the training set."""
 
 
 class JobPart(NamedTuple):
@@ -98,6 +96,7 @@ def encode(
     origin = _placed(plain(config.data))
     dataset = _opened(origin, reader)
     codec, reader = settled_codec(config.adapter, codec, reader, dataset.told)
+    fill(codec, config)
     told, shards = settings(config.adapter, codec, reader, dtype=dtype), Shards(out, limit=int(shard_mb * 2**20))
     job = hashed([told, copies, share.parts, [dataset.name(i) for i in range(len(dataset))]])[:16]
     lists = [f"{job}-{k + 1}-of-{share.parts}.json" for k in range(share.parts)]

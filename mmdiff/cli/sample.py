@@ -101,10 +101,9 @@ def _of_model(argument: str) -> bool:
 
 def own_words(codec: Codec, size: Mapping[str, float]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a modality's sizes and options of saving take, by name: the annotations of ``latent_shape`` and ``save``."""
-    known, saving = (list(kinds.annotations(made).items()) for made in (type(codec).latent_shape, type(codec).save))
-    taken = dict(known[1:])                                           # without self, and of save without its arguments
+    taken, saving = kinds.annotations(codec.latent_shape), list(kinds.annotations(codec.save).items())
     sizes = {name: Amount if taken.get(name, Any) is Any else taken[name] for name in dict.fromkeys([*taken, *size])}
-    return sizes, dict(saving[3:])
+    return sizes, dict(saving[2:])                                    # without its arguments, sample and path
 
 
 def _late(argument: str) -> Word:

@@ -7,6 +7,7 @@ The parameters of that class say which other parts it is made of (``adapter``, o
 """
 
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -36,10 +37,19 @@ def settled_codec(
 ) -> tuple[Codec, Reader]:
     """Codec and reader once the data are open: what the ``adapter`` node leaves to the files, which have ``told`` it,
     is written into it; where there are no files it is what the codec takes then."""
-    left = [name for name in codec.of_files if node["codec"].get(name) is None]
+    left = [name for name in left_to_files(node["codec"]) if OmegaConf.select(node, f"codec.{name}") is None]
     for name in left:
-        OmegaConf.update(node, f"codec.{name}", told.get(name, getattr(codec, name)), force_add=True)
+        value = told.get(name.rpartition(".")[2], attrgetter(name)(codec))
+        OmegaConf.update(node, f"codec.{name}", value, force_add=True)
     return build_codec(node) if left else (codec, reader)
+
+
+def left_to_files(node: Any) -> list[str]:
+    """The settings of a codec node that the files tell where they are null, those of a codec within it included."""
+    made: type[Codec] = target_class(str(node[TARGET]), Codec)
+    within = {name: value for name, value in node.items() if isinstance(value, Mapping) and TARGET in value}
+    return [*made.of_files, *(f"{name}.{one}" for name, value in within.items()
+                              if issubclass(target_class(str(value[TARGET])), Codec) for one in left_to_files(value))]
 
 
 def build_adapter(node: Any, codec: Codec, reader: Reader, *, fields: Fields | None = None) -> Adapter:
@@ -96,6 +106,8 @@ def _network(node: Any, codec: Codec, conditioner: Conditioner, maps: int) -> Ne
     follows: dict[str, Any] = {"tokens": conditioner.tokens} if reads else {}
     if "concat_channels" in known:
         follows["concat_channels"] = maps
+    if "downsampling" in known:
+        follows["downsampling"] = list(codec.downsampling)
     return build(node, Network, channels=codec.channels, cond_dim=conditioner.dim, **follows)
 
 

@@ -20,7 +20,7 @@ from .build import ConfigError, part
 from .files import literals
 from .header import ModelFileError, model_file, read_header
 
-MADE_OF = ("adapter", "diffusion", "sampler", "guidance")
+MADE_OF = ("adapter", "diffusion", "reconstruction", "sampler", "guidance")
 """Groups of a training configuration that may make what is trained."""
 OPTION = "_base_"
 

@@ -27,14 +27,18 @@ from .build import ConfigError, parameters
 from .groups import option, options_of
 from .inherit import choices, offered
 from .keys import TABLES, annotation, checked
+from .learned import with_codec
 from .record import own_config
 from .words import FORM, Word, pieces, quoted, text, written
 
 CONFIGS = "mmdiff.configs"
-DERIVED = {"channels", "concat_channels", "cond_dim", "fields", "reader", "sample_rate", "self", "text", "tokens"}
+DERIVED = {
+    "channels", "concat_channels", "cond_dim", "downsampling", "fields", "reader", "sample_rate", "self", "text",
+    "tokens",
+}
 OPTIONAL = {
     "adapter.given", "adapter.coupling", "adapter/text", "adapter.text", "adapter/controls", "adapter.controls",
-    "experiment", "debug", "prior",
+    "experiment", "debug", "prior", "diffusion", "reconstruction", "sampler", "guidance",
 }
 """Parts and groups of a training configuration that may be null."""
 LATER = {"sample": ("sampler", "guidance"), "eval": ("sampler", "guidance")}
@@ -87,6 +91,7 @@ def composition(name: str, arguments: Sequence[str]) -> Composition:
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(" ".join(str(error.__cause__ or error).split())) from error
     lines = {**groups, **values}
+    config = with_codec(config, [Word.of(a).key for a in arguments if "=" in a])
     return Composition(checked(name, config), [lines[word] for word in words] + gone)
 
 

@@ -153,7 +153,8 @@ class Evaluator:
         for part in x.split(self.protocol.batch_size):
             padded, mask = pad(self.judge.parted(part))
             there = Masked(padded.to(model.device), None if mask is None else mask.to(model.device))
-            back, mask = model.codec.decode(model.codec.encode(there))
+            size = {} if self.judge.own_sizes else self.subject.pipeline.size
+            back, mask = model.codec.decode_sized(model.codec.encode(there), **size)
             samples += unpad(Masked(back.float().cpu(), None if mask is None else mask.cpu()))
         return self.judge.stacked(samples, self.codec, self.subject.pipeline.size)
 

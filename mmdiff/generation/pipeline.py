@@ -209,8 +209,8 @@ class Pipeline:
             guidance=self.guidance, progress=progress, negative=[r.negative for r in rows],
         )
         if not placed:
-            return self.model.finished(make(self.model.codec.latent_shape(**size)))
-        return self.model.finished(carry_out(make, placed, device=self.model.device))
+            return self.model.finished(make(self.model.codec.latent_shape(**size)), **size)
+        return self.model.finished(carry_out(make, placed, device=self.model.device), **size)
 
     def size_of(self, request: Request) -> dict[str, float]:
         """The whole size of a request: a length in seconds replaces the model's own in frames."""

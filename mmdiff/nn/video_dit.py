@@ -59,11 +59,12 @@ class VideoBlock(nn.Module):
 class VideoDiT(Network):
     """``(x (B, channels, T, H, W), level (B,) or (B, T), cond, mask (B, 1, T, H, W)) -> (B, channels, T, H, W)``.
 
-    Any T, H, W; zero at initialisation. ``patch`` is (frames, height, width) of a token; the last of each axis is
-    filled with zeros, and is real where any of it is. ``pattern``: ``"full"`` attention; ``"divided"``, blocks in turn
-    within a frame and along time; ``"window"``, boxes of ``window`` tokens, every second block's shifted. ``waves``
-    adds absolute positions. ``tokens`` adds cross-attention to ``cond.tokens`` in every block, ``concat_channels``
-    are those of ``cond.concat``, read beside x. ``blocks`` is the unit for sharding and activation checkpointing.
+    Any T, H, W; zero at initialisation. ``patch`` is (frames, height, width) of a token, of which a codec has taken its
+    ``downsampling`` already; the last of each axis is filled with zeros, and is real where any of it is.
+    ``pattern``: ``"full"`` attention; ``"divided"``, blocks in turn within a frame and along time; ``"window"``, boxes
+    of ``window`` tokens, every second block's shifted. ``waves`` adds absolute positions. ``tokens`` adds
+    cross-attention to ``cond.tokens`` in every block, ``concat_channels`` are those of ``cond.concat``, read beside x.
+    ``blocks`` is the unit for sharding and activation checkpointing.
     """
 
     def __init__(
@@ -82,9 +83,12 @@ class VideoDiT(Network):
         base: float = 100.0,
         tokens: bool = False,
         concat_channels: int = 0,
+        downsampling: Sequence[int] = (),
         backend: str = "auto",
     ):
         super().__init__()
+        steps = downsampling or (1,) * len(patch)
+        patch = [max(1, round(size / step)) for size, step in zip(patch, steps, strict=True)]
         if len(patch) != 3 or min(patch) < 1 or depth < 1:
             raise ValueError(
                 f"patch is (frames, height, width), each at least 1, and depth at least 1; got {tuple(patch)}, {depth}"

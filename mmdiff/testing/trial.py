@@ -25,7 +25,7 @@ from ..data.labels import encode_labels
 from ..data.loaders import Loading, samples, train_loader
 from ..data.stream import Stream
 from ..model import DiffusionModel
-from ..store import generating, model_config
+from ..store import fill, generating, model_config
 from .compare import double
 
 SETTINGS = (
@@ -59,7 +59,9 @@ class Trial:
         torch.manual_seed(self.config.seed)
         codec, reader = build_codec(self.config.adapter)
         dataset = build(self.config.data, Dataset, reader=reader)
-        return *settled_codec(self.config.adapter, codec, reader, dataset.told), dataset
+        codec, reader = settled_codec(self.config.adapter, codec, reader, dataset.told)
+        fill(codec, self.config)
+        return codec, reader, dataset
 
     @property
     def reader(self) -> Reader:

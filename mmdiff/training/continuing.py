@@ -12,8 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from torch import Size, nn
 
-from ..adapters.base import Codec
-from ..config.build import ConfigError, complete, target_class
+from ..config.adapter import left_to_files
+from ..config.build import ConfigError, complete
 from ..config.files import literal
 from ..config.inherit import MADE_OF
 from ..config.record import Setting, named
@@ -26,6 +26,7 @@ KEPT = {
     "seed": STREAM, "loader.batch_size": STREAM, "loader.budget": STREAM, "loader.multiple": STREAM,
     "loader.limit": STREAM, "adapter.reader.buckets": STREAM,
     "loader.val": SPLIT, "loader.group": SPLIT, "loader.by_time": SPLIT,
+    "codec": LEARNED, "reconstruction": LEARNED,
     "adapter.codec": LEARNED, "adapter.network": LEARNED, "adapter.text.digest": LEARNED,
     "adapter.text.layer": LEARNED, "adapter.controls": LEARNED,
     "diffusion.schedule": LEARNED, "diffusion.parameterization": LEARNED,
@@ -75,11 +76,11 @@ def continued(
 def _filled(config: DictConfig, own: DictConfig) -> DictConfig:
     """The same with what files have told the run of settings that are left to them."""
     filled: Any = OmegaConf.create(OmegaConf.to_container(config))
-    node = OmegaConf.select(filled, "adapter.codec") or {}
-    codec = target_class(str(node["_target_"]), Codec) if "_target_" in node else Codec
-    for name in getattr(codec, "of_files", ()):
-        if node.get(name) is None and OmegaConf.select(own, f"adapter.codec.{name}") is not None:
-            node[name] = own.adapter.codec[name]
+    node: Any = OmegaConf.select(filled, "adapter.codec") or {}
+    for name in left_to_files(node) if "_target_" in node else ():
+        told = OmegaConf.select(own, f"adapter.codec.{name}")
+        if OmegaConf.select(node, name) is None and told is not None:
+            OmegaConf.update(node, name, told, force_add=True)
     return filled
 
 

@@ -163,7 +163,7 @@ class TrainingModule(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         fused = getattr(self.trainer.precision_plugin, "scaler", None) is None    # fp16 unscales before it steps
-        optimizer, schedule = self.optim(self.model, steps=self.max_steps, fused=fused)
+        optimizer, schedule = self.optim(self.model.trainable, steps=self.max_steps, fused=fused)
         self._asked = settings(optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -15,13 +15,13 @@ from ..cache.latents import Latents
 from ..config import kinds
 from ..config.adapter import ROLES, build_codec, build_learner, is_told, parts, settled, settled_codec
 from ..config.build import ConfigError, build, plain
-from ..config.files import resolved
+from ..config.files import MODEL_FILE, resolved
 from ..config.record import Record, Setting, own_fields, read_record
 from ..core.guidance import Guidance
 from ..data.dataset import Dataset, Subset, spread
 from ..data.labels import Fields, grown, is_text
 from ..data.loaders import Loading, samples
-from ..store import model_config, save_model
+from ..store import fill, model_config, save_model
 from . import personal
 from .base import Base, described, inherit, save_change_of
 from .blocks import prepare
@@ -83,6 +83,8 @@ def assemble(
     codec, reader = build_codec(config.adapter)
     dataset = build(config.data, Dataset, reader=reader)
     codec, reader = settled_codec(config.adapter, codec, reader, dataset.told)
+    there = run / MODEL_FILE                                          # the codec is whole in it
+    carried = fill(codec, config, there if own and there.exists() else None)
     personal.check(config, dataset)
     known = own.fields if own else base.fields if base else {}
     found = personal.of_subject(dataset, config.subject, known).fields
@@ -103,6 +105,8 @@ def assemble(
     save = partial(save_change_of, base) if base is not None and config.lora is not None else save_model
     if dataset.consent is not None:
         save = partial(save, consent=dataset.consent)
+    if carried is not None:
+        save = partial(save, codec=carried)
     bases = base.bases if base else own.bases if own else ()
     stored = model_config(config, codec, train_set)
     learned = personal.with_prior(train_set, plain_set, base, config, codec, reader)

@@ -1,0 +1,99 @@
+"""A learned codec: an encoder and a decoder between the samples of a modality and a smaller latent.
+
+    features = latent(encoder(x))        x = what the codec of the modality, ``base``, makes of a sample, not whitened
+    sample   = base(decoder(features))   decoded alone, and in parts where it is long
+
+``base`` knows all that is of the modality: how samples are read, saved, shown, judged and measured. Each channel of
+the latent is whitened by its own deviation, as what they mean is not known.
+"""
+
+from collections.abc import Sequence
+from functools import wraps
+from typing import Any
+
+import torch
+
+from ..core.types import Masked
+from .base import Codec, Count
+from .bottlenecks import KL, Bottleneck
+from .coder import Coder
+from .whitened import WhitenedCodec
+
+
+class _OfBase:
+    """A method of ``base``, with the parameters that it has there."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, codec: "Autoencoder | None", owner: type) -> Any:
+        return self if codec is None else getattr(codec.base, self.name)
+
+    def __call__(self, codec: "Autoencoder", *args: Any, **kwargs: Any) -> Any:
+        return self.__get__(codec, type(codec))(*args, **kwargs)
+
+
+class _LatentShape(_OfBase):
+    """``latent_shape``, with the parameters that it has there."""
+
+    def __get__(self, codec: "Autoencoder | None", owner: type) -> Any:
+        if codec is None:
+            return self
+        shape = codec.base.latent_shape
+
+        @wraps(shape)
+        def latent_shape(*args: Any, **size: Any) -> tuple[int, ...]:
+            return codec.coder.latent_extent(shape(*args, **size))
+
+        return latent_shape
+
+
+class Autoencoder(WhitenedCodec):
+    """Samples of ``base`` <-> latents of ``latent`` channels, through ``coder`` and ``bottleneck``."""
+
+    size: Any = _OfBase()
+    save: Any = _OfBase()
+    endings: Any = _OfBase()
+    load: Any = _OfBase()
+    judge: Any = _OfBase()
+    preview: Any = _OfBase()
+    pictures: Any = _OfBase()
+    finished: Any = _OfBase()
+    latent_shape: Any = _LatentShape()
+
+    def __init__(self, base: Codec, coder: Coder, *, latent: Count = 8, bottleneck: Bottleneck | None = None):
+        super().__init__(latent, groups={f"latent channel {i}": 1 for i in range(latent)})
+        self.bottleneck = bottleneck or KL()
+        coder.make(base.channels, latent, self.bottleneck.moments)
+        self.base, self.coder, self.suffix, self.downsampling = base, coder, base.suffix, coder.stride
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        return self.base.reading
+
+    def features(self, samples: Masked) -> Masked:
+        with torch.autocast(samples.x.device.type, enabled=False):
+            h, mask = self.coder.encode(self.base.features(samples))
+            return _real(Masked(self.bottleneck.latent(h.float()), mask))
+
+    @torch.no_grad()
+    def decode(self, latents: Masked) -> Masked:
+        return self._decoded(latents, None)
+
+    @torch.no_grad()
+    def decode_sized(self, latents: Masked, **size: float) -> Masked:
+        return self._decoded(latents, self.base.latent_shape(**size))
+
+    def _decoded(self, latents: Masked, extent: Sequence[int] | None) -> Masked:
+        with torch.autocast(latents.x.device.type, enabled=False):
+            return self.base.decode(self.coder.decode(self.unwhiten(latents), extent))
+
+    def encode_part(self, samples: Masked) -> Masked:
+        """Refused: each latent tells of the whole of a sample."""
+        raise ValueError("mode=complete needs points that are latents themselves, and this model's learned codec tells "
+                         "of the whole shape with each: it generates, and completes nothing")
+
+
+def _real(batch: Masked) -> Masked:
+    """Zero outside the mask."""
+    return batch if batch.mask is None else Masked(torch.where(batch.mask, batch.x, 0), batch.mask)

@@ -1,0 +1,110 @@
+"""What learns in a codec: an encoder and a decoder with one stride, made for the channels of a modality.
+
+    grid:   positions ceil(n / stride) an axis, or 1 + ceil((n - 1) / stride) where an axis is causal:
+            its first position stands alone, and no latent sees what comes after its own
+
+A sample is coded alone, whatever batch it is in, so its latent has the same bits there, in a cache and in a file.
+What is not a multiple of the stride is continued by its last values, and cut again where its size is known.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..core.types import Masked
+from ..data.batch import pad, unpad
+
+
+class Coder(nn.Module, ABC):
+    """Samples of a modality to what a bottleneck takes, and latents back."""
+
+    encoder: nn.Module
+    decoder: nn.Module
+    stride: tuple[int, ...] = ()
+    """Positions of a sample for one of the latent, an axis; empty where a latent has no place."""
+
+    @abstractmethod
+    def make(self, channels: int, latent: int, moments: int) -> None:
+        """Make ``encoder`` (``channels`` to ``moments latent``) and ``decoder`` (``latent`` to ``channels``)."""
+
+    @abstractmethod
+    def encode(self, x: Masked) -> Masked:
+        """``(B, channels, *S)`` -> ``(B, moments latent, *S')`` with the mask of that."""
+
+    @abstractmethod
+    def decode(self, z: Masked, extent: Sequence[int] | None = None) -> Masked:
+        """``(B, latent, *S')`` -> ``(B, channels, *S)``; ``extent`` is the ``*S`` that is asked for (default: as far as
+        the latent reaches)."""
+
+    @abstractmethod
+    def latent_extent(self, extent: Sequence[int]) -> tuple[int, ...]:
+        """``*S'`` of a sample of ``*S``."""
+
+
+class GridCoder(Coder):
+    """A coder of convolutions over a grid: ``stride`` an axis, the first of which may be ``causal``.
+
+    ``reach`` is how many latents, before and after its own along the first axis, a decoded position depends on:
+    longer latents than ``chunk`` are decoded in parts with that much around them, which changes nothing.
+    """
+
+    causal: bool = False
+    reach: tuple[int, int]
+    chunk: int = 64
+
+    def latent_extent(self, extent: Sequence[int]) -> tuple[int, ...]:
+        return tuple(self._down(n, i) for i, n in enumerate(extent))
+
+    def _down(self, n: int, axis: int) -> int:
+        stride = self.stride[axis]
+        return 1 + -(-(n - 1) // stride) if self.causal and axis == 0 else -(-n // stride)
+
+    def _up(self, n: int, axis: int) -> int:
+        return 1 + (n - 1) * self.stride[axis] if self.causal and axis == 0 else n * self.stride[axis]
+
+    def encode(self, x: Masked) -> Masked:
+        if self.training and x.mask is None:
+            return Masked(self.encoder(self._continued(x.x)))
+        found = [self.encoder(self._continued(one[None]))[0] for one in unpad(x)]
+        return _joined(found, x.mask is not None)
+
+    def decode(self, z: Masked, extent: Sequence[int] | None = None) -> Masked:
+        whole = tuple(self._up(n, i) for i, n in enumerate(z.x.shape[2:])) if extent is None else tuple(extent)
+        cut: Any = (..., *(slice(n) for n in whole))
+        if self.training and z.mask is None:
+            return Masked(self.decoder(z.x)[cut])
+        found = [self._whole(one[None])[0][cut] for one in unpad(z)]
+        return _joined(found, z.mask is not None)
+
+    def _continued(self, x: Tensor) -> Tensor:
+        """``x`` with its last values repeated up to what the stride divides."""
+        missing = [self._up(self._down(n, i), i) - n for i, n in enumerate(x.shape[2:])]
+        if not any(missing):
+            return x
+        padding = [n for more in reversed(missing) for n in (0, more)]
+        return F.pad(x, padding, mode="replicate")
+
+    def _whole(self, z: Tensor) -> Tensor:
+        """The decoded latents ``(1, latent, *S')``, in parts along the first axis where they are many."""
+        length, (before, after) = z.shape[2], self.reach
+        if length <= self.chunk:
+            return self.decoder(z)
+        parts = []
+        for start in range(0, length, self.chunk):
+            end = min(start + self.chunk, length)
+            low, high = max(0, start - before), min(length, end + after)
+            part = self.decoder(z[:, :, low:high])
+            left = self._up(start - low, 0) if start else 0
+            parts.append(part[:, :, left : left + self._up(end, 0) - (self._up(start, 0) if start else 0)])
+        return torch.cat(parts, 2)
+
+
+def _joined(samples: list[Tensor], masked: bool) -> Masked:
+    x, mask = pad(samples)
+    if masked and mask is None:
+        mask = torch.ones_like(x[:, :1], dtype=torch.bool)
+    return Masked(x, None if mask is None else mask.to(x.device))

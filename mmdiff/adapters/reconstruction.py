@@ -1,0 +1,69 @@
+"""How far what a codec gives back is from what it was given: terms of a loss, one number a sample.
+
+    Absolute      mean |y - x|
+    Gradient      mean |d y - d x|,   d = differences of neighbours along each axis: edges, which blur costs little else
+"""
+
+from abc import ABC, abstractmethod
+from typing import Annotated
+
+import torch
+from annotated_types import Gt
+from torch import Tensor
+
+from ..core.types import Masked
+
+Factor = Annotated[float, Gt(0)]
+
+
+class ReconstructionLoss(ABC):
+    """A term of the loss of a codec, times ``weight``."""
+
+    name: str
+    """What it is called in logs."""
+
+    def __init__(self, *, weight: Factor = 1.0):
+        self.weight = weight
+
+    @abstractmethod
+    def __call__(self, made: Masked, real: Masked) -> Tensor:
+        """``(B,)`` of what was made of samples ``(B, C, *S)``, both with the mask of what is real."""
+
+
+class Absolute(ReconstructionLoss):
+    """Mean absolute error."""
+
+    name = "absolute"
+
+    def __call__(self, made: Masked, real: Masked) -> Tensor:
+        return mean((made.x - real.x).abs(), real.mask)
+
+
+class Gradient(ReconstructionLoss):
+    """Mean absolute error of the differences between neighbours, along every axis that is longer than 1."""
+
+    name = "gradient"
+
+    def __call__(self, made: Masked, real: Masked) -> Tensor:
+        found, error = [], made.x - real.x
+        for axis in range(2, error.ndim):
+            if error.shape[axis] > 1:
+                both = None if real.mask is None else _first(real.mask, axis) & _last(real.mask, axis)
+                found.append(mean(error.diff(dim=axis).abs(), both))
+        return torch.stack(found).mean(0)
+
+
+def mean(x: Tensor, mask: Tensor | None) -> Tensor:
+    """``(B,)``: the mean of ``(B, C, *S)`` over what is real."""
+    if mask is None:
+        return x.flatten(1).mean(1)
+    real = mask.expand_as(x)
+    return torch.where(real, x, 0).flatten(1).sum(1) / real.flatten(1).sum(1).clamp(min=1)
+
+
+def _first(x: Tensor, axis: int) -> Tensor:
+    return x.narrow(axis, 0, x.shape[axis] - 1)
+
+
+def _last(x: Tensor, axis: int) -> Tensor:
+    return x.narrow(axis, 1, x.shape[axis] - 1)

@@ -1,0 +1,117 @@
+"""A codec under training: samples through encoder, bottleneck and decoder, and how far they come back from themselves.
+
+    x = base(sample);   z, penalty = bottleneck(encoder(x), eps);   y = decoder(z)
+    loss = sum_i weight_i term_i(y, x) + mean penalty                        eps keyed by (seed, draw)
+
+What is saved is the codec alone, ready for ``codec=`` of a diffusion run: nothing of its loss is.
+"""
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .adapters.autoencoder import Autoencoder
+from .adapters.base import Codec
+from .adapters.reconstruction import ReconstructionLoss, mean
+from .core.rng import Purpose, normal
+from .core.types import Masked
+from .data.batch import Batch
+from .data.labels import Label, title
+from .data.reader import Reader
+from .learner import Example, Learner
+
+
+class CodecModel(Learner):
+    """A codec that learns to give back what it was given: ``losses`` are the terms."""
+
+    holds = "codec"
+    use = "train on its latents with: mmdiff train codec={run} adapter=... (mmdiff eval {run} says what it loses)"
+
+    def __init__(self, codec: Codec, reader: Reader, *, losses: Sequence[ReconstructionLoss]):
+        super().__init__()
+        if not isinstance(codec, Autoencoder):
+            raise ValueError(f"a codec is trained where adapter.codec is an Autoencoder: {type(codec).__name__} has "
+                             "nothing to learn")
+        if not losses:
+            raise ValueError("losses needs at least one term, such as mmdiff.adapters.reconstruction.Absolute")
+        names = [loss.name for loss in losses]
+        if len(set(names)) < len(names):
+            raise ValueError(f"losses has two terms of one name: {', '.join(names)}")
+        self.codec: Autoencoder = codec
+        codec.base.requires_grad_(False)
+        self.reader, self.losses = reader, list(losses)
+        self.validated = ("loss", *names, "penalty")
+        self.train()
+
+    def train(self, mode: bool = True) -> "CodecModel":
+        super().train(mode)
+        self.codec.base.eval()
+        return self
+
+    @property
+    def trainable(self) -> nn.ModuleDict:
+        coder = self.codec.coder
+        return nn.ModuleDict({"encoder": coder.encoder, "decoder": coder.decoder})
+
+    def replaced(self, trainable: nn.ModuleDict) -> "CodecModel":
+        model, codec, coder = copy.copy(self), copy.copy(self.codec), copy.copy(self.codec.coder)
+        for part in (model, codec, coder):
+            part._modules = dict(part._modules)
+        coder.encoder, coder.decoder = trainable["encoder"], trainable["decoder"]
+        codec.coder, model.codec = coder, codec
+        return model
+
+    @property
+    def network(self) -> nn.Module:
+        return self.trainable
+
+    @property
+    def stored(self) -> nn.Module:
+        return nn.ModuleDict({"codec": self.codec})
+
+    def loss(self, batch: Batch, seed: int, *, batch_size: int | None = None) -> Tensor:
+        return self.terms(batch, seed, Purpose.NOISE)[:, 0]
+
+    @torch.no_grad()
+    def validation_loss(self, batch: Batch) -> Tensor:
+        return self.terms(batch, 0, Purpose.VALIDATION)
+
+    def terms(self, batch: Batch, seed: int, purpose: Purpose) -> Tensor:
+        """``(B, len(validated))``: the loss, its terms and the penalty."""
+        x = self.codec.base.features(batch.samples)
+        y, penalty = self.reconstructed(x, seed, batch.draws, purpose)
+        with torch.autocast(x.x.device.type, enabled=False):
+            terms = [loss(Masked(y.x.float(), y.mask), x) for loss in self.losses]
+            total = penalty + sum(loss.weight * term for loss, term in zip(self.losses, terms, strict=True))
+        return torch.stack([total, *terms, penalty], 1)
+
+    def reconstructed(self, x: Masked, seed: int, draws: Tensor, purpose: Purpose) -> tuple[Masked, Tensor]:
+        """What is decoded of samples ``x`` as training sees them, and the penalty of their latents ``(B,)``."""
+        h, mask = self.codec.coder.encode(x)
+        like = Masked(h[:, : self.codec.channels].float(), mask)
+        z, penalty = self.codec.bottleneck.drawn(h, normal(seed, draws, purpose, like))
+        made = self.codec.coder.decode(Masked(z, mask), x.x.shape[2:])
+        return Masked(made.x, x.mask), mean(penalty, mask)
+
+    @torch.no_grad()
+    def preview(self, samples: Sequence[Tensor], labels: Sequence[Mapping[str, Label]], size: Mapping[str, float]
+                ) -> list[Example]:
+        """Each sample, and beside it what comes back."""
+        found: list[Example] = []
+        for sample, row in zip(samples, labels, strict=True):
+            found += [(f"real {title(row)}".strip(), sample), ("decoded", self.round_trip(sample))]
+        return found
+
+    def round_trip(self, sample: Tensor) -> Tensor:
+        """What comes back of a sample ``(C, *S)``, of its size, on the CPU."""
+        latents = self.codec.encode(Masked(sample[None].to(self.device)))
+        made = self.codec.decode_sized(latents, **self.codec.size(sample)).x[0]
+        return self.codec.finished(made.float().cpu())[0]
+
+    def measure(self, samples: Iterable[Masked], *, encoded: bool) -> None:
+        """Nothing; the whitening is of the data that a diffusion model is trained on. Refuses ``encoded`` samples."""
+        if encoded:
+            raise ValueError("a codec learns from samples, and data=latents are what another made of them: name the "
+                             "data themselves")
