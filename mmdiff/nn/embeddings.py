@@ -54,9 +54,9 @@ class Embedding(nn.Module):
             raise ValueError(f"expected {wanted}, got {tuple(level.shape)}")
         embedding = self.level(level)
         if vector is not None:
-            if self.vector is None or vector.shape != (len(level), self.cond_dim):
+            if self.vector is None or vector.shape != (level.shape[0], self.cond_dim):
                 raise ValueError(
-                    f"expected cond.vector of shape {(len(level), self.cond_dim)}, got {tuple(vector.shape)}: "
+                    f"expected cond.vector of shape {(level.shape[0], self.cond_dim)}, got {tuple(vector.shape)}: "
                     "build the network with cond_dim = conditioner.dim"
                 )
             told = self.vector(vector)

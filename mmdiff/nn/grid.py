@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from .attention import attention
 from .embeddings import angles, turn
+from .tensors import whole
 
 GridSize = tuple[int, int, int]
 
@@ -83,7 +84,7 @@ class Window(Grouping):
 
     def _fill(self, grid: GridSize) -> list[tuple[int, int]]:
         """(before, after) along each axis; never by the size of the grid alone, so that padding moves no boundary."""
-        return [(a, -(n + a) % box) for n, a, box in zip(grid, self.shift, self.size, strict=True)]
+        return [(a, whole(n + a, box) - n - a) for n, a, box in zip(grid, self.shift, self.size, strict=True)]
 
     def even(self, grid: GridSize) -> bool:
         return all(fill == (0, 0) for fill in self._fill(grid))
@@ -121,7 +122,7 @@ class GridAttention(nn.Module):
         q, k = F.rms_norm(q, q.shape[-1:], eps=1e-6) * self.scale, F.rms_norm(k, k.shape[-1:], eps=1e-6)
         q, k = turn(q, angles), turn(k, angles)
         if mask is None and not self.grouping.even(grid):
-            mask = x.new_ones(len(x), *grid, dtype=torch.bool)
+            mask = x.new_ones(x.shape[0], *grid, dtype=torch.bool)
         q, k, v = (rearrange(self.grouping.split(y), "g l n d -> g n l d") for y in (q, k, v))
         out = attention(q, k, v, None if mask is None else self.grouping.split(mask), backend=self.backend)
         return self.out(self.grouping.join(rearrange(out, "g n l d -> g l (n d)"), grid))

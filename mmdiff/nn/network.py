@@ -4,6 +4,7 @@
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -39,3 +40,13 @@ class Network(nn.Module, ABC):
                 weight[:, : there.shape[1]] = there
             tensors[MAPS] = weight if there is None or there.shape[1] <= own.shape[1] else there
         place(self, tensors)
+
+
+def blocks(network: nn.Module) -> Iterator[nn.Module]:
+    """The members of all lists of modules in a network, the outermost where lists are within members: the unit in which
+    it is sharded, compiled, recomputed and computed in low precision."""
+    for child in network.children():
+        if isinstance(network, nn.ModuleList) and not isinstance(child, nn.ModuleList):
+            yield child
+        else:
+            yield from blocks(child)

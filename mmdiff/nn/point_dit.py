@@ -51,7 +51,7 @@ class VoxelBranch(nn.Module):
 
     def _gather(self, h: Tensor, unit: Tensor, mask: Tensor | None) -> Tensor:
         """Mean features of each cell and whether any point is in it ``(B, W + 1, R, R, R)``."""
-        r, batch = self.resolution, len(h)
+        r, batch = self.resolution, h.shape[0]
         cell = ((unit + 1) / 2 * (r - 1)).round().long()
         index = (cell[..., 0] * r + cell[..., 1]) * r + cell[..., 2]              # (B, N)
         real = torch.ones_like(h[..., :1]) if mask is None else mask[..., None].to(h)

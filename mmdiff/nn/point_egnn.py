@@ -59,7 +59,8 @@ class MessageBlock(nn.Module):
         modulation = self.modulation(embedding)[:, None].split(self.parts, dim=-1)
         shift1, scale1, gate1, shift2, scale2, gate2, gain = modulation
         places = places.detach()
-        distance = torch.cdist(places, places, compute_mode="donot_use_mm_for_euclid_dist")[..., None]
+        between = places[:, :, None] - places[:, None]                                        # (B, N, N, 3)
+        distance = torch.linalg.vector_norm(between, dim=-1, keepdim=True)
         a, b = self.ends(modulate(h, shift1, scale1)).chunk(2, dim=-1)
         m = F.silu(a[:, :, None] + b[:, None] + self.distance(self._hats(distance)))          # (B, N, N, P)
         m = F.silu(self.message(m))
@@ -70,7 +71,7 @@ class MessageBlock(nn.Module):
         if self.cross is not None and self.cross_norm is not None and inputs.tokens is not None:
             h = h + self.cross(self.cross_norm(h), inputs.tokens, mask=inputs.tokens_mask)
         h = h + gate2 * self.mlp(modulate(h, shift2, scale2))
-        return h, (1 + gain) * (move * (places[:, :, None] - places[:, None])).sum(2)
+        return h, (1 + gain) * (move * between).sum(2)
 
     def _hats(self, distance: Tensor) -> Tensor:
         """``(..., 1)`` -> ``(..., nodes + 1)``: 1 at the node, 0 at the ones beside it, linear between; and itself."""

@@ -1,4 +1,4 @@
-"""Tensors by name, and whether each finds its place."""
+"""Tensors by name, and whether each finds its place; sizes that are filled up."""
 
 from collections.abc import Mapping
 
@@ -17,6 +17,15 @@ def extent(shape: Size | None) -> str:
     ('3 x 4', 'one number', 'none')
     """
     return "none" if shape is None else " x ".join(map(str, shape)) or "one number"
+
+
+def whole(size: int, step: int) -> int:
+    """The least multiple of ``step`` that holds ``size``; written so that an export of any size sees one.
+
+    >>> whole(7, 4), whole(8, 4)
+    (8, 8)
+    """
+    return (size + step - 1) // step * step
 
 
 def shapes(tensors: Mapping[str, Tensor]) -> dict[str, Size]:

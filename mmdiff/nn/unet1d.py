@@ -13,7 +13,6 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from einops import repeat
 from torch import Tensor, nn
 
 from .attention import check_backend
@@ -100,7 +99,7 @@ class UNet1d(Network):
         h = self.leave(h, embedding, mask)
         for stack in self.up:
             skip, mask = skips.pop()
-            h = repeat(h, "b c t -> b c (t two)", two=2)[..., : skip.shape[-1]]
+            h = F.interpolate(h, skip.shape[-1])
             h = stack(torch.cat([h, skip], dim=1), embedding, mask)
         out = self.out(hide(F.silu(self.norm(h, mask)), mask))
         return hide(out + self.through(inputs.x, embedding), mask)

@@ -1,23 +1,15 @@
 """The blocks of a network: the unit in which it is sharded, compiled, and computed again to save memory.
 
-Whatever a network keeps in an ``nn.ModuleList`` (lists of lists included) is a block; names of weights never change.
+What a block is says ``mmdiff.nn.network.blocks``; names of weights never change.
 """
 
-from collections.abc import Iterator
 from functools import partial
 
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-
-def blocks(network: nn.Module) -> Iterator[nn.Module]:
-    """The members of all lists of modules in a network, the outermost where lists are within members."""
-    for child in network.children():
-        if isinstance(network, nn.ModuleList) and not isinstance(child, nn.ModuleList):
-            yield child
-        else:
-            yield from blocks(child)
+from ..nn.network import blocks
 
 
 def prepare(network: nn.Module, *, recompute: int, compiled: bool) -> None:

@@ -13,7 +13,8 @@ from mmdiff.nn.point_dit import PointDiT
 from mmdiff.nn.point_egnn import PointEGNN
 from mmdiff.nn.unet1d import UNet1d
 from mmdiff.nn.video_dit import VideoDiT
-from mmdiff.training.blocks import blocks, prepare
+from mmdiff.nn.network import blocks
+from mmdiff.training.blocks import prepare
 from mmdiff.training.sharded import gathered, outline
 
 SMALL = {"dim": 32, "depth": 3, "heads": 2}
