@@ -33,6 +33,8 @@ from .core.weightings import Weighting
 from .data.batch import Batch
 from .data.labels import Fields, Label, encode_labels, title, to_device
 from .learner import Example, Learner
+from .marks.base import Mark, Source
+from .marks.ledger import LedgerMark
 from .nn.network import Network
 
 QUANTILES = 8
@@ -211,12 +213,21 @@ class DiffusionModel(Learner):
         made = self.codec.decode_sized(Masked(latents), **size) if size else self.codec.decode(Masked(latents))
         return [self.codec.finished(sample) for sample in made.x.float().cpu()]
 
+    @property
+    def source(self) -> Source:
+        """What marks see of the model: a denoiser of samples of which nothing is told."""
+
+        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+            return self.codec.limited(self.denoiser(x_t, t, self.conditioner.null(len(x_t))))
+
+        return Source(self.codec, self.denoiser.schedule, denoise)
+
     @torch.no_grad()
     def latents(
         self, labels: Sequence[Mapping[str, Wish]], seeds: Sequence[int], shape: Sequence[int], *,
         sampler: Sampler | None = None, guidance: Guidance | None = None, known: Masked | None = None,
         window: int | None = None, overlap: int = 0, draw: int = 0, progress: Callable[[int], None] | None = None,
-        negative: Sequence[Mapping[str, Label]] = (),
+        negative: Sequence[Mapping[str, Label]] = (), mark: Mark | None = None,
     ) -> Tensor:
         """Latents ``(B, C, *shape)``, one for each row of labels; ``codec.latent_shape`` gives the shape of a size.
 
@@ -224,6 +235,7 @@ class DiffusionModel(Learner):
         ``(B, C, *shape)`` is kept where its mask is True. More than ``window`` positions of the first axis are made in
         windows that share ``overlap`` of them. ``negative`` has a row of labels for each sample, or none at all:
         guidance leads away from them. A row of labels has the map ``(C', *shape)`` of a control under its name.
+        ``mark`` may choose the noise and change what is made, but nothing that is known.
 
         Raises ``ValueError`` for a sampler that adds noise where points were paired with theirs in training: what is
         between noise and data is then another distribution than the one such samplers keep to.
@@ -256,7 +268,9 @@ class DiffusionModel(Learner):
         if known is not None and known.mask is not None:
             denoise = Inpaint(denoise, known.x, known.mask, clean=self.given is not None)
         end = self.denoiser.schedule.level(torch.ones((), dtype=torch.float64))
-        x1 = float(torch.hypot(*end)) * noise(0, Purpose.START)
+        start, mark = noise(0, Purpose.START), mark or LedgerMark()
+        x1 = float(torch.hypot(*end)) * mark.embed_noise(start, list(seeds), draw)
         x0 = sampler(denoise, x1, self.denoiser.schedule, noise, progress)
         limited = self.codec.limited(x0)                              # a sampler that extrapolates goes a little beyond
+        limited = mark.embed_latent(limited, list(seeds), draw)
         return limited if known is None or known.mask is None else torch.where(known.mask, x0, limited)

@@ -30,6 +30,7 @@ class Purpose(IntEnum):
     DATA = 8           # built-in data made by code
     GIVEN = 9          # which positions a training sample is given clean
     WORDS = 10         # which of its captions a training sample is told, and in what order its tags are
+    MARK = 11          # noise and patterns of marks, keyed by a secret
 
 
 def stream(seed: int, draw: int, purpose: Purpose, part: int = 0) -> np.random.Generator:

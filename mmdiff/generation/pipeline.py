@@ -23,6 +23,8 @@ from ..core.samplers import Sampler
 from ..data.dataset import spread
 from ..data.labels import Label
 from ..data.progress import progress_bar
+from ..marks.base import Mark
+from ..marks.ledger import LedgerMark
 from ..model import DiffusionModel, Wish
 from ..store import Scales, chosen_device, load_model
 from .edits import Edit, Placed, Way, carry_out
@@ -42,15 +44,15 @@ class Pipeline:
 
     Where no sample was hidden from the labels in training (``adapter.conditioner.drop=0``), nothing can be contrasted
     with them: the guidance scale is then 1, and that is told, unless ``guidance`` was given and ``insist`` says that
-    its scale is what was asked for.
+    its scale is what was asked for. ``mark`` is what generated samples can be told again by; none changes nothing.
     """
 
     def __init__(
         self, model: DiffusionModel, header: dict[str, Any], *, sampler: dict | None = None,
-        guidance: dict | None = None, insist: bool = True,
+        guidance: dict | None = None, mark: dict | None = None, insist: bool = True,
     ):
         self.model, self.header = model, header
-        for name, node in (("sampler", sampler), ("guidance", guidance)):
+        for name, node in (("sampler", sampler), ("guidance", guidance), ("mark", mark)):
             if not isinstance(node, dict | None):
                 raise ConfigError(f'{name} is a mapping such as {{"_target_": CLASS, ...}}, or None, got {node!r}')
         self.settings = {
@@ -59,6 +61,8 @@ class Pipeline:
         }
         self.sampler = build(self.settings["sampler"], Sampler)
         self.guidance = build(self.settings["guidance"], Guidance)
+        self.mark: Mark = LedgerMark() if mark is None else build(mark, Mark)
+        self.settings |= {} if mark is None else {"mark": {**mark, "key": self.mark.key}}
         self.notice = ""
         if model.never_untold(self.guidance):
             self.notice = "0 % of the training samples were told nothing (adapter.conditioner.drop=0), so guidance "
@@ -207,10 +211,14 @@ class Pipeline:
         make = partial(
             self.model.latents, told, [r.seed for r in rows], sampler=self.sampler,
             guidance=self.guidance, progress=progress, negative=[r.negative for r in rows],
+            mark=self.mark,
         )
-        if not placed:
-            return self.model.finished(make(self.model.codec.latent_shape(**size)), **size)
-        return self.model.finished(carry_out(make, placed, device=self.model.device), **size)
+        latents = carry_out(make, placed, device=self.model.device) if placed else make(
+            self.model.codec.latent_shape(**size))
+        return [
+            (self.mark.embed_sample(sample, row.seed, self.model.codec), changed)
+            for (sample, changed), row in zip(self.model.finished(latents, **size), rows, strict=True)
+        ]
 
     def size_of(self, request: Request) -> dict[str, float]:
         """The whole size of a request: a length in seconds replaces the model's own in frames."""
@@ -237,7 +245,8 @@ def load(
 
     ``lora`` adds changes of the model, each a run or file with its scale: ``{"runs/mine": 0.8}``; ``base`` is where the
     model is that a change at ``path`` was made of, and ``encoder`` the folder of its text encoder, if they have moved.
-    ``device`` defaults to the GPU where there is one; ``sampler`` and ``guidance`` replace the model's own settings.
+    ``device`` defaults to the GPU where there is one; ``sampler`` and ``guidance`` replace the model's own settings,
+    ``mark`` is such a mapping too.
     """
     model, header = load_model(path, lora=lora, base=base, encoder=encoder, device=chosen_device(device))
     return Pipeline(model, header, **settings)

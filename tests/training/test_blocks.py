@@ -9,11 +9,11 @@ from torch import nn
 
 from mmdiff.core.types import Condition
 from mmdiff.nn.dit1d import DiT1d
+from mmdiff.nn.network import blocks
 from mmdiff.nn.point_dit import PointDiT
 from mmdiff.nn.point_egnn import PointEGNN
 from mmdiff.nn.unet1d import UNet1d
 from mmdiff.nn.video_dit import VideoDiT
-from mmdiff.nn.network import blocks
 from mmdiff.training.blocks import prepare
 from mmdiff.training.sharded import gathered, outline
 

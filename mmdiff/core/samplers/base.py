@@ -86,25 +86,33 @@ class Sampler(ABC):
                 f"{type(self).__name__} is stochastic: pass noise=, a function i -> standard normal of the shape of x1 "
                 "(or choose a deterministic sampler, or eta=0)"
             )
-        times = torch.tensor([time[row.node] for row in rows], dtype=x1.dtype, device=x1.device).unbind()
-        depth = max(max(len(row.step), len(row.correct or ())) for row in rows) - 1
-        x, base, drawn = x1, x1, 0
-        memory: list[Tensor] = []
-        for k, row in enumerate(rows):
-            x0 = denoise(x, times[k].expand(len(x))).to(x.dtype)
-            field = torch.add(x0, x, alpha=row.remember) if row.remember else x0
-            memory = [field, *memory[: depth - 1]]
-            if row.correct is not None:
-                base = combine(row.correct, base, memory, out=None if base is x1 else base)
-            x = combine(row.step, base, memory)
-            if row.noise and noise is not None:
-                x.add_(noise(drawn), alpha=row.noise)
-                drawn += 1
-            if row.accept:
-                base = x
-            if progress is not None:
-                progress(k)
-        return x
+        return integrate(denoise, x1, time, rows, noise, progress)
+
+
+def integrate(
+    denoise: Denoise, x: Tensor, time: Sequence[float], rows: Sequence[SolverRow],
+    noise: Callable[[int], Tensor] | None = None, progress: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Where a table takes ``x`` ``(B, C, *S)``; ``time`` are those of its nodes."""
+    times = torch.tensor([time[row.node] for row in rows], dtype=x.dtype, device=x.device).unbind()
+    depth = max(max(len(row.step), len(row.correct or ())) for row in rows) - 1
+    first, base, drawn = x, x, 0
+    memory: list[Tensor] = []
+    for k, row in enumerate(rows):
+        x0 = denoise(x, times[k].expand(len(x))).to(x.dtype)
+        field = torch.add(x0, x, alpha=row.remember) if row.remember else x0
+        memory = [field, *memory[: depth - 1]]
+        if row.correct is not None:
+            base = combine(row.correct, base, memory, out=None if base is first else base)
+        x = combine(row.step, base, memory)
+        if row.noise and noise is not None:
+            x.add_(noise(drawn), alpha=row.noise)
+            drawn += 1
+        if row.accept:
+            base = x
+        if progress is not None:
+            progress(k)
+    return x
 
 
 def combine(factors: tuple[float, ...], base: Tensor, fields: list[Tensor], *, out: Tensor | None = None) -> Tensor:

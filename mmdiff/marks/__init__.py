@@ -1,0 +1,1 @@
+"""Marks: what tells a generated sample again after its metadata are gone."""
