@@ -21,6 +21,7 @@ from ..data.coupling import Coupling
 from ..data.labels import Column, Fields, Label, encode_labels
 from ..data.reader import Reader as Reader
 from ..nn.tensors import place
+from .attacks import Attack
 from .controls import Control
 from .judge import Judge
 from .texts import TextEncoder
@@ -128,6 +129,13 @@ class Codec(nn.Module, ABC):
             f"{type(self).__name__} has no judge() that says what its samples are judged by: name a protocol, such as "
             "evaluation=series_v1 for series (C, T)"
         )
+
+    def attacks(self) -> dict[str, Attack]:
+        """What a mark should survive, by name: files that are written anew, parts that are cut off, noise.
+
+        ``ValueError`` or ``OSError`` where one cannot be tried with a sample.
+        """
+        return {}
 
     def pictures(self, samples: list[Tensor], titles: list[str], folder: Path) -> list[Path]:
         """Write what shows the samples of a job into ``folder``, ``preview.png`` first."""

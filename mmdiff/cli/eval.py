@@ -18,7 +18,7 @@ from ..config.overrides import composed, several, with_run
 from ..config.words import Word, parted, text
 from .list import options
 from .places import writable
-from .sample import insisted, scales, setting
+from .sample import insisted, node, scales, setting
 
 LATE = ("sampler", "guidance")
 
@@ -97,7 +97,7 @@ def _pipeline(stored: Any, config: DictConfig, changes: list[Word]) -> Any:
     from ..generation.pipeline import Pipeline
 
     settings = {name: setting(stored.header["config"][name], config, changes, name) for name in LATE}
-    return Pipeline(stored.model, stored.header, **settings, insist=insisted(changes))
+    return Pipeline(stored.model, stored.header, **settings, mark=node(config, "mark"), insist=insisted(changes))
 
 
 def _combinations(words: list[str]) -> list[list[str]]:

@@ -25,7 +25,7 @@ from .places import writable
 from .requests import EDIT, controls_of, edit_of, told_of, wishes
 
 LATE = ("cond", "not", "control", "sampler", "guidance")
-CHOICES = ("sampler", "guidance")
+CHOICES = ("sampler", "guidance", "mark")
 
 
 def main(arguments: list[str]) -> int:
@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> int:
     writable("out", out)
     stored = pipeline.header["config"]
     settings = {name: setting(stored[name], config, late, name) for name in ("sampler", "guidance")}
-    pipeline = Pipeline(pipeline.model, pipeline.header, **settings, insist=insisted(late))
+    pipeline = Pipeline(pipeline.model, pipeline.header, **settings, mark=node(config, "mark"), insist=insisted(late))
     fields = pipeline.model.conditioner.fields
     sizes, options = own_words(pipeline.model.codec, pipeline.size)
     requests = wishes(
@@ -145,14 +145,18 @@ def insisted(late: Sequence[Word]) -> bool:
     return any(word.key == "guidance.scale" for word in late)
 
 
+def node(config: DictConfig, name: str) -> dict[str, Any] | None:
+    """A chosen option of a group, or None."""
+    return None if config.get(name) is None else plain(config[name])
+
+
 def setting(stored: dict[str, Any], config: DictConfig, late: Sequence[Word], name: str) -> dict[str, Any]:
     """The stored node, or the chosen option, with single values changed."""
-    chosen: Any = None if config.get(name) is None else OmegaConf.to_container(config[name], resolve=True)
-    node = dict(stored) if chosen is None else chosen
+    found = node(config, name) or dict(stored)
     words = [word for word in late if word.key.startswith(f"{name}.")]
     for word in sorted(words, key=lambda word: not word.key.endswith("._target_")):        # first what a part is
-        node = _changed(node, word, word.key.split(".")[1:])
-    return node
+        found = _changed(found, word, word.key.split(".")[1:])
+    return found
 
 
 def _changed(node: dict[str, Any], word: Word, path: Sequence[str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 from omegaconf import DictConfig, OmegaConf
 
 from ..adapters.base import Amount, Count
@@ -47,6 +47,15 @@ TABLES: dict[str, dict[str, Any]] = {
     "eval": {
         "run": Path, "lora": str | None, "base": Path | None, "out": Path | None, "root": str | Path | None,
         "device": str | None, "encoder": Path | None,
+    },
+    "mark_find": {
+        "file": Path, "run": Path, "ledger": Path | None, "secret": str | None, "seeds": Count | None, "shifts": Whole,
+        "lora": str | None, "base": Path | None, "device": str | None, "encoder": Path | None,
+    },
+    "mark_test": {
+        "run": Path, "n": Annotated[int, Ge(2)], "seed": Draw, "seeds": Count, "rate": Annotated[float, Gt(0), Le(0.5)],
+        "shifts": Whole, "quality": bool, "out": Path | None, "root": str | Path | None, "lora": str | None,
+        "base": Path | None, "device": str | None, "encoder": Path | None,
     },
     "embedder": {"run": Path, "out": Path, "root": str | Path | None, "steps": Count, "seed": Seed},
 }

@@ -55,14 +55,14 @@ class Pipeline:
         for name, node in (("sampler", sampler), ("guidance", guidance), ("mark", mark)):
             if not isinstance(node, dict | None):
                 raise ConfigError(f'{name} is a mapping such as {{"_target_": CLASS, ...}}, or None, got {node!r}')
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "sampler": dict(sampler or header["config"]["sampler"]),
             "guidance": dict(guidance or header["config"]["guidance"]),
         }
         self.sampler = build(self.settings["sampler"], Sampler)
         self.guidance = build(self.settings["guidance"], Guidance)
         self.mark: Mark = LedgerMark() if mark is None else build(mark, Mark)
-        self.settings |= {} if mark is None else {"mark": {**mark, "key": self.mark.key}}
+        self.settings |= {"mark": mark, **({"mark_key": self.mark.key} if self.mark.key else {})}
         self.notice = ""
         if model.never_untold(self.guidance):
             self.notice = "0 % of the training samples were told nothing (adapter.conditioner.drop=0), so guidance "

@@ -65,6 +65,14 @@ class Mark(ABC):
 
     key: str | None = None
     """A short hash by which two secrets are told apart."""
+    bits: int = 0
+    """Length of the message that ``score`` reads."""
+    message: str = ""
+    """What is embedded, in ``bits`` / 4 hexadecimal digits."""
+
+    def index(self, seed: int) -> int:
+        """The seed that stands for all that the mark does not tell from it."""
+        return seed
 
     def embed_noise(self, noise: Tensor, seeds: Sequence[int], draw: int) -> Tensor:
         """Standard normal noise ``(B, C, *S)`` of samples with these ``seeds``; what is given back is as normal."""
@@ -82,7 +90,8 @@ class Mark(ABC):
     def score(
         self, samples: Sequence[Tensor], source: Source, candidates: Sequence[Sequence[Candidate]], *, shifts: int = 0
     ) -> list[Found]:
-        """Of each sample ``(C, *S)``, as it was read from its file, the likeliest of its candidates.
+        """Of each sample ``(C, *S)``, as it was read from its file, the likeliest of its candidates; ``facts`` have the
+        ``message`` that was read.
 
         ``shifts`` positions of the latent's first axis are tried beyond those at which the shorter of the two lies
         within the longer.

@@ -17,9 +17,8 @@ BATCH = 16
 
 
 class Correlated(Mark):
-    """``bits`` of a message are read, none where there is none; a candidate is told by its ``word``."""
+    """A candidate is told by the ``word`` for its number."""
 
-    bits: int = 0
     word: str = "seed"
 
     @abstractmethod
@@ -29,10 +28,6 @@ class Correlated(Mark):
     @abstractmethod
     def reference(self, candidates: Sequence[Candidate], channels: int) -> Tensor:
         """``(K, channels, *S)``, standard normal, of candidates of one shape."""
-
-    def index(self, seed: int) -> int:
-        """The seed that stands for all with one reference."""
-        return seed
 
     @torch.no_grad()
     def score(

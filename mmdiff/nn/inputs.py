@@ -59,8 +59,8 @@ class Intake:
         )
         if concat is not None and concat.shape != (x.shape[0], self.concat_channels, *x.shape[2:]):
             raise ValueError(
-                f"expected cond.concat {(x.shape[0], self.concat_channels, *x.shape[2:])}, got {tuple(concat.shape)}: a "
-                "network is built with concat_channels, those of its maps"
+                f"expected cond.concat {(x.shape[0], self.concat_channels, *x.shape[2:])}, got {tuple(concat.shape)}: "
+                "a network is built with concat_channels, those of its maps"
             )
         if tokens is not None and (not self.tokens or tokens.shape[-1] != self.cond_dim):
             raise ValueError(

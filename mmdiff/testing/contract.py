@@ -20,12 +20,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..adapters.attacks import changed
 from ..core.rng import Purpose, stream
+from ..core.samplers import Auto
 from ..core.types import Condition, Masked
 from ..data.batch import pad
 from ..data.labels import encode_labels
 from ..data.loaders import samples, train_loader
 from ..generation.pipeline import Pipeline
+from ..marks.base import Candidate
+from ..marks.ledger import LedgerMark
 from ..store import load_model, save_model
 from .compare import box, corner, double, kind, same, same_labels
 from .documented import undocumented
@@ -227,6 +231,22 @@ class AdapterContract:
         assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True)), "the same seeds give other samples"
         same(turned[1], first[0], "a sample changes with its place in the batch", tolerance=1e-2)
         assert not torch.equal(first[0], first[1]), "two seeds give the same sample"
+
+    def test_marks_are_told_again(self, trial: Trial) -> None:
+        """The mark of the ledger changes no bit, every attack of the codec gives a sample, and both are scored."""
+        model, row = trial.awake, trial.dataset.read(0)[1]
+        shape = model.codec.latent_shape(**trial.stored["size"])
+        plain, marked = (
+            model.latents([row], [0], shape, sampler=Auto(2), mark=mark) for mark in (None, LedgerMark(steps=1))
+        )
+        assert torch.equal(plain, marked), "the mark of the ledger changes a latent"
+        sample = trial.samples[0]
+        for name, attack in {"nothing": changed(lambda x: x), **model.codec.attacks()}.items():
+            found = attack(sample, trial.folder)
+            assert found.shape[0] == len(sample) and found.isfinite().all(), f"attacks(): {name!r} gives no sample"
+            (score,) = LedgerMark(steps=1).score([found], model.source, [[Candidate(0, shape)]])
+            assert math.isfinite(score.z), f"attacks(): no mark can be looked for after {name!r}"
+        trial.note(f"{len(model.codec.attacks())} attacks")
 
     def test_model_file_gives_the_model_back(self, trial: Trial) -> None:
         """All that a model has learnt and measured is in its file, and its samples are the same bit for bit."""

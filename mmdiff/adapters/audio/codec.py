@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 
 from ...core.types import Masked
+from ..attacks import Attack
 from ..base import Amount
 from ..judge import Judge
 from ..whitened import WhitenedCodec
+from .attacks import attacks
 from .io import WRITTEN, AudioReader, write_audio
 from .judge import AudioJudge
 from .limiter import limit
@@ -106,6 +108,9 @@ class MelCodec(WhitenedCodec):
 
     def judge(self) -> Judge:
         return AudioJudge()
+
+    def attacks(self) -> dict[str, Attack]:
+        return attacks(self.sample_rate, self.mel.hop_length)
 
     @torch.no_grad()
     def preview(self, samples: list[Tensor], titles: list[str], path: Path) -> Path:

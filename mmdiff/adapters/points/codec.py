@@ -17,9 +17,11 @@ import torch
 from torch import Tensor
 
 from ...core.types import Masked
+from ..attacks import Attack
 from ..base import Count
 from ..judge import Judge
 from ..whitened import WhitenedCodec
+from .attacks import attacks
 from .files import DISTINCT, load_shape
 from .judge import PointJudge
 from .reader import PointReader
@@ -104,6 +106,9 @@ class SetCodec(WhitenedCodec):
 
     def size(self, sample: Tensor) -> dict[str, float]:
         return {"points": sample.shape[-1]}
+
+    def attacks(self) -> dict[str, Attack]:
+        return attacks(self.normals)
 
     def preview(self, samples: list[Tensor], titles: list[str], path: Path) -> Path:
         return sheet(self._shown(samples, titles), path)

@@ -4,8 +4,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..attacks import Attack
 from ..judge import Judge
 from ..whitened import WhitenedCodec
+from .attacks import attacks
 from .judge import SeriesJudge
 from .pictures import line_sheet
 
@@ -20,6 +22,9 @@ class SeriesCodec(WhitenedCodec):
 
     def judge(self) -> Judge:
         return SeriesJudge()
+
+    def attacks(self) -> dict[str, Attack]:
+        return attacks()
 
     def preview(self, samples: list[Tensor], titles: list[str], path: Path) -> Path:
         return line_sheet(samples, titles, path, rate=self.rate)

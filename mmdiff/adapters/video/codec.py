@@ -10,10 +10,12 @@ from typing import Any
 
 from torch import Tensor
 
+from ..attacks import Attack
 from ..base import Amount, Count
 from ..judge import Judge
 from ..whitened import WhitenedCodec
 from .alpha import colour
+from .attacks import attacks
 from .judge import VideoJudge
 from .pictures import contact_sheet
 from .reader import FPS, read_clip
@@ -78,6 +80,9 @@ class PixelCodec(WhitenedCodec):
 
     def judge(self) -> Judge:
         return VideoJudge()
+
+    def attacks(self) -> dict[str, Attack]:
+        return attacks(self.fps, self.channels, self.background)
 
     def preview(self, samples: list[Tensor], titles: list[str], path: Path) -> Path:
         return contact_sheet(samples, titles, path)

@@ -33,13 +33,14 @@ OPUS_RATE = 48_000
 
 def write_video(
     sample: Tensor, path: str | Path, fps: float, *, sound: Sound | None = None, lossless: bool = False,
-    upscale: int = 1, background: str = "black",
+    upscale: int = 1, background: str = "black", crf: int = 18,
 ) -> Path:
     """Write ``(C, T, H, W)``, limited to [-1, 1], at ``fps`` frames per second; the ending picks the format.
 
     ``sound`` is cut, or followed by silence, to the length of the pictures. ``upscale`` repeats pixels, for clips too
-    small to look at. ``background`` is the colour that 4 channels are shown over. The file appears under its name only
-    when complete. Raises ``ValueError`` for NaN, a sound that the format cannot hold, or an unknown ending.
+    small to look at. ``background`` is the colour that 4 channels are shown over. ``crf`` is that of
+    an .mp4: less is better. The file appears under its name only when complete. Raises ``ValueError`` for NaN, a sound
+    that the format cannot hold, or an unknown ending.
     """
     path, suffix = Path(path), Path(path).suffix.lower()
     if suffix not in SUFFIXES:
@@ -61,7 +62,7 @@ def write_video(
         elif suffix == ".gif":
             _gif(frames, partial, fps)
         else:
-            _film(frames, partial, fps, suffix, sound, lossless)
+            _film(frames, partial, fps, suffix, sound, lossless, crf)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -95,9 +96,9 @@ def _bytes(sample: Tensor) -> Tensor:
 
 
 def _film(
-    frames: np.ndarray, path: Path, fps: float, suffix: str, sound: Sound | None, lossless: bool
+    frames: np.ndarray, path: Path, fps: float, suffix: str, sound: Sound | None, lossless: bool, crf: int
 ) -> None:
-    codec, form, options = _codec(suffix, lossless)
+    codec, form, options = _codec(suffix, lossless, crf)
     form = "bgra" if frames.shape[-1] == 4 else form
     if form == "yuv420p":
         frames = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
@@ -133,7 +134,7 @@ def _time(frame: av.AudioFrame) -> float:
     return 0.0 if frame.time is None else frame.time
 
 
-def _codec(suffix: str, lossless: bool) -> tuple[str, str, dict[str, str]]:
+def _codec(suffix: str, lossless: bool, crf: int) -> tuple[str, str, dict[str, str]]:
     """Encoder, pixel format and options."""
     if suffix == ".mkv":
         return "ffv1", "bgr0", {}
@@ -143,7 +144,7 @@ def _codec(suffix: str, lossless: bool) -> tuple[str, str, dict[str, str]]:
         return "libvpx-vp9", "gbrp" if lossless else "yuv420p", {**speed, **quality}
     if lossless:
         return "libx264rgb", "rgb24", {"crf": "0", "preset": "medium"}
-    return "libx264", "yuv420p", {"crf": "18", "preset": "medium"}
+    return "libx264", "yuv420p", {"crf": str(crf), "preset": "medium"}
 
 
 def _voice(container: av.container.OutputContainer, suffix: str, sound: Sound) -> av.AudioStream:
