@@ -7,7 +7,7 @@ What is saved is the codec alone, ready for ``codec=`` of a diffusion run: nothi
 """
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -109,9 +109,3 @@ class CodecModel(Learner):
         latents = self.codec.encode(Masked(sample[None].to(self.device)))
         made = self.codec.decode_sized(latents, **self.codec.size(sample)).x[0]
         return self.codec.finished(made.float().cpu())[0]
-
-    def measure(self, samples: Iterable[Masked], *, encoded: bool) -> None:
-        """Nothing; the whitening is of the data that a diffusion model is trained on. Refuses ``encoded`` samples."""
-        if encoded:
-            raise ValueError("a codec learns from samples, and data=latents are what another made of them: name the "
-                             "data themselves")

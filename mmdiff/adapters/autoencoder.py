@@ -73,7 +73,11 @@ class Autoencoder(WhitenedCodec):
 
     def features(self, samples: Masked) -> Masked:
         with torch.autocast(samples.x.device.type, enabled=False):
-            h, mask = self.coder.encode(self.base.features(samples))
+            x = self.base.features(samples)
+            if x.x.shape[1] != self.base.channels:
+                raise ValueError(f"this codec was made for {self.base.channels} channels, and samples "
+                                 f"{tuple(samples.x.shape[1:])} have {x.x.shape[1]}")
+            h, mask = self.coder.encode(x)
             return _real(Masked(self.bottleneck.latent(h.float()), mask))
 
     @torch.no_grad()

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
+import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from ..adapters.base import Adapter
+from ..adapters.base import Adapter, Codec
 from ..cache.encode import require, uncached
 from ..cache.latents import Latents
 from ..config import kinds
@@ -18,6 +19,7 @@ from ..config.build import ConfigError, build, plain
 from ..config.files import MODEL_FILE, resolved
 from ..config.record import Record, Setting, own_fields, read_record
 from ..core.guidance import Guidance
+from ..core.types import Masked
 from ..data.dataset import Dataset, Subset, spread
 from ..data.labels import Fields, grown, is_text
 from ..data.loaders import Loading, samples
@@ -90,6 +92,9 @@ def assemble(
     found = personal.of_subject(dataset, config.subject, known).fields
     fields = fields_of(found, own, base) if is_told(config) else found
     if isinstance(dataset, Latents):
+        if not is_told(config):
+            raise ConfigError(f"data=latents are what a codec made of samples, and {parts(config)[1]} learns from "
+                              "samples: name the data themselves")
         require(dataset.settings, config.adapter, codec, reader)
     loading = build(config.loader, Loading)
     if guidance is not None:
@@ -106,6 +111,7 @@ def assemble(
     if dataset.consent is not None:
         save = partial(save, consent=dataset.consent)
     if carried is not None:
+        _fits(codec, train_set, config)
         save = partial(save, codec=carried)
     bases = base.bases if base else own.bases if own else ()
     stored = model_config(config, codec, train_set)
@@ -157,6 +163,16 @@ def _all_used(config: DictConfig) -> None:
         said += ["quality.every"] if OmegaConf.select(config, "quality.every") else []
     if said:
         raise ConfigError(f"{said[0]} has no effect on what {used[1]} trains: leave it out, or by {said[0]}=null")
+
+
+@torch.no_grad()
+def _fits(codec: Codec, dataset: Dataset, config: DictConfig) -> None:
+    """Refuse samples that the codec of ``codec=`` was not made for, before anything learns."""
+    if len(dataset) and not dataset.encoded:
+        try:
+            codec.features(Masked(dataset.read(0)[0][None]))
+        except ValueError as error:
+            raise ConfigError(f"codec={config.codec}: {error}") from None
 
 
 def _told(guidance: Guidance, loading: Loading, fields: Fields, maps: Iterable[str]) -> None:

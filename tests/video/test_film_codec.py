@@ -1,0 +1,207 @@
+"""A learned codec of films: causal, any size, long ones in parts; trained, resumed, carried, cached, refused."""
+
+import numpy as np
+import pytest
+import torch
+
+from mmdiff.adapters.autoencoder import Autoencoder
+from mmdiff.adapters.bottlenecks import KL, Bounded
+from mmdiff.adapters.video.codec import PixelCodec
+from mmdiff.adapters.video.coder import FilmCoder
+from mmdiff.adapters.video.shapes import Shapes
+from mmdiff.adapters.video.write import write_video
+from mmdiff.cache.encode import encode
+from mmdiff.config.build import ConfigError
+from mmdiff.config.header import ModelFileError, read_header
+from mmdiff.config.overrides import completed, composed
+from mmdiff.core.types import Masked
+from mmdiff.data.batch import pad
+from mmdiff.generation.pipeline import load
+from mmdiff.store import load_learner, read_model_file
+from mmdiff.training.train import train
+from tests.training.test_resume import assert_same
+
+FILMS = ["data=shapes", "data.n=24", "data.frames=5", "data.size=16", "loader.batch_size=4", "loader.val_samples=2",
+         "log.every=1", "logger=csv", "trainer=cpu", "checkpoint.every=0", "validation.every=0", "preview.n=0"]
+CODEC = ["experiment=video/codec", *FILMS, "adapter.codec.latent=4", "adapter.codec.coder.width=4",
+         "adapter.codec.coder.stride=[2,4,4]", "adapter.codec.coder.multipliers=[1,2]"]
+MODEL = ["adapter=video", *FILMS, "adapter.network.dim=32", "adapter.network.depth=1", "adapter.network.heads=2",
+         "adapter.conditioner.dim=8", "trainer.max_steps=2"]
+
+
+def run(path, *words):
+    words = [f"run={path}", *map(str, words)]
+    return train(composed("train", words), completed("train", words) if path.exists() else None)
+
+
+@pytest.fixture(scope="module")
+def codec(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("runs") / "codec", *CODEC, "trainer.max_steps=6", "preview.n=2",
+               "validation.every=6")
+
+
+@pytest.fixture(scope="module")
+def films(codec):
+    return run(codec.parent / "films", *MODEL, f"codec={codec}")
+
+
+def made(stride=(4, 8, 8), blocks=1, **settings):
+    torch.manual_seed(0)
+    coder = FilmCoder(stride=stride, width=4, multipliers=(1, 2, 2), blocks=blocks)
+    return Autoencoder(PixelCodec(3), coder, latent=4, **settings).eval()
+
+
+def encoded(codec, x):
+    return codec.encode(Masked(x)).x
+
+
+@torch.no_grad()
+def test_a_later_frame_never_changes_an_earlier_latent_and_a_picture_is_a_film_of_one_frame():
+    codec, x = made(), torch.randn(1, 3, 17, 16, 24)
+    whole = encoded(codec, x)
+    for frames in (1, 5, 9, 13):
+        other = torch.cat([x[:, :, :frames], torch.randn(1, 3, 17 - frames, 16, 24)], 2)
+        known = 1 + (frames - 1) // 4
+        assert (encoded(codec, other) - whole)[:, :, :known].abs().max() == 0
+        torch.testing.assert_close(encoded(codec, x[:, :, :frames]), whole[:, :, :known], atol=1e-5, rtol=0)
+        assert (encoded(codec, other) - whole)[:, :, known:].abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_no_decoded_frame_sees_a_later_latent():
+    codec, z = made(), torch.randn(1, 4, 6, 2, 2)
+    other = torch.cat([z[:, :, :3], torch.randn(1, 4, 3, 2, 2)], 2)
+    first, second = (codec.coder.decode(Masked(v)).x for v in (z, other))
+    assert first.shape == (1, 3, 21, 16, 16) and torch.equal(first[:, :, :9], second[:, :, :9])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("stride", "blocks"), [((4, 8, 8), 1), ((2, 8, 8), 2), ((1, 8, 8), 1)])
+def test_a_film_decoded_in_parts_is_the_film_decoded_whole(stride, blocks):
+    coder, z = made(stride, blocks).coder, torch.randn(1, 4, 31, 2, 2)
+    whole = coder.decoder(z)
+    coder.chunk = 5
+    parts = coder.decode(Masked(z)).x
+    assert (parts - whole).abs().max() <= 1e-5
+    coder.reach = (coder.reach[0] - 1 or 1, 0)
+    assert coder.reach == (1, 0) or (coder.decode(Masked(z)).x - whole).abs().max() > 1e-5    # and no more is looked at
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(1, 8, 8), (6, 17, 9), (8, 24, 40)])
+def test_every_size_has_the_latents_that_are_promised_and_comes_back_in_its_own(size):
+    codec, sample = made(), torch.randn(3, *size)
+    latents = encoded(codec, sample[None])
+    asked = codec.size(sample)
+    assert codec.latent_shape(**asked) == latents.shape[2:]
+    assert codec.decode_sized(Masked(latents), **asked).x.shape == (1, 3, *size)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bottleneck", [KL(), Bounded()])
+def test_a_sample_has_the_same_bits_in_any_batch(bottleneck):
+    codec, clips = made(bottleneck=bottleneck), [torch.randn(3, 9, 16, 16), torch.randn(3, 5, 16, 8)]
+    together = codec.encode(pad(clips))
+    for row, clip in zip(together.x, clips, strict=True):
+        alone = encoded(codec, clip[None])[0]
+        assert torch.equal(row[:, : alone.shape[1], : alone.shape[2], : alone.shape[3]], alone)
+
+
+def test_settings_that_do_not_go_together_are_refused():
+    for settings in ({"stride": (4, 8, 4)}, {"stride": (3, 8, 8)}, {"multipliers": (1, 2)}, {"stride": (16, 8, 8)}):
+        with pytest.raises(ValueError, match="stride"):
+            FilmCoder(**settings)
+
+
+def test_a_codec_run_shows_what_comes_back_and_its_file_holds_the_codec_alone(codec):
+    header, tensors = read_model_file(codec / "model.safetensors")
+    assert header["holds"] == "codec" and set(header["config"]) == {"adapter", "reconstruction", "size"}
+    assert all(name.startswith("codec.") for name in tensors)
+    assert len(list((codec / "previews" / "step-000000006").glob("*.mp4"))) == 4
+    assert "val/absolute" in (codec / "metrics.csv").read_text().splitlines()[0]
+    with pytest.raises(ModelFileError, match="holds a codec, and here a diffusion model is asked for"):
+        load(codec)
+
+
+def test_a_codec_run_goes_on_bit_for_bit(tmp_path):
+    words = [*CODEC, "trainer.max_steps=14", "optim.decay=constant"]
+    run(tmp_path / "straight", *words)
+    run(tmp_path / "parted", *words[:-2], "trainer.max_steps=5", "optim.decay=constant")
+    run(tmp_path / "parted", "trainer.max_steps=14")
+    assert_same(tmp_path / "straight", tmp_path / "parted")
+
+
+def test_a_model_carries_its_codec_whole_and_unchanged(codec, films):
+    header, tensors = read_model_file(films / "model.safetensors")
+    own = read_header(codec / "model.safetensors")
+    assert header["codec"] == {"name": "codec", "sha256": own["sha256"], "step": 6}
+    there = read_model_file(codec / "model.safetensors")[1]
+    kept = {name: value for name, value in there.items() if name.split(".")[1] not in ("mean", "std", "low", "high")}
+    assert kept and all(torch.equal(tensors[name], value) for name, value in kept.items())
+    assert header["config"]["adapter"]["codec"] == own["config"]["adapter"]["codec"]
+    (sample,) = load(films, sampler={"_target_": "mmdiff.core.samplers.Euler", "steps": 1}).sample(1, frames=8)
+    assert sample.shape == (3, 8, 16, 16)
+
+
+def test_a_run_goes_on_without_the_file_of_its_codec(codec, films, tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    (gone / "model.safetensors").write_bytes((codec / "model.safetensors").read_bytes())
+    path = run(tmp_path / "films", *MODEL, f"codec={gone}")
+    (gone / "model.safetensors").unlink()
+    run(path, "trainer.max_steps=3")
+    header, tensors = read_model_file(path / "model.safetensors")
+    assert header["step"] == 3 and header["codec"]["name"] == "gone"
+    name = "codec.coder.decoder.0.weight"
+    assert torch.equal(tensors[name], read_model_file(films / "model.safetensors")[1][name])
+
+
+def test_a_run_on_cached_latents_is_the_run_that_encodes_and_another_codec_is_refused(codec, films, tmp_path):
+    words = [*(word for word in MODEL if not word.startswith("data")), "adapter.reader.height=16",
+             "adapter.reader.width=16", "adapter.reader.frames=5", f"codec={codec}"]
+    clips, cache, data = tmp_path / "clips", str(tmp_path / "latents"), Shapes(n=10, frames=5, size=16)
+    clips.mkdir()
+    for i in range(len(data)):
+        write_video(data.read(i)[0], clips / f"{i}.mkv", 8)
+    encode(composed("encode", [f"out={cache}", *words, f"data.root={clips}"]), cache, progress=False)
+    plain = run(tmp_path / "plain", *words, f"data.root={clips}")
+    cached = run(tmp_path / "cached", *words, "data=latents", f"data.root={cache}")
+    one, two = (load_learner(path)[0].state_dict() for path in (plain, cached))
+    assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+    other = run(tmp_path / "other", *CODEC, "trainer.max_steps=1", "seed=1")
+    with pytest.raises(ConfigError, match="these latents were encoded with other settings: adapter.weights"):
+        run(tmp_path / "mixed", *words[:-1], f"codec={other}", "data=latents", f"data.root={cache}")
+    with pytest.raises(ConfigError, match="data=latents are what a codec made of samples"):
+        run(tmp_path / "x", *(word for word in CODEC if not word.startswith("data")), "data=latents",
+            f"data.root={cache}")
+
+
+def test_a_codec_of_other_samples_or_settings_is_refused_by_name(codec, films, tmp_path):
+    for word in ("adapter.codec.fps=15.0", "adapter.codec.background=white"):
+        with pytest.raises(ConfigError, match=rf"{word.split('=')[0]}: codec=.* has its own settings"):
+            run(tmp_path / "x", *MODEL, f"codec={codec}", word)
+    with pytest.raises(ConfigError, match="is of samples that VideoReader reads, and adapter.reader is AudioReader"):
+        run(tmp_path / "x", "adapter=audio", f"codec={codec}")
+    digits = {f"{axis}_{part}": np.zeros((4, 28, 28) if axis == "x" else 4, np.uint8)
+              for axis in "xy" for part in ("train", "test")}
+    np.savez(tmp_path / "mnist.npz", **digits)
+    grey = ["data=moving_digits", f"data.root={tmp_path}", "data.frames=5", "data.size=16", "data.digit=8"]
+    with pytest.raises(ConfigError, match=r"codec=.*made for 3 channels, and samples \(1, 5, 16, 16\) have 1"):
+        run(tmp_path / "x", *(word for word in MODEL if not word.startswith("data")), *grey, f"codec={codec}")
+    with pytest.raises(ConfigError, match="keeps codec="):
+        run(films, f"codec={films}")
+    with pytest.raises(ModelFileError, match="no model at nowhere"):
+        run(tmp_path / "x", *MODEL, "codec=nowhere")
+
+
+def test_a_codec_goes_on_to_learn_from_another_and_does_not_become_a_model(codec, films, tmp_path):
+    path = run(tmp_path / "more", f"init={codec}", *FILMS, "train.only=[decoder]", "trainer.max_steps=2")
+    (old, _), (new, header) = (load_learner(one) for one in (codec, path))
+    same = {name: torch.equal(value, new.state_dict()[name]) for name, value in old.state_dict().items()}
+    assert all(value for name, value in same.items() if "encoder" in name)
+    assert not all(value for name, value in same.items() if "decoder" in name) and header["bases"][0]["step"] == 6
+    with pytest.raises(ConfigError, match="lora has no effect on what reconstruction trains"):
+        run(tmp_path / "x", f"init={codec}", *FILMS, "lora=2")
+    with pytest.raises(ConfigError, match="holds a codec, and this run trains a diffusion model|but one of"):
+        run(tmp_path / "x", f"init={codec}", *FILMS, "diffusion=flow", "reconstruction=null", "adapter=video",
+            "sampler=auto", "guidance=cfg")
