@@ -5,6 +5,7 @@
     reproduce  make a generated file again
     eval       say what a model is worth
     embedder   train what samples are judged with
+    mark       look in a file for marks of a model, and measure what they survive
     lora       merge a small change into its model; take it to and from other programs
     encode     write a cache of latents to train from
     plan       try every part of a run, and say what it will take
@@ -21,7 +22,9 @@ from importlib.resources import files
 
 from .streams import settle
 
-COMMANDS = ("train", "sample", "reproduce", "eval", "embedder", "lora", "encode", "plan", "list", "doctor", "adapter")
+COMMANDS = (
+    "train", "sample", "reproduce", "eval", "embedder", "mark", "lora", "encode", "plan", "list", "doctor", "adapter",
+)
 SAME_KEYS = {"plan": "train"}
 """Commands that take the configuration of another."""
 
@@ -65,7 +68,8 @@ def main(arguments: list[str] | None = None) -> None:
 def _help(command: str) -> int:
     """What a command does, and the keys that it takes with their comments."""
     print((import_module(f".{command}", __name__).__doc__ or "").replace("``", ""))
-    keys = files("mmdiff.configs") / f"{SAME_KEYS.get(command, command)}.yaml"
-    if keys.is_file():
-        print(keys.read_text(encoding="utf-8"))
+    name = SAME_KEYS.get(command, command)
+    for keys in sorted(files("mmdiff.configs").iterdir(), key=lambda path: path.name):
+        if keys.is_file() and keys.name.removesuffix(".yaml").partition("_")[0] == name:
+            print(keys.read_text(encoding="utf-8"))
     return 0
