@@ -62,7 +62,7 @@ class Pipeline:
         self.sampler = build(self.settings["sampler"], Sampler)
         self.guidance = build(self.settings["guidance"], Guidance)
         self.mark: Mark = LedgerMark() if mark is None else build(mark, Mark)
-        self.settings |= {"mark": mark, **({"mark_key": self.mark.key} if self.mark.key else {})}
+        self.settings |= {"mark": mark if self.mark.embeds else None, "mark_key": self.mark.key}
         self.notice = ""
         if model.never_untold(self.guidance):
             self.notice = "0 % of the training samples were told nothing (adapter.conditioner.drop=0), so guidance "

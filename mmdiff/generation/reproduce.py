@@ -123,7 +123,8 @@ def _pipeline(
     if (own := read_header(found))["sha256"] != record["model"]:
         raise ModelFileError(f"{path} was made by {_named(record, 'model')}, and {found} is {_named(own, 'sha256')}")
     scales = _scales(path, record, lora)
-    return load(found, lora=scales or None, sampler=record["sampler"], guidance=record["guidance"], **settings)
+    chosen = {name: record.get(name) for name in ("sampler", "guidance", "mark")}
+    return load(found, lora=scales or None, **chosen, **settings)
 
 
 def _model(path: Path, record: Mapping[str, Any]) -> Path:
@@ -181,8 +182,9 @@ def _parent(path: Path, name: str, parent: Mapping[str, Any], told: Path | None)
 
 
 def _differences(record: Mapping[str, Any], pipeline: Pipeline) -> Iterator[str]:
-    now = {"mmdiff": __version__, "torch": torch.__version__, **stack(pipeline.model.device)}
-    then = {**{name: record.get(name) for name in ("mmdiff", "torch")}, **_mapping(record.get("stack", {}), "stack")}
+    now = {"mmdiff": __version__, "torch": torch.__version__, "mark_key": pipeline.mark.key,
+           **stack(pipeline.model.device)}
+    then = {**{name: record.get(name) for name in ("mmdiff", "torch", "mark_key")}, **_mapping(record.get("stack", {}), "stack")}
     for name in dict.fromkeys([*then, *now]):
         if then.get(name) != now.get(name):
             yield f"{name} was {then.get(name)}, and is {now.get(name)}"

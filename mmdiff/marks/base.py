@@ -63,6 +63,8 @@ class Found(NamedTuple):
 class Mark(ABC):
     """A value: it holds its constructor's arguments. What is random in it is fixed by secret, seed and draw."""
 
+    embeds: bool = True
+    """Whether it does anything to a sample; what does not stands in no record."""
     key: str | None = None
     """A short hash by which two secrets are told apart."""
     bits: int = 0

@@ -23,6 +23,8 @@ from .keyed import Correlated
 class LedgerMark(Correlated):
     """Looks for the noise of the seeds that a log names. ``steps`` of the way back are two network calls each."""
 
+    embeds = False
+
     def __init__(self, *, steps: int = 10):
         self.steps = steps
 

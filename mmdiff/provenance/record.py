@@ -21,7 +21,7 @@ from . import tags
 
 OUTER = ("file", "payload_sha256", "sha256")
 """What the JSON beside a file says and the record in it does not: its name, and hashes of the file itself."""
-ASKED = ("model", "lora", "labels", "negative", "seed", "size", "edit", "controls", "sampler", "guidance")
+ASKED = ("model", "lora", "labels", "negative", "seed", "size", "edit", "controls", "sampler", "guidance", "mark")
 SPACE = uuid.UUID("6b0a5b3e-1c1b-5a52-9d6c-3d0c7c2f9b11")
 KINDS: dict[str, Any] = {
     "model": str, "seed": int, "labels": dict[str, Label], "size": dict[str, float],

@@ -13,6 +13,7 @@ from mmdiff.config.build import ConfigError
 from mmdiff.core.samplers import Auto
 from mmdiff.core.types import Masked
 from mmdiff.generation.finding import find, joined
+from mmdiff.generation.reproduce import reproduce
 from mmdiff.marks.base import Found
 from mmdiff.marks.latent import LatentMark
 from mmdiff.marks.ledger import LedgerMark
@@ -41,8 +42,8 @@ def test_files_with_the_mark_of_the_ledger_are_those_without_to_the_last_bit(run
     files = [p.save(requests(3), tmp_path / name) for name, p in (("marked", marked), ("plain", pipeline))]
     for one, other in zip(*files, strict=True):
         assert one.read_bytes() == other.read_bytes()
-    told = [json.loads(one[0].with_suffix(".json").read_text())["mark"] for one in files]
-    assert told == [LEDGER, None]
+    told = [json.loads(one[0].with_suffix(".json").read_text()) for one in files]
+    assert told[0] == told[1] and told[0]["mark"] is None
 
 
 def test_a_sidecar_tells_the_mark_and_which_secret_but_not_the_secret(run, pipeline, tmp_path, monkeypatch, capsys):
@@ -60,6 +61,14 @@ def test_a_sidecar_tells_the_mark_and_which_secret_but_not_the_secret(run, pipel
         sample.main(words)
     with pytest.raises(FileExistsError, match="made with another mark"):
         sample.main([word for word in words if not word.startswith("mark")])
+
+
+def test_a_marked_file_is_made_again_bit_for_bit_with_its_secret_alone(run, tmp_path, monkeypatch):
+    (path,) = mmdiff.load(run, device="cpu", mark=SIGNS).save(requests(1), tmp_path)
+    assert reproduce(path, run, device="cpu").equal
+    monkeypatch.setenv("MINE", "another secret of some length")
+    again = reproduce(path, run, device="cpu")
+    assert not again.equal and any(word.startswith("mark_key was ") for word in again.differs)
 
 
 @pytest.mark.parametrize(("word", "reason"), [
