@@ -1,17 +1,19 @@
 """mmdiff COMMAND [RUN] [key=value ...]
 
-    train      train a model, or continue a run
-    sample     generate from a run or a model file
-    reproduce  make a generated file again
-    eval       say what a model is worth
-    embedder   train what samples are judged with
-    mark       look in a file for marks of a model, and measure what they survive
-    lora       merge a small change into its model; take it to and from other programs
-    encode     write a cache of latents to train from
-    plan       try every part of a run, and say what it will take
-    list       what can be chosen
-    doctor     what this machine has
-    adapter    check a modality, or begin a new one
+    train        train a model, or continue a run
+    sample       generate from a run or a model file
+    reproduce    make a generated file again
+    check        say where a file comes from, and whether it was changed
+    certificate  make one to try signatures with
+    eval         say what a model is worth
+    embedder     train what samples are judged with
+    mark         look in a file for marks of a model, and measure what they survive
+    lora         merge a small change into its model; take it to and from other programs
+    encode       write a cache of latents to train from
+    plan         try every part of a run, and say what it will take
+    list         what can be chosen
+    doctor       what this machine has
+    adapter      check a modality, or begin a new one
 
 Exit codes: 0 done, 1 failed, 2 a mistake in the command or configuration, 130 interrupted (what was made is saved).
 """
@@ -23,7 +25,8 @@ from importlib.resources import files
 from .streams import settle
 
 COMMANDS = (
-    "train", "sample", "reproduce", "eval", "embedder", "mark", "lora", "encode", "plan", "list", "doctor", "adapter",
+    "train", "sample", "reproduce", "check", "certificate", "eval", "embedder", "mark", "lora", "encode", "plan", "list",
+    "doctor", "adapter",
 )
 SAME_KEYS = {"plan": "train"}
 """Commands that take the configuration of another."""

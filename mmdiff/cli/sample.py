@@ -3,6 +3,7 @@
 RUN is a run directory or a model file. ``mode=extend input=clip.mp4 seconds=8`` starts from a file (also interpolate,
 inpaint and complete). Sizes (``seconds=2``) and options of saving are those of the run's modality. Sampler and guidance
 are those that the model was trained with, unless named (``sampler=ddim``) or changed (``sampler.steps=20``).
+``provenance=c2pa provenance.certificate=CERT.pem provenance.key=KEY.pem`` signs each file (docs/provenance.md).
 ``shard=2/8`` makes the second eighth of the job; under torchrun each process makes its share.
 """
 
@@ -16,16 +17,17 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..adapters.base import Amount, Codec
 from ..config import kinds
-from ..config.build import ConfigError, plain, target_class
+from ..config.build import ConfigError, build, plain, target_class
 from ..config.keys import TABLES
 from ..config.overrides import DERIVED, composed, value, with_run
 from ..config.words import Word, parted, pieces, text
 from ..data.labels import Fields, Label, suggest
+from ..provenance.signing import Signing
 from .places import writable
 from .requests import EDIT, controls_of, edit_of, told_of, wishes
 
 LATE = ("cond", "not", "control", "sampler", "guidance")
-CHOICES = ("sampler", "guidance", "mark")
+CHOICES = ("sampler", "guidance", "mark", "provenance")
 
 
 def main(arguments: list[str]) -> int:
@@ -44,6 +46,7 @@ def main(arguments: list[str]) -> int:
     if config.requests is not None and any(word.startswith("n=") for word in words):
         raise ConfigError(f"n={config.n} and requests={config.requests}: the table has a row for each sample, so leave "
                           "n out")
+    signing = None if config.get("provenance") is None else build(config.provenance, Signing)
     share, run = share_of(config.shard), Path(config.run)
     out = Path(config.out) if config.out else (run if run.is_dir() else run.parent) / "samples"
     edit = {name: plain(config[name]) for name in EDIT if config[name] is not None}
@@ -64,11 +67,11 @@ def main(arguments: list[str]) -> int:
     )
     options = _own(late, options, others=sizes)
     options |= {name: config[name] for name in ("batch_size", "suffix", "replace", "record")}
-    paths = pipeline.save(requests, out, shard=share, **options)
+    paths = pipeline.save(requests, out, shard=share, provenance=signing, **options)
     if len(paths) < len(requests):
         print(f"{len(paths)} file(s) of {len(requests)} in {out}; the rest is the work of other shards")
         return 0
-    pictures = pipeline.pictures(requests, paths, out)
+    pictures = pipeline.pictures(requests, paths, out, provenance=signing)
     print(f"{len(paths)} file(s) in {out}, to look at in {', '.join(path.name for path in pictures)}")
     return 0
 

@@ -41,7 +41,10 @@ OPTIONAL = {
     "experiment", "debug", "prior", "diffusion", "reconstruction", "sampler", "guidance",
 }
 """Parts and groups of a training configuration that may be null."""
-LATER = {"sample": ("sampler", "guidance", "mark"), "eval": ("sampler", "guidance", "mark"), "mark_find": ("mark",)}
+LATER = {
+    "sample": ("sampler", "guidance", "mark", "provenance"), "eval": ("sampler", "guidance", "mark"),
+    "mark_find": ("mark",),
+}
 """Groups for which the model has a choice of its own, or that may be left out."""
 DELETION = re.compile(r"~[A-Za-z_][\w.@/]*")
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..adapters.base import Codec
 from ..data.writing import write_atomic
+from ..provenance.signing import Signing
 from .outputs import Output, clear
 from .record import facts
 from .request import Request
@@ -30,12 +31,15 @@ RESERVED = ("manifest", "preview")
 
 def save_all(
     pipeline: "Pipeline", requests: Sequence[Request], out: Path, *, batch_size: int, loose: frozenset[str],
-    suffix: str | None, shard: tuple[int, int], replace: bool, record: bool, options: dict[str, Any],
+    suffix: str | None, shard: tuple[int, int], replace: bool, record: bool, signing: Signing | None,
+    options: dict[str, Any],
 ) -> list[Path]:
     """As ``Pipeline.save``, its arguments checked; ``loose`` are facts in which files that are there may differ."""
     codec = pipeline.model.codec
     ending = _ending(codec, suffix, options)
     names = _names(requests)
+    if signing is not None:
+        signing.check(ending)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=out):                             # told now rather than after the work
         pass
@@ -43,7 +47,9 @@ def save_all(
     outputs = [
         Output(
             path := out / (name + ending),
-            {**facts(pipeline, request, path, batch_size), "record": record, **options}, loose | {"stack"},
+            {**facts(pipeline, request, path, batch_size), "record": record, **options,
+             **({"provenance": signing.facts} if signing else {})},
+            loose | {"stack"}, request.parents, signing,
         )
         for name, request in zip(names, requests, strict=True)
     ]

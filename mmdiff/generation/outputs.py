@@ -1,7 +1,8 @@
 """The files that a generation job leaves: each whole under its name, with a JSON beside it that says what it is.
 
-    NAME.json     its record: what was asked for and how it was made, with the hash of the file; written first
-    NAME.wav      the sample, written under a hidden name and then moved into place
+    NAME.json       its record: what was asked for and how it was made, with the hash of the file; written first
+    NAME.wav        the sample, written under a hidden name, signed if that is asked for, then moved into place
+    NAME.ply.c2pa   its signature, where the format holds none
 
 So a sample without its JSON was not made here, and a JSON without its sample is of a job that was stopped.
 """
@@ -10,11 +11,13 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..data.writing import write_atomic
 from ..provenance import tags
-from ..provenance.record import beside, digest, text
+from ..provenance.record import beside, digest, texts
+from ..provenance.signing import BESIDE, Signing
 
 
 class Output(NamedTuple):
@@ -23,11 +26,19 @@ class Output(NamedTuple):
     path: Path
     facts: dict[str, Any]
     loose: frozenset[str] = frozenset()
+    parents: Mapping[str, Path] = MappingProxyType({})
+    """What it is made from, by ``input`` or the name of a control."""
+    signing: Signing | None = None
 
     @property
     def sidecar(self) -> Path:
         """The JSON beside the file."""
         return self.path.with_suffix(".json")
+
+    @property
+    def signature(self) -> Path:
+        """Its signature, where that is not in the file."""
+        return Path(f"{self.path}{BESIDE}")
 
     def stored(self) -> dict[str, Any] | None:
         """What the JSON says; None where there is none, or one that is not of a sample of this name."""
@@ -39,7 +50,8 @@ class Output(NamedTuple):
 
     def done(self) -> bool:
         """Whether the file is there as it is asked for, with the bytes that its JSON was written for."""
-        return self.there() and self._intact(self.stored() or {})
+        stored = self.stored() or {}
+        return self.there() and stored.get("sha256") == digest(self.path) and self._signed()
 
     def obstacle(self) -> str | None:
         """Why the file must not be written: it would replace one that is not of this job."""
@@ -52,7 +64,7 @@ class Output(NamedTuple):
             return None
         changed = ["suffix" if name == "file" else name for name in self._changed(stored) if name != "id"]
         if not changed:
-            return f"{there} is there already, and was changed since it was made"
+            return f"{there} is there already, and was changed since it was made, or has lost its signature"
         return f"{there} is there already, made with another {' and '.join(changed)}"
 
     def write(self, save: Callable[[Path], Any], found: Mapping[str, Any]) -> None:
@@ -61,20 +73,25 @@ class Output(NamedTuple):
         unfinished = self.path.with_name(f".{self.path.stem}.{os.getpid()}.partial{self.path.suffix}")
         try:
             save(unfinished)
-            record = {**self.facts, **found}
-            if self.facts["record"]:
-                tags.write(unfinished, {tags.RECORD: text(record)})
-            record |= {"payload_sha256": (made := digest(unfinished)), "sha256": made}
+            record, signature = {**self.facts, **found}, None
+            tags.write(unfinished, texts(record))
+            record |= {"payload_sha256": digest(unfinished)}
+            if self.signing is not None:
+                signature = self.signing.sign(unfinished, self.path.name, record, self.parents)
+            record |= {"sha256": digest(unfinished)}
             if stored := self.stored():
                 self.path.with_name(stored["file"]).unlink(missing_ok=True)
             self.path.unlink(missing_ok=True)
+            self.signature.unlink(missing_ok=True)
+            if signature is not None:
+                write_atomic(self.signature, signature)
             write_atomic(self.sidecar, json.dumps(record, indent=1).encode())
             os.replace(unfinished, self.path)
         finally:
             unfinished.unlink(missing_ok=True)
 
-    def _intact(self, stored: dict[str, Any]) -> bool:
-        return stored.get("sha256") == digest(self.path)
+    def _signed(self) -> bool:
+        return self.signing is None or self.signing.within(self.path) or self.signature.exists()
 
     def _changed(self, stored: dict[str, Any]) -> list[str]:
         facts = json.loads(json.dumps(self.facts))
@@ -88,6 +105,14 @@ def clear(outputs: Iterable[Output], folder: Path) -> None:
         stem, _, process = path.name[1:].rpartition(".partial.")[0].rpartition(".")
         if stem in stems and process.isdecimal() and not _alive(int(process)):
             path.unlink(missing_ok=True)
+
+
+def seal(signing: Signing, pictures: Sequence[Path], shown: Sequence[Path], *, model: str) -> None:
+    """Sign the pictures of a job, each with the ids of the samples that it shows."""
+    record = {"model": model, "shows": [(beside(path) or {}).get("id") for path in shown]}
+    for path in pictures:
+        if (made := signing.sign(path, path.name, record, {})) is not None:
+            write_atomic(Path(f"{path}{BESIDE}"), made)
 
 
 def described(changes: Sequence[dict[str, float]]) -> str:

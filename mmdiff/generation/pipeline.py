@@ -26,10 +26,11 @@ from ..data.progress import progress_bar
 from ..marks.base import Mark
 from ..marks.ledger import LedgerMark
 from ..model import DiffusionModel, Wish
+from ..provenance.signing import Signing
 from ..store import Scales, chosen_device, load_model
 from .edits import Edit, Placed, Way, carry_out
 from .job import save_all
-from .outputs import described
+from .outputs import described, seal
 from .references import Reference, known, referred, told_of
 from .request import Request, plain_number
 
@@ -103,14 +104,15 @@ class Pipeline:
     def save(
         self, requests: Sequence[Request], out: str | Path, *, batch_size: int | None = None,
         suffix: str | None = None, shard: tuple[int, int] = (0, 1), replace: bool = False, record: bool = True,
-        **options: Any,
+        provenance: Signing | None = None, **options: Any,
     ) -> list[Path]:
         """Write one file and one JSON sidecar a request into the folder ``out``; what is there already is kept.
 
         A file that is there and is not what is asked for is a ``FileExistsError`` before any work, unless ``replace``.
         ``shard=(k, n)`` makes every n-th request from the k-th on (k counts from 0); n processes do the whole job, in
         any order. Gives the paths of the whole job once all are there, and those of the part until then. ``record``
-        puts the record of how it was made into each file too, where its format has a place for one.
+        puts the record of how it was made into each file too, where its format has a place for one; ``provenance``
+        signs each, such as ``mmdiff.provenance.c2pa.C2pa``.
         ``options`` go to the codec's ``save``.
         """
         requests, size = _listed(requests), plain_number(batch_size)
@@ -118,20 +120,27 @@ class Pipeline:
                                   ("replace", replace, bool), ("record", record, bool),
                                   ("shard", shard, tuple[int, int])):
             check(value, kind, key=name)
+        if not isinstance(provenance, Signing | None):
+            raise ValueError(f"provenance is a mmdiff.provenance.c2pa.C2pa, or None, got {provenance!r}")
         if not 0 <= shard[0] < shard[1]:
             raise ValueError(f"shard is (k, n) with 0 <= k < n, the k-th part of n from 0 on, got {shard}")
         self._check(requests)
         return save_all(
             self, requests, Path(out).expanduser(), batch_size=size or min(len(requests), BATCH),
             loose=frozenset() if size else frozenset({"batch_size"}), suffix=suffix, shard=shard, replace=replace,
-            record=record, options=options,
+            record=record, signing=provenance, options=options,
         )
 
-    def pictures(self, requests: Sequence[Request], paths: Sequence[Path], folder: Path) -> list[Path]:
-        """What shows samples evenly over a job, ``preview.png`` first."""
+    def pictures(
+        self, requests: Sequence[Request], paths: Sequence[Path], folder: Path, *, provenance: Signing | None = None
+    ) -> list[Path]:
+        """What shows samples evenly over a job, ``preview.png`` first; ``provenance`` signs it too."""
         shown = [(requests[i], paths[i]) for i in spread(len(requests), BATCH)]
         samples = [self.model.codec.load(path, **self.size_of(request)) for request, path in shown]
-        return self.model.codec.pictures(samples, [request.title for request, _ in shown], folder)
+        made = self.model.codec.pictures(samples, [request.title for request, _ in shown], folder)
+        if provenance is not None:
+            seal(provenance, made, [path for _, path in shown], model=self.header["sha256"])
+        return made
 
     def run(
         self, requests: Sequence[Request], batch_size: int, *, show_progress: bool = True

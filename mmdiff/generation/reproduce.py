@@ -17,11 +17,13 @@ import torch
 from torch import Tensor
 
 from .. import __version__
+from ..config.build import ConfigError
 from ..config.files import MODEL_FILE
 from ..config.header import ModelFileError, model_file, read_header
 from ..config.kinds import KindError, check
 from ..provenance import tags
-from ..provenance.record import NoRecord, digest, read, text
+from ..provenance.c2pa import signature
+from ..provenance.record import NoRecord, digest, read, texts
 from .edits import Edit
 from .pipeline import Pipeline, load
 from .record import stack
@@ -66,9 +68,9 @@ def reproduce(
         pipeline = _pipeline(path, record, model, lora, base=base, encoder=encoder, device=device)
         request = _request(path, record, {k: Path(v).expanduser() for k, v in (files or {}).items()})
         lies = digest(path)
-        recorded = record.get("payload_sha256", lies)
+        recorded = record.get("payload_sha256") or _signed(path) or lies
         with tempfile.TemporaryDirectory() as folder:
-            made = _file(pipeline, request, record, Path(folder) / f"made{path.suffix}", recorded)
+            made = _file(pipeline, request, record, path, Path(folder) / f"made{path.suffix}", recorded)
             if out is not None:
                 Path(out).expanduser().write_bytes(made.read_bytes())
             return Remade(
@@ -77,25 +79,37 @@ def reproduce(
             )
 
 
-def _file(pipeline: Pipeline, request: Request, record: Mapping[str, Any], path: Path, wanted: str) -> Path:
-    """The file, made again at ``path``.
+def _signed(path: Path) -> str | None:
+    """The hash of the payload that the signature of a file vouches for."""
+    try:
+        found = signature(path)
+    except ConfigError:                                               # without the extra nothing can be read
+        return None
+    return (found.record or {}).get("payload_sha256") if found.state != "changed" else None
+
+
+def _file(
+    pipeline: Pipeline, request: Request, record: Mapping[str, Any], original: Path, path: Path, wanted: str
+) -> Path:
+    """The file at ``original``, made again at ``path``.
 
     Rows of a micro-batch that do not fill a register may be rounded otherwise than the rest, and the sample may have
     stood in any: those that differ are tried until one gives the hash that is ``wanted``.
     """
     known = list(inspect.signature(pipeline.model.codec.save).parameters)[2:]
     options = {name: record[name] for name in known if name in record}
+    held = texts(record) if "file" in record else tags.read(original)
     count = record["batch_size"]
     tried: list[Tensor] = []
     for _, sample, _ in pipeline.made([request] * count, count, show_progress=False):
         if any(torch.equal(sample, other) for other in tried):
             continue
         tried.append(sample)
-        _write(pipeline, sample, path, record, options)
+        _write(pipeline, sample, path, held, options)
         if digest(path) == wanted:
             return path
     if len(tried) > 1:
-        _write(pipeline, tried[0], path, record, options)
+        _write(pipeline, tried[0], path, held, options)
     return path
 
 
@@ -109,11 +123,10 @@ def _distance(pipeline: Pipeline, request: Request, *paths: Path) -> float | Non
 
 
 def _write(
-    pipeline: Pipeline, sample: Tensor, path: Path, record: Mapping[str, Any], options: Mapping[str, Any]
+    pipeline: Pipeline, sample: Tensor, path: Path, held: Mapping[str, str], options: Mapping[str, Any]
 ) -> None:
     pipeline.model.codec.save(sample, path, **options)
-    if record.get("record"):
-        tags.write(path, {tags.RECORD: text(record)})
+    tags.write(path, held)
 
 
 def _pipeline(

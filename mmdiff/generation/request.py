@@ -58,6 +58,12 @@ class Request:
         return referred(self.controls)
 
     @property
+    def parents(self) -> dict[str, Path]:
+        """The files that it starts from or follows: ``input``, or controls by name."""
+        own = {} if self.edit is None else {"input": self.edit.input}
+        return own | {name: file.input for name, file in self.references.items()}
+
+    @property
     def title(self) -> str:
         """The labels in a few words."""
         return title(self.labels)

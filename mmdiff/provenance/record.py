@@ -19,8 +19,11 @@ from ..config.kinds import KindError, check
 from ..data.labels import Label
 from . import tags
 
-OUTER = ("file", "payload_sha256", "sha256")
-"""What the JSON beside a file says and the record in it does not: its name, and hashes of the file itself."""
+OUTER = ("file", "payload_sha256", "sha256", "provenance", "audit")
+"""What the JSON beside a file says and the record in it does not: its name, hashes of the file itself, who signed it
+and the log that has it."""
+PRIVATE = ("labels", "negative")
+"""What files say by its hash alone under ``provenance.facts=hash``."""
 ASKED = ("model", "lora", "labels", "negative", "seed", "size", "edit", "controls", "sampler", "guidance", "mark")
 SPACE = uuid.UUID("6b0a5b3e-1c1b-5a52-9d6c-3d0c7c2f9b11")
 KINDS: dict[str, Any] = {
@@ -40,9 +43,28 @@ def identity(record: Mapping[str, Any]) -> str:
     return str(uuid.uuid5(SPACE, json.dumps(asked, sort_keys=True)))
 
 
+def told(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file says of its record."""
+    found = {name: value for name, value in record.items() if name not in OUTER}
+    if (record.get("provenance") or {}).get("facts") == "hash":
+        own = {name: found.pop(name) for name in PRIVATE if name in found}
+        found["labels_sha256"] = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
+    return found
+
+
 def text(record: Mapping[str, Any]) -> str:
     """A record as it stands in a file, in ASCII."""
-    return json.dumps({name: value for name, value in record.items() if name not in OUTER}, separators=(",", ":"))
+    return json.dumps(told(record), separators=(",", ":"))
+
+
+def texts(record: Mapping[str, Any]) -> dict[str, str]:
+    """What is written into the file itself, by key: its record, and the label of GB 45438-2025 if that is asked for."""
+    found = {tags.RECORD: text(record)} if record.get("record") else {}
+    if producer := (record.get("provenance") or {}).get("aigc"):
+        label = {"Label": "1", "ContentProducer": producer, "ProduceID": record["id"], "ReservedCode1": "",
+                 "ContentPropagator": "", "PropagateID": "", "ReservedCode2": ""}
+        found[tags.LABEL] = json.dumps(label)
+    return found
 
 
 def digest(path: Path) -> str:
@@ -81,6 +103,8 @@ def read(path: Path) -> dict[str, Any]:
     if found is None:
         raise NoRecord(f"{path} has no record: neither {path.with_suffix('.json').name} beside it nor one in it says "
                        "how it was made")
+    if "labels_sha256" in found and "labels" not in found:
+        raise NoRecord(f"{path} tells its labels by their hash alone: the JSON that was beside it has them")
     for name, kind in KINDS.items():
         try:
             check(found.get(name), kind, key=name)

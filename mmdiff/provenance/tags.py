@@ -23,6 +23,10 @@ from . import boxes
 
 RECORD = "mmdiff"
 """The key of the record, the one that formats with a single comment hold."""
+LABEL = "AIGC"
+"""The key of the label that GB 45438-2025 asks for."""
+SEVERAL = (".flac", ".mp3", ".m4a", ".mp4", ".mov", ".png", ".glb", ".npz")
+"""Endings of formats that hold texts under any key."""
 PNG = b"\x89PNG\r\n\x1a\n"
 Tags = Mapping[str, str]
 
@@ -230,7 +234,7 @@ def _npz(data: bytes, tags: Tags) -> bytes:
 
 def _npz_texts(data: bytes) -> dict[str, str]:
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        return {key: arrays[key].item().decode("ascii") for key in (RECORD, "AIGC") if key in arrays.files}
+        return {key: arrays[key].item().decode("ascii") for key in (RECORD, LABEL) if key in arrays.files}
 
 
 FORMATS = (

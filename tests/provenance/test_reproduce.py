@@ -14,17 +14,7 @@ from mmdiff.generation.reproduce import reproduce
 from mmdiff.provenance import tags
 from mmdiff.provenance.record import NoRecord, read
 from mmdiff.store import save_change, save_model
-from tests.provenance.models import LABELS, TINY, made
-
-
-@pytest.fixture(scope="module", params=TINY)
-def model(request, tmp_path_factory):
-    return request.param, made(request.param, tmp_path_factory.mktemp(request.param))
-
-
-@pytest.fixture(scope="module")
-def audio(tmp_path_factory):
-    return made("audio", tmp_path_factory.mktemp("audio"))
+from tests.provenance.models import LABELS
 
 
 def asked(modality, count):

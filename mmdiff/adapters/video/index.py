@@ -10,6 +10,8 @@ left out, so that a start drawn at random finds frames.
 import hashlib
 import json
 import os
+import struct
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -107,10 +109,24 @@ def _of_pictures(path: Path, folder: str | Path | None, rate: Fraction) -> Video
 
 def open_video(path: Path) -> av.container.InputContainer:
     """An open container. Raises ``ValueError`` with FFmpeg's reason."""
-    try:
-        return av.open(str(path.absolute()), metadata_errors="ignore")        # "12:30.mp4" alone would be a protocol
+    form = "apng" if _animated(path) else None
+    try:                                                              # "12:30.mp4" alone would be a protocol
+        return av.open(str(path.absolute()), format=form, metadata_errors="ignore")
     except (av.FFmpegError, OSError) as error:
         raise ValueError(f"{path} cannot be read as video: {error.strerror or error}") from None
+
+
+def _animated(path: Path) -> bool:
+    """Whether a PNG is a film, which FFmpeg sees in its first 2 kB alone: a signature may come before."""
+    with suppress(OSError, struct.error), path.open("rb") as file:
+        if file.read(8) != b"\x89PNG\r\n\x1a\n":
+            return False
+        while True:
+            size, name = struct.unpack(">I4s", file.read(8))
+            if name in (b"acTL", b"IDAT"):
+                return name == b"acTL"
+            file.seek(size + 4, 1)
+    return False
 
 
 def video_stream(container: av.container.InputContainer, index: int | None = None) -> av.VideoStream:

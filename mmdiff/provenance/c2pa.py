@@ -1,0 +1,210 @@
+"""Signed metadata of C2PA (c2pa.org, specification 2.2), by c2pa-python.
+
+    sign    claim = {created, trainedAlgorithmicMedia | opened PARENT, edited;  org.mmdiff.generation = record}
+            in the file (FORMATS), or NAME.EXT.c2pa beside it; a hash of all the rest of the file is part of the claim
+    read    of any file of anybody: unsigned, or signed by a signer that is known or not, or changed since
+
+Nothing is fetched: manifests that a file only refers to and lists of revoked certificates are on the network. A time
+stamp is the one thing that is, where ``tsa`` names a server for it.
+"""
+
+import io
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, NamedTuple
+
+from .. import __version__
+from ..config.build import ConfigError
+from . import tags
+from .certificates import CLAIM, MAIL, algorithm, chain_of, faults, fingerprint, key_of
+from .record import told
+from .signing import BESIDE, Signing, library
+
+FORMATS = {
+    ".wav": "audio/wav", ".mp3": "audio/mpeg", ".flac": "audio/flac", ".m4a": "audio/mp4", ".mp4": "video/mp4",
+    ".mov": "video/quicktime", ".avi": "video/avi", ".gif": "image/gif", ".png": "image/png",
+}
+"""Formats that hold their signature."""
+READ = {**FORMATS, ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".tif": "image/tiff",
+        ".tiff": "image/tiff", ".avif": "image/avif", ".heic": "image/heic", ".pdf": "application/pdf"}
+ANY = "application/octet-stream"
+INPUT = "input"
+"""The key of the parent that an edit starts from; others are inputs that a sample follows."""
+ASSERTION = "org.mmdiff.generation"
+SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+CREATED, EDITED = f"{SOURCE}trainedAlgorithmicMedia", f"{SOURCE}compositeWithTrainedAlgorithmicMedia"
+State = Literal["unsigned", "unknown", "trusted", "changed"]
+
+
+class C2pa(Signing):
+    """Sign by the chain of certificates in ``certificate`` and its private ``key``, a path or ``env:NAME``.
+
+    ``tsa`` is the URL of a time stamp server (RFC 3161). With ``facts=hash`` labels stand in the file as their hash
+    alone. ``aigc`` is the name of the producer in the label of GB 45438-2025, which is then written too.
+    """
+
+    def __init__(
+        self, certificate: Path, key: str, *, tsa: str | None = None, facts: Literal["full", "hash"] = "full",
+        aigc: str | None = None,
+    ):
+        self.certificate, self.key, self.tsa = Path(certificate).expanduser(), str(key), tsa
+        self.mode, self.aigc = facts, aigc
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        found = {"kind": "c2pa", "certificate": fingerprint(self._chain), "facts": self.mode}
+        return found | {name: value for name, value in (("tsa", self.tsa), ("aigc", self.aigc)) if value is not None}
+
+    def check(self, ending: str) -> None:
+        if self.aigc is not None and ending.lower() not in tags.SEVERAL:
+            raise ConfigError(f"provenance.aigc={self.aigc}: {ending} has no place for that label; there is one in "
+                              f"{' '.join(tags.SEVERAL)}")
+        if reasons := list(faults(self._chain, self._key)):
+            raise ConfigError(f"provenance.certificate={self.certificate} may not sign: {'; '.join(reasons)}")
+        c2pa = library("c2pa")
+        try:
+            self._sign(io.BytesIO(b"a trial"), "trial", {}, {}, "").close()
+        except c2pa.C2paError as error:
+            where = f" with provenance.tsa={self.tsa}" if self.tsa else ""
+            raise ConfigError(f"provenance.certificate={self.certificate} does not sign{where}: {error}") from None
+
+    def within(self, path: Path) -> bool:
+        return path.suffix.lower() in FORMATS
+
+    def sign(self, path: Path, name: str, record: Mapping[str, Any], parents: Mapping[str, Path]) -> bytes | None:
+        name = record.get("id", name) if self.mode == "hash" else name            # a name may hold labels
+        facts = {**told(record), **{key: record[key] for key in ("payload_sha256", "audit") if key in record}}
+        try:
+            with path.open("rb") as source, self._sign(source, name, facts, parents, path.suffix.lower()) as made:
+                signed = made.read()
+        except library("c2pa").C2paError as error:
+            raise OSError(f"{name} cannot be signed: {error}") from None
+        if not self.within(path):
+            return signed
+        path.write_bytes(signed)
+        return None
+
+    def _sign(
+        self, source: BinaryIO, name: str, facts: Mapping[str, Any], parents: Mapping[str, Path], ending: str
+    ) -> io.BytesIO:
+        """The signed file, or the signature alone where the format holds none."""
+        files = {key: parent for key, parent in parents.items() if parent.is_file()}      # a folder is in the record
+        assertions = [{"label": "c2pa.actions.v2", "data": {"actions": _actions(files)}}]
+        builder = library("c2pa").Builder({
+            "claim_generator_info": [{"name": "mmdiff", "version": __version__}], "title": name,
+            "assertions": [*assertions, *([{"label": ASSERTION, "data": dict(facts)}] if facts else [])],
+        }, _context())
+        for key, parent in files.items():
+            _add(builder, key, parent)
+        made = io.BytesIO()
+        if ending not in FORMATS:
+            builder.set_no_embed()
+            return io.BytesIO(builder.sign(self._signer, ANY, source, made))
+        builder.sign(self._signer, FORMATS[ending], source, made)
+        made.seek(0)
+        return made
+
+    @cached_property
+    def _chain(self) -> list[Any]:
+        return chain_of(self.certificate)
+
+    @cached_property
+    def _key(self) -> bytes:
+        return key_of(self.key)
+
+    @cached_property
+    def _signer(self) -> Any:
+        c2pa = library("c2pa")
+        kind = getattr(c2pa.C2paSigningAlg, algorithm(self._key))
+        chain, tsa = self.certificate.read_bytes(), self.tsa.encode() if self.tsa else None
+        return c2pa.Signer.from_info(c2pa.C2paSignerInfo(kind, chain, self._key, tsa))
+
+
+class Signature(NamedTuple):
+    """What a file's signature says."""
+
+    state: State
+    signer: str = ""
+    reason: str = ""
+    """Why it is no valid signature of this file."""
+    record: dict[str, Any] | None = None
+    """What mmdiff says in it of how the file was made."""
+    source: str = ""
+    """The kind of source by IPTC's name, ``trainedAlgorithmicMedia`` of what a model made."""
+    parents: tuple[str, ...] = ()
+
+
+def signature(path: Path, trust: Path | None = None) -> Signature:
+    """The signature in a file or beside it; ``trust`` has the roots that are believed. Raises ``ConfigError``."""
+    c2pa = library("c2pa")
+    beside = next((p for p in (Path(f"{path}{BESIDE}"), path.with_suffix(BESIDE)) if p.is_file() and p != path), None)
+    anchors = None if trust is None else "".join(_pem(one) for one in chain_of(trust))
+    form = READ.get(path.suffix.lower(), ANY)
+    try:
+        with path.open("rb") as file:
+            reader = c2pa.Reader.try_create(form, file, context=_context(anchors)) if form != ANY else None
+        if reader is None and beside is not None:
+            with path.open("rb") as file:
+                reader = c2pa.Reader(ANY, file, beside.read_bytes(), context=_context(anchors))
+        if reader is None:
+            return Signature("unsigned")
+        return _read(json.loads(reader.json()))
+    except (c2pa.C2paError, LookupError, TypeError, AttributeError, ValueError) as error:
+        return Signature("changed", reason=f"the signature cannot be read ({type(error).__name__}: {error})")
+
+
+def _read(store: dict[str, Any]) -> Signature:
+    manifest = store["manifests"][store["active_manifest"]]
+    info = manifest.get("signature_info", {})
+    signer = f"{info.get('common_name') or 'nobody'} ({info.get('issuer') or 'of no organisation'})"
+    data: dict[str, Any] = {one["label"]: one.get("data") for one in manifest.get("assertions", [])}
+    actions: list[dict[str, Any]] = next((data[name]["actions"] for name in data if "c2pa.actions" in name), [])
+    source = next((a["digitalSourceType"] for a in actions if a.get("digitalSourceType")), "").rpartition("/")[2]
+    parents = tuple(str(one.get("title")) for one in manifest.get("ingredients", []))
+    failures = store.get("validation_results", {}).get("activeManifest", {}).get("failure", [])
+    real = [one for one in failures if one["code"] != "signingCredential.untrusted"]
+    reason = f"{real[0]['code']}: {real[0].get('explanation', '')}" if real else ""
+    known: dict[str, State] = {} if real else {"Trusted": "trusted", "Valid": "unknown"}
+    state = known.get(store.get("validation_state", ""), "changed")
+    record = data.get(ASSERTION)
+    return Signature(state, signer, reason, record if isinstance(record, dict) else None, source, parents)
+
+
+def _actions(files: Mapping[str, Path]) -> list[dict[str, Any]]:
+    """What was done: created, after files of controls if there are any; or an ``input`` that was opened and edited."""
+    told = {"parameters": {"ingredientIds": list(files)}} if files else {}
+    if INPUT not in files:
+        return [{"action": "c2pa.created", "digitalSourceType": CREATED, **told}]
+    return [{"action": "c2pa.opened", **told}, {"action": "c2pa.edited", "digitalSourceType": EDITED}]
+
+
+def _add(builder: Any, key: str, parent: Path) -> None:
+    """Add what a file was made from, with its own signature where it has one."""
+    relation = "parentOf" if key == INPUT else "inputTo"
+    told: dict[str, Any] = {"title": parent.name, "relationship": relation, "label": key}
+    form = READ.get(parent.suffix.lower(), ANY)
+    if form == ANY and (beside := Path(f"{parent}{BESIDE}")).is_file():
+        with parent.open("rb") as file:
+            reader = library("c2pa").Reader(ANY, file, beside.read_bytes(), context=_context())
+        told |= {"manifest_data": {"format": "application/c2pa", "identifier": beside.name},
+                 "validation_results": reader.get_validation_results()}
+        with beside.open("rb") as file:
+            builder.add_resource(beside.name, file)
+    with parent.open("rb") as file:
+        builder.add_ingredient(told, form, file)
+
+
+def _context(anchors: str | None = None) -> Any:
+    c2pa = library("c2pa")
+    trust = {"trust_config": f"{MAIL}\n{CLAIM}\n", **({"user_anchors": anchors} if anchors else {})}
+    return c2pa.Context(settings=c2pa.Settings.from_dict({
+        "builder": {"thumbnail": {"enabled": False}}, "trust": trust,
+        "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
+    }))
+
+
+def _pem(certificate: Any) -> str:
+    encoding = library("cryptography.hazmat.primitives.serialization").Encoding.PEM
+    return certificate.public_bytes(encoding).decode()

@@ -1,0 +1,71 @@
+"""What can be found out about a file: a list of checks, each of which says what it found and how that ends.
+
+    0  signed by a trusted signer       3  signed by an unknown one       4  unsigned       5  changed since
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import c2pa
+from .record import beside, digest, within
+
+CODES = {"trusted": 0, "unknown": 3, "unsigned": 4, "changed": 5}
+"""Exit codes; 1 and 2 are those of every command."""
+
+
+class Finding(NamedTuple):
+    """What a check found."""
+
+    says: str
+    code: int = 0
+    """The exit code that it asks for; the largest of all findings counts."""
+
+
+class Check(NamedTuple):
+    """One way of looking at a file."""
+
+    name: str
+    keys: tuple[str, ...]
+    """The words of the command that it takes."""
+    look: Callable[[Path, Mapping[str, str]], Iterator[Finding]]
+    """Gives what it finds in a file, told by the values of those words. Raises ``ValueError`` for mistaken ones."""
+
+
+def signature(path: Path, told: Mapping[str, str]) -> Iterator[Finding]:
+    """Who signed the file, and whether it is still what was signed."""
+    found = c2pa.signature(path, Path(told["trust"]).expanduser() if "trust" in told else None)
+    code = CODES[found.state]
+    if found.state == "unsigned":
+        yield Finding("unsigned", code)
+        return
+    if found.state == "changed":
+        yield Finding(f"changed since it was signed by {found.signer or 'nobody who is named'}: {found.reason}", code)
+        return
+    unknown = "no root of trust= vouches for the name" if "trust" in told else "trust=ROOTS.pem says who is believed"
+    yield Finding(f"signed by {found.signer}, {f'unknown here: {unknown}' if code else 'trusted'}", code)
+    if found.source:
+        yield Finding(f"source {found.source}" + (f", from {', '.join(found.parents)}" if found.parents else ""))
+    if found.record is not None:
+        yield Finding(f"it says: {_said(found.record)}")
+
+
+def record(path: Path, told: Mapping[str, str]) -> Iterator[Finding]:
+    """What mmdiff wrote beside and into the file; nobody vouches for that by itself."""
+    if (found := beside(path)) is not None and found["file"] == path.name:
+        same = found.get("sha256") == digest(path)
+        yield Finding(f"{path.with_suffix('.json').name} beside it is of {'these' if same else 'other'} bytes: "
+                      f"{_said(found)}", 0 if same else CODES["changed"])
+    elif (found := within(path)) is not None:
+        yield Finding(f"it says of itself: {_said(found)}")
+    else:
+        yield Finding("none of mmdiff's")
+
+
+def _said(facts: Mapping[str, Any]) -> str:
+    words = {"id": "id", "model": "model", "step": "step", "seed": "seed"}
+    return ", ".join(f"{word} {str(facts[name])[:36]}" for name, word in words.items() if facts.get(name) is not None)
+
+
+SIGNATURE = Check("signature", ("trust",), signature)
+RECORD = Check("record", (), record)
