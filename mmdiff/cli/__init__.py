@@ -25,8 +25,8 @@ from importlib.resources import files
 from .streams import settle
 
 COMMANDS = (
-    "train", "sample", "reproduce", "check", "certificate", "eval", "embedder", "mark", "lora", "encode", "plan", "list",
-    "doctor", "adapter",
+    "train", "sample", "reproduce", "check", "certificate", "eval", "embedder", "mark", "lora", "encode", "plan",
+    "list", "doctor", "adapter",
 )
 SAME_KEYS = {"plan": "train"}
 """Commands that take the configuration of another."""

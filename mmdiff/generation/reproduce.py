@@ -195,9 +195,9 @@ def _parent(path: Path, name: str, parent: Mapping[str, Any], told: Path | None)
 
 
 def _differences(record: Mapping[str, Any], pipeline: Pipeline) -> Iterator[str]:
-    now = {"mmdiff": __version__, "torch": torch.__version__, "mark_key": pipeline.mark.key,
-           **stack(pipeline.model.device)}
-    then = {**{name: record.get(name) for name in ("mmdiff", "torch", "mark_key")}, **_mapping(record.get("stack", {}), "stack")}
+    own = {"mmdiff": __version__, "torch": torch.__version__, "mark_key": pipeline.mark.key}
+    now = {**own, **stack(pipeline.model.device)}
+    then = {**{name: record.get(name) for name in own}, **_mapping(record.get("stack", {}), "stack")}
     for name in dict.fromkeys([*then, *now]):
         if then.get(name) != now.get(name):
             yield f"{name} was {then.get(name)}, and is {now.get(name)}"
