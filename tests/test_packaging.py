@@ -167,7 +167,7 @@ from mmdiff.config.overrides import composed
 assert {site!r} in mmdiff.__file__, mmdiff.__file__
 found = {{group: list(options(group)) for group in {groups!r}}}
 for group, names in found.items():
-    composed('sample' if group == 'mark' else 'train', ['run=x', f'{{group}}={{names[0]}}'])
+    composed('sample' if group in ('mark', 'provenance') else 'train', ['run=x', f'{{group}}={{names[0]}}'])
 for name in options('evaluation'):
     composed('eval', ['run=x', f'evaluation={{name}}'])
 composed('sample', ['run=x'])

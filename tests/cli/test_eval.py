@@ -226,6 +226,7 @@ def test_a_run_stops_after_as_many_judgements_without_a_new_best_as_patience_say
         files.append((path, facts))
 
     monkeypatch.setattr(Quality, "_judged", lambda self, pipeline: {"FD-own": given.pop(0)})
+    monkeypatch.setattr("mmdiff.training.quality.generating", lambda model, run: model)
     monkeypatch.setattr("mmdiff.training.quality.Pipeline", lambda model, header: None)
     validation = SimpleNamespace(steps=1, value=None)
     trainer = SimpleNamespace(
@@ -251,6 +252,7 @@ def test_a_run_stops_after_as_many_judgements_without_a_new_best_as_patience_say
 
 def test_a_judgement_that_fails_for_whatever_reason_is_told_and_the_run_goes_on(monkeypatch, tmp_path):
     stored = {"adapter": {"codec": {"_target_": "mmdiff.adapters.audio.codec.MelCodec"}}}
+    monkeypatch.setattr("mmdiff.training.quality.generating", lambda model, run: model)
     monkeypatch.setattr("mmdiff.training.quality.Pipeline", lambda model, header: 1 / 0)
     trainer = SimpleNamespace(
         world_size=1, is_global_zero=True, should_stop=False, loggers=[],
