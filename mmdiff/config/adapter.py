@@ -132,6 +132,11 @@ def _learns(config: Any, name: str) -> bool:
     return isinstance(target, str) and issubclass(target_class(target), Learner)
 
 
+def learner_class(config: Any) -> type[Learner]:
+    """What is trained by a configuration."""
+    return target_class(str(config[learner_part(config)][TARGET]), Learner)
+
+
 def parts(config: Any) -> tuple[str, ...]:
     """The parts of a configuration that make what is trained: what a model file keeps of it."""
     name = learner_part(config)

@@ -94,7 +94,9 @@ def composition(name: str, arguments: Sequence[str]) -> Composition:
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(" ".join(str(error.__cause__ or error).split())) from error
     lines = {**groups, **values}
-    config = with_codec(config, [Word.of(a).key for a in arguments if "=" in a])
+    named = [Word.of(a).key for a in arguments if "=" in a]
+    if not own or {"adapter", "experiment"} & set(named):              # a run that goes on has it already
+        config = with_codec(config, named)
     return Composition(checked(name, config), [lines[word] for word in words] + gone)
 
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..adapters.base import Codec
 from ..change import tensors_of
-from ..config.adapter import parts
+from ..config.adapter import learner_class, parts
 from ..config.build import ConfigError
 from ..config.header import chain, model_file
 from ..config.inherit import parts_of
@@ -70,14 +70,18 @@ def base_of(config: DictConfig, own: Record | None, *, resumed: bool) -> Base | 
     return base
 
 
+def alike(base: Base, config: DictConfig) -> None:
+    """Refuse a base that is of another kind than what the run trains."""
+    if (own := learner_class(config).holds) != (there := base.model.holds):
+        raise ConfigError(f"init={config.init} holds a {there}, and this run trains a {own}: name a {own}, or leave out "
+                          "what chooses another than that of init=")
+
+
 def inherit(model: Learner, base: Base, config: DictConfig) -> None:
     """Start ``model``, built of ``config``, with all of the base's weights, its whitening included.
 
     Raises ``ConfigError`` where a part is of another kind or size.
     """
-    if model.holds != base.model.holds:
-        raise ConfigError(f"init={config.init} holds a {base.model.holds}, and this run trains a {model.holds}: name "
-                          f"a {model.holds}, or leave out what chooses another than that of init=")
     here, there = type(model.codec).__name__, type(base.model.codec).__name__
     if here != there:
         raise ConfigError(f"init={config.init} is a model of the latents of {there}, and adapter.codec is {here}: "

@@ -25,7 +25,7 @@ from ..data.labels import Fields, grown, is_text
 from ..data.loaders import Loading, samples
 from ..store import fill, model_config, save_model
 from . import personal
-from .base import Base, described, inherit, save_change_of
+from .base import Base, alike, described, inherit, save_change_of
 from .blocks import prepare
 from .callbacks import Previews, Validation
 from .continuing import continued
@@ -79,6 +79,8 @@ def assemble(
     where that exists, and the weights of ``base`` where it starts from one."""
     check_trainer(config.trainer)
     _all_used(config)
+    if base is not None:
+        alike(base, config)
     guidance = build(config.guidance, Guidance) if is_told(config) else None     # a mistake is told before the training
     build(config.trainer, L.Trainer, **dict.fromkeys(QUIET, False))
     L.seed_everything(config.seed, verbose=False)                     # initial weights; all else is keyed
