@@ -24,25 +24,23 @@ from .learner import Example, Learner
 
 
 class CodecModel(Learner):
-    """A codec that learns to give back what it was given: ``losses`` are the terms."""
+    """A codec that learns to give back what it was given: ``losses`` are the terms, by the names they have in logs."""
 
     holds = "codec"
     use = "train on its latents with: mmdiff train codec={run} adapter=... (mmdiff eval {run} says what it loses)"
 
-    def __init__(self, codec: Codec, reader: Reader, *, losses: Sequence[ReconstructionLoss]):
+    def __init__(self, codec: Codec, reader: Reader, *, losses: Mapping[str, ReconstructionLoss | None]):
         super().__init__()
         if not isinstance(codec, Autoencoder):
             raise ValueError(f"a codec is trained where adapter.codec is an Autoencoder: {type(codec).__name__} has "
                              "nothing to learn")
-        if not losses:
+        self.losses = {name: loss for name, loss in losses.items() if loss is not None}
+        if not self.losses:
             raise ValueError("losses needs at least one term, such as mmdiff.adapters.reconstruction.Absolute")
-        names = [loss.name for loss in losses]
-        if len(set(names)) < len(names):
-            raise ValueError(f"losses has two terms of one name: {', '.join(names)}")
         self.codec: Autoencoder = codec
         codec.base.requires_grad_(False)
-        self.reader, self.losses = reader, list(losses)
-        self.validated = ("loss", *names, "penalty")
+        self.reader = reader
+        self.validated = ("loss", *self.losses, "penalty")
         self.train()
 
     def train(self, mode: bool = True) -> "CodecModel":
@@ -83,8 +81,8 @@ class CodecModel(Learner):
         x = self.codec.base.features(batch.samples)
         y, penalty = self.reconstructed(x, seed, batch.draws, purpose)
         with torch.autocast(x.x.device.type, enabled=False):
-            terms = [loss(Masked(y.x.float(), y.mask), x) for loss in self.losses]
-            total = penalty + sum(loss.weight * term for loss, term in zip(self.losses, terms, strict=True))
+            terms = [loss(Masked(y.x.float(), y.mask), x) for loss in self.losses.values()]
+            total = penalty + sum(loss.weight * term for loss, term in zip(self.losses.values(), terms, strict=True))
         return torch.stack([total, *terms, penalty], 1)
 
     def reconstructed(self, x: Masked, seed: int, draws: Tensor, purpose: Purpose) -> tuple[Masked, Tensor]:

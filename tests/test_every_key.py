@@ -19,12 +19,11 @@ from mmdiff.adapters.video.write import write_video
 from mmdiff.cache.encode import encode
 from mmdiff.cli.list import options
 from mmdiff.config import adapter
+from mmdiff.config.adapter import ROLES
 from mmdiff.config.build import ConfigError, build
 from mmdiff.config.files import resolved
 from mmdiff.config.overrides import composed
 from mmdiff.config.record import Record, names
-from mmdiff.core.guidance import Guidance
-from mmdiff.core.samplers import Sampler
 from mmdiff.evaluation.protocol import Protocol
 from mmdiff.testing.documented import undocumented
 from mmdiff.training import run as training
@@ -34,8 +33,9 @@ from mmdiff.training.continuing import continued
 GROUPS = [
     "adapter", "adapter/controls", "adapter/text", "data", "diffusion", "diffusion/schedule",
     "diffusion/parameterization", "diffusion/time", "diffusion/weight", "sampler", "guidance", "optim", "trainer",
-    "logger", "experiment", "debug",
+    "logger", "experiment", "debug", "reconstruction",
 ]
+CODEC = ["diffusion=null", "sampler=null", "guidance=null"]
 NEEDS = {                                                             # what an option cannot do without
     "data=folder": ["data.root=sounds"], "experiment=audio/fsdd": ["data.root=sounds"],
     "guidance=autoguidance": ["guidance.weak=weak"], "guidance=several": ["guidance.scales={instrument: 2.0}"],
@@ -51,6 +51,11 @@ NEEDS = {                                                             # what an 
                                 "adapter.text.digest=abc", "adapter.text.width=8"],
     "adapter/controls=shadow": ["adapter=points", "data=solids"],
     **{f"adapter/controls={name}": ["adapter=video", "data=shapes"] for name in ("edges", "grey", "low_resolution")},
+    "experiment=video/codec": ["data=shapes"], **{
+        f"adapter={kind}_codec{size}": [*CODEC, f"data={data}", f"reconstruction={loss}"]
+        for kind, data, loss in (("video", "shapes", "pixels"),) for size in ("", "_small", "_base")
+    },
+    "reconstruction=pixels": [*CODEC, "adapter=video_codec", "data=shapes"],
     "adapter=points_small": ["data=solids"], "adapter=points_base": ["data=solids"],
 }
 STRINGS = {
@@ -137,7 +142,7 @@ def everything(config: DictConfig, record: Record | None = None) -> dict[str, An
     parts = training.assemble(config, run, own=record)
     return describe({
         "parts": parts, "trainer": trainer.build_trainer(config, run, parts.callbacks),
-        "sampler": build(config.sampler, Sampler), "guidance": build(config.guidance, Guidance),
+        **{name: build(config[name], role) for name, role in ROLES.items() if name in config},
     })
 
 
@@ -180,7 +185,7 @@ def others(value: Any) -> list[Any]:
     if isinstance(value, float):
         return [0.9 * value + 0.013, value + 1]
     if isinstance(value, ListConfig):
-        return [list(value)[:-1] if value else ["x"]]
+        return [OmegaConf.to_container(value)[:-1] if value else ["x"]]
     return [STRINGS.get(value, f"{value}x")]
 
 

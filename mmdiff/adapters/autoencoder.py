@@ -59,6 +59,7 @@ class Autoencoder(WhitenedCodec):
     preview: Any = _OfBase()
     pictures: Any = _OfBase()
     finished: Any = _OfBase()
+    attacks: Any = _OfBase()
     latent_shape: Any = _LatentShape()
 
     def __init__(self, base: Codec, coder: Coder, *, latent: Count = 8, bottleneck: Bottleneck | None = None):
@@ -66,6 +67,10 @@ class Autoencoder(WhitenedCodec):
         self.bottleneck = bottleneck or KL()
         coder.make(base.channels, latent, self.bottleneck.moments)
         self.base, self.coder, self.suffix, self.downsampling = base, coder, base.suffix, coder.stride
+
+    @property
+    def modality(self) -> Codec:
+        return self.base
 
     @property
     def reading(self) -> dict[str, Any]:

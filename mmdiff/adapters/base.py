@@ -130,6 +130,11 @@ class Codec(nn.Module, ABC):
             "evaluation=series_v1 for series (C, T)"
         )
 
+    @property
+    def modality(self) -> "Codec":
+        """The codec that knows the samples, which judges ask: itself, but of a learned one that within it."""
+        return self
+
     def attacks(self) -> dict[str, Attack]:
         """What a mark should survive, by name: files that are written anew, parts that are cut off, noise.
 

@@ -19,9 +19,6 @@ Factor = Annotated[float, Gt(0)]
 class ReconstructionLoss(ABC):
     """A term of the loss of a codec, times ``weight``."""
 
-    name: str
-    """What it is called in logs."""
-
     def __init__(self, *, weight: Factor = 1.0):
         self.weight = weight
 
@@ -33,16 +30,12 @@ class ReconstructionLoss(ABC):
 class Absolute(ReconstructionLoss):
     """Mean absolute error."""
 
-    name = "absolute"
-
     def __call__(self, made: Masked, real: Masked) -> Tensor:
         return mean((made.x - real.x).abs(), real.mask)
 
 
 class Gradient(ReconstructionLoss):
     """Mean absolute error of the differences between neighbours, along every axis that is longer than 1."""
-
-    name = "gradient"
 
     def __call__(self, made: Masked, real: Masked) -> Tensor:
         found, error = [], made.x - real.x

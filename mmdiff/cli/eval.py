@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..config.build import ConfigError, build
 from ..config.files import CONFIG_FILE, load_yaml
+from ..config.header import model_file, read_header
 from ..config.keys import TABLES
 from ..config.overrides import composed, several, with_run
 from ..config.words import Word, parted, text
@@ -37,6 +38,8 @@ def main(arguments: list[str]) -> int:
         print(OmegaConf.to_yaml(config))
         return 0
 
+    if read_header(path := model_file(config.run)).get("holds") == "codec":
+        return _codec(config, path, words)
     from ..evaluation.bench import Evaluator
     from ..evaluation.protocol import Protocol
     from ..evaluation.report.page import heading, summary, turned, write_report, write_sweep
@@ -63,6 +66,28 @@ def main(arguments: list[str]) -> int:
     for words, pipeline in zip(combinations, pipelines, strict=True):
         swept.append((_choice(words, combinations), bench.report(pipeline, controls=False)))
     print(write_sweep(swept, out))
+    return 0
+
+
+def _codec(config: DictConfig, path: Path, words: list[str]) -> int:
+    """Judge a codec: what it loses, and what its latents are like."""
+    from ..codec import CodecModel
+    from ..evaluation.protocol import Protocol
+    from ..evaluation.reconstruction import codec_report, described
+    from ..evaluation.subject import data_of
+    from ..store import chosen_device, load_learner
+
+    taken = ("run", "out", "root", "device", "evaluation", "evaluation.n")
+    if other := [word for word in words if Word.of(word).key not in taken]:
+        raise ConfigError(f"{other[0]}: {config.run} holds a codec, and its judgement takes {', '.join(taken)}")
+    writable("out", out := Path(config.out or Path(config.run) / "eval"))
+    _, held = data_of(config.run, root=config.root)
+    model, header = load_learner(path)
+    assert isinstance(model, CodecModel)
+    model = model.to(chosen_device(config.device)).eval().requires_grad_(False)
+    protocol = build(config.evaluation, Protocol)
+    print(described(codec_report(model, header, held, n=protocol.n, out=out)))
+    print(f"Pictures: {out / 'codec.png'}; the same in codec.md and codec.json")
     return 0
 
 

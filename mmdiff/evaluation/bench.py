@@ -58,7 +58,7 @@ class Evaluator:
             held = f"{len(subject.held)} samples were held out for validation (loader.val)"
             raise ConfigError(f"{held}: an evaluation needs {LEAST}, so train with more, such as loader.val=0.2")
         self.known = known_fields(subject)
-        codec = self.codec = copy.deepcopy(subject.pipeline.model.codec).cpu()
+        codec = self.codec = copy.deepcopy(subject.pipeline.model.codec.modality).cpu()
         reference = real_samples(
             subject, self.judge, subject.train, protocol.references, title="reading training samples"
         )
@@ -250,13 +250,14 @@ class Evaluator:
         made, size = [], self.protocol.batch_size
         for start in range(0, len(x), size):
             part, labels = x[start : start + size], self.real.labels[start : start + size]
-            latents = model.codec.encode(Masked(part.to(model.device))).x
+            latents, given = (model.codec.encode(Masked(x.to(model.device))).x for x in (part, part[:, :, :keep]))
+            latents[:, :, : given.shape[2]] = given                   # of what is given, and nothing that follows
             mask = torch.zeros_like(latents[:, :1], dtype=torch.bool)
-            mask[:, :, :keep] = True
+            mask[:, :, : given.shape[2]] = True
             made += model.decoded(model.latents(
                 labels, range(start, start + len(part)), latents.shape[2:], sampler=pipeline.sampler,
                 guidance=pipeline.guidance, known=Masked(latents, mask),
-            ))
+            ), **pipeline.size)
         held = x[:, :, keep - 1 : keep].expand_as(x[:, :, keep:])
         rows: dict[str, Row] = {}
         for name, guess in {MODEL: torch.stack(made)[:, :, keep:], "last given frame": held}.items():

@@ -58,7 +58,12 @@ class Samples(NamedTuple):
 
 
 def open_run(run: str | Path, pipeline: Pipeline, *, root: str | None = None) -> EvaluatedRun:
-    """The data of a run directory beside its model, those that a cache was made of where it learned from one.
+    """The data of a run directory beside its model; ``root`` is where they are, if they have moved."""
+    return EvaluatedRun(pipeline, *data_of(run, root=root))
+
+
+def data_of(run: str | Path, *, root: str | None = None) -> tuple[Dataset, Dataset]:
+    """What a run learned from and what it held out, as samples also where it learned from a cache of latents.
 
     ``root`` is where they are, if they have moved. What is new since the run learned is left out, and told.
     """
@@ -85,7 +90,7 @@ def open_run(run: str | Path, pipeline: Pipeline, *, root: str | None = None) ->
               "of what was held out (loader.val, loader.limit)")
     if not train:
         raise ConfigError(f"none of the samples that {run} learned from is there, such as {record.training[0]!r}")
-    return EvaluatedRun(pipeline, train, held)
+    return train, held
 
 
 def numbers(fields: Fields, samples: Samples) -> dict[str, Tensor]:
@@ -112,7 +117,7 @@ def real_samples(subject: EvaluatedRun, judge: Judge, dataset: Dataset, n: int, 
     read = (dataset.read(i) for i in progress_bar(chosen, title, unit="sample", leave=False))
     samples, labels = zip(*read, strict=True)
     columns = [{**dataset.column(i), **told} for i, told in zip(chosen, labels, strict=True)]
-    x = judge.stacked(list(samples), subject.pipeline.model.codec, subject.pipeline.size)
+    x = judge.stacked(list(samples), subject.pipeline.model.codec.modality, subject.pipeline.size)
     return Samples(x, list(labels), columns)
 
 
@@ -121,7 +126,7 @@ def train_embedder(subject: EvaluatedRun, judge: Judge, path: Path, *, steps: in
 
     One of the same samples, labels and settings is trained once, and then taken from the cache of this machine.
     """
-    settings, fields = judge.settings(subject.pipeline.model.codec), known_fields(subject)
+    settings, fields = judge.settings(subject.pipeline.model.codec.modality), known_fields(subject)
     count = min(FITTED, max(1, FITTED_BYTES // (4 * subject.train.read(0)[0].numel())))
     train = real_samples(subject, judge, subject.train, count, title="reading training samples")
     held = real_samples(subject, judge, subject.held, 1000, title="reading held-out samples")

@@ -17,7 +17,7 @@ COUNT = 8
 
 def judged(judge: Judge, trial: Trial) -> int:
     """Have samples of the data judged; gives how many numbers were measured of each. Raises ``AssertionError``."""
-    codec, size = trial.codec, trial.stored["size"]
+    codec, size = trial.codec.modality, trial.stored["size"]
     name = getattr(judge, "name", None)
     assert isinstance(name, str), "a judge needs a name, by which its protocol is found"
     assert plugins.offered_by("evaluation", f"{name}_v1"), f"the judge's protocol {name}_v1.yaml is missing"
@@ -62,7 +62,7 @@ def _body(body: Body, x: Tensor) -> None:
 
 def _files(judge: Judge, trial: Trial, sample: Tensor, x: Tensor) -> None:
     """Generated samples are judged as their files hold them."""
-    codec, size = trial.codec, trial.stored["size"]
+    codec, size = trial.codec.modality, trial.stored["size"]
     path = codec.save(sample, trial.folder / f"judged{judge.suffix or codec.suffix}")
     again = judge.stacked([codec.load(path, **size)], codec, size)
     assert judge.own_sizes or again.shape == x[:1].shape, f"read from its {path.suffix}, a sample is {kind(again)}"

@@ -26,7 +26,8 @@ from ..evaluation.subject import EvaluatedRun
 from ..generation.pipeline import Pipeline
 from ..learner import Learner
 from ..metrics.bootstrap import Interval
-from ..store import generating, save_model
+from ..model import DiffusionModel
+from ..store import save_model
 from .alone import alone
 from .callbacks import Every, Validation
 from .metrics import log
@@ -65,7 +66,7 @@ class Quality(Every):
         """The step of the model file, where stopping early chooses it."""
 
     def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        codec = cast(TrainingModule, module).model.codec
+        codec = cast(TrainingModule, module).model.codec.modality
         if self.steps and len(self.held) < LEAST:
             raise ConfigError(f"quality.every needs {LEAST} held-out samples, loader.val holds {len(self.held)}")
         if self.steps:
@@ -109,7 +110,7 @@ class Quality(Every):
         with alone(trainer) as working:
             if working:
                 try:
-                    pipeline = Pipeline(generating(model, self.run), {"config": self.stored, "sha256": None})
+                    pipeline = Pipeline(cast(DiffusionModel, model), {"config": self.stored, "sha256": None})
                     values = self._judged(pipeline)
                 except Exception as error:                            # the run is worth more than what it is worth
                     warnings.warn(f"step {step} is not judged: {error or type(error).__name__}", stacklevel=2)

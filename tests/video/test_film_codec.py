@@ -1,5 +1,8 @@
 """A learned codec of films: causal, any size, long ones in parts; trained, resumed, carried, cached, refused."""
 
+import json
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -11,11 +14,13 @@ from mmdiff.adapters.video.coder import FilmCoder
 from mmdiff.adapters.video.shapes import Shapes
 from mmdiff.adapters.video.write import write_video
 from mmdiff.cache.encode import encode
+from mmdiff.cli.eval import main as judge
 from mmdiff.config.build import ConfigError
 from mmdiff.config.header import ModelFileError, read_header
 from mmdiff.config.overrides import completed, composed
 from mmdiff.core.types import Masked
 from mmdiff.data.batch import pad
+from mmdiff.evaluation.reconstruction import _channels, _spectrum
 from mmdiff.generation.pipeline import load
 from mmdiff.store import load_learner, read_model_file
 from mmdiff.training.train import train
@@ -121,6 +126,31 @@ def test_a_codec_run_shows_what_comes_back_and_its_file_holds_the_codec_alone(co
     assert "val/absolute" in (codec / "metrics.csv").read_text().splitlines()[0]
     with pytest.raises(ModelFileError, match="holds a codec, and here a diffusion model is asked for"):
         load(codec)
+
+
+def test_an_evaluation_says_what_a_codec_loses_and_what_its_latents_are_like(tmp_path, capsys):
+    path = run(tmp_path / "codec", *CODEC, "trainer.max_steps=1", "loader.val=0.4")
+    assert judge([str(path), "evaluation.n=8"]) == 0
+    told = json.loads((path / "eval" / "codec.json").read_text())
+    decoded, *noisy = told["rows"]
+    assert {"PSNR, dB", "SSIM", "mean off", "gain, dB"} < set(decoded) and [row[""] for row in noisy] == [
+        "noise 0.1", "noise 0.2", "noise 0.4"]
+    assert len(told["latent"]["channels"]) == 4 and told["numbers"] == [3 * 5 * 16 * 16, 4 * 3 * 4 * 4]
+    assert (path / "eval" / "codec.png").exists() and "What a codec loses: 8 held-out" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="sampler.steps=2: .* holds a codec"):
+        judge([str(path), "sampler.steps=2"])
+
+
+@torch.no_grad()
+def test_what_an_evaluation_measures_of_latents_is_in_closed_form():
+    noise = torch.randn(2, 8, 32, 32, generator=torch.Generator().manual_seed(0))
+    ramp = torch.cos(2 * math.pi * torch.arange(32) / 32).expand(2, 8, 32, 32)
+    assert all(abs(share - 0.5) < 0.1 for share in _spectrum([noise])) and _spectrum([ramp])[-1] < 1e-6
+    same = torch.stack([noise[0], 3 * noise[0] + 2])
+    rows = _channels([same])
+    assert rows["correlation"] == pytest.approx(1) and rows["channels"][1]["mean"] == pytest.approx(2, abs=0.1)
+    assert rows["channels"][1]["deviation"] == pytest.approx(3, rel=0.05)
+    assert abs(rows["channels"][0]["excess kurtosis"]) < 0.1
 
 
 def test_a_codec_run_goes_on_bit_for_bit(tmp_path):
