@@ -28,7 +28,7 @@ LIBRARIES = {
     "core": {"numpy"}, "nn": {"einops", "xformers"}, "metrics": {"numpy", "scipy"},
     "data": {"numpy", "scipy", "tqdm"},
     "adapters": {"annotated_types", "numpy", "scipy", "torchaudio", "soundfile", "av", "trimesh", "PIL", "matplotlib",
-                 "safetensors", "einops", "open3d", "transformers"},
+                 "safetensors", "einops", "open3d", "transformers", "diffusers", "yaml"},
 }
 MODALITIES = sorted(path.parent.name for path in (ROOT / "mmdiff" / "adapters").glob("*/__init__.py"))
 NAMELESS = [

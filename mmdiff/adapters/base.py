@@ -48,6 +48,15 @@ class Codec(nn.Module, ABC):
     downsampling: tuple[int, ...] = ()
     """Positions of a sample for one of the latent, an axis; empty where they are the same, or of no grid."""
 
+    parts: tuple[str, ...] = ()
+    """Parts of a public model (``adapter.model``) that it works with."""
+
+    identity: str = ""
+    """The hash of what features depend on besides settings, parameters and buffers: of weights in such a part."""
+
+    measured: bool = True
+    """Whether its whitening is measured on the training set; else it came with the codec."""
+
     @property
     @abstractmethod
     def reading(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ Nothing is fetched, no code of the folder is run, and weights are read from safe
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +40,9 @@ class Pretrained(TextEncoder):
 
     ``length`` tokens are read of a text at most; ``layer`` is that whose states are given, -1 the last.
     """
+
+    empty = False
+    """Whether an empty text has states of its own."""
 
     def __init__(
         self, path: Path, *, digest: str, width: int, length: int = 64, layer: int = -1,
@@ -75,13 +79,13 @@ class Pretrained(TextEncoder):
 
     def __call__(self, texts: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor]:
         wanted = [normalize("NFC", text) for text in texts]
-        kept = {text: self._kept(text) for text in dict.fromkeys(wanted) if text}
+        kept = {text: self._kept(text) for text in dict.fromkeys(wanted) if text or self.empty}
         found = {text: states for text, states in kept.items() if states is not None}
         missing = [text for text in kept if text not in found]
         for text, states in zip(missing, self._states(missing, device) if missing else (), strict=True):
             found[text] = states
             self._keep(text, states)
-        lengths = [len(found[text]) if text else 0 for text in wanted]
+        lengths = [len(found.get(text, ())) for text in wanted]
         padded = torch.zeros(len(wanted), padded_length(max(lengths)), self.width)
         for row, text, count in zip(padded, wanted, lengths, strict=True):
             if count:
@@ -92,22 +96,22 @@ class Pretrained(TextEncoder):
     @cached_property
     def tokenizer(self) -> Any:
         """What splits texts."""
-        return self._loaded("AutoTokenizer")
+        return self.loaded("AutoTokenizer")
 
     @cached_property
     def network(self) -> Any:
         """The part of the folder's network that reads texts, frozen."""
-        transformers, config = _transformers(), self._loaded("AutoConfig")
+        transformers, config = _transformers(), self.loaded("AutoConfig")
         name = "AutoModelForTextEncoding"
         if type(config) not in transformers.MODEL_FOR_TEXT_ENCODING_MAPPING:
             name = "AutoModel"
-        whole = self._loaded(name, use_safetensors=True)
+        whole = self.loaded(name, use_safetensors=True)
         return getattr(whole, "text_model", whole).eval().requires_grad_(False)
 
     @property
     def limit(self) -> int:
         """The most tokens that it reads."""
-        config = self._loaded("AutoConfig")
+        config = self.loaded("AutoConfig")
         own = getattr(config, "text_config", config)
         most = [self.tokenizer.model_max_length, getattr(own, "max_position_embeddings", None)]
         return int(min(n for n in most if n))
@@ -121,11 +125,13 @@ class Pretrained(TextEncoder):
                              "name the folder that it is in now, or bring it back")
         return folder
 
-    def _loaded(self, name: str, **options: Any) -> Any:
-        folder = self.folder
+    def loaded(self, name: str, folder: Path | None = None, **options: Any) -> Any:
+        """What a class of transformers makes of the folder, or of another."""
+        folder = folder or self.folder
         try:
             made = getattr(_transformers(), name)                     # left open, it asks on the terminal: y runs code
-            return made.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
+            with _no_bars():
+                return made.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise ValueError(f"{folder} is no text encoder that transformers can load: "
                              f"{str(error).strip().splitlines()[0]}") from None
@@ -144,6 +150,7 @@ class Pretrained(TextEncoder):
             out = network(input_ids=rows, attention_mask=torch.ones_like(rows), output_hidden_states=self.layer != -1)
             states = out.last_hidden_state if self.layer == -1 else out.hidden_states[self.layer]
             made |= dict(zip(part, states.float().cpu().numpy().astype(self.dtype), strict=True))
+        network.to("cpu")                                             # it may be larger than the model that it tells
         return [made[i] for i in range(len(ids))]
 
     def _cut(self, ids: list[int]) -> list[int]:
@@ -185,9 +192,22 @@ def digest(folder: Path) -> str:
     """A hash of all that says what an encoder is."""
     sha = hashlib.sha256()
     for path in sorted(p for p in folder.iterdir() if p.suffix in READ and p.is_file()):
-        with path.open("rb") as file:
-            sha.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        sha.update(f"{path.name} {_file_digest(path)}\n".encode())
     return sha.hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    """The hash of a file: of one that has its size and time of change still, it is known."""
+    facts = path.stat()
+    told = json.dumps([str(path.resolve()), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns])
+    known = cache_folder() / "digests" / hashlib.sha256(told.encode()).hexdigest()
+    with suppress(OSError, UnicodeDecodeError):
+        if len(found := known.read_text(encoding="ascii")) == 64:
+            return found
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    keep(known, lambda file: file.write(found.encode()))
+    return found
 
 
 def _alike(ids: Sequence[list[int]]) -> Iterator[list[int]]:
@@ -205,6 +225,19 @@ def _folder(path: str | Path) -> Path:
         raise ValueError(f"{folder} is no folder of a text encoder: it has no config.json, as transformers' "
                          "save_pretrained writes it")
     return folder.absolute()
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Without the bars that transformers shows of each file."""
+    shown = _transformers().utils.logging
+    before = shown.is_progress_bar_enabled()
+    shown.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if before:
+            shown.enable_progress_bar()
 
 
 def _transformers() -> Any:

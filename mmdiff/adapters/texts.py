@@ -32,6 +32,9 @@ class TextEncoder(ABC):
     length: int
     truncate: bool
 
+    parts: tuple[str, ...] = ()
+    """Parts of a public model (``adapter.model``) that it works with."""
+
     @classmethod
     def settled(cls, **settings: Any) -> dict[str, Any]:
         """The settings with what follows from files that they name, for a model file to hold."""

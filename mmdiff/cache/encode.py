@@ -58,7 +58,7 @@ def settings(adapter: DictConfig, codec: Codec, reader: Reader, *, dtype: str) -
     for node, incidental in zip(nodes.values(), (reader.incidental, codec.incidental), strict=True):
         for name in incidental:
             node.pop(name, None)
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(codec.identity.encode())
     for name, value in sorted([*codec.named_parameters(), *codec.named_buffers()]):
         if name.split(".")[0] not in (*codec.incidental, *WHITENING):
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())

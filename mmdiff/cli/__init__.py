@@ -9,6 +9,7 @@
     embedder     train what samples are judged with
     mark         look in a file for marks of a model, and measure what they survive
     lora         merge a small change into its model; take it to and from other programs
+    adopt        make a model file of a public model in a folder
     encode       write a cache of latents to train from
     plan         try every part of a run, and say what it will take
     list         what can be chosen
@@ -25,8 +26,8 @@ from importlib.resources import files
 from .streams import settle
 
 COMMANDS = (
-    "train", "sample", "reproduce", "check", "certificate", "eval", "embedder", "mark", "lora", "encode", "plan",
-    "list", "doctor", "adapter",
+    "train", "sample", "reproduce", "check", "certificate", "eval", "embedder", "mark", "lora", "adopt",
+    "encode", "plan", "list", "doctor", "adapter",
 )
 SAME_KEYS = {"plan": "train"}
 """Commands that take the configuration of another."""

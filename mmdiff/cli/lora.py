@@ -8,13 +8,18 @@ diffusers and of kohya's sd-scripts that were made for the same network.
 import copy
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config.build import ConfigError
 from ..data.labels import suggest
 from .paths import taken
 from .places import writable
 from .sample import scales
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+    from ..nn.network import Network
 
 KEYS = {"merge": ("out", "base"), "export": ("as", "out"), "import": ("base", "out")}
 OPTIONAL = {"merge": ("base",)}
@@ -39,7 +44,7 @@ def _merge(paths: list[str], told: dict[str, str]) -> int:
 
     if not paths:
         raise ConfigError("say what to merge: mmdiff lora merge BASE CHANGE out=FILE")
-    out = _file(told["out"])
+    out = model_file_to_write(told["out"])
     model, header = load_model(paths[0], lora=scales(paths[1:]), base=told.get("base"))
     if "base" not in header and not header.get("lora"):
         raise ConfigError(f"{paths[0]} is a whole model: say what is added to it, mmdiff lora merge {paths[0]} CHANGE")
@@ -62,11 +67,11 @@ def _export(paths: list[str], told: dict[str, str]) -> int:
     header, tensors = read_model_file(path := model_file(paths[0]))
     if "base" not in header:
         raise ConfigError(f"{path} is a whole model, and no change of one")
-    if foreign := [name for name in tensors if not name.startswith(NETWORK)]:
+    start, network = _known(generating(built(path, header["config"]), path).network)
+    if foreign := [name for name in tensors if not name.startswith(start)]:
         raise ConfigError(f"{path} changes more than the network, such as {foreign[0]}, which {program} cannot tell: "
                           "mmdiff lora merge makes a model with it")
-    own = {name.removeprefix(NETWORK): value for name, value in tensors.items()}
-    network = generating(built(path, header["config"]), path).network
+    own = {name.removeprefix(start): value for name, value in tensors.items()}
     try:
         made, rank = written(network, own, prefix=PREFIXES[0] if program == "peft" else "transformer.")
     except ValueError as error:
@@ -92,10 +97,11 @@ def _import(paths: list[str], told: dict[str, str]) -> int:
     if len(paths) != 1:
         raise ConfigError("mmdiff lora import takes one file or folder")
     tensors, config = _foreign(Path(paths[0]).expanduser())
-    base, out = told["base"], _file(told["out"])
+    base, out = told["base"], model_file_to_write(told["out"])
     model, header = load_model(base)
     try:
-        own = {f"{NETWORK}{name}": value for name, value in read(model.denoiser.network, tensors, config).items()}
+        start, network = _known(model.network)
+        own = {f"{start}{name}": value for name, value in read(network, tensors, config).items()}
     except ValueError as error:
         raise ConfigError(f"{paths[0]}: {error}") from None
     file = model_file(base)
@@ -106,6 +112,11 @@ def _import(paths: list[str], told: dict[str, str]) -> int:
     save_change(own, header["config"], out, base=file, bases=chain(file, header), step=None)
     print(f"{out}: {len(tensors)} tensors; generate with: mmdiff sample {base} lora={out}")
     return 0
+
+
+def _known(network: "Network") -> tuple[str, "Module"]:
+    """What other programs know of a network, and how its names begin in the file of a change."""
+    return f"{NETWORK}{network.inner}.".replace("..", "."), network.get_submodule(network.inner)
 
 
 def _foreign(path: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -122,7 +133,8 @@ def _foreign(path: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
         raise ConfigError(f"cannot read {file}: {error}") from None
 
 
-def _file(out: str) -> Path:
+def model_file_to_write(out: str) -> Path:
+    """The place of a new model file. Raises ``ConfigError`` where that cannot be written."""
     path = Path(out)
     if path.suffix != ".safetensors":
         raise ConfigError(f"out={out}: a model is written as .safetensors")

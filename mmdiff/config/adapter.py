@@ -8,12 +8,14 @@ The parameters of that class say which other parts it is made of (``adapter``, o
 
 from collections.abc import Mapping
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from ..adapters.base import Adapter, Codec, Conditioner, Reader
 from ..adapters.controls import Control, total
+from ..adapters.public import PublicModel
 from ..adapters.texts import TextEncoder
 from ..core.given import Given
 from ..core.guidance import Guidance
@@ -24,11 +26,12 @@ from ..learner import Learner
 from ..nn.network import Network
 from .build import TARGET, ConfigError, build, parameters, part, plain, target_class
 from .files import literals
+from .kinds import KindError, check
 
 
 def build_codec(node: Any) -> tuple[Codec, Reader]:
     """Codec and reader of an ``adapter`` node: all of it that does not depend on the data."""
-    codec = build(part(node, "codec"), Codec).eval()
+    codec = build(part(node, "codec"), Codec, **_public(node, "codec", Codec)).eval()
     return codec, build(part(node, "reader"), Reader, **codec.reading)
 
 
@@ -56,10 +59,11 @@ def build_adapter(node: Any, codec: Codec, reader: Reader, *, fields: Fields | N
     """The whole adapter; ``fields`` is what the data can tell of a sample (a model file's node has them already)."""
     told: dict[str, Any] = {} if fields is None else {"fields": plain_fields(fields)}
     if node.get("text") is not None:
-        told["text"] = build(node["text"], TextEncoder)
+        told["text"] = build(node["text"], TextEncoder, **_public(node, "text", TextEncoder))
     conditioner = build(part(node, "conditioner"), Conditioner, **told)
     controls = _controls(node.get("controls") or {}, codec, conditioner.fields)
-    network = _network(part(node, "network"), codec, conditioner, total(controls))
+    public = _public(node, "network", Network)
+    network = _network(part(node, "network"), codec, conditioner, total(controls), public)
     given = None if node.get("given") is None else build(node["given"], Given)
     coupling = None if node.get("coupling") is None else build(node["coupling"], Coupling)
     return Adapter(reader, codec, conditioner, network, given, coupling, controls)
@@ -77,9 +81,35 @@ def _controls(node: Any, codec: Codec, fields: Fields) -> dict[str, Control]:
     }
 
 
+def _public(node: Any, name: str, role: type) -> dict[str, Any]:
+    """The public model of an ``adapter`` node, where its part ``name`` is made of one."""
+    own = part(node, name)
+    target = own.get(TARGET) if isinstance(own, Mapping) else None
+    if not isinstance(target, str) or "model" not in parameters(target, role):
+        return {}
+    if node.get("model") is None:
+        raise ConfigError(f"{target.rpartition('.')[2]} is a part of a public model: name its folder by adapter.model=")
+    facts = plain(node.get("public") or {})
+    try:
+        check(facts, dict[str, str | dict[str, str]], key="adapter.public")
+        return {"model": PublicModel(Path(str(node["model"])), **facts)}
+    except (KindError, TypeError) as error:
+        raise ConfigError(f"adapter.public is no description of a public model: {error}") from None
+
+
 def settled(config: DictConfig) -> DictConfig:
-    """A resolved training configuration with what follows from the files that it names: a text encoder's digest."""
-    node = plain(config.adapter).get("text")
+    """A resolved training configuration with what follows from the files that it names: digests of a public model and
+    of a text encoder."""
+    adapter = plain(config.adapter)
+    if adapter.get("model") is not None and "public" not in adapter:
+        targets = [(adapter.get(name) or {}).get(TARGET) for name in ("codec", "network", "text")]
+        parts = [part for target in targets if isinstance(target, str)
+                 for part in getattr(target_class(target), "parts", ())]
+        try:
+            config.adapter.public = literals(PublicModel.described(Path(adapter["model"]), parts))
+        except (OSError, ValueError) as error:
+            raise ConfigError(str(error)) from None
+    node = adapter.get("text")
     if node is None:
         return config
     told = {name: value for name, value in node.items() if name != TARGET}
@@ -92,9 +122,11 @@ def settled(config: DictConfig) -> DictConfig:
     return config
 
 
-def _network(node: Any, codec: Codec, conditioner: Conditioner, maps: int) -> Network:
+def _network(
+    node: Any, codec: Codec, conditioner: Conditioner, maps: int, public: Mapping[str, PublicModel]
+) -> Network:
     """The network, with what follows from the others: channels, also of ``maps``, width of the condition, whether
-    tokens are read."""
+    tokens are read, and the ``public`` model that it is of."""
     known = parameters(str(node.get("_target_")), Network) if isinstance(node, Mapping) else {}
     reads = "tokens" in known
     if conditioner.tokens and not reads:
@@ -103,7 +135,7 @@ def _network(node: Any, codec: Codec, conditioner: Conditioner, maps: int) -> Ne
     if maps and "concat_channels" not in known:
         raise ConfigError(f"adapter.controls are maps, which {plain(node)['_target_']} does not read (it takes no "
                           "argument concat_channels): choose another network, or no controls")
-    follows: dict[str, Any] = {"tokens": conditioner.tokens} if reads else {}
+    follows: dict[str, Any] = {**public, **({"tokens": conditioner.tokens} if reads else {})}
     if "concat_channels" in known:
         follows["concat_channels"] = maps
     if "downsampling" in known:

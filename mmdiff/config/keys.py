@@ -59,13 +59,15 @@ TABLES: dict[str, dict[str, Any]] = {
     },
     "embedder": {"run": Path, "out": Path, "root": str | Path | None, "steps": Count, "seed": Seed},
 }
+SOME: dict[str, Any] = {"adapter.model": Path}
+"""Keys of no class that some choices have."""
 PARTS = {"quality": "mmdiff.training.quality.Quality", "ema.*": "mmdiff.training.ema.Ema"}
 """Parts of a configuration that are arguments of one class, which they do not name."""
 
 
 def annotation(command: str, config: DictConfig, key: str) -> Any:
     """What a key takes; ``Any`` where nobody says. ``config`` tells the classes."""
-    if key in (table := TABLES[command]):
+    if key in (table := {**SOME, **TABLES[command]}):
         return table[key]
     parent, _, leaf = key.rpartition(".")
     node = OmegaConf.select(config, parent) if parent else None
@@ -100,7 +102,7 @@ def _settings(table: dict[str, Any], node: Mapping[str, Any], prefix: str = "") 
         elif below := next((k for k in table if k.startswith(f"{key}.")), None):
             raise ConfigError(f"{key} is a group of keys, such as {below}=VALUE; got {value!r}")
         elif not _holds_objects(value):
-            yield key, value, table.get(key, taken.get(str(name), Any))
+            yield key, value, {**SOME, **table}.get(key, taken.get(str(name), Any))
 
 
 def _holds_objects(value: Any) -> bool:

@@ -33,8 +33,8 @@ from .words import FORM, Word, pieces, quoted, text, written
 
 CONFIGS = "mmdiff.configs"
 DERIVED = {
-    "channels", "concat_channels", "cond_dim", "downsampling", "fields", "reader", "sample_rate", "self", "text",
-    "tokens",
+    "channels", "concat_channels", "cond_dim", "downsampling", "fields", "model", "reader", "sample_rate", "self",
+    "text", "tokens",
 }
 OPTIONAL = {
     "adapter.given", "adapter.coupling", "adapter/text", "adapter.text", "adapter/controls", "adapter.controls",

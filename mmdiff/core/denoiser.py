@@ -34,6 +34,10 @@ class Denoiser(nn.Module):
                 pair = f"{type(parameterization).__name__} does not give x0 on {type(schedule).__name__}"
                 at, rate = (f"({v.alpha.item():g}, {v.sigma.item():g})" for v in (level, slope))
                 raise ValueError(f"{pair} at t = {t.item():g}: level {at}, slope {rate}")
+        learned = getattr(network, "puts_out", None)
+        if learned is not None and not isinstance(parameterization, learned):
+            raise ValueError(f"{type(network).__name__} learned to put out what {learned.__name__} is, and "
+                             f"{type(parameterization).__name__} reads it as something else")
         self.network, self.schedule, self.parameterization = network, schedule, parameterization
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None, mask: Tensor | None = None) -> Tensor:

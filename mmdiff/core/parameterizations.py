@@ -3,6 +3,7 @@
     Noise     eps                                    Data      x0
     V         alpha eps - sigma x0                   Velocity  dx_t/dt = alpha' x0 + sigma' eps
     Karras    (sigma x0 - alpha eps) / hypot(alpha, sigma)      (EDM's F with sigma_data = 1)
+    Difference                                       eps - x0
 
 ``gain`` is sigma |d output / d x0| at fixed x_t: |output error| = gain / sigma |x0 error|. It is finite at every
 level, and is all that a loss weighting must know of the parameterization.
@@ -82,6 +83,23 @@ class Velocity(Parameterization):
 
     def gain(self, level: Level, slope: Level) -> Tensor:
         return level.alpha * slope.sigma - level.sigma * slope.alpha
+
+
+class Difference(Parameterization):
+    """Predict eps - x0 on any schedule: what rectified flow calls velocity, whatever its shift (Esser et al. 2024).
+
+    On ``Linear`` it is ``Velocity``; on another one it lacks the slope of the path in t, so that networks that learned
+    with one shift go on with another.
+    """
+
+    def target(self, x0: Tensor, eps: Tensor, level: Level, slope: Level) -> Tensor:
+        return eps - x0
+
+    def denoised(self, x_t: Tensor, output: Tensor, level: Level, slope: Level) -> Tensor:
+        return (x_t - level.sigma * output) / self.gain(level, slope)
+
+    def gain(self, level: Level, slope: Level) -> Tensor:
+        return level.alpha + level.sigma
 
 
 class Karras(Parameterization):

@@ -8,6 +8,8 @@
 A weight is a matrix (first axis x the rest), so linear layers, convolutions and embeddings are one case. There is no
 alpha: the product is the change. W0 is never written, so the base's bits come back, and every D is of the base alone.
 
+What learns is in float32 at least, whatever the precision of W0; W and the layer's output keep that of W0.
+
 A linear layer of ``LARGE`` or more weights computes W0 x + s B (A x) while A and B learn, so that neither W nor its
 gradient takes memory; all else computes with W. The two agree to rounding.
 """
@@ -46,9 +48,10 @@ class LowRank(Part):
         super().__init__()
         rows, columns = len(weight), weight[0].numel()
         rank, bound = min(rank, rows, columns), columns**-0.5
-        self.a = nn.Parameter(weight.new_empty(rank, columns).uniform_(-bound, bound))
-        self.b = nn.Parameter(weight.new_zeros(rows, rank))
-        self.magnitude = nn.Parameter(lengths(weight.detach())) if dora else None
+        precise = torch.promote_types(weight.dtype, torch.float32)
+        self.a = nn.Parameter(weight.new_empty(rank, columns, dtype=precise).uniform_(-bound, bound))
+        self.b = nn.Parameter(weight.new_zeros(rows, rank, dtype=precise))
+        self.magnitude = nn.Parameter(lengths(weight.detach().to(precise))) if dora else None
 
     @property
     def learns(self) -> bool:
@@ -67,7 +70,7 @@ class LowRank(Part):
 
     def through(self, x: Tensor, base: Tensor, layer: nn.Linear) -> Tensor:
         """D x for ``x`` ``(..., columns)``, where the layer unchanged gives ``base = W0 x + bias`` ``(..., rows)``."""
-        product = F.linear(F.linear(x, self.a), self.b)
+        product = F.linear(F.linear(x.to(self.a.dtype), self.a), self.b)
         if self.magnitude is None:
             return product
         plain = base if layer.bias is None else base - layer.bias
@@ -94,7 +97,7 @@ class Changed(nn.Module):
         for name, part in self.parts.items():
             if self.scales[name]:
                 changed = torch.add(changed, part(weight), alpha=self.scales[name])
-        return changed
+        return changed.to(weight.dtype)
 
 
 def lengths(weight: Tensor) -> Tensor:
@@ -230,7 +233,7 @@ def _linear(self: nn.Linear, x: Tensor) -> Tensor:
     for name, part in low.items():
         if changed.scales[name]:
             out = torch.add(out, part.through(x, base, self), alpha=changed.scales[name])
-    return out
+    return out.to(base.dtype)
 
 
 def _restore(layer: Any, weight: nn.Parameter) -> None:
@@ -267,7 +270,7 @@ def _part(layer: str, weight: Tensor, given: Mapping[str, Tensor]) -> LowRank:
                 f"got {tuple(tensor.shape)}"
             )
     part = LowRank(weight, rank, dora="magnitude" in given)
-    values: dict[str, Any] = {own: tensor.to(weight) for own, tensor in given.items()}
+    values: dict[str, Any] = {own: tensor.to(getattr(part, own)) for own, tensor in given.items()}
     for own, tensor in values.items():
         setattr(part, own, nn.Parameter(tensor.clone()))
     return part.requires_grad_(False)

@@ -17,9 +17,32 @@ MAPS = "maps.weight"
 """
 
 
+def is_pretrained(network: nn.Module | type) -> bool:
+    """Whether the weights of a network, or of all of a class, are those of a public model."""
+    return bool(getattr(network, "pretrained", False))
+
+
 class Network(nn.Module, ABC):
     """Base of all networks. The constructor's first two arguments, ``channels`` and ``cond_dim``, come from the codec
-    and the conditioner; the output is zero at initialisation."""
+    and the conditioner; the output is zero at initialisation, where it is not ``pretrained``."""
+
+    pads: bool = True
+    """Whether it takes padding; else it refuses a mask."""
+
+    pretrained: bool = False
+    """Whether its weights are those of a public model, see ``mmdiff.nn.held``: they are given, and changes learn."""
+
+    puts_out: type | None = None
+    """The parameterization that a pretrained network learned with."""
+
+    parts: tuple[str, ...] = ()
+    """Parts of a public model (``adapter.model``) that it works with."""
+
+    inner: str = ""
+    """The module within it that other programs call the network, where that is not all of it."""
+
+    pipelines: tuple[str, ...] = ()
+    """The classes of diffusers' pipelines whose folders it reads."""
 
     @abstractmethod
     def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:

@@ -90,11 +90,12 @@ class Trial:
 
     @cached_property
     def awake(self) -> DiffusionModel:
-        """The model with no parameter left at zero, as training leaves it."""
+        """The model with no parameter that learns left at zero, as training leaves it."""
         model, generator = copy.deepcopy(self.model).eval(), torch.Generator().manual_seed(0)
         with torch.no_grad():
             for parameter in model.trainable.parameters():
-                parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+                if parameter.requires_grad:
+                    parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
         return model
 
     @cached_property

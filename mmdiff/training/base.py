@@ -14,16 +14,21 @@ from omegaconf import DictConfig, OmegaConf
 from ..adapters.base import Codec
 from ..change import tensors_of
 from ..config.adapter import learner_class, parts
-from ..config.build import ConfigError
+from ..config.build import TARGET, ConfigError, target_class
+from ..config.files import literal
 from ..config.header import chain, model_file
 from ..config.inherit import parts_of
 from ..config.record import Record, Setting
 from ..data.labels import Fields, class_names, is_scalar
 from ..learner import Learner
+from ..nn.network import Network, is_pretrained
 from ..nn.tensors import inherit as begin
 from ..nn.tensors import place
-from ..store import generating, load_learner, save_change
+from ..store import adopt, generating, load_learner, save_change
 from .continuing import changes
+
+ADOPTED = "base.safetensors"
+"""The file in a run directory that names the public model that the run changes."""
 
 
 class Base(NamedTuple):
@@ -49,18 +54,23 @@ class Base(NamedTuple):
         return OmegaConf.create(parts_of(self.header, self.path))
 
 
-def base_of(config: DictConfig, own: Record | None, *, resumed: bool) -> Base | None:
+def base_of(config: DictConfig, own: Record | None, *, resumed: bool, folder: Path | None = None) -> Base | None:
     """The model that a run starts from; None without one, and where a checkpoint has all of the weights by now (it
     leaves out what does not learn) and nothing else is asked of it.
 
-    Raises ``ConfigError`` where the run that goes on started from another one.
+    A public model that is trained is adopted in ``folder`` (default: the run's) first, and started from there. Raises
+    ``ConfigError`` where the run that goes on started from another one.
     """
+    run = Path(config.run).expanduser()
+    if config.get("init") is None and pretrained(config):
+        config.init = literal(str(adopt(config, (folder or run) / ADOPTED)))
     if config.get("init") is None:
         return None
     whole = all(part is None for part in (config.train.only, config.lora, config.get("prior"), config.get("subject")))
     if resumed and whole and own is not None and own.config.init == config.init:
         return None
-    path = model_file(config.init)
+    moved = own is not None and Path(config.init).name == ADOPTED                 # with the run
+    path = run / ADOPTED if moved else model_file(config.init)
     base = Base(path, *load_learner(path))
     base.model.eval().requires_grad_(False)
     if own is not None and own.bases[0]["sha256"] != base.header["sha256"]:
@@ -75,6 +85,12 @@ def alike(base: Base, config: DictConfig) -> None:
     if (own := learner_class(config).holds) != (there := base.model.holds):
         raise ConfigError(f"init={config.init} holds a {there}, and this run trains a {own}: name a {own}, or leave out "
                           "what chooses another than that of init=")
+
+
+def pretrained(config: DictConfig) -> bool:
+    """Whether the network of a configuration is that of a public model."""
+    node = config.adapter.get("network")
+    return node is not None and is_pretrained(target_class(str(node.get(TARGET)), Network))
 
 
 def inherit(model: Learner, base: Base, config: DictConfig) -> None:

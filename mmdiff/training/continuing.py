@@ -27,7 +27,7 @@ KEPT = {
     "loader.limit": STREAM, "adapter.reader.buckets": STREAM,
     "loader.val": SPLIT, "loader.group": SPLIT, "loader.by_time": SPLIT,
     "codec": LEARNED, "reconstruction": LEARNED,
-    "adapter.codec": LEARNED, "adapter.network": LEARNED, "adapter.text.digest": LEARNED,
+    "adapter.codec": LEARNED, "adapter.network": LEARNED, "adapter.text.digest": LEARNED, "adapter.public": LEARNED,
     "adapter.text.layer": LEARNED, "adapter.controls": LEARNED,
     "diffusion.schedule": LEARNED, "diffusion.parameterization": LEARNED,
     "train": LEARNED, "lora": LEARNED, "dora": LEARNED,

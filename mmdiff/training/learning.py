@@ -22,6 +22,7 @@ from ..config.build import ConfigError
 from ..data.labels import suggest
 from ..learner import Learner
 from ..nn import lora
+from ..nn.network import is_pretrained
 from ..store import generating
 from .base import Base
 
@@ -65,6 +66,9 @@ def learn(model: Learner, base: Base | None, config: DictConfig) -> None:
     only, rank = config.train.only, config.lora
     if config.dora and not rank:
         raise ConfigError("dora=true is a kind of low-rank change: give it a rank, such as lora=16")
+    if is_pretrained(model.network) and not rank:
+        raise ConfigError("the weights of a public model stay as they are: give the change that learns a rank, such as "
+                          "lora=16")
     if config.init is None and (only is not None or rank is not None):
         key = "lora=" if only is None else "train.only="
         raise ConfigError(f"{key} leaves the rest as it is in the model of init=, so name that too")

@@ -109,7 +109,8 @@ def plan(config: DictConfig, overrides: Sequence[str] | None = None) -> Plan:
     rank_zero_only(shutil.rmtree)(trial, ignore_errors=True)
     try:
         trial.mkdir(exist_ok=True)
-        return _tried(config, trial, record, base_of(config, record, resumed=done is not None), steps=steps, free=free)
+        base = base_of(config, record, resumed=done is not None, folder=trial)
+        return _tried(config, trial, record, base, steps=steps, free=free)
     finally:
         rank_zero_only(shutil.rmtree)(trial, ignore_errors=True)
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from mmdiff.core.denoiser import Denoiser
 from mmdiff.core.loss import DiffusionLoss
-from mmdiff.core.parameterizations import Data, Karras, Noise, V, Velocity
+from mmdiff.core.parameterizations import Data, Difference, Karras, Noise, V, Velocity
 from mmdiff.core.schedules import Cosine, Linear, Shifted, VarianceExploding, VariancePreserving
 from mmdiff.core.types import Level, Masked
 from mmdiff.core.weightings import EDM, MinSNR, Sigmoid
@@ -23,7 +23,7 @@ class Affine(nn.Module):
         return self.a * x + self.b
 
 
-@pytest.mark.parametrize("parameterization", [Noise(), Data(), V(), Velocity(), Karras()])
+@pytest.mark.parametrize("parameterization", [Noise(), Data(), V(), Velocity(), Karras(), Difference()])
 @pytest.mark.parametrize("weight", [MinSNR(5.0), Sigmoid(0.0)])
 def test_the_loss_is_least_at_the_exact_posterior_mean(parameterization, weight):
     schedule, mean, std, t = VariancePreserving(), 0.7, 0.4, torch.full((1,), 0.4, dtype=torch.float64)
@@ -100,7 +100,7 @@ def test_noise_prediction_is_refused_at_zero_terminal_snr():
             Denoiser(Affine(), schedule, Noise())
 
 
-@pytest.mark.parametrize("parameterization", [Data(), V(), Velocity(), Karras()])
+@pytest.mark.parametrize("parameterization", [Data(), V(), Velocity(), Karras(), Difference()])
 @pytest.mark.parametrize("weight", [None, MinSNR(5.0), Sigmoid(0.0)])
 def test_given_frames_are_shown_as_they_are_and_have_no_loss(parameterization, weight):
     x0, eps = torch.randn(2, 3, 6, 2), torch.randn(2, 3, 6, 2)
@@ -140,7 +140,7 @@ LEAST = 2.0**-54
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
-@pytest.mark.parametrize("parameterization", [Noise(), Data(), V(), Velocity(), Karras()])
+@pytest.mark.parametrize("parameterization", [Noise(), Data(), V(), Velocity(), Karras(), Difference()])
 @pytest.mark.parametrize("weight", [None, MinSNR(5.0), Sigmoid(0.0), EDM()])
 def test_loss_and_gradients_are_finite_at_every_level_whatever_is_given(schedule, parameterization, weight):
     try:

@@ -2,11 +2,11 @@ import pytest
 import torch
 
 from mmdiff.core.denoiser import Denoiser
-from mmdiff.core.parameterizations import Data, Karras, Noise, V, Velocity
+from mmdiff.core.parameterizations import Data, Difference, Karras, Noise, V, Velocity
 from mmdiff.core.schedules import Cosine, Linear, Shifted, VarianceExploding, VariancePreserving
 from mmdiff.core.types import Level
 
-PARAMETERIZATIONS = {p.__name__: p() for p in (Noise, Data, V, Velocity, Karras)}
+PARAMETERIZATIONS = {p.__name__: p() for p in (Noise, Data, V, Velocity, Karras, Difference)}
 SCHEDULES = [VariancePreserving(), Cosine(), VarianceExploding(), Linear(), Shifted(Linear(), 3.0)]
 every_parameterization = pytest.mark.parametrize("kind", PARAMETERIZATIONS.values(), ids=PARAMETERIZATIONS)
 every_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)

@@ -1,13 +1,13 @@
 import pytest
 import torch
 
-from mmdiff.core.parameterizations import Data, Karras, Noise, V, Velocity
+from mmdiff.core.parameterizations import Data, Difference, Karras, Noise, V, Velocity
 from mmdiff.core.schedules import Cosine, Linear, VarianceExploding, VariancePreserving
 from mmdiff.core.weightings import EDM, MinSNR, Sigmoid, UniformWeight
 
 T = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
 SCHEDULES = [Linear(), Cosine(), VariancePreserving(), VarianceExploding()]
-PARAMETERIZATIONS = [Noise(), Data(), V(), Velocity(), Karras()]
+PARAMETERIZATIONS = [Noise(), Data(), V(), Velocity(), Karras(), Difference()]
 
 
 def parts(schedule, t=T):

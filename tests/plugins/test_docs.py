@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mmdiff.cli import COMMANDS, lora
+from mmdiff.cli import COMMANDS, adopt, lora
 from mmdiff.cli.list import KINDS, options
 from mmdiff.cli.paths import taken
 from mmdiff.cli.plan import limit
@@ -128,6 +128,9 @@ def check(command, words):
     elif command in {"reproduce", "check", "certificate"}:
         paths, _ = taken(command, words, import_module(f"mmdiff.cli.{command}").KEYS)
         assert paths, words
+    elif command == "adopt":
+        folder, told, rest = adopt.taken(words)
+        composed("train", [f"adapter={told.get('adapter', 'wan')}", f"adapter.model={folder}", *rest])
     elif command == "list":
         assert all(word in {*KINDS, "KIND"} for word in words), words
     elif command == "adapter":
@@ -179,7 +182,7 @@ def test_python_runs(packages, kicks, page, monkeypatch):
 def test_the_parts_of_the_extending_page_work_together(packages, adapter, tmp_path):
     trial = Trial(
         adapter,
-        ["data=chirps", "diffusion/schedule=log_linear", "diffusion/parameterization=difference", "diffusion/time=mode",
+        ["data=chirps", "diffusion/schedule=log_linear", "diffusion/parameterization=ahead", "diffusion/time=mode",
          "diffusion/weight=truncated_snr", "sampler=early_noise", "sampler.steps=2", "guidance=fading",
          "sampler.grid._target_=mmdiff_mine.grid.Slowing", "adapter.reader.seconds=0.25",
          "adapter.codec.vocoder.n_iter=1"],

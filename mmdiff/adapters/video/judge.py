@@ -35,7 +35,7 @@ class VideoJudge(Judge):
         return prepare(clips, return_tensors="pt")
 
     def settings(self, codec: Any) -> dict[str, int]:
-        return {"channels": codec.channels}
+        return {"channels": codec.reading["channels"]}
 
     def stacked(self, samples: Sequence[Tensor], codec: Any, size: Mapping[str, float]) -> Tensor:
         """The first frames, resized; a shorter clip holds its last frame."""

@@ -1,0 +1,98 @@
+"""How public models are told a text: the states of its tokens, then zeros up to a length, and no mask.
+
+    tokens = [encoder(text), 0, 0, ...]    (B, length, width)
+
+No text is the text "", which has states of its own, as such models learned for guidance.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..core.types import Condition
+from ..data.labels import Column, Fields, Label, is_text
+from .base import Conditioner
+from .pretrained import Pretrained
+from .public import PublicModel
+from .texts import TextEncoder
+
+
+class PromptEncoder(Pretrained):
+    """The text encoder of a public model, and its tokenizer; ``length`` tokens are read of a text at most.
+
+    It is on the device of the model only while it reads.
+    """
+
+    parts = ("text_encoder", "tokenizer")
+    empty = True
+
+    def __init__(
+        self, model: PublicModel, *, length: int = 512, dtype: Literal["float16", "float32"] = "float32",
+        truncate: bool = False,
+    ):
+        config, self.model = model.config("text_encoder"), model
+        digest = "-".join(model.digest(part) for part in self.parts)
+        super().__init__(model.place("text_encoder"), digest=digest, width=config["d_model"], length=length,
+                         dtype=dtype, truncate=truncate)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "model": self.model}
+
+    @classmethod
+    def settled(cls, **settings: Any) -> dict[str, Any]:
+        return settings
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        return self.loaded("AutoTokenizer", self.model.checked("tokenizer"))
+
+    @cached_property
+    def folder(self) -> Any:
+        return self.model.checked("text_encoder")
+
+
+class Prompt(Conditioner):
+    """One text field, as a public model is told it. ``drop`` is the share of training samples that are told nothing."""
+
+    tokens = True
+    here: Tensor
+
+    def __init__(self, fields: Fields, *, text: TextEncoder, drop: float = 0.1):
+        super().__init__()
+        if not 0 <= drop < 1:
+            raise ValueError(f"drop is a probability below 1, got {drop}")
+        if [is_text(field) for field in fields.values()] != [True]:
+            raise ValueError(f"a public model is told one text, and the data tell {', '.join(fields) or 'nothing'}: "
+                             "name captions by data.captions=true or data.texts=, and nothing else by data.labels=[]")
+        self.fields, self.text, self.dim, self.drop_all = dict(fields), text, text.width, drop
+        (self.name,) = fields
+        self.register_buffer("here", torch.zeros(()), persistent=False)           # where the model is
+
+    def forward(self, labels: dict[str, Column]) -> Condition:
+        texts = [str(text or "") for text in labels[self.name]]
+        states, _ = self.text(texts, self.here.device)                            # zeros behind the last token
+        return Condition(tokens=F.pad(states, (0, 0, 0, self.text.length - states.shape[1])))
+
+    def null(self, batch: int) -> Condition:
+        return self({self.name: [None] * batch})
+
+    def hide(self, labels: dict[str, Column], u: Tensor) -> dict[str, Column]:
+        gone = (u[:, 0] < self.drop_all).tolist()
+        return {name: [None if hide else text for hide, text in zip(gone, texts, strict=True)]
+                for name, texts in labels.items()}
+
+    def encoder(self) -> TextEncoder:
+        return self.text
+
+    def check(self, labels: Mapping[str, Label]) -> None:
+        """Raise ``ValueError`` also for a text of which a part would not be read."""
+        super().check(labels)
+        for name, value in labels.items():
+            try:
+                self.text.check(str(value or ""))
+            except ValueError as error:
+                raise ValueError(f"{name} has {error}") from None

@@ -1,0 +1,159 @@
+"""A public model in a folder, as diffusers' ``save_pretrained`` wrote it: parts, each a folder of its own.
+
+    model_index.json    transformer/    vae/    text_encoder/    tokenizer/    scheduler/    README.md
+
+It is a reference, by path and digests. Nothing is fetched, no code of the folder is run, weights are read from
+safetensors alone, and from a folder that is the one that is meant. Weights of a part are in memory once, whoever uses
+them. No constructor opens weights where it is on the meta device.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+from weakref import WeakValueDictionary
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from ..core.types import Masked
+from ..data.batch import pad, unpad
+from .pretrained import digest
+
+Precision = Literal["float32", "bfloat16", "float16"]
+UNKNOWN = "not said"
+_loaded: WeakValueDictionary[tuple[str, ...], nn.Module] = WeakValueDictionary()
+
+
+class PublicModel:
+    """The model in the folder ``path``, whose parts have these ``digests`` (None: whichever they have).
+
+    ``name`` and ``licence`` are what its card says of it.
+    """
+
+    def __init__(
+        self, path: Path, *, digests: Mapping[str, str] | None = None, name: str = "", licence: str = UNKNOWN
+    ):
+        self.path, self.digests, self.name, self.licence = Path(path).expanduser(), digests, name, licence
+        self._held: dict[str, nn.Module] = {}
+
+    def __deepcopy__(self, memo: dict) -> "PublicModel":
+        return self                                                   # a reference: averages of weights share it
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_held": {}}
+
+    @classmethod
+    def described(cls, path: Path, parts: Iterable[str]) -> dict[str, Any]:
+        """What the constructor takes besides the path: digests of ``parts``, name and licence.
+
+        Raises ``ValueError`` where a part is not there.
+        """
+        model = cls(path)
+        card = _card(model.path / "README.md")
+        licence = card.get("license_name") or card.get("license") or UNKNOWN
+        return {"digests": {part: digest(model.place(part)) for part in dict.fromkeys(parts)},
+                "name": _name(model.path), "licence": str(licence)}
+
+    def place(self, part: str) -> Path:
+        """The folder of a part; that of the model itself where it is of one part alone."""
+        folder = self.path / part
+        alone = not (self.path / "model_index.json").exists() and (self.path / "config.json").exists()
+        if not folder.is_dir() and not alone:
+            raise ValueError(f"{self.path} has no folder {part}, as diffusers' save_pretrained writes it: name the "
+                             "folder of the model by adapter.model=")
+        return (self.path if alone else folder).absolute()
+
+    def digest(self, part: str) -> str:
+        """The digest that a part is to have."""
+        return (self.digests or {}).get(part) or digest(self.place(part))
+
+    def checked(self, part: str) -> Path:
+        """The folder of a part. Raises ``ValueError`` where it is not the one that is meant."""
+        if (found := digest(folder := self.place(part))) != self.digest(part):
+            raise ValueError(f"{folder} is another {part} than this model learned with (hash {found[:8]}, not "
+                             f"{self.digest(part)[:8]}): name the folder that it is in now, or bring it back")
+        return folder
+
+    def config(self, part: str, kind: str | None = None) -> dict[str, Any]:
+        """The settings of a part, which is of the class ``kind`` of diffusers where that is said."""
+        file = self.place(part) / "config.json"
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"cannot read {file}: {error}") from None
+        if not isinstance(found, dict) or kind not in (None, found.get("_class_name")):
+            own = found.get("_class_name") if isinstance(found, dict) else "no class"
+            raise ValueError(f"{file} is of {own}, and this adapter takes {kind}")
+        return found
+
+    def load(self, part: str, kind: str, dtype: Precision = "float32") -> nn.Module:
+        """A part that is of the class ``kind`` of diffusers, frozen, its weights in ``dtype``. All who ask share it."""
+        settings, known = self.config(part, kind), _diffusers(kind)
+        if torch.get_default_device().type == "meta":
+            return known.from_config(settings).to(getattr(torch, dtype)).eval().requires_grad_(False)
+        key = (self.digest(part), kind, dtype)
+        if (module := _loaded.get(key)) is None:
+            folder = self.checked(part)
+            try:
+                module = known.from_pretrained(
+                    folder, local_files_only=True, use_safetensors=True, torch_dtype=getattr(torch, dtype)
+                )
+            except (OSError, ValueError, KeyError) as error:
+                raise ValueError(f"{folder} holds no weights that diffusers can load: "
+                                 f"{str(error).strip().splitlines()[0]}") from None
+            _loaded[key] = module.eval().requires_grad_(False)
+        self._held[part] = module
+        return module
+
+
+def each(batch: Masked, function: Callable[[Tensor], Tensor]) -> Masked:
+    """``function`` of samples ``(B, C, *S)``: of all at once, or where there is a mask of each by itself, without its
+    padding."""
+    if batch.mask is None:
+        return Masked(function(batch.x).float())
+    x, mask = pad([function(sample[None])[0].float() for sample in unpad(batch)])
+    return Masked(x, torch.ones_like(x[:, :1], dtype=torch.bool) if mask is None else mask)
+
+
+def pipeline_of(path: Path) -> str:
+    """The class of diffusers' pipeline that a folder was written by. Raises ``ValueError`` where it was by none."""
+    file = path.expanduser() / "model_index.json"
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["_class_name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ValueError(f"{path} is no folder of a public model: it has no model_index.json that names its pipeline, "
+                         "as diffusers' save_pretrained writes it") from None
+
+
+def _name(path: Path) -> str:
+    """What a folder is called: in the cache of the hub it is a revision, below the name."""
+    path = path.resolve()
+    hub = next((p.name for p in path.parents if p.name.startswith("models--")), None)
+    return hub.removeprefix("models--").replace("--", "/") if hub else path.name
+
+
+def _card(path: Path) -> dict[str, Any]:
+    """The metadata at the head of a model card; nothing where there is none."""
+    try:
+        _, head, _ = path.read_text(encoding="utf-8").split("---", 2)
+        found = yaml.safe_load(head)
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _diffusers(kind: str) -> Any:
+    """A class of diffusers."""
+    told = logging.getLogger("xformers")                              # warns of kernels that nobody asks for
+    before, told.disabled = told.disabled, True
+    try:
+        import diffusers
+
+        return getattr(diffusers, kind)
+    except ImportError:
+        raise ValueError("public models need diffusers: pip install 'mmdiff[diffusers]'") from None
+    finally:
+        told.disabled = before

@@ -1,0 +1,133 @@
+"""Wan (Wan Team 2025), from a folder: its autoencoder as a codec, its transformer as a network.
+
+    latent = (mean of encoder(x) - m) / s,         m and s of its config.json;  (1 + 4 k, H, W) -> (1 + k, H/8, W/8)
+    eps - x0 = transformer(x_t, 1000 t, tokens),   x_t = (1 - t) x0 + t eps,  t = sigma / (alpha + sigma)
+
+The network is told a unit-variance input and a level, and tells the transformer what it learned with, whatever the
+schedule here is. A level for each frame becomes a time for each token.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...core.parameterizations import Difference
+from ...core.types import Masked, expand
+from ...data.batch import unpad
+from ...nn.held import hold, sharing
+from ...nn.inputs import CondLike
+from ...nn.network import Network
+from ..base import Amount, Count
+from ..public import Precision, PublicModel, each
+from .codec import ClipCodec
+
+TIMES = 1000.0
+"""What its times are counted in."""
+
+
+class WanCodec(ClipCodec):
+    """The autoencoder of ``model``, with the statistics of latents that came with it. Samples are encoded to the mean
+    of their latents, each by itself where they are of several sizes."""
+
+    parts, kind = ("vae",), "AutoencoderKLWan"
+    measured = False
+
+    def __init__(self, model: PublicModel, *, fps: float = 16.0, background: str = "black"):
+        config = model.config("vae", self.kind)
+        channels = config["z_dim"]
+        super().__init__(
+            channels, colours=3, fps=fps, background=background, groups=dict.fromkeys(map(str, range(channels)), 1),
+            bounds=(-1.0, 1.0),
+        )
+        self.model, self.identity = model, model.digest("vae")
+        self.stride = (config["scale_factor_temporal"], config["scale_factor_spatial"])
+        self.mean.copy_(torch.tensor(config["latents_mean"]))
+        self.std.copy_(torch.tensor(config["latents_std"]))
+
+    def vae(self, x: Tensor) -> Any:
+        """The autoencoder, on the device of ``x``; no module of the codec, so that nothing copies or saves it."""
+        return self.model.load("vae", self.kind).to(x.device)
+
+    def features(self, samples: Masked) -> Masked:
+        self._fitting(*(clip.shape[1:] for clip in unpad(samples)))
+        return each(samples, lambda x: self.vae(x).encode(x).latent_dist.mode())
+
+    def decode(self, latents: Masked) -> Masked:
+        return each(self.unwhiten(latents), lambda z: self.vae(z).decode(z).sample.clamp(*self.bounds))
+
+    def measure(self, features: Any) -> None:
+        """Nothing: its statistics came with it."""
+
+    def latent_shape(
+        self, *, height: Count, width: Count, frames: Count | None = None, seconds: Amount | None = None
+    ) -> tuple[int, int, int]:
+        """``(1 + (T - 1) / 4, H / 8, W / 8)``; ``seconds``, if told, goes before ``frames``, to what fits nearest."""
+        time, space = self.stride
+        if seconds is not None and 0 < seconds < math.inf:
+            frames, seconds = 1 + time * max(0, round((seconds * self.fps - 1) / time)), None
+        shape = self.clip_shape(height, width, frames, seconds)
+        self._fitting(shape)
+        return 1 + (shape[0] - 1) // time, shape[1] // space, shape[2] // space
+
+    def _fitting(self, *shapes: tuple[int, ...]) -> None:
+        """Raise ``ValueError`` for clips that have no latents of their own size."""
+        time, space = self.stride
+        for frames, height, width in shapes:
+            if (frames - 1) % time:
+                near = sorted({1 + (frames - 1) // time * time, 1 + -(-(frames - 1) // time) * time})
+                raise ValueError(f"clips of {frames} frames: this model's have 1 + {time} k, such as "
+                                 f"{' or '.join(map(str, near))} (adapter.reader.frames)")
+            for name, n in (("height", height), ("width", width)):
+                if n % space:
+                    near = sorted({max(n // space, 1) * space, -(-n // space) * space})
+                    raise ValueError(f"clips of {name} {n}: this model's are multiples of {space}, such as "
+                                     f"{' or '.join(map(str, near))} (adapter.reader.{name})")
+
+
+class WanNetwork(Network):
+    """The transformer of ``model``, whose own weights are in ``dtype`` and never learn: changes of them do."""
+
+    parts, kind, pipelines = ("transformer",), "WanTransformer3DModel", ("WanPipeline",)
+    pretrained, pads, puts_out, inner = True, False, Difference, "transformer"
+
+    def __init__(
+        self, channels: int, cond_dim: int, *, model: PublicModel, tokens: bool = True, dtype: Precision = "float32"
+    ):
+        super().__init__()
+        config = model.config("transformer", self.kind)
+        wanted = {"in_channels": channels, "out_channels": channels, "text_dim": cond_dim}
+        for name, value in wanted.items():
+            if config[name] != value:
+                raise ValueError(f"{model.place('transformer')} has {name} {config[name]}, and what goes with it here "
+                                 f"{value}: codec, text encoder and transformer are to be of one model")
+        if not tokens:
+            raise ValueError("this transformer reads a text: name captions by data.captions=true or data.texts=")
+        self.model = model
+        self.transformer: Any = sharing(model.load("transformer", self.kind, dtype))
+        self.patch = tuple(config["patch_size"])
+        hold(self)
+
+    def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:
+        if mask is not None and not mask.all():
+            raise ValueError("this transformer knows no padding: clips of a batch are of one size, see "
+                             "adapter.reader.buckets")
+        if cond is None or cond.tokens is None:
+            raise ValueError("this transformer is told a text, and none was given: an empty one is a text too")
+        if any(n % p for n, p in zip(x.shape[2:], self.patch, strict=True)):
+            raise ValueError(f"latents of {' x '.join(map(str, x.shape[2:]))} cannot be cut into patches of "
+                             f"{' x '.join(map(str, self.patch))}: take another height and width")
+        alpha, sigma = (math.pi / 2 * level.double()).cos(), (math.pi / 2 * level.double()).sin()
+        t = sigma / (alpha + sigma)                                               # (B,) or (B, T)
+        x_t = x * expand(torch.hypot(1 - t, t), x).to(x.dtype)
+        own = self.transformer.patch_embedding.bias.dtype
+        out = self.transformer(x_t.to(own), self._times(t, x).to(x.dtype), cond.tokens.to(own), return_dict=False)[0]
+        return out.to(x.dtype)
+
+    def _times(self, t: Tensor, x: Tensor) -> Tensor:
+        """``(B,)``, or for a level of each frame one of each token ``(B, T' H' W')``, that of a patch's first frame."""
+        if t.ndim == 1:
+            return TIMES * t
+        tokens = x[0, 0, 0].numel() // (self.patch[1] * self.patch[2])            # of a frame
+        return TIMES * t[:, :: self.patch[0]].repeat_interleave(tokens, dim=1)

@@ -1,0 +1,58 @@
+"""Weights that are somebody else's: a network works with them, and they are no part of what it has learned.
+
+    hold(network)      its tensors of now never learn, and are left out of its state: of model files, checkpoints and
+                       comparisons of both. What is added later (a low-rank change, say) is in it
+    sharing(module)    the same module once more, its tensors shared
+
+A held tensor that is replaced (a change was merged into it, a file brings another) is the network's own from then on.
+"""
+
+import copy
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any, TypeVar, cast
+
+from torch import Tensor, nn
+
+Module = TypeVar("Module", bound=nn.Module)
+HELD = "_held"
+
+
+def hold(module: nn.Module) -> None:
+    """Make all that ``module`` has now somebody else's."""
+    setattr(module.requires_grad_(False), HELD, list(module.state_dict(keep_vars=True).values()))
+    module.register_state_dict_post_hook(_leave_out)
+    module.register_load_state_dict_pre_hook(_complete)
+
+
+def held(module: nn.Module) -> dict[str, Tensor]:
+    """The tensors of ``module`` and below that are somebody else's, by the names that they have now."""
+    return {f"{prefix}.{name}" if prefix else name: tensor for prefix, part in module.named_modules()
+            if hasattr(part, HELD) for name, tensor in _held(part)}
+
+
+def sharing(module: Module) -> Module:
+    """A module of the same structure and of the same tensors."""
+    return copy.deepcopy(module, {id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())})
+
+
+def _held(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    known = {id(tensor) for tensor in cast(list[Tensor], getattr(module, HELD))}
+    both = chain(module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False))
+    return ((name, tensor) for name, tensor in both if id(tensor) in known)
+
+
+def _leave_out(module: nn.Module, state: dict[str, Any], prefix: str, facts: dict[str, Any]) -> None:
+    for name, _ in _held(module):
+        state.pop(prefix + name, None)
+
+
+def _complete(module: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+    """Before a state is loaded: what it leaves out stays as it is, and what it brings gets a place of its own."""
+    for name, tensor in list(_held(module)):
+        if prefix + name in state:
+            (parent, _, leaf), own = name.rpartition("."), tensor.detach().clone()
+            own = nn.Parameter(own, requires_grad=False) if isinstance(tensor, nn.Parameter) else own
+            setattr(module.get_submodule(parent), leaf, own)
+        else:
+            state[prefix + name] = tensor

@@ -1,0 +1,58 @@
+"""Tiny instances of public models, of the real classes and randomly initialised, as ``save_pretrained`` writes them."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+WORDS = ["a", "red", "blue", "disc", "square", "drum", "deep", "short", "moves", "fast", "slowly", "to", "the", "left"]
+CARD = "---\nlicense: apache-2.0\nlibrary_name: diffusers\n---\n# A tiny model\n"
+
+
+def tokenizer(length: int = 512) -> Any:
+    """A tokenizer of ``WORDS``."""
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    vocabulary = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", *WORDS])}
+    plain = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    plain.pre_tokenizer = pre_tokenizers.Whitespace()
+    plain.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=plain, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=length
+    )
+
+
+def woken(module: torch.nn.Module) -> Any:
+    """No parameter of the module is left at zero."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return module.eval()
+
+
+def wan(folder: Path, *, seed: int = 0) -> Path:
+    """Wan 2.1, text to video: 2 blocks, latents x 4 x 8 x 8."""
+    import diffusers
+    import transformers
+
+    torch.manual_seed(seed)
+    transformer = diffusers.WanTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=12, in_channels=4, out_channels=4, text_dim=24, freq_dim=16,
+        ffn_dim=32, num_layers=2, rope_max_seq_len=64,
+    )
+    vae = diffusers.AutoencoderKLWan(
+        base_dim=4, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1,
+        latents_mean=[0.1, -0.2, 0.0, 0.3], latents_std=[0.5, 0.8, 1.1, 0.7],
+    )
+    text = transformers.UMT5EncoderModel(transformers.UMT5Config(
+        vocab_size=3 + len(WORDS), d_model=24, d_kv=8, d_ff=32, num_layers=1, num_heads=3, pad_token_id=0,
+    ))
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    pipeline = diffusers.WanPipeline(
+        tokenizer=tokenizer(), text_encoder=woken(text), vae=woken(vae), scheduler=scheduler,
+        transformer=woken(transformer),
+    )
+    pipeline.save_pretrained(folder)
+    (folder / "README.md").write_text(CARD)
+    return folder

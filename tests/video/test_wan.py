@@ -1,0 +1,248 @@
+"""Wan through diffusers' own classes: a tiny instance generates, learns, is saved and taken elsewhere exactly."""
+
+import json
+import shutil
+
+import diffusers
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from mmdiff.adapters import public
+from mmdiff.adapters.video.wan import WanNetwork
+from mmdiff.adapters.video.write import write_video
+from mmdiff.cli import adopt, lora
+from mmdiff.config.build import ConfigError
+from mmdiff.config.files import MODEL_FILE
+from mmdiff.config.header import ModelFileError, read_header
+from mmdiff.config.overrides import completed, composed
+from mmdiff.core.guidance import ClassifierFree
+from mmdiff.core.rng import Purpose, normal
+from mmdiff.core.samplers import Euler, UniPC
+from mmdiff.core.types import Masked
+from mmdiff.data.batch import Batch
+from mmdiff.generation.pipeline import load
+from mmdiff.nn.held import held
+from mmdiff.store import load_model
+from mmdiff.testing import AdapterContract
+from mmdiff.training.base import base_of
+from mmdiff.training.run import assemble, opened
+from mmdiff.training.train import train
+from tests import tiny
+from tests.published import Listed, Until, of_flow
+from tests.training.states import state
+
+SIZE = {"frames": 5, "height": 32, "width": 48}
+READER = [f"adapter.reader.{name}={n}" for name, n in SIZE.items()]
+TEXTS = ["a red disc", "the blue square moves"]
+ROWS, SEEDS = [{"caption": text} for text in TEXTS], [3, 4]
+LOOP = [
+    "data.captions=true", "lora=4", "loader.batch_size=4", "loader.val=0.2", "trainer=cpu", "trainer.max_steps=4",
+    "checkpoint.every=2", "validation.every=2", "preview.n=0", "log.every=1", "logger=csv", "optim.lr=0.02",
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.wan(tmp_path_factory.mktemp("models") / "wan")
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    root = tmp_path_factory.mktemp("clips")
+    for i in range(10):
+        clip = torch.full((3, 23, 32, 48), -0.5)
+        clip[i % 3, :, 4 + i : 12 + i, :20] = 0.8
+        write_video(clip, root / f"{i}.mkv", 16)
+        (root / f"{i}.txt").write_text(["a red disc", "a blue disc moves", "to the left"][i % 3])
+    return root
+
+
+@pytest.fixture(scope="module")
+def words(folder, clips):
+    return ["adapter=wan", f"adapter.model={folder}", "adapter.network.dtype=float32", *READER, f"data.root={clips}",
+            *LOOP]
+
+
+@pytest.fixture(scope="module")
+def adopted(folder, tmp_path_factory):
+    path = tmp_path_factory.mktemp("adopted") / "wan.safetensors"
+    adopt.main([str(folder), f"out={path}", "adapter.network.dtype=float32", *READER])
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(words, tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "style"
+    train(composed("train", [*words, f"run={path}"]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def pipeline(folder):
+    made = diffusers.WanPipeline.from_pretrained(folder)
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def shape(model):
+    return model.codec.latent_shape(**SIZE)
+
+
+def theirs(pipeline, model, steps, scale=5.0, kind="latent"):
+    like = Masked(torch.empty(2, model.codec.channels, *shape(model)))
+    noise = normal(SEEDS, torch.zeros(2, dtype=torch.long), Purpose.START, like, 0)
+    return pipeline(prompt=TEXTS, num_inference_steps=steps, guidance_scale=scale, latents=noise, output_type=kind,
+                    num_frames=5, height=32, width=48).frames
+
+
+def ours(model, pipeline, steps, scale=5.0, sampler=Euler):
+    grid = Listed(of_flow(pipeline.scheduler.sigmas))
+    return model.latents(ROWS, SEEDS, shape(model), sampler=sampler(steps, grid), guidance=ClassifierFree(scale))
+
+
+@pytest.mark.parametrize(("steps", "scale"), [(10, 1.0), (10, 5.0), (30, 5.0)])
+def test_samples_are_those_of_the_library_s_pipeline(adopted, pipeline, steps, scale):
+    model, _ = load_model(adopted)
+    found = theirs(pipeline, model, steps, scale)
+    assert (found - ours(model, pipeline, steps, scale)).abs().max() < 1e-5 < found.std()
+
+
+def test_pixels_are_those_of_the_library_s_pipeline(adopted, pipeline):
+    model, _ = load_model(adopted)
+    found = theirs(pipeline, model, 4, kind="pt").transpose(1, 2) * 2 - 1
+    assert (found - torch.stack(model.decoded(ours(model, pipeline, 4)))).abs().max() < 1e-5 < found.std()
+
+
+def test_samples_of_another_scheduler_are_those_of_the_library_s_pipeline(adopted, pipeline, monkeypatch):
+    """UniPC, which starts at 1 - 1e-6 and cuts times to whole numbers."""
+    model, _ = load_model(adopted)
+    monkeypatch.setattr(pipeline, "scheduler", diffusers.UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=3.0))
+    found, exact = theirs(pipeline, model, 12), WanNetwork._times
+    monkeypatch.setattr(WanNetwork, "_times", lambda self, t, x: (exact(self, t, x) + 1e-6).floor())
+    ratio = float(torch.exp(-of_flow(pipeline.scheduler.sigmas)[0] / 2))
+    model.denoiser.schedule = Until(model.denoiser.schedule, ratio)
+    assert (found - ours(model, pipeline, 12, sampler=UniPC)).abs().max() < 1e-5
+
+
+def test_loss_and_gradient_are_those_of_the_library_s_parts(adopted, pipeline):
+    model, _ = load_model(adopted)
+    clips = torch.rand(2, 3, 5, 32, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    draws = torch.tensor([5, 9])
+    batch = Batch(Masked(clips), {"caption": [*TEXTS]}, draws)
+    model.conditioner.drop_all = 0.0
+    bias, other = model.network.transformer.proj_out.bias, pipeline.transformer.proj_out.bias
+    bias.requires_grad_(), other.requires_grad_()
+    with torch.enable_grad():
+        loss = model.loss(batch, 0)
+        (own,) = torch.autograd.grad(loss.sum(), bias)
+        mean, std = (torch.tensor(getattr(pipeline.vae.config, f"latents_{name}")).view(1, -1, 1, 1, 1)
+                     for name in ("mean", "std"))
+        x0 = (pipeline.vae.encode(clips).latent_dist.mode() - mean) / std
+        t = model._times(Masked(x0), 0, draws, 2)
+        s = (3 * t / (1 + 2 * t))[:, None, None, None, None]
+        eps = normal(0, draws, Purpose.NOISE, Masked(x0))
+        told, _ = pipeline.encode_prompt(TEXTS, do_classifier_free_guidance=False, max_sequence_length=512)
+        out = pipeline.transformer((1 - s) * x0 + s * eps, 1000 * s.flatten(), told, return_dict=False)[0]
+        expected = (out - (eps - x0)).square().flatten(1).mean(1)
+        (their,) = torch.autograd.grad(expected.sum(), other)
+    bias.requires_grad_(False), other.requires_grad_(False)
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(own, their, rtol=1e-4, atol=1e-6)
+
+
+def test_an_adopted_file_names_the_model_and_holds_none_of_it(adopted, folder, tmp_path, monkeypatch):
+    header = read_header(adopted)
+    assert adopted.stat().st_size < 4096
+    assert set(load_file(adopted)) == {f"codec.{name}" for name in ("mean", "std", "low", "high")}
+    (origin,) = header["bases"]
+    assert (origin["name"], origin["licence"]) == ("wan", "apache-2.0")
+    assert set(header["config"]["adapter"]["public"]["digests"]) == {"vae", "transformer", "text_encoder", "tokenizer"}
+    moved = shutil.copytree(folder, tmp_path / "moved")
+    pipeline = load(adopted, encoder=moved, device="cpu")
+    assert pipeline.size == {name: float(n) for name, n in SIZE.items()}
+    file = moved / "transformer" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    save_file({**tensors, "proj_out.bias": tensors["proj_out.bias"] + 1}, file, {"format": "pt"})
+    monkeypatch.setattr(public, "_loaded", {})                        # as another process does
+    with pytest.raises(ModelFileError, match="transformer is another transformer than this model learned with"):
+        load_model(adopted, encoder=moved)
+
+
+def test_weights_of_the_model_are_in_memory_once_and_in_no_file_of_a_run(words, run, tmp_path):
+    config, record, _ = opened(tmp_path / "new", composed("train", [*words, f"run={tmp_path / 'new'}"]), None)
+    base = base_of(config, record, resumed=False)
+    module = assemble(config, tmp_path / "new", own=record, base=base).module
+    kept = held(base.model.network)
+    for network in (module.model.network, module.averaged.network):
+        own = {tensor.data_ptr() for tensor in held(network).values()}
+        assert own == {tensor.data_ptr() for tensor in kept.values()}
+    assert {name.rpartition(".")[2] for name in load_file(run / MODEL_FILE)} == {"lora_A", "lora_B"}
+    assert not [name for name in state(run)["state_dict"] if name.endswith(("original", "bias", "table"))]
+    bases = read_header(run / MODEL_FILE)["bases"]
+    assert [origin["name"] for origin in bases] == ["base.safetensors", "wan"] and bases[1]["licence"] == "apache-2.0"
+
+
+def test_a_run_goes_on_to_the_bits_of_the_one_that_was_not_stopped(run, tmp_path):
+    part = shutil.copytree(run, tmp_path / "part")
+    for path in (part / MODEL_FILE, part / "checkpoints" / "step-000000004.ckpt"):
+        path.unlink()
+    train(composed("train", [f"run={part}"]), completed("train", [f"run={part}"]))
+    assert (part / MODEL_FILE).read_bytes() == (run / MODEL_FILE).read_bytes()
+
+
+def test_a_change_is_the_same_in_the_library_and_comes_back(adopted, run, pipeline, tmp_path):
+    model, plain = load_model(run)[0], theirs(pipeline, load_model(adopted)[0], 5)
+    lora.main(["export", str(run), f"out={tmp_path / 'lora'}", "as=diffusers"])
+    pipeline.load_lora_weights(tmp_path / "lora")
+    try:
+        found = theirs(pipeline, model, 5)
+    finally:
+        pipeline.unload_lora_weights()
+    effect = float((found - plain).abs().max())
+    assert (found - ours(model, pipeline, 5)).abs().max() < 1e-5 < effect / 10
+    file = tmp_path / "lora" / "pytorch_lora_weights.safetensors"
+    lora.main(["import", str(file), f"base={run / 'base.safetensors'}", f"out={tmp_path / 'back.safetensors'}"])
+    again = load_model(run / "base.safetensors", lora={tmp_path / "back.safetensors": 1.0})[0]
+    assert torch.equal(ours(again, pipeline, 5), ours(model, pipeline, 5))
+    save_file({**load_file(file), "transformer.blocks.9.attn1.to_q.lora_A.weight": torch.zeros(4, 24)}, file)
+    with pytest.raises(ConfigError, match=r"1 of \d+ tensors find no layer of this network, such as transformer.bl"):
+        lora.main(["import", str(file), f"base={adopted}", f"out={tmp_path / 'other.safetensors'}"])
+
+
+@pytest.mark.parametrize(("changed", "told"), [
+    (["lora=null"], "the weights of a public model stay as they are: give the change that learns a rank"),
+    (["diffusion/parameterization=velocity"], "learned to put out what Difference is, and Velocity reads it as"),
+    (["adapter.reader.frames=6"], r"clips of 6 frames: this model's have 1 \+ 4 k, such as 5 or 9"),
+    (["adapter.reader.height=30"], "clips of height 30: this model's are multiples of 8, such as 24 or 32"),
+    (["data.pattern=(?P<kind>.)", "data.labels=[kind]"], "is told one text, and the data tell caption, kind"),
+    (["adapter.model=/nowhere"], "/nowhere has no folder vae, as diffusers' save_pretrained writes it"),
+])
+def test_what_cannot_be_is_refused_with_what_can(words, tmp_path, changed, told):
+    with pytest.raises(ValueError, match=told):
+        train(composed("train", [*words, f"run={tmp_path / 'run'}", *changed]))
+
+
+def test_a_folder_of_another_pipeline_is_refused(tmp_path):
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
+    with pytest.raises(ConfigError, match="is a FluxPipeline, and the adapters here read WanPipeline"):
+        adopt.main([str(tmp_path), f"out={tmp_path / 'flux.safetensors'}"])
+    with pytest.raises(ConfigError, match="has no model_index.json that names its pipeline"):
+        adopt.main([str(tmp_path / "none"), f"out={tmp_path / 'none.safetensors'}"])
+
+
+class TestContract(AdapterContract):
+    adapter = "wan"
+
+    @pytest.fixture(scope="class")
+    def trial(self, words, tmp_path_factory):
+        from mmdiff.testing import Trial
+
+        own = [word for word in words[1:] if not word.startswith(("adapter.reader", "loader.val"))]
+        sizes = ["adapter.reader.frames=21", "adapter.reader.height=16", "adapter.reader.width=16"]
+        return Trial("wan", [*own, *sizes], tmp_path_factory.mktemp("trial"))
+
+    @pytest.mark.slow
+    def test_two_processes_train_as_one(self, trial):
+        super().test_two_processes_train_as_one(trial)
