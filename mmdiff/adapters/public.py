@@ -66,6 +66,10 @@ class PublicModel:
                              "folder of the model by adapter.model=")
         return (self.path if alone else folder).absolute()
 
+    def has(self, part: str) -> bool:
+        """Whether the folder has a part of that name."""
+        return (self.path / part).is_dir()
+
     def digest(self, part: str) -> str:
         """The digest that a part is to have."""
         return (self.digests or {}).get(part) or digest(self.place(part))
@@ -110,11 +114,12 @@ class PublicModel:
 
 
 def each(batch: Masked, function: Callable[[Tensor], Tensor]) -> Masked:
-    """``function`` of samples ``(B, C, *S)``: of all at once, or where there is a mask of each by itself, without its
-    padding."""
-    if batch.mask is None:
-        return Masked(function(batch.x).float())
-    x, mask = pad([function(sample[None])[0].float() for sample in unpad(batch)])
+    """``function`` of samples ``(B, C, *S)``, in its own precision: of all at once, or where there is a mask of each by
+    itself, without its padding."""
+    with torch.autocast(batch.x.device.type, enabled=False):
+        if batch.mask is None:
+            return Masked(function(batch.x).float())
+        x, mask = pad([function(sample[None])[0].float() for sample in unpad(batch)])
     return Masked(x, torch.ones_like(x[:, :1], dtype=torch.bool) if mask is None else mask)
 
 

@@ -214,8 +214,6 @@ def test_a_change_is_the_same_in_the_library_and_comes_back(adopted, run, pipeli
 @pytest.mark.parametrize(("changed", "told"), [
     (["lora=null"], "the weights of a public model stay as they are: give the change that learns a rank"),
     (["diffusion/parameterization=velocity"], "learned to put out what Difference is, and Velocity reads it as"),
-    (["adapter.reader.frames=6"], r"clips of 6 frames: this model's have 1 \+ 4 k, such as 5 or 9"),
-    (["adapter.reader.height=30"], "clips of height 30: this model's are multiples of 8, such as 24 or 32"),
     (["data.pattern=(?P<kind>.)", "data.labels=[kind]"], "is told one text, and the data tell caption, kind"),
     (["adapter.model=/nowhere"], "/nowhere has no folder vae, as diffusers' save_pretrained writes it"),
 ])

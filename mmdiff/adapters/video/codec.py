@@ -51,13 +51,13 @@ class ClipCodec(WhitenedCodec):
         return {"channels": self.colours, "fps": self.fps, "background": self.background}
 
     def clip_shape(
-        self, height: Count, width: Count, frames: Count | None, seconds: Amount | None
+        self, *, height: float, width: float, frames: float | None = None, seconds: float | None = None
     ) -> tuple[int, int, int]:
         """``(T, H, W)`` of a clip; ``seconds``, if told, goes before ``frames``."""
         if seconds is not None:
             frames = max(1, round(seconds * self.fps)) if 0 < seconds < math.inf else 0
         size = tuple(int(n or 0) for n in (frames, height, width))
-        if min(size) < 1 or size != (int(frames or 0), height, width):
+        if min(size) < 1 or size != (frames or 0, height, width):
             raise ValueError(
                 f"frames (or seconds), height and width must be whole and positive, got frames={frames}, "
                 f"seconds={seconds}, height={height}, width={width}"
@@ -112,4 +112,4 @@ class PixelCodec(ClipCodec):
         self, *, height: Count, width: Count, frames: Count | None = None, seconds: Amount | None = None
     ) -> tuple[int, int, int]:
         """``(T, H, W)``; ``seconds``, if told, goes before ``frames``."""
-        return self.clip_shape(height, width, frames, seconds)
+        return self.clip_shape(height=height, width=width, frames=frames, seconds=seconds)

@@ -8,14 +8,15 @@ schedule here is. A level for each frame becomes a time for each token.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...core.parameterizations import Difference
 from ...core.types import Masked, expand
-from ...data.batch import unpad
 from ...nn.held import hold, sharing
 from ...nn.inputs import CondLike
 from ...nn.network import Network
@@ -29,7 +30,9 @@ TIMES = 1000.0
 
 class WanCodec(ClipCodec):
     """The autoencoder of ``model``, with the statistics of latents that came with it. Samples are encoded to the mean
-    of their latents, each by itself where they are of several sizes."""
+    of their latents, each by itself where they are of several sizes; clips of 1 + 4 k frames with sides that the model
+    takes fit, others are filled up by their last frame, row and column, and what is generated is cut to what was asked.
+    """
 
     parts, kind = ("vae",), "AutoencoderKLWan"
     measured = False
@@ -42,7 +45,9 @@ class WanCodec(ClipCodec):
             bounds=(-1.0, 1.0),
         )
         self.model, self.identity = model, model.digest("vae")
-        self.stride = (config["scale_factor_temporal"], config["scale_factor_spatial"])
+        self.downsampling = (config["scale_factor_temporal"], *[config["scale_factor_spatial"]] * 2)
+        network = model.config("transformer") if model.has("transformer") else {}
+        self.patch = tuple(network.get("patch_size", (1, 1, 1)))
         self.mean.copy_(torch.tensor(config["latents_mean"]))
         self.std.copy_(torch.tensor(config["latents_std"]))
 
@@ -51,39 +56,36 @@ class WanCodec(ClipCodec):
         return self.model.load("vae", self.kind).to(x.device)
 
     def features(self, samples: Masked) -> Masked:
-        self._fitting(*(clip.shape[1:] for clip in unpad(samples)))
-        return each(samples, lambda x: self.vae(x).encode(x).latent_dist.mode())
+        return each(samples, lambda x: self.vae(x).encode(self._filled(x)).latent_dist.mode())
 
     def decode(self, latents: Masked) -> Masked:
         return each(self.unwhiten(latents), lambda z: self.vae(z).decode(z).sample.clamp(*self.bounds))
+
+    def decode_sized(self, latents: Masked, **size: float) -> Masked:
+        x, mask = self.decode(latents)
+        frames, height, width = self.clip_shape(**size)
+        x, mask = (None if part is None else part[:, :, :frames, :height, :width] for part in (x, mask))
+        return Masked(x, mask)
 
     def measure(self, features: Any) -> None:
         """Nothing: its statistics came with it."""
 
     def latent_shape(
         self, *, height: Count, width: Count, frames: Count | None = None, seconds: Amount | None = None
-    ) -> tuple[int, int, int]:
-        """``(1 + (T - 1) / 4, H / 8, W / 8)``; ``seconds``, if told, goes before ``frames``, to what fits nearest."""
-        time, space = self.stride
-        if seconds is not None and 0 < seconds < math.inf:
-            frames, seconds = 1 + time * max(0, round((seconds * self.fps - 1) / time)), None
-        shape = self.clip_shape(height, width, frames, seconds)
-        self._fitting(shape)
-        return 1 + (shape[0] - 1) // time, shape[1] // space, shape[2] // space
+    ) -> tuple[int, ...]:
+        """``(1 + (T - 1) / 4, H / 8, W / 8)``, rounded up; ``seconds``, if told, goes before ``frames``."""
+        return self._latent(self.clip_shape(height=height, width=width, frames=frames, seconds=seconds))
 
-    def _fitting(self, *shapes: tuple[int, ...]) -> None:
-        """Raise ``ValueError`` for clips that have no latents of their own size."""
-        time, space = self.stride
-        for frames, height, width in shapes:
-            if (frames - 1) % time:
-                near = sorted({1 + (frames - 1) // time * time, 1 + -(-(frames - 1) // time) * time})
-                raise ValueError(f"clips of {frames} frames: this model's have 1 + {time} k, such as "
-                                 f"{' or '.join(map(str, near))} (adapter.reader.frames)")
-            for name, n in (("height", height), ("width", width)):
-                if n % space:
-                    near = sorted({max(n // space, 1) * space, -(-n // space) * space})
-                    raise ValueError(f"clips of {name} {n}: this model's are multiples of {space}, such as "
-                                     f"{' or '.join(map(str, near))} (adapter.reader.{name})")
+    def _latent(self, shape: Sequence[int]) -> tuple[int, ...]:
+        time, height, width = (-(-n // step) for n, step in zip((shape[0] - 1, *shape[1:]), self.downsampling, strict=True))
+        return tuple(-(-n // patch) * patch for n, patch in zip((1 + time, height, width), self.patch, strict=True))
+
+    def _filled(self, x: Tensor) -> Tensor:
+        """``x`` ``(B, C, T, H, W)`` in the size of the clips that its latents are decoded to."""
+        time, height, width = self._latent(x.shape[2:])
+        whole = 1 + (time - 1) * self.downsampling[0], height * self.downsampling[1], width * self.downsampling[2]
+        t, h, w = (new - old for new, old in zip(whole, x.shape[2:], strict=True))
+        return F.pad(x, (0, w, 0, h, 0, t), mode="replicate") if t or h or w else x
 
 
 class WanNetwork(Network):
