@@ -4,6 +4,7 @@
     sample       generate from a run or a model file
     reproduce    make a generated file again
     check        say where a file comes from, and whether it was changed
+    audit        say whether a log was changed, and what it has of a file
     certificate  make one to try signatures with
     eval         say what a model is worth
     embedder     train what samples are judged with
@@ -26,7 +27,7 @@ from importlib.resources import files
 from .streams import settle
 
 COMMANDS = (
-    "train", "sample", "reproduce", "check", "certificate", "eval", "embedder", "mark", "lora", "adopt",
+    "train", "sample", "reproduce", "check", "audit", "certificate", "eval", "embedder", "mark", "lora", "adopt",
     "encode", "plan", "list", "doctor", "adapter",
 )
 SAME_KEYS = {"plan": "train"}

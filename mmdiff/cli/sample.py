@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
         size=_own(late, sizes, others=options), kinds=sizes, controls=controls_of(_files(late)),
     )
     options = _own(late, options, others=sizes)
-    options |= {name: config[name] for name in ("batch_size", "suffix", "replace", "record")}
+    options |= {name: config[name] for name in ("batch_size", "suffix", "replace", "record", "audit", "policy")}
     paths = pipeline.save(requests, out, shard=share, provenance=signing, **options)
     if len(paths) < len(requests):
         print(f"{len(paths)} file(s) of {len(requests)} in {out}; the rest is the work of other shards")

@@ -10,12 +10,17 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .. import __version__
 from ..adapters.base import Codec
 from ..data.writing import write_atomic
+from ..provenance.audit import Chain
+from ..provenance.audit import chain as start
+from ..provenance.policy import Policy
 from ..provenance.signing import Signing
 from .outputs import Output, clear
 from .record import facts
@@ -29,45 +34,75 @@ RESERVED = ("manifest", "preview")
 """Names of what a job writes besides its samples."""
 
 
+class Terms(NamedTuple):
+    """What goes with every file of a job, and what the job keeps to."""
+
+    record: bool = True
+    """Whether files hold their record."""
+    signing: Signing | None = None
+    audit: Path | None = None
+    """The folder of the log."""
+    who: str | None = None
+    """Whom the samples are made for, as the log says."""
+    policy: Policy | None = None
+
+    def on(self, pipeline: "Pipeline") -> set[str]:
+        """The names of what is in force, as rules name it."""
+        layers = {"record": self.record, "provenance": self.signing, "audit": self.audit,
+                  "mark": pipeline.settings.get("mark")}
+        return {name for name, given in layers.items() if given}
+
+
 def save_all(
     pipeline: "Pipeline", requests: Sequence[Request], out: Path, *, batch_size: int, loose: frozenset[str],
-    suffix: str | None, shard: tuple[int, int], replace: bool, record: bool, signing: Signing | None,
-    options: dict[str, Any],
+    suffix: str | None, shard: tuple[int, int], replace: bool, terms: Terms, options: dict[str, Any],
 ) -> list[Path]:
     """As ``Pipeline.save``, its arguments checked; ``loose`` are facts in which files that are there may differ."""
     codec = pipeline.model.codec
     ending = _ending(codec, suffix, options)
     names = _names(requests)
-    if signing is not None:
-        signing.check(ending)
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=out):                             # told now rather than after the work
-        pass
-    listed(out)
-    outputs = [
-        Output(
-            path := out / (name + ending),
-            {**facts(pipeline, request, path, batch_size), "record": record, **options,
-             **({"provenance": signing.facts} if signing else {})},
-            loose | {"stack"}, request.parents, signing,
-        )
-        for name, request in zip(names, requests, strict=True)
-    ]
-    own = range(shard[0], len(requests), shard[1])
-    todo = [i for i in own if not outputs[i].done()]
-    if not replace and (reasons := [reason for i in todo if (reason := outputs[i].obstacle())]):
-        raise FileExistsError(f"{reasons[0]}: choose another folder by out=, or replace=true")
-    if len(todo) < len(own):
-        print(f"{len(own) - len(todo)} of {len(own)} are there already")
-    clear((outputs[i] for i in todo), out)
-    for k, sample, changed in pipeline.made([requests[i] for i in todo], batch_size):
-        outputs[todo[k]].write(partial(codec.save, sample, **options), changed)
+    with _logged(pipeline, requests, terms) as chain:
+        if terms.policy is not None:
+            terms.policy.check(requests, terms.on(pipeline))
+        if terms.signing is not None:
+            terms.signing.check(ending)
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):                         # told now rather than after the work
+            pass
+        listed(out)
+        more = {"record": terms.record, **options, **({"provenance": terms.signing.facts} if terms.signing else {})}
+        outputs = [
+            Output(path := out / (name + ending), {**facts(pipeline, request, path, batch_size), **more},
+                   loose | {"stack"}, request.parents, terms.signing, chain)
+            for name, request in zip(names, requests, strict=True)
+        ]
+        own = range(shard[0], len(requests), shard[1])
+        todo = [i for i in own if not outputs[i].done()]
+        if not replace and (reasons := [reason for i in todo if (reason := outputs[i].obstacle())]):
+            raise FileExistsError(f"{reasons[0]}: choose another folder by out=, or replace=true")
+        if len(todo) < len(own):
+            print(f"{len(own) - len(todo)} of {len(own)} are there already")
+        clear((outputs[i] for i in todo), out)
+        for k, sample, changed in pipeline.made([requests[i] for i in todo], batch_size):
+            outputs[todo[k]].write(partial(codec.save, sample, **options), changed)
     if not all(output.there() for output in outputs):
         return [outputs[i].path for i in own]
     rows = [row for row in listed(out) if row["file"] not in {output.path.name for output in outputs}]
     rows += [output.stored() or {} for output in outputs]
     write_atomic(out / MANIFEST, "".join(json.dumps(row) + "\n" for row in rows).encode())
     return [output.path for output in outputs]
+
+
+def _logged(
+    pipeline: "Pipeline", requests: Sequence[Request], terms: Terms
+) -> AbstractContextManager[Chain | None]:
+    """The chain of the job in the log, if there is one."""
+    if terms.audit is None:
+        return nullcontext()
+    return start(
+        terms.audit, who=terms.who, signing=terms.signing, model=pipeline.header["sha256"], requests=len(requests),
+        mmdiff=__version__, policy=terms.policy.sha256 if terms.policy else None,
+    )
 
 
 def _ending(codec: Codec, suffix: str | None, options: dict[str, Any]) -> str:

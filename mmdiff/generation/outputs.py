@@ -16,8 +16,12 @@ from typing import Any, NamedTuple
 
 from ..data.writing import write_atomic
 from ..provenance import tags
+from ..provenance.audit import Chain
 from ..provenance.record import beside, digest, texts
 from ..provenance.signing import BESIDE, Signing
+
+LOGGED = ("file", "payload_sha256", "id", "model", "seed", "size")
+"""What a row of a log says of a file."""
 
 
 class Output(NamedTuple):
@@ -29,6 +33,8 @@ class Output(NamedTuple):
     parents: Mapping[str, Path] = MappingProxyType({})
     """What it is made from, by ``input`` or the name of a control."""
     signing: Signing | None = None
+    chain: Chain | None = None
+    """The log that gets a row of it."""
 
     @property
     def sidecar(self) -> Path:
@@ -76,6 +82,8 @@ class Output(NamedTuple):
             record, signature = {**self.facts, **found}, None
             tags.write(unfinished, texts(record))
             record |= {"payload_sha256": digest(unfinished)}
+            if self.chain is not None:
+                record |= {"audit": self.chain.row("file", **{name: record[name] for name in LOGGED})}
             if self.signing is not None:
                 signature = self.signing.sign(unfinished, self.path.name, record, self.parents)
             record |= {"sha256": digest(unfinished)}

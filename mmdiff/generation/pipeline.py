@@ -26,10 +26,11 @@ from ..data.progress import progress_bar
 from ..marks.base import Mark
 from ..marks.ledger import LedgerMark
 from ..model import DiffusionModel, Wish
+from ..provenance.policy import Policy
 from ..provenance.signing import Signing
 from ..store import Scales, chosen_device, load_model
 from .edits import Edit, Placed, Way, carry_out
-from .job import save_all
+from .job import Terms, save_all
 from .outputs import described, seal
 from .references import Reference, known, referred, told_of
 from .request import Request, plain_number
@@ -104,7 +105,8 @@ class Pipeline:
     def save(
         self, requests: Sequence[Request], out: str | Path, *, batch_size: int | None = None,
         suffix: str | None = None, shard: tuple[int, int] = (0, 1), replace: bool = False, record: bool = True,
-        provenance: Signing | None = None, **options: Any,
+        provenance: Signing | None = None, audit: str | Path | None = None, who: str | None = None,
+        policy: str | Path | None = None, **options: Any,
     ) -> list[Path]:
         """Write one file and one JSON sidecar a request into the folder ``out``; what is there already is kept.
 
@@ -112,7 +114,8 @@ class Pipeline:
         ``shard=(k, n)`` makes every n-th request from the k-th on (k counts from 0); n processes do the whole job, in
         any order. Gives the paths of the whole job once all are there, and those of the part until then. ``record``
         puts the record of how it was made into each file too, where its format has a place for one; ``provenance``
-        signs each, such as ``mmdiff.provenance.c2pa.C2pa``.
+        signs each, such as ``mmdiff.provenance.c2pa.C2pa``. ``audit`` is the folder of a log that gets a row a file,
+        made for ``who``; ``policy`` is a file of rules that the job keeps to.
         ``options`` go to the codec's ``save``.
         """
         requests, size = _listed(requests), plain_number(batch_size)
@@ -128,7 +131,8 @@ class Pipeline:
         return save_all(
             self, requests, Path(out).expanduser(), batch_size=size or min(len(requests), BATCH),
             loose=frozenset() if size else frozenset({"batch_size"}), suffix=suffix, shard=shard, replace=replace,
-            record=record, signing=provenance, options=options,
+            options=options,
+            terms=Terms(record, provenance, Path(audit) if audit else None, who, Policy(policy) if policy else None),
         )
 
     def pictures(

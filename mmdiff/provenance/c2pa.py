@@ -35,6 +35,7 @@ INPUT = "input"
 ASSERTION = "org.mmdiff.generation"
 SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 CREATED, EDITED = f"{SOURCE}trainedAlgorithmicMedia", f"{SOURCE}compositeWithTrainedAlgorithmicMedia"
+LOGGED = f"{SOURCE}dataDrivenMedia"
 State = Literal["unsigned", "unknown", "trusted", "changed"]
 
 
@@ -65,7 +66,7 @@ class C2pa(Signing):
             raise ConfigError(f"provenance.certificate={self.certificate} may not sign: {'; '.join(reasons)}")
         c2pa = library("c2pa")
         try:
-            self._sign(io.BytesIO(b"a trial"), "trial", {}, {}, "").close()
+            self._sign(io.BytesIO(b"a trial"), "trial", {}, {}, "", LOGGED)
         except c2pa.C2paError as error:
             where = f" with provenance.tsa={self.tsa}" if self.tsa else ""
             raise ConfigError(f"provenance.certificate={self.certificate} does not sign{where}: {error}") from None
@@ -73,25 +74,27 @@ class C2pa(Signing):
     def within(self, path: Path) -> bool:
         return path.suffix.lower() in FORMATS
 
-    def sign(self, path: Path, name: str, record: Mapping[str, Any], parents: Mapping[str, Path]) -> bytes | None:
+    def sign(
+        self, path: Path, name: str, record: Mapping[str, Any], parents: Mapping[str, Path], *, generated: bool = True
+    ) -> bytes | None:
         name = record.get("id", name) if self.mode == "hash" else name            # a name may hold labels
         facts = {**told(record), **{key: record[key] for key in ("payload_sha256", "audit") if key in record}}
         try:
-            with path.open("rb") as source, self._sign(source, name, facts, parents, path.suffix.lower()) as made:
-                signed = made.read()
+            with path.open("rb") as source:
+                made = self._sign(source, name, facts, parents, path.suffix.lower(), CREATED if generated else LOGGED)
         except library("c2pa").C2paError as error:
             raise OSError(f"{name} cannot be signed: {error}") from None
         if not self.within(path):
-            return signed
-        path.write_bytes(signed)
+            return made
+        path.write_bytes(made)
         return None
 
     def _sign(
-        self, source: BinaryIO, name: str, facts: Mapping[str, Any], parents: Mapping[str, Path], ending: str
-    ) -> io.BytesIO:
+        self, source: BinaryIO, name: str, facts: Mapping[str, Any], parents: Mapping[str, Path], ending: str, kind: str
+    ) -> bytes:
         """The signed file, or the signature alone where the format holds none."""
         files = {key: parent for key, parent in parents.items() if parent.is_file()}      # a folder is in the record
-        assertions = [{"label": "c2pa.actions.v2", "data": {"actions": _actions(files)}}]
+        assertions = [{"label": "c2pa.actions.v2", "data": {"actions": _actions(files, kind)}}]
         builder = library("c2pa").Builder({
             "claim_generator_info": [{"name": "mmdiff", "version": __version__}], "title": name,
             "assertions": [*assertions, *([{"label": ASSERTION, "data": dict(facts)}] if facts else [])],
@@ -101,10 +104,9 @@ class C2pa(Signing):
         made = io.BytesIO()
         if ending not in FORMATS:
             builder.set_no_embed()
-            return io.BytesIO(builder.sign(self._signer, ANY, source, made))
+            return builder.sign(self._signer, ANY, source, made)
         builder.sign(self._signer, FORMATS[ending], source, made)
-        made.seek(0)
-        return made
+        return made.getvalue()
 
     @cached_property
     def _chain(self) -> list[Any]:
@@ -172,11 +174,11 @@ def _read(store: dict[str, Any]) -> Signature:
     return Signature(state, signer, reason, record if isinstance(record, dict) else None, source, parents)
 
 
-def _actions(files: Mapping[str, Path]) -> list[dict[str, Any]]:
+def _actions(files: Mapping[str, Path], kind: str) -> list[dict[str, Any]]:
     """What was done: created, after files of controls if there are any; or an ``input`` that was opened and edited."""
     told = {"parameters": {"ingredientIds": list(files)}} if files else {}
     if INPUT not in files:
-        return [{"action": "c2pa.created", "digitalSourceType": CREATED, **told}]
+        return [{"action": "c2pa.created", "digitalSourceType": kind, **told}]
     return [{"action": "c2pa.opened", **told}, {"action": "c2pa.edited", "digitalSourceType": EDITED}]
 
 

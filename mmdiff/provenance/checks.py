@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from . import c2pa
 from .record import beside, digest, within
+from .verify import find
 
 CODES = {"trusted": 0, "unknown": 3, "unsigned": 4, "changed": 5}
 """Exit codes; 1 and 2 are those of every command."""
@@ -62,6 +63,19 @@ def record(path: Path, told: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding("none of mmdiff's")
 
 
+def log(path: Path, told: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether a log has a row of it."""
+    if "audit" not in told:
+        return
+    rows, missing = find(Path(told["audit"]), path)
+    for one in rows:
+        yield Finding(f"{one.chain.name}, row {one.row['n']}: made {one.row.get('time')} for {one.row.get('who')}")
+    for fault in missing:
+        yield Finding(fault, CODES["changed"])
+    if not rows and not missing:
+        yield Finding("it has no row of the file")
+
+
 def _said(facts: Mapping[str, Any]) -> str:
     words = {"id": "id", "model": "model", "step": "step", "seed": "seed"}
     return ", ".join(f"{word} {str(facts[name])[:36]}" for name, word in words.items() if facts.get(name) is not None)
@@ -69,3 +83,4 @@ def _said(facts: Mapping[str, Any]) -> str:
 
 SIGNATURE = Check("signature", ("trust",), signature)
 RECORD = Check("record", (), record)
+LOG = Check("log", ("audit",), log)

@@ -31,9 +31,11 @@ class Signing(ABC):
         """Whether files of this ending hold their signature."""
 
     @abstractmethod
-    def sign(self, path: Path, name: str, record: Mapping[str, Any], parents: Mapping[str, Path]) -> bytes | None:
+    def sign(
+        self, path: Path, name: str, record: Mapping[str, Any], parents: Mapping[str, Path], *, generated: bool = True
+    ) -> bytes | None:
         """Sign the file at ``path``, which is to be called ``name``; what it was made from are its ``parents``, the
-        ``input`` of an edit and the files of controls by their names.
+        ``input`` of an edit and the files of controls by their names. What no model ``generated`` is a log.
 
         Gives the signature where the format has no place for one.
         """

@@ -1,0 +1,100 @@
+"""Whether a log is as it was written, and which of its rows is of a file."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from . import c2pa
+from .audit import NONE, chains, hash_of
+from .record import beside, digest
+from .signing import BESIDE
+
+ENDS = ("end", "failed", "refused")
+
+
+class Verified(NamedTuple):
+    """What is known of a chain."""
+
+    path: Path
+    rows: list[dict[str, Any]]
+    state: Literal["whole", "open", "changed"]
+    """``open``: what is there holds together, but nothing says that it is all."""
+    faults: list[str]
+    signer: c2pa.Signature | None = None
+
+
+class Row(NamedTuple):
+    """Where a file stands in a log."""
+
+    chain: Path
+    row: dict[str, Any]
+
+
+def verified(path: Path, trust: Path | None = None) -> Verified:
+    """Read a chain and its signature, if it has one."""
+    rows, faults, torn = _read(path)
+    ended = bool(rows) and rows[-1].get("kind") in ENDS and not torn
+    if not ended:
+        faults.append("its last line is half written" if torn else "it has no end: the job was stopped, or goes on, or "
+                      "rows were cut off")
+    signer = c2pa.signature(path, trust) if Path(f"{path}{BESIDE}").exists() else None
+    broken = faults[: -1 if not ended else None]
+    if signer is not None and signer.state == "changed":
+        broken.append(f"it is not what was signed: {signer.reason}")
+        faults.append(broken[-1])
+    return Verified(path, rows, "changed" if broken else "whole" if ended else "open", faults, signer)
+
+
+def find(folder: Path, path: Path) -> tuple[list[Row], list[str]]:
+    """The rows of a file in a log, by the hash of its payload; and what its own words of the log do not agree with."""
+    stored = found if (found := beside(path)) is not None and found["file"] == path.name else {}
+    signed = _signed(path)
+    payloads = {digest(path), stored.get("payload_sha256"), signed.get("payload_sha256")} - {None}
+    rows = [Row(chain, row) for chain in chains(folder) for row in _read(chain)[0]]
+    own = [one for one in rows if one.row.get("kind") == "file" and one.row.get("payload_sha256") in payloads]
+    return own, list(_missing(signed or stored, rows))
+
+
+def _signed(path: Path) -> dict[str, Any]:
+    """What the signature of a file says of it."""
+    found = c2pa.signature(path)
+    return (found.record or {}) if found.state in ("trusted", "unknown") else {}
+
+
+def _missing(facts: Mapping[str, Any], rows: list[Row]) -> Iterator[str]:
+    told = facts.get("audit")
+    if not isinstance(told, dict):
+        return
+    chain = [one.row for one in rows if one.chain.name == told.get("chain")]
+    if not any(row.get("hash") == told.get("hash") == hash_of(row) for row in chain):
+        what = f"has no row {told.get('row')} of that hash: it was changed, or cut off" if chain else "is not there"
+        yield f"the file names the log {told.get('chain')}, which {what}"
+
+
+def _read(path: Path) -> tuple[list[dict[str, Any]], list[str], bool]:
+    """The rows of a chain, what is wrong with them, and whether the last line is cut off."""
+    rows: list[dict[str, Any]] = []
+    faults: list[str] = []
+    *lines, rest = path.read_bytes().split(b"\n")
+    for i, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            if not isinstance(row["n"], int) or not isinstance(row["hash"], str):
+                raise ValueError(row)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            faults.append(f"line {i} is no row")
+            continue
+        rows.append(row)
+    numbers, expected, last = {row["n"] for row in rows}, 0, NONE
+    for row in rows:
+        n = row["n"]
+        if hash_of(row) != row["hash"]:
+            faults.append(f"row {n} was changed")
+        if n != expected:
+            gone = [str(m) for m in range(expected, n) if m not in numbers]
+            faults.append(f"row {', '.join(gone)} was deleted" if gone else f"row {n} is out of order, or inserted")
+        elif row.get("previous") != last:
+            faults.append(f"row {n} does not follow the row before it: one of them was put there later")
+        expected, last = n + 1, row["hash"]
+    return rows, faults, bool(rest)
