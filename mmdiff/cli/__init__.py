@@ -8,6 +8,7 @@
     certificate  make one to try signatures with
     eval         say what a model is worth
     embedder     train what samples are judged with
+    card         write the model card of a run
     mark         look in a file for marks of a model, and measure what they survive
     lora         merge a small change into its model; take it to and from other programs
     adopt        make a model file of a public model in a folder
@@ -27,7 +28,7 @@ from importlib.resources import files
 from .streams import settle
 
 COMMANDS = (
-    "train", "sample", "reproduce", "check", "audit", "certificate", "eval", "embedder", "mark", "lora", "adopt",
+    "train", "sample", "reproduce", "check", "audit", "certificate", "eval", "embedder", "mark", "lora", "adopt", "card",
     "encode", "plan", "list", "doctor", "adapter",
 )
 SAME_KEYS = {"plan": "train"}

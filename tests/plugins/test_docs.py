@@ -125,7 +125,7 @@ def check(command, words):
     elif command == "lora":
         paths, told = taken(words[0], words[1:], lora.KEYS[words[0]])
         assert paths and all(told.values()), words
-    elif command in {"reproduce", "check", "certificate", "audit"}:
+    elif command in {"reproduce", "check", "certificate", "audit", "card"}:
         paths, _ = taken(command, words, import_module(f"mmdiff.cli.{command}").KEYS)
         assert paths, words
     elif command == "adopt":

@@ -99,15 +99,6 @@ def test_a_change_that_was_added_is_asked_for_by_name(audio, tmp_path):
     assert reproduce(path, audio, lora=[change]).equal
 
 
-def test_a_marked_file_is_made_again_with_its_mark(points, tmp_path, monkeypatch):
-    monkeypatch.setenv("MARK", "a secret of some length")
-    mark = {"_target_": "mmdiff.marks.signs.SignsMark", "secret": "env:MARK"}
-    (path,) = mmdiff.load(points, mark=mark, device="cpu").save(asked("points", 1), tmp_path)
-    (plain,) = mmdiff.load(points, device="cpu").save(asked("points", 1), tmp_path / "plain")
-    assert reproduce(path, points).equal and path.read_bytes() != plain.read_bytes()
-    assert b"a secret" not in path.with_suffix(".json").read_bytes()
-
-
 def test_what_differs_is_told_where_the_bits_do(audio, tmp_path, capsys):
     (path,) = mmdiff.load(audio, device="cpu").save(asked("audio", 1), tmp_path)
     sidecar = path.with_suffix(".json")
