@@ -25,6 +25,7 @@ from mmdiff.config.files import resolved
 from mmdiff.config.overrides import composed
 from mmdiff.config.record import Record, names
 from mmdiff.evaluation.protocol import Protocol
+from mmdiff.marks.base import Mark
 from mmdiff.testing.documented import undocumented
 from mmdiff.training import run as training
 from mmdiff.training import trainer
@@ -191,7 +192,8 @@ def others(value: Any) -> list[Any]:
 
 
 def files() -> list[tuple[str, str]]:
-    more = [("", "eval"), ("", "embedder"), *(("evaluation", name) for name in options("evaluation"))]
+    more = [("", name) for name in ("eval", "embedder", "sample", "mark_find", "mark_test")]
+    more += [(group, name) for group in ("evaluation", "mark") for name in options(group)]
     return cases() + more
 
 
@@ -280,6 +282,18 @@ def test_every_leaf_of_a_protocol_changes_what_is_judged(name):
             except ConfigError:
                 found.append(True)
         assert any(found), f"{file.name}: nothing depends on {key}"
+
+
+@pytest.mark.parametrize("name", options("mark"))
+def test_every_leaf_of_a_mark_changes_what_is_built(name, monkeypatch):
+    monkeypatch.setenv("ONE_SECRET", "letters that nobody guesses")
+    monkeypatch.setenv("OTHER_SECRET", "others that nobody guesses")
+    said = [] if name == "ledger" else ["mark.secret=env:ONE_SECRET", "mark.bits=8", "mark.message=a7"]
+    node = OmegaConf.to_container(composed("sample", ["run=run", f"mark={name}", *said]).mark)
+    for key in (key for key in node if key != "_target_"):
+        other = {"secret": "env:OTHER_SECRET", "message": "a8"}.get(key) or 2 * node[key]
+        changed = {**node, key: other, **({"message": "a7a7"} if key == "bits" else {})}
+        assert describe(build(changed, Mark)) != describe(build(node, Mark)), key
 
 
 def test_the_comparison_sees_no_change_where_there_is_none():

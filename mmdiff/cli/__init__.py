@@ -28,8 +28,8 @@ from importlib.resources import files
 from .streams import settle
 
 COMMANDS = (
-    "train", "sample", "reproduce", "check", "audit", "certificate", "eval", "embedder", "mark", "lora", "adopt", "card",
-    "encode", "plan", "list", "doctor", "adapter",
+    "train", "sample", "reproduce", "check", "audit", "certificate", "eval", "embedder", "card", "mark", "lora",
+    "adopt", "encode", "plan", "list", "doctor", "adapter",
 )
 SAME_KEYS = {"plan": "train"}
 """Commands that take the configuration of another."""

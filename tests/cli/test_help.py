@@ -24,7 +24,9 @@ def test_help_begins_with_the_command_and_starts_nothing(command, capsys):
     assert "``" not in text and "hydra" not in text
 
 
-@pytest.mark.parametrize(("command", "key"), [("train", "recompute:"), ("sample", "suffix:"), ("plan", "seed:")])
+@pytest.mark.parametrize(("command", "key"), [
+    ("train", "recompute:"), ("sample", "suffix:"), ("plan", "seed:"), ("mark", "ledger:"),
+])
 def test_help_shows_keys_with_their_comments(command, key, capsys):
     line = next(line for line in printed(capsys, command, "-h").splitlines() if line.startswith(key))
     assert "# " in line

@@ -22,7 +22,7 @@ from mmdiff.store import chosen_device
 NONSENSE = ["abc", "2.5", "", "null", "[1,2]", "-1", "{a: 1}", "true", "nan", "1e999", "[1,", "9" * 30]
 BASES = {
     "train": ["data.root=x"], "encode": ["out=x", "data.root=x"], "sample": ["run=x"], "embedder": ["run=x"],
-    "eval": ["run=x", "evaluation=audio_v1"],
+    "eval": ["run=x", "evaluation=audio_v1"], "mark_find": ["file=x", "run=x"], "mark_test": ["run=x"],
 }
 
 

@@ -19,10 +19,11 @@ import soundfile
 
 from mmdiff.cli import COMMANDS, adopt, lora
 from mmdiff.cli.list import KINDS, options
+from mmdiff.cli.mark import looked_for
 from mmdiff.cli.paths import taken
 from mmdiff.cli.plan import limit
 from mmdiff.cli.sample import parsed
-from mmdiff.config.overrides import composed
+from mmdiff.config.overrides import composed, with_run
 from mmdiff.skeleton import write
 from mmdiff.testing import Trial
 from mmdiff.testing.report import failure, laws
@@ -131,6 +132,9 @@ def check(command, words):
     elif command == "adopt":
         folder, told, rest = adopt.taken(words)
         composed("train", [f"adapter={told.get('adapter', 'wan')}", f"adapter.model={folder}", *rest])
+    elif command == "mark":
+        found = looked_for(words[1:]) if words[0] == "find" else composed("mark_test", with_run("mark_test", words[1:]))
+        assert words[0] in {"find", "test"} and found.run, words
     elif command == "list":
         assert all(word in {*KINDS, "KIND"} for word in words), words
     elif command == "adapter":
