@@ -220,7 +220,7 @@ class DiffusionModel(Learner):
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
             return self.codec.limited(self.denoiser(x_t, t, self.conditioner.null(len(x_t))))
 
-        return Source(self.codec, self.denoiser.schedule, denoise)
+        return Source(self.codec, self.denoiser.schedule, denoise, self.device)
 
     @torch.no_grad()
     def latents(

@@ -1,18 +1,20 @@
-"""``mmdiff check FILE [trust=ROOTS.pem audit=DIR]``: where a file comes from, as far as it can be told.
+"""``mmdiff check FILE [trust=ROOTS.pem audit=DIR model=RUN ledger=LOG|secret=env:NAME]``: where a file comes from, as
+far as it can be told.
 
 Reads the signature (C2PA) of any file, in it or in FILE.c2pa, and what mmdiff wrote beside and into it. ``trust`` has
-the root certificates whose signers are believed, ``audit`` is a log to look for the file in. Nothing is fetched.
-Exit codes: 0 signed by a trusted signer and unchanged, 3 signed by a signer that is unknown, 4 unsigned, 5 changed
-since it was signed or made.
+the root certificates whose signers are believed, ``audit`` is a log to look for the file in. With ``model`` it is
+searched for marks, as by ``mmdiff mark find``. Nothing is fetched. Exit codes: 0 signed by a trusted signer and
+unchanged, 3 signed by a signer that is unknown, 4 unsigned, 5 changed since it was signed or made.
 """
 
 from pathlib import Path
 
 from ..config.build import ConfigError
 from ..provenance.checks import LOG, RECORD, SIGNATURE
+from .mark import MARK
 from .paths import taken
 
-CHECKS = (SIGNATURE, RECORD, LOG)
+CHECKS = (SIGNATURE, RECORD, LOG, MARK)
 KEYS = tuple(key for check in CHECKS for key in check.keys)
 
 

@@ -6,9 +6,9 @@ some: the mark that costs nothing is looked for among its seeds. With a secret, 
 looked for, ``mark=signs`` among the seeds of the ledger, or those from 0 on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -16,11 +16,17 @@ from ..config.build import ConfigError, build
 from ..config.overrides import composed, with_run
 from ..config.words import parted, written
 from ..data.labels import suggest
+from ..provenance.checks import Check, Finding
 from .places import writable
 from .sample import node, scales
 
+if TYPE_CHECKING:
+    from ..marks.base import Mark
+
 SEEDS = 1000
 """Seeds from 0 on that are looked for, where neither a ledger nor ``seeds`` names any."""
+SHIFTS = 4
+"""Positions of the latent by which a file may be shifted beyond its ends, where ``shifts`` names no others."""
 
 
 def main(arguments: list[str]) -> int:
@@ -46,35 +52,60 @@ def looked_for(words: Sequence[str]) -> DictConfig:
 
 
 def _find(config: DictConfig) -> int:
-    from ..generation.finding import described, find
-    from ..generation.pipeline import load
-    from ..marks.base import Mark
-    from ..marks.latent import LatentMark
-    from ..marks.ledger import LedgerMark, read_ledger
-    from ..marks.signs import SignsMark
-
-    marks: dict[str, Mark] = {}
-    if (chosen := node(config, "mark")) is not None:
-        if config.secret is not None:
-            raise ConfigError("secret= goes with no mark=: it looks for all that take one; or say mark.secret=")
-        marks[chosen["_target_"].rpartition(".")[2]] = build(chosen, Mark)
-    if config.secret is not None:
-        marks |= {"signs": SignsMark(config.secret), "latent": LatentMark(config.secret)}
-    if not marks:
-        if config.ledger is None:
-            raise ConfigError("say what to look for: ledger=LOG, secret=env:NAME or mark=NAME")
-        marks["ledger"] = LedgerMark()
     if config.ledger is not None and config.seeds is not None:
         raise ConfigError(f"ledger={config.ledger} names the seeds that are looked for: leave seeds= out")
-    rows: list[dict[str, Any]] = [{"seed": seed} for seed in range(config.seeds or SEEDS)]
-    if config.ledger is not None:
-        rows = read_ledger(config.ledger)
-    pipeline = load(config.run, lora=scales(config.lora), base=config.base, encoder=config.encoder,
-                    device=config.device)
-    for name, found in find(config.file, pipeline, marks, rows, shifts=config.shifts).items():
-        print(described(name, found))
+    marks = _sought(config.secret, config.ledger, node(config, "mark"))
+    lines = _found(
+        Path(config.file), config.run, marks, config.ledger, seeds=config.seeds or SEEDS, shifts=config.shifts,
+        lora=scales(config.lora), base=config.base, encoder=config.encoder, device=config.device,
+    )
+    print(*lines, sep="\n")
     print("The rate is of files that were not made so: the chance, at most, that one of them gives as much.")
     return 0
+
+
+def look(path: Path, told: Mapping[str, str]) -> Iterator[Finding]:
+    """What ``mmdiff check`` finds of marks, where ``model`` names whose."""
+    if told:
+        if "model" not in told:
+            raise ConfigError(f"{next(iter(told))}= looks for marks of a model: name its run or file, model=RUN")
+        marks = _sought(told.get("secret"), told.get("ledger"), None)
+        yield from map(Finding, _found(path, told["model"], marks, told.get("ledger")))
+
+
+MARK = Check("mark", ("model", "ledger", "secret"), look)
+
+
+def _sought(secret: str | None, ledger: str | None, chosen: dict[str, Any] | None) -> "dict[str, Mark]":
+    """The marks that are looked for, by name."""
+    from ..marks.base import Mark
+    from ..marks.latent import LatentMark
+    from ..marks.ledger import LedgerMark
+    from ..marks.signs import SignsMark
+
+    if chosen is not None:
+        if secret is not None:
+            raise ConfigError("secret= goes with no mark=: it looks for all that take one; or say mark.secret=")
+        return {chosen["_target_"].rpartition(".")[2]: build(chosen, Mark)}
+    if secret is not None:
+        return {"signs": SignsMark(secret), "latent": LatentMark(secret)}
+    if ledger is None:
+        raise ConfigError("say what to look for: ledger=LOG, secret=env:NAME or mark=NAME")
+    return {"ledger": LedgerMark()}
+
+
+def _found(
+    file: Path, run: str, marks: "dict[str, Mark]", ledger: str | None, *, seeds: int = SEEDS, shifts: int = SHIFTS,
+    **places: Any,
+) -> Iterator[str]:
+    """A line for each mark."""
+    from ..generation.finding import described, find
+    from ..generation.pipeline import load
+    from ..marks.ledger import read_ledger
+
+    rows = [{"seed": seed} for seed in range(seeds)] if ledger is None else read_ledger(ledger)
+    for name, found in find(file, load(run, **places), marks, rows, shifts=shifts).items():
+        yield described(name, found)
 
 
 def _test(config: DictConfig) -> int:

@@ -11,7 +11,7 @@ from .pipeline import Pipeline
 
 def find(
     path: str | Path, pipeline: Pipeline, marks: Mapping[str, Mark], rows: Sequence[Mapping[str, Any]], *,
-    shifts: int = 4,
+    shifts: int = 0,
 ) -> dict[str, Found]:
     """What each mark finds in a file, that of ``rows`` which is likeliest.
 

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import torch
 from scipy.special import ndtri_exp
 from torch import Tensor
 
@@ -23,11 +24,13 @@ from ..core.types import Denoise
 
 
 class Source(NamedTuple):
-    """What a mark may see of the model that a sample may be from; ``denoise`` is told no labels."""
+    """What a mark may see of the model that a sample may be from; ``denoise`` is told no labels, and both it and the
+    codec work on ``device``."""
 
     codec: Codec
     schedule: Schedule
     denoise: Denoise
+    device: torch.device
 
 
 class Candidate(NamedTuple):

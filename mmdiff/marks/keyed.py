@@ -38,8 +38,7 @@ class Correlated(Mark):
             alike = [i for i, sample in enumerate(samples) if sample.shape == shape]
             for first in range(0, len(alike), BATCH):
                 part = alike[first : first + BATCH]
-                device = next(iter(source.codec.state_dict().values()), torch.zeros(())).device
-                stacked = torch.stack([samples[i] for i in part]).to(device)
+                stacked = torch.stack([samples[i] for i in part]).to(source.device)
                 seen = limited(self.evidence(source.codec.encode(Masked(stacked)).x, source)).cpu()
                 for i, evidence in zip(part, seen, strict=True):
                     found[i] = self._best(evidence, candidates[i], shifts)

@@ -7,8 +7,8 @@ import torch
 
 import mmdiff
 from mmdiff import Request
+from mmdiff.cli import check, sample
 from mmdiff.cli import mark as command
-from mmdiff.cli import sample
 from mmdiff.config.build import ConfigError
 from mmdiff.core.samplers import Auto
 from mmdiff.core.types import Masked
@@ -100,6 +100,15 @@ def test_find_tells_the_seed_the_rate_and_how_many_were_compared(run, pipeline, 
     assert command.main(["find", str(paths[2]), str(run), "secret=env:MINE", "seeds=5", "device=cpu", "shifts=0"]) == 0
     told = capsys.readouterr().out
     assert "signs: z " in told and "latent: z " in told and "over 5 comparisons" in told and SECRET not in told
+
+
+def test_check_looks_for_marks_where_a_model_is_named(run, pipeline, tmp_path, capsys):
+    path = pipeline.save(requests(1), tmp_path)[0]
+    assert check.main([str(path), f"model={run}", f"ledger={tmp_path}"]) == 4, "unsigned all the same"
+    assert "mark       ledger: z " in capsys.readouterr().out
+    assert check.main([str(path)]) == 4 and "mark" not in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="name its run or file, model=RUN"):
+        check.main([str(path), "secret=env:MINE"])
 
 
 def test_rows_of_other_models_are_no_candidates_and_sizes_are_those_of_the_rows(pipeline, tmp_path):

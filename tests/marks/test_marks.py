@@ -162,7 +162,7 @@ def source(schedule):
         def encode(self, batch):
             return batch
 
-    return Source(Plain(), schedule, denoise)
+    return Source(Plain(), schedule, denoise, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("schedule", [Linear(), VarianceExploding()], ids=["linear", "exploding"])
