@@ -83,8 +83,8 @@ def base_of(config: DictConfig, own: Record | None, *, resumed: bool, folder: Pa
 def alike(base: Base, config: DictConfig) -> None:
     """Refuse a base that is of another kind than what the run trains."""
     if (own := learner_class(config).holds) != (there := base.model.holds):
-        raise ConfigError(f"init={config.init} holds a {there}, and this run trains a {own}: name a {own}, or leave out "
-                          "what chooses another than that of init=")
+        raise ConfigError(f"init={config.init} holds a {there}, and this run trains a {own}: name a {own}, or leave "
+                          "out what chooses another than that of init=")
 
 
 def pretrained(config: DictConfig) -> bool:

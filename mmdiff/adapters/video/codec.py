@@ -56,7 +56,7 @@ class ClipCodec(WhitenedCodec):
         """``(T, H, W)`` of a clip; ``seconds``, if told, goes before ``frames``."""
         if seconds is not None:
             frames = max(1, round(seconds * self.fps)) if 0 < seconds < math.inf else 0
-        size = tuple(int(n or 0) for n in (frames, height, width))
+        size = int(frames or 0), int(height or 0), int(width or 0)
         if min(size) < 1 or size != (frames or 0, height, width):
             raise ValueError(
                 f"frames (or seconds), height and width must be whole and positive, got frames={frames}, "

@@ -62,10 +62,10 @@ class WanCodec(ClipCodec):
         return each(self.unwhiten(latents), lambda z: self.vae(z).decode(z).sample.clamp(*self.bounds))
 
     def decode_sized(self, latents: Masked, **size: float) -> Masked:
-        x, mask = self.decode(latents)
+        made = self.decode(latents)
         frames, height, width = self.clip_shape(**size)
-        x, mask = (None if part is None else part[:, :, :frames, :height, :width] for part in (x, mask))
-        return Masked(x, mask)
+        kept = (..., slice(frames), slice(height), slice(width))
+        return Masked(made.x[kept], None if made.mask is None else made.mask[kept])
 
     def measure(self, features: Any) -> None:
         """Nothing: its statistics came with it."""
@@ -77,7 +77,8 @@ class WanCodec(ClipCodec):
         return self._latent(self.clip_shape(height=height, width=width, frames=frames, seconds=seconds))
 
     def _latent(self, shape: Sequence[int]) -> tuple[int, ...]:
-        time, height, width = (-(-n // step) for n, step in zip((shape[0] - 1, *shape[1:]), self.downsampling, strict=True))
+        sides = (shape[0] - 1, *shape[1:])
+        time, height, width = (-(-n // step) for n, step in zip(sides, self.downsampling, strict=True))
         return tuple(-(-n // patch) * patch for n, patch in zip((1 + time, height, width), self.patch, strict=True))
 
     def _filled(self, x: Tensor) -> Tensor:
