@@ -9,7 +9,7 @@ is trained, and the parameters of that class say which other parts it is made of
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +20,52 @@ from .adapters.texts import TextEncoder
 from .core.types import Masked
 from .data.batch import Batch
 from .data.coupling import Coupling
-from .data.labels import Fields, Label
+from .data.labels import Column, Fields, Label
 from .data.reader import Reader
 
 Example = tuple[str, Tensor]
 """A title, and a sample ``(C, *S)`` on the CPU."""
+
+
+class Drawn(NamedTuple):
+    """What a diffusion model learns of B samples in one step."""
+
+    features: Masked
+    x0: Masked
+    eps: Tensor
+    t: Tensor
+    labels: dict[str, Column]
+    """Those that are told."""
+    kept: Tensor
+    """``(B, controls)`` bool: which maps are told."""
+
+
+class Objective(ABC):
+    """What a diffusion model learns of a batch."""
+
+    @abstractmethod
+    def loss(self, model: Any, batch: Batch, seed: int, *, batch_size: int) -> Tensor:
+        """Per sample ``(B,)``, fixed by (seed, draw); a step has ``batch_size`` draws."""
+
+    @abstractmethod
+    def validation_loss(self, model: Any, batch: Batch, quantiles: int) -> Tensor:
+        """``(B, quantiles)`` from little noise to much, of held-out samples."""
+
+
+class Denoising(Objective):
+    """The expected x0."""
+
+    def loss(self, model: Any, batch: Batch, seed: int, *, batch_size: int) -> Tensor:
+        d = model.drawn(batch, seed, batch_size=batch_size)
+        return model.diffusion_loss(model.denoiser, d.x0, eps=d.eps, t=d.t, cond=model.told(d))  # x_t, network, target
+
+    def validation_loss(self, model: Any, batch: Batch, quantiles: int) -> Tensor:
+        """At the mid-quantiles of the time distribution."""
+        d = model.held_out(batch)
+        cond, u = model.told(d), (torch.arange(quantiles, dtype=torch.float64) + 0.5) / quantiles
+        times = model.diffusion_loss.time.quantile(u, model.denoiser.schedule).to(d.t)
+        losses = [model.diffusion_loss(model.denoiser, d.x0, eps=d.eps, t=t.expand(len(d.t)), cond=cond) for t in times]
+        return torch.stack(losses, 1)
 
 
 class Learner(nn.Module, ABC):

@@ -22,6 +22,7 @@ from .core.denoiser import Denoiser
 from .core.editing import Inpaint, Windowed
 from .core.given import Given
 from .core.guidance import Guidance, Unguided
+from .core.jumps import JumpDenoiser, along
 from .core.loss import DiffusionLoss
 from .core.parameterizations import Parameterization
 from .core.rng import Purpose, normal, uniform
@@ -32,9 +33,10 @@ from .core.types import Condition, Denoise, Masked
 from .core.weightings import Weighting
 from .data.batch import Batch
 from .data.labels import Fields, Label, encode_labels, title, to_device
-from .learner import Example, Learner
+from .learner import Denoising, Drawn, Example, Learner, Objective
 from .marks.base import Mark, Source
 from .marks.ledger import LedgerMark
+from .nn.jumps import JumpEmbedding
 from .nn.network import Network
 
 QUANTILES = 8
@@ -45,7 +47,8 @@ Wish = Label | Tensor
 
 class DiffusionModel(Learner):
     """One modality under one formulation. ``shift`` multiplies sigma / alpha of the whole schedule; ``sampler`` and
-    ``guidance`` are those of its previews."""
+    ``guidance`` are those of its previews. With ``jumps``, the least and the greatest guidance scale that are learned,
+    the network is told where it jumps to (``core.jumps``)."""
 
     holds = "diffusion model"
     use = "generate with: mmdiff sample {run} n=8"
@@ -54,7 +57,7 @@ class DiffusionModel(Learner):
     def __init__(
         self, adapter: Adapter, *, schedule: Schedule, parameterization: Parameterization,
         time: TimeDistribution | None = None, weight: Weighting | None = None, shift: float = 1.0,
-        sampler: Sampler | None = None, guidance: Guidance | None = None,
+        jumps: tuple[float, float] | None = None, sampler: Sampler | None = None, guidance: Guidance | None = None,
     ):
         super().__init__()
         self.sampler, self.guidance = sampler or Auto(), guidance or Unguided()
@@ -65,7 +68,11 @@ class DiffusionModel(Learner):
             raise ValueError("adapter.given gives the first points of a set, adapter.coupling reorders it: use one")
         schedule = schedule if shift == 1 else Shifted(schedule, shift)
         self.denoiser = Denoiser(adapter.network, schedule, parameterization)
+        if jumps is not None:
+            told = JumpEmbedding(self.conditioner.dim)
+            self.denoiser = JumpDenoiser(adapter.network, schedule, parameterization, told=told, scales=jumps)
         self.diffusion_loss = DiffusionLoss(time, weight)
+        self.objective: Objective = Denoising()
         self.codec.requires_grad_(False)
         self.train(self.training)
 
@@ -82,13 +89,16 @@ class DiffusionModel(Learner):
 
     @property
     def trainable(self) -> nn.ModuleDict:
-        return nn.ModuleDict({"network": self.denoiser.network, "conditioner": self.conditioner})
+        jumps = {} if self.jumps is None else {"jumps": self.jumps}
+        return nn.ModuleDict({"network": self.denoiser.network, "conditioner": self.conditioner, **jumps})
 
     def replaced(self, trainable: nn.ModuleDict) -> "DiffusionModel":
         model, denoiser = copy.copy(self), copy.copy(self.denoiser)
         model._modules, denoiser._modules = dict(self._modules), dict(self.denoiser._modules)
         denoiser.network, conditioner = trainable["network"], trainable["conditioner"]
         model.conditioner = cast(Conditioner, conditioner)
+        if "jumps" in trainable:
+            denoiser.told = trainable["jumps"]
         model.denoiser = denoiser
         return model
 
@@ -96,6 +106,11 @@ class DiffusionModel(Learner):
     def network(self) -> Network:
         """The network alone."""
         return cast(Network, self.denoiser.network)
+
+    @property
+    def jumps(self) -> JumpEmbedding | None:
+        """What tells the network of jumps, where it learns them."""
+        return cast(JumpEmbedding, self.denoiser.told) if isinstance(self.denoiser, JumpDenoiser) else None
 
     @property
     def fields(self) -> Fields:
@@ -117,27 +132,34 @@ class DiffusionModel(Learner):
 
         ``batch_size`` is the number of draws of one optimizer step, of which stratified times take one each.
         """
+        return self.objective.loss(self, batch, seed, batch_size=batch_size or len(batch.draws))
+
+    def drawn(self, batch: Batch, seed: int, *, batch_size: int) -> Drawn:
+        """What one step learns of a batch, fixed by (seed, draw)."""
         features, x0 = self._encoded(batch)
-        t = self._times(x0, seed, batch.draws, batch_size or len(batch.draws))
+        t = self._times(x0, seed, batch.draws, batch_size)
         eps = normal(seed, batch.draws, Purpose.NOISE, x0)
         u = uniform(seed, batch.draws, Purpose.DROP, 1 + len(batch.labels) + len(self.controls))
         labels, rest = u.split([1 + len(batch.labels), len(self.controls)], 1)
-        cond = self.conditioner(self.conditioner.hide(batch.labels, labels))
-        cond = self._following(cond, features, x0, self._kept(labels[:, :1], rest))
-        return self.diffusion_loss(self.denoiser, x0, eps=eps, t=t, cond=cond)            # x_t, network, target
+        hidden = self.conditioner.hide(batch.labels, labels)
+        return Drawn(features, x0, eps, t, hidden, self._kept(labels[:, :1], rest))
+
+    def told(self, drawn: Drawn) -> Condition:
+        """The condition of what was drawn."""
+        return self._following(self.conditioner(drawn.labels), drawn.features, drawn.x0, drawn.kept)
 
     @torch.no_grad()
     def validation_loss(self, batch: Batch) -> Tensor:
-        """The mean of the losses at the mid-quantiles of the time distribution, and each. Noise is fixed by draws."""
-        features, x0 = self._encoded(batch)
-        kept = torch.ones(len(batch.draws), len(self.controls), dtype=torch.bool)
-        cond = self._following(self.conditioner(batch.labels), features, x0, kept)
-        eps = normal(0, batch.draws, Purpose.VALIDATION, x0)
-        u = (torch.arange(QUANTILES, dtype=torch.float64) + 0.5) / QUANTILES
-        times = self.diffusion_loss.time.quantile(u, self.denoiser.schedule).to(x0.x.device, torch.float32)
-        losses = [self.diffusion_loss(self.denoiser, x0, eps=eps, t=t.expand(len(eps)), cond=cond) for t in times]
-        found = torch.stack(losses, 1)
+        """The mean of the losses from little noise to much, and each. Noise is fixed by draws."""
+        found = self.objective.validation_loss(self, batch, QUANTILES)
         return torch.cat([found.mean(1, keepdim=True), found], 1)
+
+    def held_out(self, batch: Batch) -> Drawn:
+        """A batch with all its labels, its noise fixed by the draw alone; its time is left at 1."""
+        features, x0 = self._encoded(batch)
+        eps = normal(0, batch.draws, Purpose.VALIDATION, x0)
+        kept = torch.ones(len(batch.draws), len(self.controls), dtype=torch.bool)
+        return Drawn(features, x0, eps, torch.ones(len(eps), device=eps.device), batch.labels, kept)
 
     @torch.no_grad()
     def preview(self, samples: Sequence[Tensor], labels: Sequence[Mapping[str, Label]], size: Mapping[str, float]
@@ -258,7 +280,7 @@ class DiffusionModel(Learner):
         cond = self.condition(labels)
         null = self.condition(negative) if any(negative) else self.conditioner.null(len(labels))
         guidance = guidance.told(labels, self, negative if any(negative) else ())
-        guide = partial(guidance, self.denoiser, cond, null=null)
+        guide = partial(guidance, along(self.denoiser, sampler.ends(self.denoiser.schedule)), cond, null=null)
 
         def bind() -> Denoise:
             denoise = guide()

@@ -216,6 +216,10 @@ def _changed(
         place(model.codec, start.codec.state_dict())
         model.network.inherit(start.network)
         model.conditioner.inherit(start.conditioner)
+        if model.jumps is not None and start.jumps is not None:
+            place(model.jumps, start.jumps.state_dict())
+        elif model.jumps is not None:
+            model.jumps.blank()
     except ValueError as error:
         raise ModelFileError(f"{path} does not fit its base: {error}") from error
     try:
@@ -246,6 +250,8 @@ def _with(
         changes.append(Change(tensors, _fields(found, own, model.conditioner.fields), float(scale), str(found)))
         facts.append({**chain(found, own)[0], "scale": float(scale)})
         config["adapter"]["controls"] = _controls(found, own, config["adapter"].get("controls") or {})
+        if (jumps := part(own["config"], "diffusion").get("jumps")) is not None:
+            config["diffusion"]["jumps"] = jumps
         try:
             fields = grown(fields, changes[-1].fields)
         except ValueError as error:

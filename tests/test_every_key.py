@@ -34,7 +34,7 @@ from mmdiff.training.continuing import continued
 GROUPS = [
     "adapter", "adapter/controls", "adapter/text", "data", "diffusion", "diffusion/schedule",
     "diffusion/parameterization", "diffusion/time", "diffusion/weight", "sampler", "guidance", "optim", "trainer",
-    "logger", "experiment", "debug", "reconstruction",
+    "logger", "experiment", "few", "debug", "reconstruction",
 ]
 CODEC = ["diffusion=null", "sampler=null", "guidance=null"]
 NEEDS = {                                                             # what an option cannot do without
@@ -59,7 +59,7 @@ NEEDS = {                                                             # what an 
     "reconstruction=pixels": [*CODEC, "adapter=video_codec", "data=shapes"],
     "adapter=points_small": ["data=solids"], "adapter=points_base": ["data=solids"],
 }
-ELSEWHERE = {("experiment", "personal"), ("adapter", "wan")}
+ELSEWHERE = {("experiment", "personal"), ("adapter", "wan"), ("few", "paths"), ("few", "consistent")}
 STRINGS = {
     "auto": "ddp", "cpu": "gpu", "gpu": "cpu", "ddp": "auto", "silence": "mask", "mask": "silence", "sounds": "others",
     "speech_8k": "speech_8k_48", "speech_8k_48": "speech_8k", "hifigan_22k": "speech_8k", "weak": "weaker",
@@ -198,7 +198,7 @@ def files() -> list[tuple[str, str]]:
 
 
 def cases() -> list[tuple[str, str]]:
-    """All but what needs the weights of another model: see tests/training/test_personal.py, tests/video/test_wan.py."""
+    """All but what needs the weights of another model: tests/training/test_personal.py, test_few.py, video/test_wan.py."""
     found = [(group, name) for group in GROUPS for name in options(group)]
     return [("", "")] + [case for case in found if case not in ELSEWHERE]
 
@@ -248,7 +248,7 @@ def chosen(group: str, name: str) -> tuple[DictConfig, list[str]]:
     if any(part in name for part in sources):
         overrides.remove("data.n=6")
     stated = OmegaConf.load(Path(__file__).parents[1] / "configs" / (f"{group}/{name}.yaml" if group else "train.yaml"))
-    prefix = "" if group in {"", "experiment", "debug"} else group.replace("/", ".") + "."
+    prefix = "" if group in {"", "experiment", "few", "debug"} else group.replace("/", ".") + "."
     return composed("train", overrides), [key for key, _ in leaves(stated, prefix)]
 
 

@@ -1,14 +1,18 @@
 """What a model makes of the labels that it knows, as a cache of latents: made once, for all runs that start from it.
 
-    key = sha256(hash of the model, labels, shape, seed, dtype)        at guidance scale 1, by the model's own sampler
+    key = sha256(hash of the model, labels, shape, number, how)
+    samples      at guidance scale 1, by the model's own sampler
 
 The folder is that of the model's hash, below the folder of all caches. A key that is there is never made again.
 """
 
 import copy
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from torch import Tensor
 
 from ..config.build import build
 from ..core.rng import Purpose, stream
@@ -28,6 +32,10 @@ BATCH = 16
 """Latents that are made at once."""
 SHARD = 64 * 2**20
 """Bytes of a file, at most."""
+
+
+Make = Callable[[DiffusionModel, list[int], tuple[int, ...]], Tensor]
+"""``(model, numbers of B wishes, latent shape *S) -> (B, C, *S)``."""
 
 
 class Wish(NamedTuple):
@@ -63,31 +71,49 @@ def made(model: DiffusionModel, header: Mapping[str, Any], asked: Sequence[Wish]
 
     Raises ``OSError`` where the cache cannot be written.
     """
-    config, codec = header["config"], model.codec
-    told = settings(config["adapter"], codec, model.reader, dtype="float32")
+    sampler = build(header["config"]["sampler"], Sampler)
+
+    def make(worker: DiffusionModel, batch: list[int], shape: tuple[int, ...]) -> Tensor:
+        latents = worker.latents([asked[i].labels for i in batch], batch, shape, sampler=sampler)
+        return worker.codec.unwhiten(Masked(latents)).x
+
     root = cache_folder() / "made" / header["sha256"][:32]
-    shapes = [codec.latent_shape(**wish.size) for wish in asked]
-    keys = [hashed([header["sha256"], wish.labels, shape, i, config["sampler"]])
+    return kept(model, header, asked, make, root=root, how=header["config"]["sampler"], title="the base's samples")
+
+
+def kept(
+    model: DiffusionModel, header: Mapping[str, Any], asked: Sequence[Wish], make: Make, *, root: Path, how: Any,
+    title: str, told: Fields | None = None, batch_size: int = BATCH,
+) -> Latents:
+    """What ``make`` makes of what is ``asked``, each made once for this ``header`` and ``how``; ``told`` are the fields
+    of the wishes, by default the model's. What was made before an interruption stays.
+
+    Raises ``OSError`` where the cache cannot be written.
+    """
+    fields, digest = model.conditioner.fields if told is None else told, header["sha256"]
+    shapes = [model.codec.latent_shape(**wish.size) for wish in asked]
+    keys = [hashed([digest, wish.labels, shape, i, how])
             for i, (wish, shape) in enumerate(zip(asked, shapes, strict=True))]
     with one_at_a_time(root / INDEX):
         shards = Shards(str(root), limit=SHARD)
         missing = [i for i, key in enumerate(keys) if key not in shards]
-        sampler = build(config["sampler"], Sampler)
         worker = copy.deepcopy(model).to(chosen_device(None)) if missing else model
-        batches = list(_batches(missing, shapes))
-        for batch in progress_bar(batches, "the base's samples", leave=False, disable=not missing):
-            latents = worker.latents([asked[i].labels for i in batch], batch, shapes[batch[0]], sampler=sampler)
-            for i, features in zip(batch, worker.codec.unwhiten(Masked(latents)).x.float().cpu(), strict=True):
-                shards.add(keys[i], features.clone(), asked[i].size)
-        shards.flush()
+        try:
+            batches = list(_batches(missing, shapes, batch_size))
+            for batch in progress_bar(batches, title, leave=False, disable=not missing):
+                for i, features in zip(batch, make(worker, batch, shapes[batch[0]]).float().cpu(), strict=True):
+                    shards.add(keys[i], features.clone(), asked[i].size)
+        finally:
+            shards.flush()
         places = [shards.places[key] for key in keys]
         names = sorted({place.shard for place in places})
+        held = settings(header["config"]["adapter"], model.codec, model.reader, dtype="float32")
         index = {
-            "format": FORMAT, "settings": told, "fields": plain_fields(model.conditioner.fields), "data": {},
-            "source": {"model": header["sha256"]}, "skipped": [], "shards": names, "items": [
-                {"name": f"{header['sha256'][:8]}/{i}", "column": wish.labels, "shape": wish.shape, "size": wish.size,
+            "format": FORMAT, "settings": held, "fields": plain_fields(fields), "data": {},
+            "source": {"model": digest}, "skipped": [], "shards": names, "items": [
+                {"name": f"{digest[:8]}/{i}", "column": wish.labels, "shape": wish.shape, "size": wish.size,
                  "places": [[names.index(place.shard), place.begin, place.end, place.shape]], "digest": key,
-                 **({"captions": said} if (said := _texts(wish, model.conditioner.fields)) else {})}
+                 **({"captions": said} if (said := _texts(wish, fields)) else {})}
                 for i, (wish, place, key) in enumerate(zip(asked, places, keys, strict=True))
             ],
         }
@@ -99,10 +125,10 @@ def _texts(wish: Wish, fields: Fields) -> dict[str, list[str]]:
     return {name: [str(value)] for name, value in wish.labels.items() if is_text(fields[name]) and value}
 
 
-def _batches(indices: Sequence[int], shapes: Sequence[tuple[int, ...]]) -> Iterator[list[int]]:
+def _batches(indices: Sequence[int], shapes: Sequence[tuple[int, ...]], size: int) -> Iterator[list[int]]:
     """Of one shape each, in order."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for i in indices:
         groups.setdefault(tuple(shapes[i]), []).append(i)
     for members in groups.values():
-        yield from (members[k : k + BATCH] for k in range(0, len(members), BATCH))
+        yield from (members[k : k + size] for k in range(0, len(members), size))

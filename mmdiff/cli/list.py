@@ -10,6 +10,7 @@ KINDS = {
     "adapters": "adapter", "texts": "adapter/text", "controls": "adapter/controls", "data": "data",
     "diffusion": "diffusion", "schedules": "diffusion/schedule",
     "samplers": "sampler", "guidance": "guidance", "trainers": "trainer", "priors": "prior",
+    "students": "few",
     "marks": "mark", "provenance": "provenance", "experiments": "experiment", "evaluations": "evaluation",
 }
 

@@ -3,7 +3,9 @@
     adapter, diffusion, sampler, guidance of the model file   <   experiment=   <   key=value
 
 Groups that the model is not made of are left out. A group that is named (``adapter=audio_dit``) is chosen anew. The
-fields of the conditioner are no configuration: what can be told follows from the base's fields and the data.
+fields of the conditioner are no configuration: what can be told follows from the base's fields and the data. A student
+(``few=``) learns of what its teacher did, so the data of a run, and how they are loaded, come along where none are
+named.
 """
 
 import copy
@@ -16,13 +18,18 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from .adapter import parts
-from .build import ConfigError, part
+from .build import ConfigError, part, plain
 from .files import literals
 from .header import ModelFileError, model_file, read_header
+from .record import own_config
 
 MADE_OF = ("adapter", "diffusion", "reconstruction", "sampler", "guidance")
 """Groups of a training configuration that may make what is trained."""
 OPTION = "_base_"
+OF_RUN = ("data", "loader")
+"""Parts that only a run directory knows."""
+BRINGS = {"few": ("sampler", "guidance")}
+"""Groups that choose others, which are then not those of the base."""
 
 
 def parts_of(header: dict[str, Any], path: Path) -> dict[str, dict[str, Any]]:
@@ -49,8 +56,9 @@ def offered(base: str | Path | None) -> Iterator[None]:
     if base is None:
         yield
         return
-    path, store = model_file(base), ConfigStore.instance()
+    path, store, run = model_file(base), ConfigStore.instance(), own_config(Path(base))
     groups, before = parts_of(read_header(path), path), store.repo
+    groups |= {} if run is None else {name: plain(run[0][name]) for name in OF_RUN}
     store.repo = copy.copy(before)
     try:
         for group, node in groups.items():
@@ -67,4 +75,8 @@ def choices(base: Path, named: set[str]) -> list[str]:
     lines = {group: f"~{group}" for group in MADE_OF} | {
         group: f"{'' if group in MADE_OF else '+'}{group}={OPTION}" for group in own
     }
-    return [line for group, line in lines.items() if group not in named]
+    chosen = named.union(*(brought for group, brought in BRINGS.items() if group in named))
+    found = [line for group, line in lines.items() if group not in chosen]
+    if "few" in named and not {"data", "data.root", "experiment"} & named and own_config(base) is not None:
+        found += [f"data={OPTION}", f"+loader={OPTION}"]
+    return found

@@ -52,8 +52,12 @@ class Denoiser(nn.Module):
         x = x_t / expand(torch.hypot(alpha, sigma), x_t).to(x_t.dtype)
         if mask is not None:
             x = torch.where(mask, x, 0)                               # NaN in padding must not reach the network
-        level = 2 / math.pi * torch.atan2(sigma, alpha)
-        return self.network(x, level.to(x_t.dtype), cond or Condition(), mask).to(x_t.dtype)
+        return self.network(x, self.level(t).to(x_t.dtype), cond or Condition(), mask).to(x_t.dtype)
+
+    def level(self, t: Tensor) -> Tensor:
+        """What a network is told of the times ``t``, of the same shape: 0 = clean, 1 = noise."""
+        alpha, sigma = self.schedule.level(t)
+        return 2 / math.pi * torch.atan2(sigma, alpha)
 
     def levels(self, t: Tensor, like: Tensor) -> tuple[Level, Level]:
         """Level and slope at ``t``, shaped to broadcast against ``like``."""

@@ -5,6 +5,7 @@
     CFGZeroStar      u* v_u + scale (v_c - u* v_u),  u* = <v_c, v_u> / |v_u|^2,  in velocities
     Autoguidance     x0_weak + scale (x0 - x0_weak)
     Several          a scale for each label field (core.several)
+    Distilled        x0(scale): a model that learned jumps is told the scale, at the cost of no guidance (core.jumps)
 
 Outside ``interval`` (in t) the conditional is used as it is, at half the cost.
 """
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from .denoiser import Denoiser
+from .jumps import jumping
 from .parameterizations import Velocity
 from .types import Condition, Denoise, expand
 
@@ -74,6 +76,25 @@ class Unguided(Guidance):
         self, denoiser: Denoiser, cond: Condition, *, null: Condition, mask: Tensor | None = None
     ) -> Denoise:
         return denoiser.bind(cond, mask)
+
+
+class Distilled(Guidance):
+    """Guidance that is in the network, which is told its scale (Meng et al. 2023): one forward a call.
+    """
+
+    def __init__(self, scale: float = 2.0):
+        self.scale = scale
+
+    def __call__(
+        self, denoiser: Denoiser, cond: Condition, *, null: Condition, mask: Tensor | None = None
+    ) -> Denoise:
+        """Raises ``ValueError`` for a model that learned no jumps, or none at this scale."""
+        inner = jumping(denoiser, "guidance=distilled")
+        low, high = inner.scales
+        if not low <= self.scale <= high:
+            raise ValueError(f"this model learned guidance scales from {low:g} to {high:g} (diffusion.jumps), got "
+                             f"guidance.scale={self.scale:g}")
+        return inner.aimed(scale=self.scale).bind(cond, mask)
 
 
 class _Contrast(Guidance):

@@ -31,6 +31,8 @@ class Purpose(IntEnum):
     GIVEN = 9          # which positions a training sample is given clean
     WORDS = 10         # which of its captions a training sample is told, and in what order its tags are
     MARK = 11          # noise and patterns of marks, keyed by a secret
+    JUMP = 12          # where a jump that is learned begins and ends, and its guidance scale
+    PATH = 13          # the noise that a path of a teacher begins with, and what that is told
 
 
 def stream(seed: int, draw: int, purpose: Purpose, part: int = 0) -> np.random.Generator:

@@ -17,7 +17,7 @@ from ..config.adapter import learner_class, parts
 from ..config.build import TARGET, ConfigError, target_class
 from ..config.files import literal
 from ..config.header import chain, model_file
-from ..config.inherit import parts_of
+from ..config.inherit import BRINGS, parts_of
 from ..config.record import Record, Setting
 from ..data.labels import Fields, class_names, is_scalar
 from ..learner import Learner
@@ -66,7 +66,8 @@ def base_of(config: DictConfig, own: Record | None, *, resumed: bool, folder: Pa
         config.init = literal(str(adopt(config, (folder or run) / ADOPTED)))
     if config.get("init") is None:
         return None
-    whole = all(part is None for part in (config.train.only, config.lora, config.get("prior"), config.get("subject")))
+    beside = (config.train.only, config.lora, config.get("prior"), config.get("subject"), config.get("few"))
+    whole = all(part is None for part in beside)
     if resumed and whole and own is not None and own.config.init == config.init:
         return None
     moved = own is not None and Path(config.init).name == ADOPTED                 # with the run
@@ -108,7 +109,10 @@ def inherit(model: Learner, base: Base, config: DictConfig) -> None:
              for name, value in part.state_dict().items() if (name.split(".")[0] in new) == kept}
     _same_maps(model, base, config)
     own, other = model.trainable, base.model.trainable
-    starts = {name: partial(begin, own[name], other[name]) for name in own}
+    if gone := [name for name in other if name not in own]:
+        raise ConfigError(f"init={config.init} has learned {gone[0]}, for which this run has no place: leave out what "
+                          "chooses another diffusion than its own")
+    starts = {name: partial(begin, own[name], other[name]) for name in own if name in other}
     for name, start in {"codec": partial(place, model.codec, codec), **starts}.items():
         try:
             start()
@@ -167,8 +171,10 @@ def _differences(base: Base, config: DictConfig, fields: Fields, found: Fields) 
                 yield f"{name} goes from {low:g} to {high:g}, where the model knows {least:g} to {most:g}"
         elif new := class_names(field)[len(base.fields[name]):]:
             yield f"{name} also is {_listed(new)}"
+    brought = BRINGS["few"] if config.get("few") is not None else ()
     for change in _changes(base, config):
-        yield f"{change.key} is {change.new}, was {change.old}"
+        if change.key.partition(".")[0] not in brought:
+            yield f"{change.key} is {change.new}, was {change.old}"
 
 
 def _listed(names: Sequence[str]) -> str:

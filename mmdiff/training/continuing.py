@@ -31,7 +31,7 @@ KEPT = {
     "adapter.text.layer": LEARNED, "adapter.controls": LEARNED,
     "diffusion.schedule": LEARNED, "diffusion.parameterization": LEARNED,
     "train": LEARNED, "lora": LEARNED, "dora": LEARNED,
-    "subject": LEARNED, "prior": STREAM,
+    "diffusion.jumps": LEARNED, "subject": LEARNED, "prior": STREAM, "few": LEARNED,
 }
 """Keys, and all below them, that a run keeps."""
 GROUPS = ("experiment", "debug")

@@ -23,7 +23,7 @@ import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from ..config.build import ConfigError
+from ..config.build import ConfigError, build
 from ..config.files import MODEL_FILE
 from ..config.record import Record
 from ..data.dataset import Dataset, Subset
@@ -32,6 +32,7 @@ from .base import Base, base_of
 from .callbacks import Every, Previews, Validation
 from .captions import told
 from .checkpoints import latest, start
+from .few import Few
 from .process import own_state, quiet
 from .progress import Progress
 from .run import Assembly, assemble, measure, opened
@@ -78,7 +79,7 @@ class Plan(NamedTuple):
     steps: int
     """Optimizer steps that are left."""
     seconds: dict[str, float]
-    """Of a ``step``, and of each ``validation``, ``preview``, ``checkpoint`` and ``resume``."""
+    """Of a ``step``, of each ``validation``, ``preview``, ``checkpoint`` and ``resume``, and of what is made before."""
     counts: dict[str, int]
     memory: dict[str, int]
     """Peak of the process (``host``) and, where there is one, of the ``gpu``."""
@@ -130,8 +131,10 @@ def _tried(
 ) -> Plan:
     parts = assemble(_short(config, trial, STEPS), trial, own=record, base=base)
     module, dataset = parts.module, parts.module.dataset
-    sentences = told((dataset, parts.val_set), module.model)
+    sentences = told((parts.train_set, parts.val_set), module.model)
     found = buckets(dataset, module.loading.order(dataset, seed=config.seed, steps=steps))
+    if (tried := _paths(config, STEPS)) is not None:                   # a part of those that there will be
+        found = [bucket._replace(members=bucket.members * (config.few.n // tried)) for bucket in found]
     if missing := _missing(module.model.reader.buckets, dataset):
         raise ConfigError(f"no training sample falls into the bucket(s) {', '.join(map(str, missing))}: leave them out")
     if base is None:
@@ -146,17 +149,21 @@ def _tried(
     parameters = {name: sum(p.numel() for p in part.parameters()) for name, part in module.model.named_children()}
     own = list(module.model.trainable.parameters())
     trainable, learning = (sum(p.numel() for p in some) for some in (own, (p for p in own if p.requires_grad)))
-    report, val = parts.report, len(parts.val_set)
+    report, train, val = parts.report, len(parts.train_set), len(parts.val_set)
+    before = build(config.few, Few).before(base, config, parts.train_set) if config.get("few") else {}
     del parts, module
     seconds["resume"] = _resumed(config, trial, record, base)
     counts = {name: _times(config[name].every, steps, least=name == "checkpoint") for name in ACTS.values()}
+    for name, each in before.items():
+        seconds[name], counts[name] = each.seconds, each.count
     one = max(map(_size, (trial / "checkpoints").iterdir()))
     model, preview = _size(trial / MODEL_FILE), _size(trial / "previews")
     disk = (config.checkpoint.keep + 1) * one + 2 * model + counts["preview"] * preview // 2
+    disk += sum(each.count * each.size for each in before.values())
     if disk > free:
         raise ConfigError(f"the disk is full: the run needs {disk / 2**20:.0f} MiB, {free / 2**20:.0f} MiB are free")
     return Plan(
-        report, len(dataset), val, sentences, found, parameters, trainable, learning, steps, seconds, counts, memory,
+        report, train, val, sentences, found, parameters, trainable, learning, steps, seconds, counts, memory,
         disk, free,
     )
 
@@ -165,8 +172,16 @@ def _short(config: DictConfig, trial: Path, steps: int) -> DictConfig:
     """The same run over ``steps`` steps, with all that it does besides done in the middle and at the end."""
     changes = {"run": str(trial), "trainer": {"max_steps": steps}, "log": {"every": 1}}
     changes |= {name: {"every": STEPS // 2 if config[name].every else 0} for name in ACTS.values()}
+    if (paths := _paths(config, steps)) is not None:
+        changes["few"] = {"n": paths}
     merged: Any = OmegaConf.merge(config, changes)
     return merged
+
+
+def _paths(config: DictConfig, steps: int) -> int | None:
+    """How many of the paths of ``few=paths`` so many steps take."""
+    few = config.get("few") or {}
+    return min(few.n, steps * config.loader.batch_size) if "n" in few else None
 
 
 def _fit(config: DictConfig, trial: Path, parts: Assembly) -> dict[str, float]:

@@ -29,6 +29,7 @@ from .base import Base, alike, described, inherit, save_change_of
 from .blocks import prepare
 from .callbacks import Previews, Validation
 from .continuing import continued
+from .few import began
 from .learning import learn
 from .module import TrainingModule
 from .optim import Recipe
@@ -47,6 +48,8 @@ class Assembly(NamedTuple):
     """All that a configuration builds, short of the trainer that needs a step to start from."""
 
     module: TrainingModule
+    train_set: Dataset
+    """The samples of the run: what it learns from, or what a teacher makes paths like."""
     val_set: Dataset
     callbacks: list[L.Callback]
     saving: Checkpoints
@@ -119,14 +122,15 @@ def assemble(
     stored = model_config(config, codec, train_set)
     learned = personal.with_prior(train_set, plain_set, base, config, codec, reader)
     learned.fields = fields
+    drawn, checked = began(model, base, config, learned, val_set)
     module = TrainingModule(
-        model, learned, optim=build(config.optim, Recipe), loading=loading, ema=plain(config.ema),
+        model, drawn, optim=build(config.optim, Recipe), loading=loading, ema=plain(config.ema),
         seed=config.seed, max_steps=config.trainer.max_steps, accumulate=config.trainer.get(ACCUMULATE, 1),
     )
     prepare(model.network, recompute=config.recompute, compiled=config.compile)
     shown = val_set if len(val_set) else train_set
     preview = PreviewMaker(stored["size"], shown, n=config.preview.n)
-    validation = Validation(config.validation.every if len(val_set) and loading.val_samples else 0, val_set, loading)
+    validation = Validation(config.validation.every if len(checked) and loading.val_samples else 0, checked, loading)
     judging = config.get("quality") or {}
     judged = train_set, val_set
     if isinstance(dataset, Latents) and judging.get("every"):
@@ -151,7 +155,7 @@ def assemble(
         saving,
     ]
     start = "" if base is None else f"starting from {described(base, config, fields, found)}"
-    return Assembly(module, val_set, callbacks, saving, quality, stored, dataset.report(), bases, start)
+    return Assembly(module, learned, val_set, callbacks, saving, quality, stored, dataset.report(), bases, start)
 
 
 def _all_used(config: DictConfig) -> None:
@@ -160,7 +164,7 @@ def _all_used(config: DictConfig) -> None:
     said = [role for role in ROLES if role not in used and config.get(role) is not None]
     if not is_told(config):
         keys = [*(f"adapter.{name}" for name in Adapter._fields if name not in ("reader", "codec")), "adapter.text",
-                "subject", "prior", "lora", "loader.tags"]
+                "subject", "prior", "few", "lora", "loader.tags"]
         said += [key for key in keys if OmegaConf.select(config, key) is not None]
         said += ["quality.every"] if OmegaConf.select(config, "quality.every") else []
     if said:

@@ -23,6 +23,7 @@ from .callbacks import Records
 from .captions import told
 from .checkpoints import model_step, shapes, start
 from .continuing import fits
+from .few import objective
 from .lock import locked
 from .process import own_state, quiet, requeue
 from .run import Assembly, assemble, measure, opened
@@ -54,7 +55,7 @@ def train(config: DictConfig, overrides: Sequence[str] | None = None) -> Path:
         base = base_of(config, record, resumed=checkpoint is not None)
         parts = assemble(config, run, own=record, base=base)
         module = parts.module
-        if record and (moved := data_change(record, module.dataset, parts.val_set)):
+        if record and (moved := data_change(record, parts.train_set, parts.val_set)):
             changed.append(moved)
         say(_headline(run, config, parts, f"continuing from step {step}" if checkpoint else parts.start))
         if checkpoint:
@@ -72,7 +73,7 @@ def train(config: DictConfig, overrides: Sequence[str] | None = None) -> Path:
             measure(module)
         if record is None or changed:
             history = [*(record.history if record else ()), *({"step": step, **c._asdict()} for c in changed)]
-            described = files(config, history, parts.report, module.dataset, parts.val_set, parts.bases)
+            described = files(config, history, parts.report, parts.train_set, parts.val_set, parts.bases)
             parts.callbacks.insert(0, Records(run, described))
         if record is None:
             held.enter_context(locked(run))
@@ -105,14 +106,15 @@ def _headline(run: Path, config: DictConfig, parts: Assembly, beginning: str) ->
     count, learn = (sum(p.numel() for p in some) / 1e6
                     for some in (parameters, (p for p in parameters if p.requires_grad)))
     few = " (too few for mmdiff eval)" if len(parts.val_set) < LEAST else ""
-    (own, _), *beside = module.dataset.shares()
+    (own, _), *beside = parts.train_set.shares()
     return "".join([
         f"{run}: {own} training and {len(parts.val_set)} validation samples{few} of ",
         f"{source(config.data)}, {len(parts.report['skipped'])} skipped (see data.json), ",
         f"{learn:.2f} M of {count:.2f} M parameters" if learn < count else f"{count:.2f} M parameters",
         f", {beginning}" if beginning else "",
+        *([f"; {said}"] if (said := objective(module.model)) else []),
         *(f"; of each step {share:g} are of the {n} samples of prior=" for n, share in beside),
-        *(f"; {sentence}" for sentence in told((module.dataset, parts.val_set), module.model)),
+        *(f"; {sentence}" for sentence in told((parts.train_set, parts.val_set), module.model)),
     ])
 
 

@@ -6,9 +6,10 @@ from .auto import Auto
 from .base import Sampler
 from .dpm import DPMSolverPP2M, DPMSolverPP2MSDE, DPMSolverPP2S, DPMSolverPP3M
 from .heun import Heun
+from .jump import Jump
 from .unipc import UniPC
 
 __all__ = [
     "DDIM", "DDPM", "AdamsPC", "Auto", "DPMSolverPP2M", "DPMSolverPP2MSDE", "DPMSolverPP2S", "DPMSolverPP3M", "Euler",
-    "EulerAncestral", "Heun", "Sampler", "UniPC",
+    "EulerAncestral", "Heun", "Jump", "Sampler", "UniPC",
 ]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..grids import Grid, UniformGrid
+from ..jumps import Ends
 from ..schedules import Schedule
 from ..types import Denoise
 
@@ -64,6 +65,11 @@ class Sampler(ABC):
     def calls(self) -> int:
         """How many network calls one trajectory makes."""
         return self.steps
+
+    def ends(self, schedule: Schedule) -> Ends | None:
+        """Where the network is to jump to from the times that it is asked at, by one that is told so; None: nowhere,
+        the expected x0 is asked for."""
+        return None
 
     @abstractmethod
     def rows(self, path: Path) -> Sequence[SolverRow]:

@@ -1,0 +1,172 @@
+"""Students of few network calls: how a model that is told of jumps (``diffusion.jumps``) learns them, by ``few=``.
+
+    Paths    D* = arrow(x_t, x_r), two nodes of a path that the teacher made once;   at r = t what it said there
+
+Others are in ``training.consistent``; D* and the loss in ``core.jumps``.
+"""
+
+from abc import abstractmethod
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Le
+from omegaconf import DictConfig
+from torch import Tensor
+
+from ..cache.paths import SCALE, Cost, cost, paths, way
+from ..config.build import ConfigError, build
+from ..core.jumps import JumpDenoiser, arrow, jump_loss
+from ..core.rng import Purpose, uniform
+from ..core.types import Level, Masked, expand
+from ..data.batch import Batch
+from ..data.dataset import Dataset, Subset
+from ..data.labels import Fields, plain_fields
+from ..learner import Learner, Objective
+from ..model import DiffusionModel
+from ..store import generating
+from .base import Base
+
+Chance = Annotated[float, Ge(0), Le(1)]
+Number = Annotated[int, Ge(1)]
+HELD = 256
+"""Paths that are held out, at most."""
+
+
+class Few(Objective):
+    """How a student learns jumps."""
+
+    distils: bool = True
+    """Whether it learns from the model of ``init=``."""
+
+    told: str
+    """What it learns, in words."""
+
+    def before(self, teacher: Base | None, config: DictConfig, train: Dataset) -> dict[str, Cost]:
+        """What is made before the first step, by its name."""
+        return {}
+
+    @abstractmethod
+    def start(self, teacher: Base | None, config: DictConfig, train: Dataset, held: Dataset) -> tuple[Dataset, Dataset]:
+        """What is trained on, and what validated with: ``train`` and ``held`` are the samples of the run."""
+
+
+def began(
+    model: Learner, base: Base | None, config: DictConfig, train: Dataset, held: Dataset
+) -> tuple[Dataset, Dataset]:
+    """Have ``model`` learn what ``few=`` says, if anything; gives what it is trained on and validated with.
+
+    Raises ``ConfigError`` for a model that has nothing to learn it from.
+    """
+    jumps = isinstance(model, DiffusionModel) and model.jumps is not None
+    if config.get("few") is None:
+        if jumps and (base is None or "jumps" not in base.model.trainable):
+            raise ConfigError("diffusion.jumps are learned by few=: name one, or leave diffusion.jumps out")
+        return train, held
+    few = build(config.few, Few)
+    if not (isinstance(model, DiffusionModel) and jumps):
+        raise ConfigError("few= learns jumps: diffusion.jumps is the least and the greatest guidance scale of them, "
+                          "such as diffusion.jumps=[1,3]")
+    for key in ("subject", "prior"):
+        if config.get(key) is not None:
+            raise ConfigError(f"few= learns jumps, and {key}= something new: one after the other")
+    if few.distils:
+        _teaches(base, train.fields, config)
+    elif jumps_of(model).scales[1] > 1 and model.conditioner.dropped == 0:
+        raise ConfigError(f"{_CONTRAST} (adapter.conditioner.drop=0): diffusion.jumps=[1,1] learns jumps without it")
+    model.objective = few
+    return few.start(base, config, train, held)
+
+
+def objective(model: Learner) -> str:
+    """What a student learns, in words; nothing of what is none."""
+    learned = getattr(model, "objective", None)
+    return learned.told if isinstance(learned, Few) else ""
+
+
+_CONTRAST = "guidance contrasts with a condition that tells nothing, which is never learned here"
+
+
+def _teaches(base: Base | None, fields: Fields, config: DictConfig) -> None:
+    """Refuse a model that cannot teach what is asked of it."""
+    if base is None:
+        raise ConfigError("few= learns from a teacher: name it by init=, or take few=scratch, which has none")
+    if plain_fields(fields) != plain_fields(base.fields):
+        new = [name for name in fields if name not in base.fields] or [*fields]
+        raise ConfigError(f"few= learns what init={config.init} knows, and that was not told {new[0]} as the data tell "
+                          f"it: take data.labels=[{','.join(base.fields)}]")
+    if config.diffusion.jumps[1] > 1 and teacher_of(base).conditioner.dropped == 0:
+        raise ConfigError(f"{_CONTRAST} (init={config.init} has adapter.conditioner.drop=0): diffusion.jumps=[1,1] "
+                          "learns jumps without it")
+
+
+def teacher_of(base: Base | None) -> DiffusionModel:
+    """The model of ``init=``, which is there."""
+    assert base is not None
+    return generating(base.model, base.path)
+
+
+def jumps_of(model: DiffusionModel) -> JumpDenoiser:
+    """The denoiser of a student."""
+    assert isinstance(model.denoiser, JumpDenoiser)
+    return model.denoiser
+
+
+class Paths(Few):
+    """``n`` paths of the teacher, made once with ``calls`` network calls each: the least work, and the best student up
+    to 4 calls. A jump begins at noise alone with the chance ``ends``, and with that ends at the data; ``still`` is the
+    share of those that go nowhere, so that the student stays a denoiser, for other samplers.
+    """
+
+    def __init__(self, *, n: Number = 4096, calls: Number = 8, ends: Chance = 0.4, still: Chance = 0.15):
+        self.n, self.calls, self.ends, self.still = n, calls, ends, still
+        self.told = f"jumps are learned of {n} paths that init= makes"
+
+    def start(self, teacher: Base | None, config: DictConfig, train: Dataset, held: Dataset) -> tuple[Dataset, Dataset]:
+        base = teacher_of(teacher)
+        if base.given is not None or base.controls:
+            learned = "maps" if base.controls else "frames that are given"
+            raise ConfigError(f"few=paths has the teacher make samples of noise and labels, and init={config.init} "
+                              f"also follows {learned}: take few=consistent")
+        assert teacher is not None
+        kept, (low, high) = min(HELD, max(1, self.n // 16)), map(float, config.diffusion.jumps)
+        try:
+            made = paths(base, teacher.header, train, self.n + kept, calls=self.calls, scales=(low, high),
+                         seed=config.seed)
+        except OSError as error:
+            raise ConfigError(f"few=paths keeps paths of the teacher, and cannot: {error}. MMDIFF_CACHE names a folder "
+                              "for them") from error
+        return Subset(made, range(self.n)), Subset(made, range(self.n, self.n + kept))
+
+    def before(self, teacher: Base | None, config: DictConfig, train: Dataset) -> dict[str, Cost]:
+        assert teacher is not None
+        low, high = map(float, config.diffusion.jumps)
+        return {"path": cost(teacher_of(teacher), teacher.header, train, self.n, calls=self.calls, scales=(low, high))}
+
+    def loss(self, model: DiffusionModel, batch: Batch, seed: int, *, batch_size: int) -> Tensor:
+        u = uniform(seed, batch.draws, Purpose.JUMP, 5)
+        begin = torch.where(u[:, 0] < self.ends, 0, (u[:, 1] * self.calls).long())
+        later = begin + 1 + (u[:, 3] * (self.calls - begin)).long()
+        end = torch.where(u[:, 2] < self.ends, self.calls, later)
+        return self._loss(model, batch, begin, torch.where(u[:, 4] < self.still, begin, end))
+
+    def validation_loss(self, model: DiffusionModel, batch: Batch, quantiles: int) -> Tensor:
+        """Of jumps that end at the data, from little noise to much."""
+        begins = [(quantiles - 1 - q) * self.calls // quantiles for q in range(quantiles)]
+        end = torch.full((len(batch.draws),), self.calls)
+        return torch.stack([self._loss(model, batch, torch.full_like(end, begin), end) for begin in begins], 1)
+
+    def _loss(self, model: DiffusionModel, batch: Batch, begin: Tensor, end: Tensor) -> Tensor:
+        """Of the jumps from node ``begin`` ``(B,)`` of each path to ``end``."""
+        (x, mask), denoiser, found = batch.samples, jumps_of(model), way(model, batch.samples.x, self.calls)
+        sample, (i, j) = torch.arange(len(x), device=x.device), (node.to(x.device) for node in (begin, end))
+        x_t, x_r, said = found.nodes[sample, i], found.nodes[sample, j], found.said[sample, i]
+        t, r = (found.times[node].to(x) for node in (begin, end))
+        start, goal = (denoiser.levels(time, x_t)[0] for time in (t, r))
+        clean = expand(j == self.calls, x_t)                          # where a schedule itself ends a little above
+        goal = Level(torch.where(clean, 1, goal.alpha), torch.where(clean, 0, goal.sigma))
+        x0 = torch.where(expand(i == j, x_t), said, arrow(x_t, x_r, start, goal))
+        scale = batch.labels[SCALE]
+        assert isinstance(scale, Tensor)
+        cond = model.conditioner({name: column for name, column in batch.labels.items() if name != SCALE})
+        aimed = denoiser.aimed(ends=lambda _: r, scale=scale)
+        return jump_loss(aimed, Masked(x_t, mask), x0, t, cond)

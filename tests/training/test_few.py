@@ -1,0 +1,236 @@
+"""Students of few calls: they begin as their teacher, learn jumps in three ways, and are then runs like any other."""
+
+
+import pytest
+import torch
+
+import mmdiff
+from mmdiff.cache import paths as made
+from mmdiff.config.build import ConfigError
+from mmdiff.config.files import MODEL_FILE
+from mmdiff.config.header import read_header
+from mmdiff.config.overrides import completed, composed
+from mmdiff.core.guidance import ClassifierFree, Unguided
+from mmdiff.core.samplers import Auto, Jump
+from mmdiff.core.schedules import Linear
+from mmdiff.store import load_model
+from mmdiff.training.base import base_of
+from mmdiff.training.checkpoints import latest
+from mmdiff.training.module import TrainingModule
+from mmdiff.training.plan import plan
+from mmdiff.training.run import assemble, opened
+from mmdiff.training.train import train
+from tests.conftest import TINY
+
+LOOP = [word for word in TINY if not word.startswith(("adapter.", "data."))]
+KINDS = ("paths", "consistent", "scratch")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A finished teacher, whose weights are not near zero."""
+    run = tmp_path_factory.mktemp("few") / "teacher"
+    words = [*TINY, "trainer.max_steps=6", "optim.lr=0.02", "optim.warmup=1", "loader.val=0.1", f"run={run}"]
+    train(composed("train", words), completed("train", words))
+    return run
+
+
+def words_of(base, kind, run, *words):
+    own = ["few.n=20"] if kind == "paths" else []
+    return [*LOOP, f"init={base}", f"few={kind}", f"run={run}", *own, *words]
+
+
+def started(base, kind, run, *words):
+    """What a run is made of, before its first step."""
+    config, record, _ = opened(run, composed("train", words_of(base, kind, run, *words)), None)
+    return assemble(config, run, own=record, base=base_of(config, record, resumed=False))
+
+
+def refused(base, kind, tmp_path, *words, match):
+    with pytest.raises(ConfigError, match=match):
+        started(base, kind, tmp_path / "run", *words)
+
+
+@pytest.fixture(scope="module")
+def students(base, tmp_path_factory):
+    """A trained student of each kind."""
+    folder = tmp_path_factory.mktemp("students")
+    for kind in KINDS:
+        words = words_of(base, kind, folder / kind, "trainer.max_steps=4", "validation.every=4")
+        train(composed("train", words), completed("train", words))
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_before_training_it_is_its_teacher_bit_for_bit_at_rest_and_everywhere(base, kind, tmp_path):
+    parts, (teacher, _) = started(base, kind, tmp_path / "run"), load_model(base)
+    student, asked = parts.module.averaged.eval(), ([{"pitch": 60.0}, {}], [3, 4], (8,))
+    for guidance in (Unguided(), ClassifierFree(2.0)):
+        expected = teacher.latents(*asked, sampler=Auto(3), guidance=guidance)
+        assert torch.equal(student.latents(*asked, sampler=Auto(3), guidance=guidance), expected)
+    jumped = student.latents(*asked, sampler=Jump(2))
+    assert torch.equal(jumped, teacher.latents(*asked, sampler=_Plain(2)))
+
+
+class _Plain(Jump):
+    """The same steps, by the expected x0."""
+
+    def ends(self, schedule):
+        return None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_generates_by_one_forward_a_call_under_guidance_and_what_it_learned_is_in_its_file(students, kind):
+    header = read_header(students / kind / MODEL_FILE)
+    assert header["config"]["diffusion"]["jumps"] == [1.0, 3.0]
+    assert header["config"]["sampler"]["_target_"].endswith(".Jump")
+    pipeline = mmdiff.load(students / kind)
+    told, counted = pipeline.model.jumps.mlp[2].weight, []
+    assert told.abs().max() > 0
+    pipeline.model.network.register_forward_hook(lambda module, inputs, output: counted.append(len(output)))
+    for steps in (1, 2, 4):
+        pipeline.sampler = Jump(steps)
+        three = pipeline.sample(3, batch_size=3)
+        assert counted == [3] * steps
+        counted.clear()
+        (one,) = pipeline.sample(1, seed=1, batch_size=3)
+        assert torch.equal(one, three[1])
+        counted.clear()
+    strong = mmdiff.load(students / kind, guidance={**header["config"]["guidance"], "scale": 3.0}).sample(1)[0]
+    assert not torch.equal(strong, pipeline.sample(1)[0])
+    with pytest.raises(ValueError, match="from 1 to 3"):
+        mmdiff.load(students / kind, guidance={**header["config"]["guidance"], "scale": 5.0}).sample(1)
+
+
+def test_the_data_of_the_teachers_run_come_along_unless_others_are_named(base, tmp_path):
+    config = composed("train", words_of(base, "consistent", tmp_path / "run"))
+    own = composed("train", [*TINY])
+    assert config.data == own.data and config.loader.val == 0.1
+    assert composed("train", words_of(base, "consistent", tmp_path / "run", "loader.val=0.2")).loader.val == 0.2
+    assert composed("train", words_of(base, "consistent", tmp_path / "run", "data=notes", "data.n=9")).data.n == 9
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_loss_of_a_draw_does_not_depend_on_the_batch_it_is_in(base, kind, tmp_path):
+    module = started(base, kind, tmp_path / "run").module
+    torch.nn.init.normal_(module.model.jumps.mlp[2].weight)
+    loader = module.loading.order(module.dataset, seed=0, steps=2)
+    items = [module.dataset.read(i) for _, i in list(loader)[1]]
+    from mmdiff.data.batch import Item
+    from mmdiff.data.loaders import _Collate
+
+    whole = _Collate(module.dataset.fields, module.dataset.encoded)(
+        [Item(*item, draw) for item, (draw, _) in zip(items, list(loader)[1], strict=True)]
+    )
+    model = module.model.eval()
+    together = model.loss(whole, 0, batch_size=8)
+    apart = torch.cat([model.loss(part, 0, batch_size=8) for part in whole.split(2)])
+    torch.testing.assert_close(apart, together, rtol=1e-4, atol=1e-5)
+    assert len(set(together.tolist())) == 8 and not torch.allclose(model.loss(whole, 1, batch_size=8), together)
+    together.mean().backward()
+    assert all(p.grad is not None for p in module.model.jumps.parameters())
+    teacher = getattr(module.model.objective, "_teacher", None)
+    assert teacher is None or all(p.grad is None and not p.requires_grad for p in teacher.parameters())
+
+
+def fails_after(step, inner):
+    def training_step(self, batch, index):
+        if self.global_step == step:
+            raise OSError("the disk is gone")
+        return inner(self, batch, index)
+
+    return training_step
+
+
+def test_a_student_that_broke_off_continues_bit_for_bit_and_keeps_how_it_learns(
+    base, students, tmp_path, monkeypatch
+):
+    killed = tmp_path / "killed"
+    words = words_of(base, "consistent", killed, "trainer.max_steps=4", "validation.every=4")
+    config, told = composed("train", words), completed("train", words)
+    with monkeypatch.context() as broken:
+        broken.setattr(TrainingModule, "training_step", fails_after(2, TrainingModule.training_step))
+        with pytest.raises(OSError, match="the disk is gone"):
+            train(config, told)
+    assert latest(killed / "checkpoints")[1] == 2
+    train(composed("train", [f"run={killed}"]), completed("train", [f"run={killed}"]))
+    one, two = (load_model(run)[0].state_dict() for run in (students / "consistent", killed))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    for change in ("few.least=0.5", "diffusion.jumps=[1,2]"):
+        with pytest.raises(ConfigError, match=change.partition("=")[0]):
+            train(composed("train", [f"run={killed}", change]), completed("train", [f"run={killed}", change]))
+
+
+def test_paths_are_made_once_what_an_interruption_left_counts_and_their_ends_are_the_teachers(
+    base, tmp_path, monkeypatch
+):
+    calls, path = [], made.path
+
+    def counted(model, asked, *args, **kwargs):
+        if len(calls) == 3:
+            calls.append(0)
+            raise KeyboardInterrupt
+        calls.append(len(asked))
+        return path(model, asked, *args, **kwargs)
+
+    monkeypatch.setattr(made, "BATCH", 4)
+    monkeypatch.setattr(made, "path", counted)
+    words = ("few.n=18", "seed=7")
+    with pytest.raises(KeyboardInterrupt):
+        started(base, "paths", tmp_path / "a", *words)
+    parts = started(base, "paths", tmp_path / "a", *words)
+    assert calls == [4, 4, 4, 0, 4, 3]                                # 18 and one that is held out
+    started(base, "paths", tmp_path / "b", *words)
+    assert len(calls) == 6
+    dataset, teacher = parts.module.dataset, load_model(base)[0]
+    x, labels = dataset.read(5)
+    way, scale = made.way(teacher, x[None], 8), labels.pop(made.SCALE)
+    start = made.starts(teacher, [5], x.shape[1:], seed=7)
+    assert 1 <= scale <= 3 and torch.equal(way.nodes[:, 0], start)
+    assert way.times[0] == 1 and way.times[-1] == 0 and (way.times.diff() < 0).all()
+    guided = ClassifierFree(scale)(teacher.denoiser, teacher.condition([labels]), null=teacher.conditioner.null(1))
+    with torch.no_grad():
+        end = teacher.codec.limited(Auto(8)(lambda x, t: teacher.codec.limited(guided(x, t)), start, Linear()))
+        torch.testing.assert_close(way.nodes[:, 8], end, rtol=1e-3, atol=1e-3)
+        for node, said, t in zip(way.nodes[0], way.said[0], way.times, strict=False):
+            there = teacher.codec.limited(guided(node[None], t.float()[None]))[0]
+            torch.testing.assert_close(said, there, rtol=1e-3, atol=1e-3)
+
+
+def test_a_plan_counts_the_paths_and_makes_few_of_them(base, tmp_path, monkeypatch):
+    made_now, path = [], made.path
+
+    def counted(model, asked, *args, **kwargs):
+        made_now.append(len(asked))
+        return path(model, asked, *args, **kwargs)
+
+    monkeypatch.setattr(made, "path", counted)
+    words = words_of(base, "paths", tmp_path / "run", "few.n=5000", "trainer.max_steps=100", "seed=3")
+    found = plan(composed("train", words))
+    assert found.counts["path"] == 5000 and found.seconds["path"] > 0 and sum(made_now) < 100
+    assert found.disk > 5000 * 9 * 48 * 8 * 4 and found.eta > 5000 * found.seconds["path"]
+    assert found.train == 43 and sum(len(bucket.members) for bucket in found.buckets) > 4900
+
+
+def test_a_student_may_be_a_small_change_of_its_teacher(base, tmp_path):
+    words = words_of(base, "consistent", tmp_path / "mine", "lora=2", "trainer.max_steps=2")
+    train(composed("train", words), completed("train", words))
+    model, header = load_model(tmp_path / "mine")
+    assert "base" in header and model.jumps is not None
+    asked = ([{}], [0], (8,))
+    through = load_model(base, lora={tmp_path / "mine": 1.0})[0]
+    assert torch.equal(through.latents(*asked, sampler=Jump(1)), model.latents(*asked, sampler=Jump(1)))
+    none = load_model(base, lora={tmp_path / "mine": 0.0})[0]
+    assert torch.equal(none.latents(*asked), load_model(base)[0].latents(*asked))
+
+
+def test_what_cannot_be_learned_so_is_refused_by_name(base, tmp_path):
+    with pytest.raises(ConfigError, match=r"few= learns from a teacher: name it by init=, or take few=scratch"):
+        train(composed("train", [*TINY, "few=paths", f"run={tmp_path / 'a'}"]))
+    with pytest.raises(ConfigError, match=r"diffusion.jumps are learned by few="):
+        train(composed("train", [*TINY, "+diffusion.jumps=[1,2]", f"run={tmp_path / 'b'}"]))
+    refused(base, "consistent", tmp_path, "diffusion.jumps=null", match="few= learns jumps: diffusion.jumps is")
+    refused(base, "consistent", tmp_path, "diffusion.jumps=[3,1]", match="least and greatest")
+    refused(base, "consistent", tmp_path, "prior=base", match="one after the other")
+    with pytest.raises(ValueError, match=r"sampler=jump is for a model that learned jumps, and this one did not"):
+        load_model(base)[0].latents([{}], [0], (8,), sampler=Jump(2))
