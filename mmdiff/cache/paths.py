@@ -46,7 +46,7 @@ class Way(NamedTuple):
 class Cost(NamedTuple):
     """What things that are made before the first step take: how many, and each of them in seconds and bytes on disk."""
 
-    count: int
+    number: int
     seconds: float
     size: int
 

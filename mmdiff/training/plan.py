@@ -155,11 +155,11 @@ def _tried(
     seconds["resume"] = _resumed(config, trial, record, base)
     counts = {name: _times(config[name].every, steps, least=name == "checkpoint") for name in ACTS.values()}
     for name, each in before.items():
-        seconds[name], counts[name] = each.seconds, each.count
+        seconds[name], counts[name] = each.seconds, each.number
     one = max(map(_size, (trial / "checkpoints").iterdir()))
     model, preview = _size(trial / MODEL_FILE), _size(trial / "previews")
     disk = (config.checkpoint.keep + 1) * one + 2 * model + counts["preview"] * preview // 2
-    disk += sum(each.count * each.size for each in before.values())
+    disk += sum(each.number * each.size for each in before.values())
     if disk > free:
         raise ConfigError(f"the disk is full: the run needs {disk / 2**20:.0f} MiB, {free / 2**20:.0f} MiB are free")
     return Plan(
@@ -180,7 +180,7 @@ def _short(config: DictConfig, trial: Path, steps: int) -> DictConfig:
 
 def _paths(config: DictConfig, steps: int) -> int | None:
     """How many of the paths of ``few=paths`` so many steps take."""
-    few = config.get("few") or {}
+    few: Any = config.get("few") or {}
     return min(few.n, steps * config.loader.batch_size) if "n" in few else None
 
 
