@@ -198,7 +198,7 @@ def files() -> list[tuple[str, str]]:
 
 
 def cases() -> list[tuple[str, str]]:
-    """All but what needs the weights of another model: tests/training/test_personal.py, test_few.py, video/test_wan.py."""
+    """All but what needs the weights of another model: training/test_personal.py, test_few.py, video/test_wan.py."""
     found = [(group, name) for group in GROUPS for name in options(group)]
     return [("", "")] + [case for case in found if case not in ELSEWHERE]
 
