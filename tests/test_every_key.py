@@ -54,9 +54,14 @@ NEEDS = {                                                             # what an 
     **{f"adapter/controls={name}": ["adapter=video", "data=shapes"] for name in ("edges", "grey", "low_resolution")},
     "experiment=video/codec": ["data=shapes"], **{
         f"adapter={kind}_codec{size}": [*CODEC, f"data={data}", f"reconstruction={loss}"]
-        for kind, data, loss in (("video", "shapes", "pixels"),) for size in ("", "_small", "_base")
+        for kind, data, loss in (("video", "shapes", "pixels"), ("audio", "notes", "sound"))
+        for size in ("", "_small", "_base")
     },
+    "adapter=audio_vocoder": [*CODEC, "data=notes", "reconstruction=spectra"],
+    "experiment=audio/codec": ["data=notes"], "experiment=audio/vocoder": ["data=notes"],
     "reconstruction=pixels": [*CODEC, "adapter=video_codec", "data=shapes"],
+    "reconstruction=sound": [*CODEC, "adapter=audio_codec", "data=notes"],
+    "reconstruction=spectra": [*CODEC, "adapter=audio_vocoder", "data=notes"],
     "adapter=points_small": ["data=solids"], "adapter=points_base": ["data=solids"],
 }
 ELSEWHERE = {("experiment", "personal"), ("adapter", "wan"), ("few", "paths"), ("few", "consistent")}

@@ -4,7 +4,7 @@
     sample   = base(decoder(features))   decoded alone, and in parts where it is long
 
 ``base`` knows all that is of the modality: how samples are read, saved, shown, judged and measured. Each channel of
-the latent is whitened by its own deviation, as what they mean is not known.
+the latent is whitened by its own deviation, unless the coder knows better.
 """
 
 from collections.abc import Sequence
@@ -49,7 +49,8 @@ class _LatentShape(_OfBase):
 
 
 class Autoencoder(WhitenedCodec):
-    """Samples of ``base`` <-> latents of ``latent`` channels, through ``coder`` and ``bottleneck``."""
+    """Samples of ``base`` <-> latents of ``latent`` channels (8, unless the coder fixes them), by ``coder`` and
+    ``bottleneck``."""
 
     size: Any = _OfBase()
     save: Any = _OfBase()
@@ -62,8 +63,13 @@ class Autoencoder(WhitenedCodec):
     attacks: Any = _OfBase()
     latent_shape: Any = _LatentShape()
 
-    def __init__(self, base: Codec, coder: Coder, *, latent: Count = 8, bottleneck: Bottleneck | None = None):
-        super().__init__(latent, groups={f"latent channel {i}": 1 for i in range(latent)})
+    def __init__(
+        self, base: Codec, coder: Coder, *, latent: Count | None = None, bottleneck: Bottleneck | None = None
+    ):
+        if latent not in (None, coder.fixed) and coder.fixed is not None:
+            raise ValueError(f"{type(coder).__name__} has latents of {coder.fixed} channels: leave latent={latent} out")
+        latent = coder.fixed or latent or 8
+        super().__init__(latent, groups=coder.groups(latent))
         self.bottleneck = bottleneck or KL()
         coder.make(base.channels, latent, self.bottleneck.moments)
         self.base, self.coder, self.suffix, self.downsampling = base, coder, base.suffix, coder.stride

@@ -1,5 +1,6 @@
 """What stands between encoder and decoder, so that a latent can be generated: small, and near where others are.
 
+    Plain     z = h
     KL        h = (mean, log var),  z = mean + e^(log var / 2) eps,   penalty = weight KL(N(mean, var) || N(0, 1))
     Bounded   z = tanh(h),  to the decoder z + noise eps                                no penalty: nothing can run away
 
@@ -31,6 +32,16 @@ class Bottleneck(ABC):
     def drawn(self, h: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
         """The latent as the decoder sees it in training, and a penalty for each of its numbers, both ``(B, C, *S)``;
         ``eps`` ``(B, C, *S)`` is normal."""
+
+
+class Plain(Bottleneck):
+    """The encoder's output itself: for encoders that nothing learns, such as a spectrogram."""
+
+    def latent(self, h: Tensor) -> Tensor:
+        return h
+
+    def drawn(self, h: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+        return h, torch.zeros_like(h)
 
 
 class KL(Bottleneck):

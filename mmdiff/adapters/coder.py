@@ -26,10 +26,16 @@ class Coder(nn.Module, ABC):
     decoder: nn.Module
     stride: tuple[int, ...] = ()
     """Positions of a sample for one of the latent, an axis; empty where a latent has no place."""
+    fixed: int | None = None
+    """Channels of the latent, where the encoder leaves no choice."""
 
     @abstractmethod
     def make(self, channels: int, latent: int, moments: int) -> None:
         """Make ``encoder`` (``channels`` to ``moments latent``) and ``decoder`` (``latent`` to ``channels``)."""
+
+    def groups(self, latent: int) -> dict[str, int]:
+        """The channels of a latent that are whitened by one deviation, by name: left alone, each by its own."""
+        return {f"latent channel {i}": 1 for i in range(latent)}
 
     @abstractmethod
     def encode(self, x: Masked) -> Masked:

@@ -54,7 +54,7 @@ class AudioJudge(Judge):
     def latents(self, x: Tensor, codec: Any) -> Tensor:
         """Whitened log-mels of sounds of peak 0.9."""
         waves = 0.9 * x / x.abs().amax((1, 2), keepdim=True).clamp(min=1e-8)
-        return torch.cat([codec.encode(Masked(part)).x for part in waves.split(64)])
+        return torch.cat([codec.compared(Masked(part)) for part in waves.split(64)])
 
     def values(self, x: Tensor, codec: Any) -> dict[str, Tensor]:
         heard = torch.tensor([pitch(sample, codec.sample_rate) for sample in x], dtype=torch.float64)

@@ -145,3 +145,14 @@ def mirror(position: Tensor, length: Tensor) -> Tensor:
     period = (2 * (length - 1)).clamp(min=1)
     phase = position % period
     return torch.minimum(phase, period - phase).clamp(max=length - 1)
+
+
+def overlap_add(pieces: Tensor, hop: int) -> Tensor:
+    """``(B, n, T)``, n samples every ``hop``, summed where they overlap -> ``(B, (T - 1) hop + n)``."""
+    batch, size, frames = pieces.shape
+    turns = -(-size // hop)
+    pieces = nn.functional.pad(pieces, (0, 0, 0, turns * hop - size)).transpose(1, 2)
+    out = pieces.new_zeros(batch, frames + turns - 1, hop)
+    for k in range(turns):
+        out[:, k : k + frames] += pieces[:, :, k * hop : (k + 1) * hop]
+    return out.flatten(1)[:, : (frames - 1) * hop + size]

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from .mel import MelSpec, mirror
+from .mel import MelSpec, mirror, overlap_add
 
 
 class Vocoder(nn.Module, ABC):
@@ -80,7 +80,7 @@ class GriffinLim(Vocoder):
         frames, start = log_mel.shape[-1], self._settings.left
         size = self._settings.samples(frames)
         magnitude = self.invert(log_mel.float().exp())                # (B, F, T)
-        weight = self._overlap_add(self.window.square()[:, None].expand(-1, frames)[None])
+        weight = overlap_add(self.window.square()[:, None].expand(-1, frames)[None], self._settings.hop_length)
         weight = weight.clamp(min=1e-8)                               # the window is 0 at its very start
         position = torch.arange(weight.shape[1], device=log_mel.device) - start
         mirrored = start + mirror(position, torch.tensor(size, device=log_mel.device))
@@ -116,14 +116,4 @@ class GriffinLim(Vocoder):
     def _istft(self, spectrum: Tensor, weight: Tensor) -> Tensor:
         # of rows that lie together: along other axes the library's rounding hangs on how many items there are
         pieces = torch.fft.irfft(spectrum.mT.contiguous(), n=self._settings.n_fft).mT * self.window[:, None]
-        return self._overlap_add(pieces) / weight
-
-    def _overlap_add(self, pieces: Tensor) -> Tensor:
-        """``(B, n_fft, T)`` -> ``(B, (T - 1) hop + n_fft)``."""
-        hop, (batch, size, frames) = self._settings.hop_length, pieces.shape
-        turns = -(-size // hop)
-        pieces = nn.functional.pad(pieces, (0, 0, 0, turns * hop - size)).transpose(1, 2)
-        out = pieces.new_zeros(batch, frames + turns - 1, hop)
-        for k in range(turns):
-            out[:, k : k + frames] += pieces[:, :, k * hop : (k + 1) * hop]
-        return out.flatten(1)[:, : (frames - 1) * hop + size]
+        return overlap_add(pieces, self._settings.hop_length) / weight

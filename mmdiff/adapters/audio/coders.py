@@ -1,0 +1,105 @@
+"""Sound to latents and back: a vocoder for the log-mel spectrograms of any preset, and an autoencoder of waveforms.
+
+    vocoder    fixed log-mel -> ConvNeXt -> (log magnitude, phase) of every frame -> overlapping windows added
+    waves      strided convolutions with snake activations, both ways
+
+(Siuzdak 2024, Vocos: the network works at the rate of frames alone, so it is much quicker than one that works at that
+of samples.)
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ...nn.waves import ConvNeXt, wave_decoder, wave_encoder
+from ..base import Count
+from ..coder import GridCoder
+from .mel import LogMel, MelSpec, overlap_add
+
+LOUDEST = 1e2
+"""The greatest magnitude of a bin, relative to a full-scale sine's over its window."""
+
+
+class _Mels(nn.Module):
+    """Waveforms ``(B, 1, L)``, whole, to log-mel."""
+
+    def __init__(self, mel: MelSpec):
+        super().__init__()
+        self.log_mel = LogMel(mel)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.log_mel(x[:, 0], x.new_full((len(x),), x.shape[-1], dtype=torch.int64))
+
+
+class _Frames(nn.Module):
+    """Log-mel ``(B, n_mels, T)`` to waveforms ``(B, 1, T hop)``."""
+
+    window: Tensor
+
+    def __init__(self, mel: MelSpec, *, width: int, depth: int):
+        super().__init__()
+        self.mel, self.network = mel, ConvNeXt(mel.n_mels, mel.n_fft + 2, width=width, depth=depth)
+        self.register_buffer("window", mel.window(), persistent=False)
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        log_magnitude, phase = self.network(log_mel.clamp(min=self.mel.log_floor)).float().chunk(2, 1)
+        spectrum = torch.polar(log_magnitude.exp().clamp(max=LOUDEST * self.mel.n_fft), phase)
+        pieces = torch.fft.irfft(spectrum.mT, n=self.mel.n_fft).mT * self.window[:, None]
+        weight = overlap_add(self.window.square()[:, None].expand(-1, log_mel.shape[-1])[None], self.mel.hop_length)
+        wave = overlap_add(pieces, self.mel.hop_length) / weight.clamp(min=1e-3)
+        start = self.mel.left
+        return wave[:, None, start : start + self.mel.samples(log_mel.shape[-1])]
+
+
+class VocoderCoder(GridCoder):
+    """Log-mel spectrograms of ``mel``, which nothing learns, and a decoder of ``depth`` blocks of ``width`` channels.
+
+    ``mel`` is a preset's name or the settings themselves.
+    """
+
+    def __init__(self, mel: str | MelSpec = "speech_8k", *, width: Count = 192, depth: Count = 6, chunk: Count = 1024):
+        super().__init__()
+        self.mel = MelSpec.named(mel) if isinstance(mel, str) else mel
+        self.width, self.depth, self.chunk = width, depth, chunk
+        self.stride, self.fixed = (self.mel.hop_length,), self.mel.n_mels
+        around = 3 * (depth + 1) + -(-self.mel.n_fft // self.mel.hop_length)
+        self.reach = (around, around)
+
+    def make(self, channels: int, latent: int, moments: int) -> None:
+        if channels != 1 or moments != 1:
+            raise ValueError("log-mel spectrograms are of one channel of sound, and no bottleneck draws them: use "
+                             "mmdiff.adapters.bottlenecks.Plain")
+        self.encoder = _Mels(self.mel)
+        self.decoder = _Frames(self.mel, width=self.width, depth=self.depth)
+
+    def groups(self, latent: int) -> dict[str, int]:
+        """One deviation for all bands: those that hold only the floor have none of their own."""
+        return {"frames of sound": latent}
+
+    def _continued(self, x: Tensor) -> Tensor:
+        return x                                                      # a spectrogram mirrors the end itself
+
+
+class WaveCoder(GridCoder):
+    """Strided convolutions over a waveform: ``strides`` of which each makes it so many times shorter, with ``width``
+    channels times ``multipliers`` after each."""
+
+    def __init__(
+        self, *, strides: Sequence[int] = (2, 4, 8), width: Count = 16, multipliers: Sequence[int] = (1, 2, 4),
+        chunk: Count = 1024,
+    ):
+        super().__init__()
+        if len(strides) != len(multipliers) or not strides or min(strides) < 2:
+            raise ValueError("strides are whole numbers of 2 or more, with as many multipliers; got "
+                             f"{list(strides)} and {list(multipliers)}")
+        self.strides, self.widths, self.chunk = tuple(strides), [width * m for m in multipliers], chunk
+        self.stride, around = (math.prod(strides),), 3.0
+        for stride in self.strides:                                   # from samples to latents, in steps of each level
+            around = (around + 13 + stride) / stride + 1
+        self.reach = (math.ceil(around) + 2, math.ceil(around) + 2)
+
+    def make(self, channels: int, latent: int, moments: int) -> None:
+        self.encoder = wave_encoder(channels, moments * latent, self.widths, self.strides)
+        self.decoder = wave_decoder(latent, channels, self.widths, self.strides)

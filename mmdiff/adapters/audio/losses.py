@@ -1,0 +1,64 @@
+"""How far a sound is from another, as training asks: at several resolutions, in level and in phase.
+
+    LogSpectral   mean over windows of mean |ln max(|Y|, f) - ln max(|X|, f)|        X, Y: short-time spectra
+    Phase         mean over windows of sum |X| (1 - cos(arg Y - arg X)) / sum |X|    what is loud must be in phase
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ...core.types import Masked
+from ..reconstruction import Factor, ReconstructionLoss
+
+
+class SpectralLoss(ReconstructionLoss):
+    """A mean over ``windows`` (samples each, powers of two), a quarter of a window apart."""
+
+    def __init__(self, *, windows: Sequence[int] = (128, 256, 512, 1024), weight: Factor = 1.0):
+        super().__init__(weight=weight)
+        if not windows or any(n < 4 for n in windows):
+            raise ValueError(f"windows are numbers of samples, 4 or more, got {list(windows)}")
+        self.windows = tuple(windows)
+
+    @abstractmethod
+    def compared(self, made: Tensor, real: Tensor) -> Tensor:
+        """``(B,)`` of complex spectra ``(B, F, T)``."""
+
+    def __call__(self, made: Masked, real: Masked) -> Tensor:
+        pair = [(part.x if real.mask is None else torch.where(real.mask, part.x, 0))[:, 0] for part in (made, real)]
+        fitting = [n for n in self.windows if n <= pair[0].shape[-1]] or [min(self.windows)]
+        return torch.stack([self.compared(*(_spectrum(x, n) for x in pair)) for n in fitting]).mean(0)
+
+
+class LogSpectral(SpectralLoss):
+    """Levels in nepers, floored ``floor`` times full scale."""
+
+    floor = 1e-4
+
+    def compared(self, made: Tensor, real: Tensor) -> Tensor:
+        levels = [_size(x).clamp(min=self.floor).log() for x in (made, real)]
+        return (levels[0] - levels[1]).abs().flatten(1).mean(1)
+
+
+class Phase(SpectralLoss):
+    """From 0, in phase, to 2, opposite."""
+
+    def compared(self, made: Tensor, real: Tensor) -> Tensor:
+        loud = _size(real)
+        apart = 1 - (made * real.conj()).real / (_size(made) * loud).clamp(min=1e-8)
+        return (loud * apart).flatten(1).sum(1) / loud.flatten(1).sum(1).clamp(min=1e-8)
+
+
+def _spectrum(x: Tensor, window: int) -> Tensor:
+    """Of a full-scale sine the greatest bin is about 1."""
+    hann = torch.hann_window(window, device=x.device)
+    found = torch.stft(x, window, window // 4, window=hann, pad_mode="constant", return_complex=True)
+    return found * (2 / hann.sum())
+
+
+def _size(x: Tensor) -> Tensor:
+    """|x|, with a gradient at 0."""
+    return (x.real.square() + x.imag.square() + 1e-16).sqrt()

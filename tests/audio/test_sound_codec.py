@@ -1,0 +1,118 @@
+"""Learned codecs of sound: a vocoder for log-mel spectrograms, an autoencoder of waveforms, and their losses."""
+
+import math
+
+import pytest
+import torch
+
+from mmdiff.adapters.audio.codec import MelCodec
+from mmdiff.adapters.audio.coders import VocoderCoder, WaveCoder
+from mmdiff.adapters.audio.losses import LogSpectral, Phase
+from mmdiff.adapters.audio.sound import WaveCodec
+from mmdiff.adapters.autoencoder import Autoencoder
+from mmdiff.adapters.bottlenecks import Plain
+from mmdiff.config.build import ConfigError
+from mmdiff.config.header import read_header
+from mmdiff.config.overrides import composed
+from mmdiff.core.types import Masked
+from mmdiff.data.batch import pad
+from mmdiff.generation.pipeline import load
+from mmdiff.training.train import train
+from tests.conftest import TINY
+
+SHORT = ["data=notes", "data.n=16", "adapter.reader.seconds=0.1", "loader.batch_size=4", "loader.val_samples=2",
+         "log.every=1", "logger=csv", "trainer=cpu", "checkpoint.every=0", "validation.every=0", "preview.n=0"]
+
+
+def vocoder():
+    torch.manual_seed(0)
+    coder = VocoderCoder("speech_8k", width=16, depth=2)
+    return Autoencoder(WaveCodec(8000), coder, bottleneck=Plain()).eval()
+
+
+def waves():
+    torch.manual_seed(0)
+    return Autoencoder(WaveCodec(8000), WaveCoder(strides=(2, 3, 4), width=4), latent=4).eval()
+
+
+def sound(length, seed=0):
+    return 0.1 * torch.randn(1, length, generator=torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def test_the_latents_of_a_vocoder_are_the_log_mels_that_models_of_spectrograms_have():
+    x = Masked(sound(7777)[None])
+    assert torch.equal(vocoder().features(x).x, MelCodec("speech_8k").features(x).x)
+    vocoder().fit([x])                                                # silent bands have no deviation of their own
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("made", [vocoder, waves])
+def test_every_length_has_the_frames_that_are_promised_and_comes_back_as_long(made):
+    codec = made()
+    for length in (25, 320, 777, 8000, 8001):
+        latents = codec.encode(Masked(sound(length)[None])).x
+        seconds = codec.size(sound(length))["seconds"]
+        assert codec.latent_shape(seconds=seconds) == latents.shape[2:]
+        assert codec.decode_sized(Masked(latents), seconds=seconds).x.shape == (1, 1, length)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("made", [vocoder, waves])
+def test_a_sound_decoded_in_parts_is_the_sound_decoded_whole(made):
+    coder = made().coder
+    z = torch.randn(1, coder.fixed or 4, 150)
+    whole = coder.decoder(z)
+    coder.chunk = 32
+    assert (coder.decode(Masked(z)).x - whole).abs().max() <= 1e-5
+    coder.reach = (2, 2)
+    assert (coder.decode(Masked(z)).x - whole).abs().max() > 1e-5     # without what is around a part it is another
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("made", [vocoder, waves])
+def test_a_sound_has_the_same_latent_whatever_follows_it_in_a_batch(made):
+    codec, clips = made(), [sound(1000), sound(700, 1)]
+    together = codec.encode(pad(clips))
+    for row, clip in zip(together.x, clips, strict=True):
+        alone = codec.encode(Masked(clip[None])).x[0]
+        assert torch.equal(row[:, : alone.shape[1]], alone)
+
+
+def test_a_gain_is_its_own_distance_and_the_opposite_is_out_of_phase():
+    x = Masked(sound(4000)[None])
+    louder = Masked(2 * x.x)
+    assert LogSpectral()(louder, x).item() == pytest.approx(math.log(2), abs=1e-2)
+    assert LogSpectral()(x, x).item() == 0
+    turned = Phase()(Masked(-x.x), x).item()
+    assert turned == pytest.approx(2, abs=1e-3) and Phase()(louder, x).item() == pytest.approx(0, abs=1e-3)
+    silence = Masked(torch.zeros_like(x.x).requires_grad_())
+    (LogSpectral()(silence, x) + Phase()(silence, x)).sum().backward()
+    assert silence.x.grad.isfinite().all()
+
+
+def test_settings_that_do_not_go_together_are_refused():
+    with pytest.raises(ValueError, match="latents of 64 channels"):
+        Autoencoder(WaveCodec(8000), VocoderCoder("speech_8k"), latent=8, bottleneck=Plain())
+    with pytest.raises(ValueError, match="Plain"):
+        Autoencoder(WaveCodec(8000), VocoderCoder("speech_8k"))
+    with pytest.raises(ValueError, match="as many multipliers"):
+        WaveCoder(strides=(2, 2))
+
+
+@pytest.mark.parametrize(("experiment", "settings", "channels"), [
+    ("audio/vocoder", ["adapter.codec.coder.width=16", "adapter.codec.coder.depth=1"], 64),
+    ("audio/codec", ["adapter.codec.coder.width=4", "adapter.codec.latent=4"], 4),
+])
+def test_a_codec_of_sound_is_trained_and_carried_by_a_model_of_its_latents(tmp_path, experiment, settings, channels):
+    codec, notes = tmp_path / "codec", tmp_path / "notes"
+    train(composed("train", [f"run={codec}", f"experiment={experiment}", *SHORT, *settings, "trainer.max_steps=3"]))
+    words = [word for word in TINY if "vocoder" not in word]
+    train(composed("train", [f"run={notes}", *words, f"codec={codec}", "trainer.max_steps=2"]))
+    header = read_header(notes / "model.safetensors")
+    assert header["codec"]["step"] == 3 and header["holds"] == "diffusion model"
+    pipeline = load(notes, sampler={"_target_": "mmdiff.core.samplers.Euler", "steps": 1})
+    (made,) = pipeline.sample(1, seconds=0.2)
+    assert made.shape == (1, 1600) and pipeline.model.codec.channels == channels
+    with pytest.raises(ConfigError, match="adapter.codec.mel: codec=.* has its own settings"):
+        composed("train", [f"run={notes}x", *words, f"codec={codec}", "adapter.codec.mel=speech_8k_48"])
