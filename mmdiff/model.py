@@ -66,6 +66,9 @@ class DiffusionModel(Learner):
         self.coupling, self.controls = adapter.coupling, dict(adapter.controls)
         if self.given is not None and self.coupling is not None and self.coupling.kind != "independent":
             raise ValueError("adapter.given gives the first points of a set, adapter.coupling reorders it: use one")
+        if self.coupling is not None and self.coupling.kind != "independent" and self.codec.modality is not self.codec:
+            raise ValueError("adapter.coupling pairs points with their noise where points are latents themselves, and "
+                             f"{type(self.codec).__name__} has others: leave it independent")
         schedule = schedule if shift == 1 else Shifted(schedule, shift)
         self.denoiser = Denoiser(adapter.network, schedule, parameterization)
         if jumps is not None:

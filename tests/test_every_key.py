@@ -54,9 +54,12 @@ NEEDS = {                                                             # what an 
     **{f"adapter/controls={name}": ["adapter=video", "data=shapes"] for name in ("edges", "grey", "low_resolution")},
     "experiment=video/codec": ["data=shapes"], **{
         f"adapter={kind}_codec{size}": [*CODEC, f"data={data}", f"reconstruction={loss}"]
-        for kind, data, loss in (("video", "shapes", "pixels"), ("audio", "notes", "sound"))
-        for size in ("", "_small", "_base")
+        for kind, data, loss in (
+            ("video", "shapes", "pixels"), ("audio", "notes", "sound"), ("points", "solids", "shapes"),
+        ) for size in ("", "_small", "_base")
     },
+    "adapter=points_latent": ["data=solids"], "experiment=points/codec": ["data=solids"],
+    "reconstruction=shapes": [*CODEC, "adapter=points_codec", "data=solids"],
     "adapter=audio_vocoder": [*CODEC, "data=notes", "reconstruction=spectra"],
     "experiment=audio/codec": ["data=notes"], "experiment=audio/vocoder": ["data=notes"],
     "reconstruction=pixels": [*CODEC, "adapter=video_codec", "data=shapes"],

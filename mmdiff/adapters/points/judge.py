@@ -12,7 +12,7 @@ from ...metrics.sets import Distances, jensen_shannon, occupancy
 from ..judge import Between, Body, Judge
 from .body import CloudBody
 from .local import NEAREST, local_statistics
-from .pairwise import chamfer_matrix, sliced_wasserstein_matrix
+from .pairwise import chamfer, chamfer_matrix, sliced_wasserstein_matrix
 from .scores import normalizing
 
 
@@ -76,6 +76,10 @@ class PointJudge(Judge):
             "CD": chamfer_matrix, "SWD": partial(sliced_wasserstein_matrix, seed=0),
         }
         return {name: Distances(matrix(a, b), matrix(a), matrix(b)) for name, matrix in made.items()}
+
+    def paired(self, x: Tensor, truth: Tensor) -> dict[str, Tensor]:
+        pairs = zip(x.mT.double().numpy(), truth.mT.double().numpy(), strict=True)
+        return {"CD to its own": torch.tensor([chamfer(a, b) for a, b in pairs])}
 
     def faults(self, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         n, _, points = x.shape

@@ -22,6 +22,12 @@ Clouds = np.ndarray
 """``(n, N, D)``: n clouds of N points each."""
 
 
+def chamfer(a: np.ndarray, b: np.ndarray) -> float:
+    """CD of two clouds ``(N, D)`` and ``(M, D)``, in squared units of the points."""
+    both = (cKDTree(one).query(other)[0] for one, other in ((a, b), (b, a)))
+    return float(sum(np.square(distance).mean() for distance in both))
+
+
 def chamfer_matrix(a: Clouds, b: Clouds | None = None, *, workers: int = 1, title: str = "CD") -> np.ndarray:
     """CD ``(n, m)`` of ``(n, N, D)`` and ``(m, M, D)``, in squared units of the points; without ``b``, of ``a`` itself.
 

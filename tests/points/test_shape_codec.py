@@ -1,0 +1,82 @@
+"""A learned codec of shapes: no order in, any number of points out; trained, carried, judged."""
+
+import pytest
+import torch
+
+from mmdiff.adapters.autoencoder import Autoencoder
+from mmdiff.adapters.points.codec import PointCodec
+from mmdiff.adapters.points.coder import ShapeCoder
+from mmdiff.adapters.points.losses import Chamfer
+from mmdiff.adapters.points.pairwise import chamfer, chamfer_matrix
+from mmdiff.cli.eval import main as judge
+from mmdiff.config.build import ConfigError
+from mmdiff.config.overrides import composed
+from mmdiff.core.types import Masked
+from mmdiff.data.batch import pad
+from mmdiff.generation.edits import Edit
+from mmdiff.generation.pipeline import load
+from mmdiff.nn.sets import seeds
+from mmdiff.training.train import train
+
+SHAPES = ["data=solids", "data.n=24", "adapter.reader.points=64", "loader.batch_size=4", "loader.val=0.4", "log.every=1",
+          "logger=csv", "trainer=cpu", "checkpoint.every=0", "validation.every=0", "preview.n=0"]
+
+
+def made():
+    torch.manual_seed(0)
+    return Autoencoder(PointCodec(), ShapeCoder(tokens=5, width=32, depth=1, heads=2, points=40), latent=4).eval()
+
+
+@torch.no_grad()
+def test_the_order_of_points_is_not_seen_and_their_number_is_free():
+    codec, x = made(), torch.randn(1, 3, 90)
+    z = codec.encode(Masked(x)).x
+    assert z.shape == (1, 4, 5) and codec.latent_shape(points=90) == codec.latent_shape(points=7) == (5,)
+    torch.testing.assert_close(codec.encode(Masked(x[:, :, torch.randperm(90)])).x, z, atol=1e-5, rtol=0)
+    few, many = (codec.decode_sized(Masked(z), points=n).x for n in (30, 300))
+    assert many.shape == (1, 3, 300)
+    torch.testing.assert_close(many[:, :, :30], few, atol=1e-6, rtol=0)   # any number of points is a part of any larger
+    assert codec.decode(Masked(z)).x.shape == (1, 3, 40)
+
+
+@torch.no_grad()
+def test_a_shape_has_the_same_latent_in_any_batch():
+    codec, clouds = made(), [torch.randn(3, 50), torch.randn(3, 31)]
+    together = codec.encode(pad(clouds))
+    assert together.mask.all()
+    for row, cloud in zip(together.x, clouds, strict=True):
+        assert torch.equal(row, codec.encode(Masked(cloud[None])).x[0])
+
+
+def test_seeds_fill_the_cube_and_begin_alike():
+    assert torch.equal(seeds(1000)[:10], seeds(10)) and seeds(1000).abs().max() <= 1
+    counts = torch.histc(seeds(1000)[:, 1], 10, -1, 1)
+    assert (counts - 100).abs().max() <= 3                            # as even as a sequence is, not as chance is
+
+
+def test_the_loss_is_the_distance_that_is_judged_by_and_ignores_padding():
+    a, b = torch.randn(3, 50), torch.randn(3, 60)
+    told = chamfer(a.T.numpy(), b.T.numpy())
+    assert told == pytest.approx(chamfer_matrix(a.T.numpy()[None], b.T.numpy()[None]).item())
+    assert Chamfer()(Masked(a[None]), Masked(b[None])).item() == pytest.approx(told, rel=1e-5)
+    x, mask = pad([b, torch.randn(3, 80)])
+    rows = Chamfer()(Masked(torch.stack([a, a])), Masked(torch.where(mask, x, 100.0), mask))
+    assert rows[0].item() == pytest.approx(told, rel=1e-5)
+
+
+def test_a_codec_of_shapes_is_trained_judged_and_carried_by_a_model_of_its_latents(tmp_path, capsys):
+    codec, solids = tmp_path / "codec", tmp_path / "solids"
+    small = ["adapter.codec.coder.tokens=4", "adapter.codec.coder.width=16", "adapter.codec.coder.heads=2",
+             "adapter.codec.latent=4"]
+    train(composed("train", [f"run={codec}", "experiment=points/codec", *SHAPES, *small, "trainer.max_steps=3"]))
+    assert judge([str(codec), "evaluation.n=8"]) == 0 and "CD to its own" in capsys.readouterr().out
+    model = ["adapter=points_latent", *SHAPES, f"codec={codec}", "adapter.network.dim=32", "adapter.network.depth=1",
+             "adapter.network.heads=2", "adapter.conditioner.dim=8", "trainer.max_steps=2"]
+    train(composed("train", [f"run={solids}", *model]))
+    pipeline = load(solids, sampler={"_target_": "mmdiff.core.samplers.Euler", "steps": 1})
+    assert [sample.shape for sample in pipeline.sample(1, points=100)] == [(3, 100)]
+    path = pipeline.model.codec.save(torch.randn(3, 30), tmp_path / "part.ply")
+    with pytest.raises(ValueError, match="mode=complete needs points that are latents themselves"):
+        pipeline.sample(1, points=64, edit=Edit(mode="complete", input=path))
+    with pytest.raises(ConfigError, match="adapter.coupling pairs points with their noise"):
+        train(composed("train", [f"run={solids}x", *model, "adapter.coupling.kind=assignment"]))
