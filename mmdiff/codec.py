@@ -1,7 +1,7 @@
 """A codec under training: samples through encoder, bottleneck and decoder, and how far they come back from themselves.
 
     x = base(sample);   z, penalty = bottleneck(encoder(x), eps);   y = decoder(z)
-    loss = sum_i weight_i term_i(y, x) + mean penalty                        eps keyed by (seed, draw)
+    loss = sum_i weight_i term_i(y, x) + mean penalty + what an adversary says of y      eps keyed by (seed, draw)
 
 What is saved is the codec alone, ready for ``codec=`` of a diffusion run: nothing of its loss is.
 """
@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from .adapters.adversary import Adversary
 from .adapters.autoencoder import Autoencoder
 from .adapters.base import Codec
 from .adapters.reconstruction import ReconstructionLoss, mean
@@ -29,18 +30,25 @@ class CodecModel(Learner):
     holds = "codec"
     use = "train on its latents with: mmdiff train codec={run} adapter=... (mmdiff eval {run} says what it loses)"
 
-    def __init__(self, codec: Codec, reader: Reader, *, losses: Mapping[str, ReconstructionLoss | None]):
+    def __init__(
+        self, codec: Codec, reader: Reader, *, losses: Mapping[str, ReconstructionLoss | None],
+        adversary: Adversary | None = None,
+    ):
         super().__init__()
         if not isinstance(codec, Autoencoder):
             raise ValueError(f"a codec is trained where adapter.codec is an Autoencoder: {type(codec).__name__} has "
                              "nothing to learn")
-        self.losses = {name: loss for name, loss in losses.items() if loss is not None}
-        if not self.losses:
+        self.compared = {name: loss for name, loss in losses.items() if loss is not None}
+        if not self.compared:
             raise ValueError("losses needs at least one term, such as mmdiff.adapters.reconstruction.Absolute")
         self.codec: Autoencoder = codec
         codec.base.requires_grad_(False)
-        self.reader = reader
-        self.validated = ("loss", *self.losses, "penalty")
+        if adversary is not None:
+            if not codec.coder.stride:
+                raise ValueError("an adversary looks at grids, such as sounds and films, and these are sets of points")
+            adversary.make(codec.base.channels, len(codec.coder.stride))
+        self.reader, self.adversary = reader, adversary
+        self.validated = ("loss", *self.compared, "penalty")
         self.train()
 
     def train(self, mode: bool = True) -> "CodecModel":
@@ -66,24 +74,38 @@ class CodecModel(Learner):
         return self.trainable
 
     @property
+    def against(self) -> Adversary | None:
+        return self.adversary
+
+    @property
     def stored(self) -> nn.Module:
         return nn.ModuleDict({"codec": self.codec})
 
     def loss(self, batch: Batch, seed: int, *, batch_size: int | None = None) -> Tensor:
-        return self.terms(batch, seed, Purpose.NOISE)[:, 0]
+        return self.losses(batch, seed, batch_size=batch_size)[0]
+
+    def losses(self, batch: Batch, seed: int, *, batch_size: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        terms, made, real = self._terms(batch, seed, Purpose.NOISE)
+        if self.adversary is None:
+            return terms[:, 0], {}
+        with torch.autocast(real.x.device.type, enabled=False):
+            against, right = self.adversary.loss(made, real)
+            heeded = self.adversary.heeded(made, batch.draws)
+        return terms[:, 0] + heeded, {"adversary": against, "adversary_right": right, "heeded": heeded.detach()}
 
     @torch.no_grad()
     def validation_loss(self, batch: Batch) -> Tensor:
-        return self.terms(batch, 0, Purpose.VALIDATION)
+        return self._terms(batch, 0, Purpose.VALIDATION)[0]
 
-    def terms(self, batch: Batch, seed: int, purpose: Purpose) -> Tensor:
-        """``(B, len(validated))``: the loss, its terms and the penalty."""
+    def _terms(self, batch: Batch, seed: int, purpose: Purpose) -> tuple[Tensor, Masked, Masked]:
+        """``(B, len(validated))``: the loss, its terms and the penalty; and what was decoded, of what."""
         x = self.codec.base.features(batch.samples)
         y, penalty = self.reconstructed(x, seed, batch.draws, purpose)
         with torch.autocast(x.x.device.type, enabled=False):
-            terms = [loss(Masked(y.x.float(), y.mask), x) for loss in self.losses.values()]
-            total = penalty + sum(loss.weight * term for loss, term in zip(self.losses.values(), terms, strict=True))
-        return torch.stack([total, *terms, penalty], 1)
+            y = Masked(y.x.float(), y.mask)
+            terms = [loss(y, x) for loss in self.compared.values()]
+            total = penalty + sum(loss.weight * term for loss, term in zip(self.compared.values(), terms, strict=True))
+        return torch.stack([total, *terms, penalty], 1), y, x
 
     def reconstructed(self, x: Masked, seed: int, draws: Tensor, purpose: Purpose) -> tuple[Masked, Tensor]:
         """What is decoded of samples ``x`` as training sees them, and the penalty of their latents ``(B,)``."""

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from .adapters.adversary import Adversary
 from .adapters.base import Codec
 from .adapters.controls import Control
 from .adapters.texts import TextEncoder
@@ -102,6 +103,11 @@ class Learner(nn.Module, ABC):
         """The part whose lists of modules are the blocks that may be compiled, or computed again to save memory."""
 
     @property
+    def against(self) -> Adversary | None:
+        """What learns against it, with an optimizer of its own; in checkpoints, not in the model file."""
+        return None
+
+    @property
     def stored(self) -> nn.Module:
         """What its model file holds the tensors of."""
         return self
@@ -112,6 +118,11 @@ class Learner(nn.Module, ABC):
 
         ``batch_size`` is the number of draws of one optimizer step.
         """
+
+    def losses(self, batch: Batch, seed: int, *, batch_size: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """``loss``, and numbers per sample to be logged beside it; that called ``adversary`` is the loss of what learns
+        against it."""
+        return self.loss(batch, seed, batch_size=batch_size), {}
 
     @abstractmethod
     def validation_loss(self, batch: Batch) -> Tensor:

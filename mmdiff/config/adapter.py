@@ -13,6 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ..adapters.adversary import Adversary
 from ..adapters.base import Adapter, Codec, Conditioner, Reader
 from ..adapters.controls import Control, total
 from ..adapters.public import PublicModel
@@ -143,8 +144,10 @@ def _network(
     return build(node, Network, channels=codec.channels, cond_dim=conditioner.dim, **follows)
 
 
-ROLES: dict[str, type] = {"sampler": Sampler, "guidance": Guidance}
+ROLES: dict[str, type] = {"sampler": Sampler, "guidance": Guidance, "adversary": Adversary}
 """Parts of a configuration besides the adapter that a learner may be made of."""
+OPTIONAL = ("adversary",)
+"""Those of them that need not be there."""
 
 
 def learner_part(config: Any) -> str:
@@ -173,7 +176,11 @@ def parts(config: Any) -> tuple[str, ...]:
     """The parts of a configuration that make what is trained: what a model file keeps of it."""
     name = learner_part(config)
     taken = parameters(config[name][TARGET], Learner)
-    return "adapter", name, *(role for role in ROLES if role in taken)
+    return "adapter", name, *(role for role in ROLES if role in taken and not _absent(config, role))
+
+
+def _absent(config: Any, role: str) -> bool:
+    return role in OPTIONAL and config.get(role) is None
 
 
 def build_learner(config: Any, codec: Codec, reader: Reader, *, fields: Fields | None = None) -> Learner:
@@ -181,7 +188,10 @@ def build_learner(config: Any, codec: Codec, reader: Reader, *, fields: Fields |
     configuration of a model file has them already)."""
     name = learner_part(config)
     taken = parameters(config[name][TARGET], Learner)
-    follows: dict[str, Any] = {role: build(part(config, role), kind) for role, kind in ROLES.items() if role in taken}
+    follows: dict[str, Any] = {
+        role: None if _absent(config, role) else build(part(config, role), kind)
+        for role, kind in ROLES.items() if role in taken
+    }
     if "adapter" in taken:
         follows["adapter"] = build_adapter(part(config, "adapter"), codec, reader, fields=fields)
     else:

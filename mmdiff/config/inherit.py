@@ -23,7 +23,7 @@ from .files import literals
 from .header import ModelFileError, model_file, read_header
 from .record import own_config
 
-MADE_OF = ("adapter", "diffusion", "reconstruction", "sampler", "guidance")
+MADE_OF = ("adapter", "diffusion", "reconstruction", "adversary", "sampler", "guidance")
 """Groups of a training configuration that may make what is trained."""
 OPTION = "_base_"
 OF_RUN = ("data", "loader")

@@ -26,7 +26,7 @@ KEPT = {
     "seed": STREAM, "loader.batch_size": STREAM, "loader.budget": STREAM, "loader.multiple": STREAM,
     "loader.limit": STREAM, "adapter.reader.buckets": STREAM,
     "loader.val": SPLIT, "loader.group": SPLIT, "loader.by_time": SPLIT,
-    "codec": LEARNED, "reconstruction": LEARNED,
+    "codec": LEARNED, "reconstruction": LEARNED, "adversary": LEARNED,
     "adapter.codec": LEARNED, "adapter.network": LEARNED, "adapter.text.digest": LEARNED, "adapter.public": LEARNED,
     "adapter.text.layer": LEARNED, "adapter.controls": LEARNED,
     "diffusion.schedule": LEARNED, "diffusion.parameterization": LEARNED,

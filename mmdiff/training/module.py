@@ -26,7 +26,8 @@ from ..data.loaders import Loading, train_loader
 from ..learner import Learner
 from .ema import Ema
 from .learning import leave_out, unlearned
-from .optim import Recipe, impose, settings
+from .muon import CombinedOptimizer
+from .optim import AdamW, Recipe, impose, settings
 from .sharded import gathered, outline, shard
 
 
@@ -71,6 +72,8 @@ class TrainingModule(L.LightningModule):
         """Shard what is trained and its averages, where the strategy is to."""
         if self.device_mesh is None:
             return
+        if self.model.against is not None:
+            raise ValueError("adversary= is not sharded over processes: take trainer=ddp, or leave it out")
         mesh = self.device_mesh["data_parallel"]
         self.__dict__["_outline"] = outline(self.tracks[0].average)     # no part of the module
         for part in (self.model.trainable, *(track.average for track in self.tracks)):
@@ -95,16 +98,19 @@ class TrainingModule(L.LightningModule):
         """One optimizer step; its samples are computed in as many parts as ``accumulate``, for memory."""
         model, step = self.model, self.order.step(self.global_step)
         optimizer = cast(LightningOptimizer, self.optimizers())
-        losses = []
+        losses, beside = [], []
         for part in batch.split(self.accumulate):
-            loss = model.loss(part, self.seed, batch_size=step.size)                   # (B / accumulate,)
+            loss, more = model.losses(part, self.seed, batch_size=step.size)           # (B / accumulate,)
             losses.append(loss.detach())
+            beside.append({name: value.detach().mean() / self.accumulate for name, value in more.items()})
             with torch.autocast(self.device.type, enabled=False), self._kept_local(len(losses) < self.accumulate):
-                self.manual_backward(loss.mean() / self.accumulate)
+                self.manual_backward((loss + more.get("adversary", 0)).mean() / self.accumulate)
         with torch.autocast(self.device.type, enabled=False):
             norm = self._checked_norm(torch.cat(losses), batch.draws, lr=optimizer.param_groups[0]["lr"])
             if self.optim.clip:
                 nn.utils.clip_grads_with_norm_(model.trainable.parameters(), self.optim.clip, norm)
+            if model.against is not None:
+                self._check_adversary(model.against, beside)
             self.whole_step = -1
             optimizer.step()
             optimizer.zero_grad()
@@ -148,6 +154,16 @@ class TrainingModule(L.LightningModule):
             )
         return norm
 
+    def _check_adversary(self, critic: nn.Module, beside: list[dict[str, Tensor]]) -> None:
+        """Log the balance of codec and critic, and refuse a step of the critic that is not finite."""
+        size = nn.utils.clip_grad_norm_(critic.parameters(), 1.0)
+        told = {name: sum(part[name] for part in beside) for name in beside[0]} | {"adversary_grad_norm": size}
+        both = self.trainer.strategy.reduce(torch.stack([torch.as_tensor(v) for v in told.values()]), reduce_op="mean")
+        self.metrics |= dict(zip(told, both.tolist(), strict=True))
+        if not all(map(math.isfinite, both.tolist())):
+            raise FloatingPointError(f"the adversary is not finite at step {self.global_step + 1}: a lower "
+                                     "adversary.lr or adversary.weight, or a later adversary.start may help")
+
     def finite(self) -> bool:
         """Whether all that a checkpoint would hold is finite, on all processes (which must all ask)."""
         return math.isfinite(self.trainer.strategy.reduce(self.greatest(), reduce_op="mean").item())
@@ -164,6 +180,14 @@ class TrainingModule(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         fused = getattr(self.trainer.precision_plugin, "scaler", None) is None    # fp16 unscales before it steps
         optimizer, schedule = self.optim(self.model.trainable, steps=self.max_steps, fused=fused)
+        if (critic := self.model.against) is not None:
+            mine = AdamW(lr=critic.lr, betas=(0.5, 0.99), weight_decay=0.0, warmup=1, decay="constant")
+            other, own = mine(critic, steps=self.max_steps, fused=fused)
+            factors = [*schedule.lr_lambdas, *own.lr_lambdas]
+            optimizer = CombinedOptimizer(optimizer, other)
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"]
+            schedule = LambdaLR(optimizer, factors)
         self._asked = settings(optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
