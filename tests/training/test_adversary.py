@@ -12,6 +12,7 @@ from mmdiff.core.types import Masked
 from mmdiff.store import load_learner, read_model_file
 from mmdiff.training.checkpoints import latest
 from mmdiff.training.train import train
+from tests.training.launch import Job
 from tests.training.test_resume import assert_same
 from tests.video.test_film_codec import CODEC
 
@@ -38,6 +39,18 @@ def test_a_run_with_an_adversary_goes_on_bit_for_bit(straight, tmp_path):
     run(tmp_path / "parted", *CRITIC, "trainer.max_steps=6")          # the codec heeds it from step 5 on
     run(tmp_path / "parted", "trainer.max_steps=14")
     assert_same(straight, tmp_path / "parted")
+
+
+def test_two_processes_train_the_codec_and_the_critic_that_one_trains(straight, tmp_path):
+    job = Job("train", f"run={tmp_path / 'two'}", *CRITIC, "trainer=ddp_cpu", "trainer.max_steps=14", world=2,
+              output=tmp_path)
+    job.wait()
+    for column in ("loss", "adversary", "adversary_right", "heeded"):
+        one, two = ([float(row[column]) for row in rows(path)] for path in (straight, tmp_path / "two"))
+        assert two == pytest.approx(one, rel=1e-4, abs=1e-5)
+    one, two = (torch.load(latest(path / "checkpoints")[0], weights_only=True)["state_dict"]
+                for path in (straight, tmp_path / "two"))
+    assert all(torch.allclose(two[name], value, atol=1e-4) for name, value in one.items())
 
 
 def test_the_critic_is_in_the_checkpoint_with_its_moments_and_not_in_the_model_file(straight):

@@ -6,15 +6,19 @@ import math
 import numpy as np
 import pytest
 import torch
+from omegaconf import open_dict
+from torch import nn
 
 from mmdiff.adapters.autoencoder import Autoencoder
 from mmdiff.adapters.bottlenecks import KL, Bounded
+from mmdiff.adapters.coder import GridCoder
 from mmdiff.adapters.video.codec import PixelCodec
 from mmdiff.adapters.video.coder import FilmCoder
 from mmdiff.adapters.video.shapes import Shapes
 from mmdiff.adapters.video.write import write_video
 from mmdiff.cache.encode import encode
 from mmdiff.cli.eval import main as judge
+from mmdiff.config import plugins
 from mmdiff.config.build import ConfigError
 from mmdiff.config.header import ModelFileError, read_header
 from mmdiff.config.overrides import completed, composed
@@ -23,6 +27,8 @@ from mmdiff.data.batch import pad
 from mmdiff.evaluation.reconstruction import _channels, _spectrum
 from mmdiff.generation.pipeline import load
 from mmdiff.store import load_learner, read_model_file
+from mmdiff.testing import AdapterContract, Trial
+from mmdiff.testing.report import failure, laws
 from mmdiff.training.train import train
 from tests.training.test_resume import assert_same
 
@@ -222,6 +228,38 @@ def test_a_codec_of_other_samples_or_settings_is_refused_by_name(codec, films, t
         run(films, f"codec={films}")
     with pytest.raises(ModelFileError, match="no model at nowhere"):
         run(tmp_path / "x", *MODEL, "codec=nowhere")
+
+
+class Halves(GridCoder):
+    """A coder of another package: means of 2 x 2 pixels, mixed."""
+
+    stride, reach = (1, 2, 2), (0, 0)
+
+    def make(self, channels, latent, moments):
+        self.encoder = nn.Sequential(nn.AvgPool3d((1, 2, 2)), nn.Conv3d(channels, moments * latent, 1))
+        self.decoder = nn.Sequential(nn.Conv3d(latent, channels, 1), nn.Upsample(scale_factor=(1, 2, 2)))
+
+
+def test_a_coder_of_another_package_goes_through_the_same_door(tmp_path, monkeypatch):
+    monkeypatch.setattr(plugins, "packages", lambda: ["tests"])
+    config = composed("train", [f"run={tmp_path / 'codec'}", *CODEC, "trainer.max_steps=2"])
+    with open_dict(config):
+        config.adapter.codec.coder = {"_target_": f"{__name__}.Halves"}
+    codec = train(config)
+    path = run(tmp_path / "films", *MODEL, f"codec={codec}")
+    model, header = load_learner(path)
+    assert isinstance(model.codec.coder, Halves) and header["codec"]["name"] == "codec"
+    assert model.codec.latent_shape(frames=5, height=16, width=16) == (5, 8, 8)
+    assert model.network.patch == (2, 4, 4)                           # of (2, 8, 8) pixels, by the codec's stride
+
+
+def test_a_learned_codec_keeps_the_laws_of_adapters(codec, tmp_path, monkeypatch):
+    monkeypatch.setattr(AdapterContract, "lossy", 10.0)               # it has learned for six steps
+    words = [*MODEL[1:-1], "adapter.reader.frames=5", f"codec={codec}"]
+    trial = Trial("video", words, tmp_path)
+    broken = {name: fault for name, law in laws().items() if "processes" not in name
+              and (fault := failure(law, trial)) is not None}
+    assert not broken, broken
 
 
 def test_a_codec_goes_on_to_learn_from_another_and_does_not_become_a_model(codec, films, tmp_path):
