@@ -34,7 +34,7 @@ BATCH = 64
 """Paths that are made at once."""
 
 
-class Way(NamedTuple):
+class PathWay(NamedTuple):
     """Where B paths of n calls are: x at the ``nodes`` ``(B, n + 1, C, *S)``, the last of which is the sample; the x0
     ``said`` at each but that, ``(B, n, C, *S)``; and the ``times`` of all, ``(n + 1,)`` float64, from 1 to 0."""
 
@@ -104,7 +104,7 @@ def path(model: DiffusionModel, asked: Sequence[Wish], x1: Tensor, calls: int) -
 
 
 @torch.no_grad()
-def way(model: DiffusionModel, path: Tensor, calls: int) -> Way:
+def way(model: DiffusionModel, path: Tensor, calls: int) -> PathWay:
     """The way of paths ``(B, C (calls + 1), *S)`` as they are kept."""
     x1, *said = rearrange(path, "b (n c) ... -> n b c ...", n=calls + 1)
     sampler, schedule, nodes = Auto(calls), model.denoiser.schedule, []
@@ -115,7 +115,7 @@ def way(model: DiffusionModel, path: Tensor, calls: int) -> Way:
 
     x0 = model.codec.limited(sampler(again, x1, schedule))
     times = torch.cat([sampler.grid(schedule, calls), torch.zeros(1, dtype=torch.float64)])
-    return Way(torch.stack([*nodes, x0], 1), torch.stack(said, 1), times)
+    return PathWay(torch.stack([*nodes, x0], 1), torch.stack(said, 1), times)
 
 
 def wished(
