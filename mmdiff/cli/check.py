@@ -1,4 +1,4 @@
-"""``mmdiff check FILE [trust=ROOTS.pem audit=DIR model=RUN ledger=LOG|secret=env:NAME]``: where a file comes from, as
+"""``mmdiff check FILE ... [trust=ROOTS.pem audit=DIR model=RUN ledger=LOG|secret=env:NAME]``: where files come from, as
 far as it can be told.
 
 Reads the signature (C2PA) of any file, in it or in FILE.c2pa, and what mmdiff wrote beside and into it. ``trust`` has
@@ -21,13 +21,15 @@ KEYS = tuple(key for check in CHECKS for key in check.keys)
 def main(arguments: list[str]) -> int:
     """Make every check; the exit code is the largest that one of them asks for."""
     paths, told = taken("check", arguments, KEYS)
-    if len(paths) != 1:
+    if not (files := [Path(path).expanduser() for path in paths]):
         raise ConfigError("say which file: mmdiff check FILE")
-    if not (path := Path(paths[0]).expanduser()).is_file():
-        raise ConfigError(f"there is no file {path}")
+    if missing := [file for file in files if not file.is_file()]:
+        raise ConfigError(f"there is no file {missing[0]}")
     codes = []
-    for check in CHECKS:
-        for finding in check.look(path, {key: value for key, value in told.items() if key in check.keys}):
-            print(f"{check.name:<10} {finding.says}")
-            codes.append(finding.code)
+    for file in files:
+        print(file)
+        for check in CHECKS:
+            for finding in check.look(file, {key: value for key, value in told.items() if key in check.keys}):
+                print(f"  {check.name:<10} {finding.says}")
+                codes.append(finding.code)
     return max(codes, default=0)

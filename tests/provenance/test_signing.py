@@ -103,7 +103,7 @@ def test_a_file_of_another_program_and_none_at_all(tmp_path, keys, capsys):
     path = tmp_path / "a.png"
     written(path)
     assert check.main([str(path)]) == 4
-    assert "signature  unsigned\n" in capsys.readouterr().out
+    assert "  signature  unsigned\n" in capsys.readouterr().out
     c2pa = library("c2pa")
     builder = c2pa.Builder({"claim_generator_info": [{"name": "another"}], "title": "x"}, _context())
     builder.set_intent(c2pa.C2paBuilderIntent.CREATE, c2pa.C2paDigitalSourceType.DIGITAL_CAPTURE)
@@ -113,6 +113,7 @@ def test_a_file_of_another_program_and_none_at_all(tmp_path, keys, capsys):
     said = capsys.readouterr().out
     assert "signed by Anna (for development" in said and "source digitalCapture" in said and ASSERTION not in said
     assert check.main([str(tmp_path / "b.png"), f"trust={keys[2]}"]) == 0
+    assert check.main([str(tmp_path / "b.png"), str(path), f"trust={keys[2]}"]) == 4, "the worst of several"
     with pytest.raises(ConfigError, match="holds no certificates in PEM"):
         check.main([str(path), f"trust={keys[1]}"])
     with pytest.raises(ConfigError, match="there is no file"):
