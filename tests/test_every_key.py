@@ -202,7 +202,7 @@ def others(value: Any) -> list[Any]:
 
 def files() -> list[tuple[str, str]]:
     more = [("", name) for name in ("eval", "embedder", "sample", "mark_find", "mark_test")]
-    more += [(group, name) for group in ("evaluation", "mark") for name in options(group)]
+    more += [(group, name) for group in ("evaluation", "mark", "provenance") for name in options(group)]
     return cases() + more
 
 
