@@ -31,7 +31,7 @@ KEYS: dict[str, Any] = {
 REFUSE: dict[str, Any] = {"fields": list[str], "labels": dict[str, list[str]]}
 
 
-class Asked(Protocol):
+class Labelled(Protocol):
     """What a rule sees of a request."""
 
     @property
@@ -57,12 +57,12 @@ class Policy:
         """The hash of the file, by which a log names it."""
         return digest(self.path)
 
-    def check(self, requests: Sequence[Asked], on: Collection[str]) -> None:
+    def check(self, requests: Sequence[Labelled], on: Collection[str]) -> None:
         """Raise ``Refused`` for requests that are against a rule; ``on`` are the layers that are in force."""
         for reason in self._reasons(requests, on):
             raise Refused(f"refused by {self.path.name}: {reason}")
 
-    def _reasons(self, requests: Sequence[Asked], on: Collection[str]) -> Iterator[str]:
+    def _reasons(self, requests: Sequence[Labelled], on: Collection[str]) -> Iterator[str]:
         if self.largest is not None and len(requests) > self.largest:
             yield f"{len(requests)} samples are asked for, and {self.largest} at most are made"
         for layer in self.required:

@@ -24,7 +24,7 @@ class Verified(NamedTuple):
     signer: c2pa.Signature | None = None
 
 
-class Row(NamedTuple):
+class Entry(NamedTuple):
     """Where a file stands in a log."""
 
     chain: Path
@@ -46,12 +46,12 @@ def verified(path: Path, trust: Path | None = None) -> Verified:
     return Verified(path, rows, "changed" if broken else "whole" if ended else "open", faults, signer)
 
 
-def find(folder: Path, path: Path) -> tuple[list[Row], list[str]]:
+def find(folder: Path, path: Path) -> tuple[list[Entry], list[str]]:
     """The rows of a file in a log, by the hash of its payload; and what its own words of the log do not agree with."""
     stored = found if (found := beside(path)) is not None and found["file"] == path.name else {}
     signed = _signed(path)
     payloads = {digest(path), stored.get("payload_sha256"), signed.get("payload_sha256")} - {None}
-    rows = [Row(chain, row) for chain in chains(folder) for row in _read(chain)[0]]
+    rows = [Entry(chain, row) for chain in chains(folder) for row in _read(chain)[0]]
     own = [one for one in rows if one.row.get("kind") == "file" and one.row.get("payload_sha256") in payloads]
     return own, list(_missing(signed or stored, rows))
 
@@ -62,7 +62,7 @@ def _signed(path: Path) -> dict[str, Any]:
     return (found.record or {}) if found.state in ("trusted", "unknown") else {}
 
 
-def _missing(facts: Mapping[str, Any], rows: list[Row]) -> Iterator[str]:
+def _missing(facts: Mapping[str, Any], rows: list[Entry]) -> Iterator[str]:
     told = facts.get("audit")
     if not isinstance(told, dict):
         return
