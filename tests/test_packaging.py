@@ -156,7 +156,7 @@ def test_importing_the_library_changes_nothing_of_other_libraries():
     assert subprocess.run([sys.executable, "-c", IMPORT_ALL], timeout=300).returncode == 0
 
 
-GROUPS = [group for group in KINDS.values() if group not in ("evaluation", "mark")]
+GROUPS = [group for group in KINDS.values() if group != "evaluation"]
 GROUPS += ["diffusion/parameterization", "diffusion/time", "diffusion/weight", "optim", "logger", "debug"]
 COMPOSE = """
 import json, sys
@@ -170,8 +170,6 @@ for group, names in found.items():
     composed('sample' if group in ('mark', 'provenance') else 'train', ['run=x', f'{{group}}={{names[0]}}'])
 for name in options('evaluation'):
     composed('eval', ['run=x', f'evaluation={{name}}'])
-for name in options('mark'):
-    composed('sample', ['run=x', f'mark={{name}}'])
 composed('mark_find', ['run=x'])
 composed('mark_test', ['run=x'])
 composed('embedder', ['run=x'])

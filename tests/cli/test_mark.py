@@ -93,10 +93,11 @@ def test_what_is_known_of_a_latent_gets_no_pattern(pipeline):
 
 
 def test_find_tells_the_seed_the_rate_and_how_many_were_compared(run, pipeline, tmp_path, capsys):
-    paths = pipeline.save(requests(4), tmp_path / "made")
-    assert command.main(["find", str(paths[2]), str(run), f"ledger={tmp_path / 'made'}", "device=cpu"]) == 0
-    told = capsys.readouterr().out
-    assert "ledger: z " in told and "false-positive rate" in told and "over 36 comparisons" in told
+    paths = pipeline.save(requests(4), tmp_path / "made", audit=tmp_path / "audit")
+    for log in ("made", "audit"):
+        assert command.main(["find", str(paths[2]), str(run), f"ledger={tmp_path / log}", "device=cpu"]) == 0
+        told = capsys.readouterr().out
+        assert "ledger: z " in told and "false-positive rate" in told and "over 36 comparisons" in told
     assert command.main(["find", str(paths[2]), str(run), "secret=env:MINE", "seeds=5", "device=cpu", "shifts=0"]) == 0
     told = capsys.readouterr().out
     assert "signs: z " in told and "latent: z " in told and "over 5 comparisons" in told and SECRET not in told
