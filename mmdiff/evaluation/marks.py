@@ -62,13 +62,15 @@ class MarkTest:
         for name, attack in progress_bar(attacks.items(), "attacks", unit="attack", leave=False):
             rows.append(self._attacked(name, attack, files))
         bare = Pipeline(self.subject.pipeline.model, self.subject.pipeline.header)
-        rows.append(self._row(FLOOR, self._scored(self._files(bare, FLOOR.replace(" ", "-")), lost=True)))
+        unmarked = self._files(bare, FLOOR.replace(" ", "-"))
+        rows.append(self._row(FLOOR, self._scored(unmarked, lost=True)))
+        change = self._change(files, unmarked)
         costs, note = self._costs(bare) if quality else ([], "")
-        text = self._text(rows, costs, note)
+        text = self._text(rows, change, costs, note)
         told = {
             "mark": self.pipeline.settings["mark"], "model": self.pipeline.header["sha256"], "n": len(self.requests),
             "seeds": self.looked_for, "rate": self.rate, "shifts": self.shifts,
-            "rows": list(map(plain, rows)), "quality": list(map(plain, costs)),
+            "rows": list(map(plain, rows)), "change": plain(change), "quality": list(map(plain, costs)),
         }
         write_atomic(self.out / f"{self.name}.json", json.dumps(told, indent=1).encode())
         write_atomic(self.out / f"{self.name}.md", text.encode())
@@ -105,6 +107,15 @@ class MarkTest:
             row["bits right"] = bootstrap(torch.tensor(right, dtype=torch.float64), resamples=500)
         return row
 
+    def _change(self, files: Sequence[Tensor], unmarked: Sequence[Tensor]) -> Row:
+        """How far samples are from those of the same seeds without the mark, where the modality has such a number."""
+        try:
+            judge = self.codec.judge()
+        except ValueError:
+            return {}
+        x, truth = (judge.stacked(samples, self.codec, self.pipeline.size) for samples in (files, unmarked))
+        return {name: bootstrap(value, resamples=500) for name, value in judge.paired(x, truth).items()}
+
     def _costs(self, bare: Pipeline) -> tuple[list[Row], str]:
         """Samples without and with the mark, judged as ``mmdiff eval`` judges them; or why they are not."""
         try:
@@ -120,13 +131,15 @@ class MarkTest:
             rows.append({"samples": name, **report["model"]})
         return rows, ""
 
-    def _text(self, rows: Sequence[Row], costs: Sequence[Row], note: str) -> str:
+    def _text(self, rows: Sequence[Row], change: Row, costs: Sequence[Row], note: str) -> str:
         parts = [
             f"# {self.name} on {len(self.requests)} samples of model {self.pipeline.header['sha256'][:12]}",
             f"found: among {self.looked_for} that may have been made, with a false-positive rate of {self.rate:g} in "
             "all; intervals are of 95 %",
             markdown(rows), *(f"{word}: {'; '.join(names)}." for word, names in self._verdicts(rows).items() if names),
         ]
+        if change:
+            parts += ["Against the samples of the same seeds without it:", markdown([change])]
         if costs:
             metrics = list(dict.fromkeys(name for row in costs for name in row if name != "samples"))
             turned = [{"metric": m, **{str(row["samples"]): row[m] for row in costs if m in row}} for m in metrics]

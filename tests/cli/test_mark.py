@@ -150,5 +150,6 @@ def test_the_test_of_a_mark_has_a_row_for_each_attack_and_says_where_it_fails(ru
     for row in told["rows"]:
         assert 0 <= row["found"]["low"] <= row["found"]["value"] <= row["found"]["high"] <= 1
         assert row["least z"] <= row["z"]["value"] and 0 <= row["bits right"]["value"] <= 1
+    assert told["change"]["log-spectral distance, dB"]["value"] > 0
     assert "Fails: as saved" in capsys.readouterr().out, "an untrained model maps noise to nothing"
     assert SECRET not in (tmp_path / "SignsMark.md").read_text() + json.dumps(told)
