@@ -76,8 +76,8 @@ def look(path: Path, told: Mapping[str, str]) -> Iterator[Finding]:
 MARK = Check("mark", ("model", "ledger", "secret"), look)
 
 
-def _sought(secret: str | None, ledger: str | None, chosen: dict[str, Any] | None) -> "dict[str, Mark]":
-    """The marks that are looked for, by name."""
+def _sought(secret: str | None, ledger: str | None, chosen: dict[str, Any] | None) -> "list[Mark]":
+    """The marks that are looked for."""
     from ..marks.base import Mark
     from ..marks.latent import LatentMark
     from ..marks.ledger import LedgerMark
@@ -86,16 +86,16 @@ def _sought(secret: str | None, ledger: str | None, chosen: dict[str, Any] | Non
     if chosen is not None:
         if secret is not None:
             raise ConfigError("secret= goes with no mark=: it looks for all that take one; or say mark.secret=")
-        return {chosen["_target_"].rpartition(".")[2]: build(chosen, Mark)}
+        return [build(chosen, Mark)]
     if secret is not None:
-        return {"signs": SignsMark(secret), "latent": LatentMark(secret)}
+        return [SignsMark(secret), LatentMark(secret)]
     if ledger is None:
         raise ConfigError("say what to look for: ledger=LOG, secret=env:NAME or mark=NAME")
-    return {"ledger": LedgerMark()}
+    return [LedgerMark()]
 
 
 def _found(
-    file: Path, run: str, marks: "dict[str, Mark]", ledger: str | None, *, seeds: int = SEEDS, shifts: int = SHIFTS,
+    file: Path, run: str, marks: "list[Mark]", ledger: str | None, *, seeds: int = SEEDS, shifts: int = SHIFTS,
     **places: Any,
 ) -> Iterator[str]:
     """A line for each mark."""

@@ -48,7 +48,7 @@ class MarkTest:
         rate: float = 1e-6, shifts: int = 4,
     ):
         self.subject, self.pipeline, self.out, self.rate, self.shifts = subject, pipeline, out, rate, shifts
-        self.mark, self.codec, self.name = pipeline.mark, pipeline.model.codec, type(pipeline.mark).__name__
+        self.mark, self.codec, self.name = pipeline.mark, pipeline.model.codec, pipeline.mark.name
         held = subject.held or subject.train
         labels = [held.read(i)[1] for i in spread(len(held), n)]
         self.requests = [Request(seed=seed + i, labels=labels[i % len(labels)]) for i in range(n)]
@@ -133,7 +133,7 @@ class MarkTest:
 
     def _text(self, rows: Sequence[Row], change: Row, costs: Sequence[Row], note: str) -> str:
         parts = [
-            f"# {self.name} on {len(self.requests)} samples of model {self.pipeline.header['sha256'][:12]}",
+            f"# mark={self.name} on {len(self.requests)} samples of model {self.pipeline.header['sha256'][:12]}",
             f"found: among {self.looked_for} that may have been made, with a false-positive rate of {self.rate:g} in "
             "all; intervals are of 95 %",
             markdown(rows), *(f"{word}: {'; '.join(names)}." for word, names in self._verdicts(rows).items() if names),

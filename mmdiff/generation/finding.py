@@ -10,10 +10,10 @@ from .pipeline import Pipeline
 
 
 def find(
-    path: str | Path, pipeline: Pipeline, marks: Mapping[str, Mark], rows: Sequence[Mapping[str, Any]], *,
+    path: str | Path, pipeline: Pipeline, marks: Sequence[Mark], rows: Sequence[Mapping[str, Any]], *,
     shifts: int = 0,
 ) -> dict[str, Found]:
-    """What each mark finds in a file, that of ``rows`` which is likeliest.
+    """What each mark finds in a file, by its name: that of ``rows`` which is likeliest.
 
     A row is of a sample that may have been made: its ``seed``, and its ``size`` and the hash of its ``model`` where
     they are known; without a size it is looked for with the model's own, and with that of the file. ``shifts``
@@ -33,9 +33,9 @@ def find(
         shape = codec.latent_shape(**{**size, **codec.size(sample)})
         others = [Candidate(row["seed"], shape) for row in rows if not row.get("size")]
         candidates = list(dict.fromkeys([*wanted, *others]))
-        for name, mark in marks.items():
+        for mark in marks:
             (new,) = mark.score([sample], pipeline.model.source, [candidates], shifts=shifts)
-            found[name] = joined(found[name], new) if name in found else new
+            found[mark.name] = joined(found[mark.name], new) if mark.name in found else new
     return found
 
 

@@ -75,6 +75,11 @@ class Mark(ABC):
     message: str = ""
     """What is embedded, in ``bits`` / 4 hexadecimal digits."""
 
+    @property
+    def name(self) -> str:
+        """Its word: that of its class in small letters, without Mark."""
+        return type(self).__name__.removesuffix("Mark").lower()
+
     def index(self, seed: int) -> int:
         """The seed that stands for all that the mark does not tell from it."""
         return seed

@@ -115,11 +115,11 @@ def test_check_looks_for_marks_where_a_model_is_named(run, pipeline, tmp_path, c
 def test_rows_of_other_models_are_no_candidates_and_sizes_are_those_of_the_rows(pipeline, tmp_path):
     path, own = pipeline.save(requests(1), tmp_path)[0], pipeline.header["sha256"]
     rows = [{"seed": 0, "model": own}, {"seed": 1, "model": "other"}, {"seed": 2, "size": {"seconds": 0.5}}]
-    found = find(path, pipeline, {"ledger": LedgerMark(steps=1)}, rows, shifts=0)["ledger"]
+    found = find(path, pipeline, [LedgerMark(steps=1)], rows, shifts=0)["ledger"]
     longer = pipeline.model.codec.latent_shape(seconds=0.5)[0] - pipeline.model.codec.latent_shape(seconds=0.25)[0]
     assert found.tests == 1 + longer + 1
     with pytest.raises(ValueError, match="names no sample of this model"):
-        find(path, pipeline, {"ledger": LedgerMark(steps=1)}, rows[1:2])
+        find(path, pipeline, [LedgerMark(steps=1)], rows[1:2])
 
 
 def test_two_searches_are_one_with_the_comparisons_of_both():
@@ -144,7 +144,7 @@ def test_a_mistake_in_a_command_is_told(run, words, reason):
 def test_the_test_of_a_mark_has_a_row_for_each_attack_and_says_where_it_fails(run, tmp_path, capsys):
     words = [str(run), f"out={tmp_path}", "n=4", "quality=false", "device=cpu", "mark=signs", "mark.secret=env:MINE"]
     assert command.main(["test", *words, "mark.message=a7", "mark.steps=1"]) == 0
-    told = json.loads((tmp_path / "SignsMark.json").read_text())
+    told = json.loads((tmp_path / "signs.json").read_text())
     names = [row["after"] for row in told["rows"]]
     assert names[0] == "as saved" and names[-1] == "no mark" and "MP3, 32 kbit/s" in names
     for row in told["rows"]:
@@ -152,4 +152,4 @@ def test_the_test_of_a_mark_has_a_row_for_each_attack_and_says_where_it_fails(ru
         assert row["least z"] <= row["z"]["value"] and 0 <= row["bits right"]["value"] <= 1
     assert told["change"]["log-spectral distance, dB"]["value"] > 0
     assert "Fails: as saved" in capsys.readouterr().out, "an untrained model maps noise to nothing"
-    assert SECRET not in (tmp_path / "SignsMark.md").read_text() + json.dumps(told)
+    assert SECRET not in (tmp_path / "signs.md").read_text() + json.dumps(told)
