@@ -18,8 +18,8 @@ from mmdiff.generation.pipeline import load
 from mmdiff.nn.sets import seeds
 from mmdiff.training.train import train
 
-SHAPES = ["data=solids", "data.n=24", "adapter.reader.points=64", "loader.batch_size=4", "loader.val=0.4", "log.every=1",
-          "logger=csv", "trainer=cpu", "checkpoint.every=0", "validation.every=0", "preview.n=0"]
+SHAPES = ["data=solids", "data.n=24", "adapter.reader.points=64", "loader.batch_size=4", "loader.val=0.4",
+          "log.every=1", "logger=csv", "trainer=cpu", "checkpoint.every=0", "validation.every=0", "preview.n=0"]
 
 
 def made():
