@@ -54,8 +54,8 @@ class Adversary(nn.Module, ABC):
 
 
 class PatchCritic(Adversary):
-    """Convolutions over patches, of a sound in time, of each frame of a film in space; ``depth`` halvings from ``width``
-    channels."""
+    """Convolutions over patches, of a sound in time, of each frame of a film in space; ``depth`` halvings from
+    ``width`` channels."""
 
     def __init__(
         self, *, width: Count = 32, depth: Count = 3, weight: Amount = 0.1, start: Draws = 10000, lr: Amount = 5e-4
