@@ -6,6 +6,7 @@
     ```LANGUAGE is=PATH       is that file of the project, to the letter
 """
 
+import json
 import re
 import shlex
 import shutil
@@ -16,6 +17,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import soundfile
+import torch
+from omegaconf import OmegaConf
+from safetensors.torch import save_file
 
 from mmdiff.cli import COMMANDS, adopt, lora
 from mmdiff.cli.list import KINDS, options
@@ -84,11 +88,20 @@ def packages(tmp_path_factory, with_plugins):
 def bases(kicks, tmp_path_factory):
     """A folder in which every model that a command starts from is there."""
     root = tmp_path_factory.mktemp("bases")
-    for line in (line for page in PAGES for line in commands(page)):
+    lines = [line for page in PAGES for line in commands(page)]
+    for line in lines:
         for name in re.findall(r"\binit=([\w./-]+)", line):
             path = root / (name if name.endswith(".safetensors") else f"{name}/model.safetensors")
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(kicks / "runs" / "mine" / "model.safetensors", path)
+    for line in lines:
+        for name in re.findall(r"\bcodec=([\w./-]+)", line):           # of the modality that the command names
+            modality = re.search(r"\badapter=([a-z]+)", line)
+            config = composed("train", [f"experiment={modality[1]}/codec", "data.root=x"])
+            made = {part: OmegaConf.to_container(config[part]) for part in ("adapter", "reconstruction")}
+            header = {"format": 1, "sha256": "", "config": made}
+            (root / name).mkdir(parents=True, exist_ok=True)
+            save_file({"x": torch.zeros(1)}, root / name / "model.safetensors", {"mmdiff": json.dumps(header)})
     return root
 
 
