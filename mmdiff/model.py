@@ -32,7 +32,7 @@ from .core.times import TimeDistribution
 from .core.types import Condition, Denoise, Masked
 from .core.weightings import Weighting
 from .data.batch import Batch
-from .data.labels import Fields, Label, encode_labels, title, to_device
+from .data.labels import Column, Fields, Label, encode_labels, title, to_device
 from .learner import Denoising, Drawn, Example, Learner, Objective
 from .marks.base import Mark, Source
 from .marks.ledger import LedgerMark
@@ -224,10 +224,13 @@ class DiffusionModel(Learner):
 
     def condition(self, rows: Sequence[Mapping[str, Wish]]) -> Condition:
         """The condition of B rows of labels and maps ``(C', *S)``; what a row leaves out is not told."""
-        labels = [{name: cast(Label, v) for name, v in row.items() if name not in self.controls} for row in rows]
-        cond = self.conditioner(to_device(encode_labels(self.conditioner.fields, labels), self.device))
+        cond = self.conditioner(self._labels(rows))
         maps = gathered(self.controls, rows, self.device)
         return cond if maps is None else cond._replace(concat=maps)
+
+    def _labels(self, rows: Sequence[Mapping[str, Wish]]) -> dict[str, Column]:
+        labels = [{name: cast(Label, v) for name, v in row.items() if name not in self.controls} for row in rows]
+        return to_device(encode_labels(self.conditioner.fields, labels), self.device)
 
     def decoded(self, latents: Tensor, **size: float) -> list[Tensor]:
         """Samples ``(C, *S)`` on the CPU, of a ``size`` where one is named."""
@@ -281,7 +284,8 @@ class DiffusionModel(Learner):
             raise ValueError("negative labels act through guidance that contrasts with them, such as guidance=cfg of "
                              f"a scale other than 1; got {type(guidance).__name__} of scale {guidance.scale:g}")
         cond = self.condition(labels)
-        null = self.condition(negative) if any(negative) else self.conditioner.null(len(labels))
+        null = (self.condition(negative) if any(negative)
+                else self.conditioner.contrast(self._labels(labels), len(labels)))
         guidance = guidance.told(labels, self, negative if any(negative) else ())
         guide = partial(guidance, along(self.denoiser, sampler.ends(self.denoiser.schedule)), cond, null=null)
 

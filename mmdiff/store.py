@@ -13,7 +13,6 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from inspect import signature
 from numbers import Real
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,7 +31,7 @@ from .config.build import ConfigError, part, plain
 from .config.header import FORMAT, ModelFileError, chain, model_file, read_header
 from .config.kinds import KindError, check
 from .data.dataset import Dataset, spread
-from .data.labels import TEXT, Fields, grown, plain_fields
+from .data.labels import Fields, grown, plain_fields
 from .data.writing import write_atomic
 from .learner import Learner
 from .model import DiffusionModel
@@ -42,8 +41,6 @@ WHITENING = ("mean", "std", "low", "high")
 """Buffers that a codec measures on the training set."""
 SIZED = 101
 """Samples of which the middle one by size is what a request without a size gets."""
-TOLD: Fields = {"caption": TEXT}
-"""What a public model can be told."""
 Scales = Mapping[str, float] | Mapping[Path, float]
 """Changes of a model, each a run or file, and by what they are multiplied."""
 
@@ -68,25 +65,6 @@ def usual(sizes: Sequence[dict[str, float]]) -> dict[str, float]:
 def save_model(model: Learner, config: dict[str, Any], path: str | Path, **facts: Any) -> str:
     """Write ``model`` with its resolved ``config`` and further ``facts`` (such as ``step``); gives the file's hash."""
     return _write(path, model.stored.state_dict(), config, {"holds": model.holds, **facts})
-
-
-def adopt(config: DictConfig, path: Path) -> Path:
-    """Write the public model of a resolved training configuration, as it is, as a model file: that names its folder, by
-    digests, its name and its licence, and has none of its weights. A sample is of the size that its reader reads."""
-    codec, reader = build_codec(config.adapter)
-    model = generating(build_learner(config, codec, reader, fields=TOLD), path)
-    if not model.network.pretrained:
-        raise ConfigError(f"{type(model.network).__name__} is the network of no public model: choose another adapter=")
-    stored = {name: plain(config[name]) for name in parts(config)}
-    stored["adapter"]["conditioner"]["fields"] = plain_fields(TOLD)
-    own = stored["adapter"]["reader"]
-    stored["size"] = {name: own[name] for name in signature(codec.latent_shape).parameters if name in own}
-    public = stored["adapter"]["public"]
-    digest = hashlib.sha256(json.dumps(public["digests"], sort_keys=True).encode()).hexdigest()
-    origin = {"name": public["name"], "sha256": digest, "step": None, "licence": public["licence"]}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_model(model, stored, path, step=None, bases=[origin])
-    return path
 
 
 def save_change(

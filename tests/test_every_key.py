@@ -68,7 +68,10 @@ NEEDS = {                                                             # what an 
     "reconstruction=spectra": [*CODEC, "adapter=audio_vocoder", "data=notes"],
     "adapter=points_small": ["data=solids"], "adapter=points_base": ["data=solids"],
 }
-ELSEWHERE = {("experiment", "personal"), ("adapter", "wan"), ("few", "paths"), ("few", "consistent")}
+ELSEWHERE = {
+    ("experiment", "personal"), ("few", "paths"), ("few", "consistent"), ("adapter", "wan"),
+    ("adapter", "stable_audio"),
+}
 STRINGS = {
     "auto": "ddp", "cpu": "gpu", "gpu": "cpu", "ddp": "auto", "silence": "mask", "mask": "silence", "sounds": "others",
     "speech_8k": "speech_8k_48", "speech_8k_48": "speech_8k", "hifigan_22k": "speech_8k", "weak": "weaker",

@@ -56,3 +56,36 @@ def wan(folder: Path, *, seed: int = 0) -> Path:
     pipeline.save_pretrained(folder)
     (folder / "README.md").write_text(CARD)
     return folder
+
+
+def stable_audio(folder: Path, *, seed: int = 0) -> Path:
+    """Stable Audio Open: 2 blocks, stereo at 8 kHz, latents of 16 samples, windows of 24."""
+    import diffusers
+    import transformers
+
+    torch.manual_seed(seed)
+    transformer = diffusers.StableAudioDiTModel(
+        sample_size=24, in_channels=4, num_layers=2, attention_head_dim=8, num_attention_heads=2,
+        num_key_value_attention_heads=1, out_channels=4, cross_attention_dim=12, time_proj_dim=8,
+        global_states_input_dim=48, cross_attention_input_dim=24,
+    )
+    vae = diffusers.AutoencoderOobleck(
+        encoder_hidden_size=8, downsampling_ratios=[4, 4], channel_multiples=[1, 2], decoder_channels=4,
+        decoder_input_channels=4, audio_channels=2, sampling_rate=8000,
+    )
+    text = transformers.T5EncoderModel(transformers.T5Config(
+        vocab_size=3 + len(WORDS), d_model=24, d_kv=8, d_ff=32, num_layers=1, num_heads=3, pad_token_id=0,
+    ))
+    projection = diffusers.StableAudioProjectionModel(
+        text_encoder_dim=24, conditioning_dim=24, min_value=0, max_value=512,
+    )
+    scheduler = diffusers.EDMDPMSolverMultistepScheduler(
+        sigma_min=0.3, sigma_max=500, sigma_data=1.0, sigma_schedule="exponential", prediction_type="v_prediction",
+    )
+    pipeline = diffusers.StableAudioPipeline(
+        vae=woken(vae), text_encoder=woken(text), projection_model=woken(projection), tokenizer=tokenizer(128),
+        transformer=woken(transformer), scheduler=scheduler,
+    )
+    pipeline.save_pretrained(folder)
+    (folder / "README.md").write_text(CARD.replace("apache-2.0", "other\nlicense_name: stable-audio-community"))
+    return folder

@@ -174,6 +174,15 @@ class Conditioner(nn.Module, ABC):
     dim: int
     """D of ``Condition.vector`` and ``Condition.tokens``; 0 for none."""
 
+    vector_dim: int | None = None
+    """D of ``Condition.vector`` where that is another; None = ``dim``."""
+
+    tells: Fields | None = None
+    """What can be told where no data say, of that of a public model."""
+
+    parts: tuple[str, ...] = ()
+    """Parts of a public model (``adapter.model``) that it works with."""
+
     tokens: bool = False
     """Whether it gives ``Condition.tokens``; a network that takes the argument ``tokens`` is told."""
 
@@ -193,6 +202,11 @@ class Conditioner(nn.Module, ABC):
     @abstractmethod
     def null(self, batch: int) -> Condition:
         """The condition of ``batch`` samples of which nothing is told."""
+
+    def contrast(self, labels: dict[str, Column], batch: int) -> Condition:
+        """What guidance contrasts the condition of the ``labels`` of ``batch`` samples with: nothing is told, but for
+        what must be."""
+        return self.null(batch)
 
     @torch.no_grad()
     def inherit(self, base: "Conditioner") -> None:

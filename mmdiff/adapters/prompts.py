@@ -7,6 +7,7 @@ No text is the text "", which has states of its own, as such models learned for 
 
 from collections.abc import Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.types import Condition
-from ..data.labels import Column, Fields, Label, is_text
+from ..data.labels import TEXT, Column, Fields, Label, is_text
 from .base import Conditioner
 from .pretrained import Pretrained
 from .public import PublicModel
@@ -22,25 +23,26 @@ from .texts import TextEncoder
 
 
 class PromptEncoder(Pretrained):
-    """The text encoder of a public model, and its tokenizer; ``length`` tokens are read of a text at most.
+    """The text encoder of a public model, and its tokenizer; ``length`` tokens are read of a text at most. An ``empty``
+    text has states of its own, or is none.
 
     It is on the device of the model only while it reads.
     """
 
     parts = ("text_encoder", "tokenizer")
-    empty = True
 
     def __init__(
         self, model: PublicModel, *, length: int = 512, dtype: Literal["float16", "float32"] = "float32",
-        truncate: bool = False,
+        truncate: bool = False, empty: bool = True,
     ):
         config, self.model = model.config("text_encoder"), model
         digest = "-".join(model.digest(part) for part in self.parts)
         super().__init__(model.place("text_encoder"), digest=digest, width=config["d_model"], length=length,
                          dtype=dtype, truncate=truncate)
+        self.empty = empty
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "model": self.model}
+        return {**super().__getstate__(), "model": self.model, "empty": self.empty}
 
     @classmethod
     def settled(cls, **settings: Any) -> dict[str, Any]:
@@ -58,6 +60,7 @@ class PromptEncoder(Pretrained):
 class Prompt(Conditioner):
     """One text field, as a public model is told it. ``drop`` is the share of training samples that are told nothing."""
 
+    tells = MappingProxyType({"caption": TEXT})
     tokens = True
     here: Tensor
 

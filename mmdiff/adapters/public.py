@@ -93,6 +93,13 @@ class PublicModel:
             raise ValueError(f"{file} is of {own}, and this adapter takes {kind}")
         return found
 
+    def agree(self, part: str, config: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+        """Raise ``ValueError`` where the ``config`` of a part is not what goes with it asks for."""
+        for name, value in wanted.items():
+            if config[name] != value:
+                raise ValueError(f"{self.place(part)} has {name} {config[name]}, and what goes with it here {value}: "
+                                 "codec, text encoder and transformer are to be of one model")
+
     def load(self, part: str, kind: str, dtype: Precision = "float32") -> nn.Module:
         """A part that is of the class ``kind`` of diffusers, frozen, its weights in ``dtype``. All who ask share it."""
         settings, known = self.config(part, kind), _diffusers(kind)

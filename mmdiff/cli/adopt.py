@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
     out = model_file_to_write(told["out"])
     name = told.get("adapter") or adapter_of(Path(folder))
     config = settled(resolved(composed("train", ["run=adopted", f"adapter={name}", f"adapter.model={folder}", *words])))
-    from ..store import adopt  # after mistakes in the words: it takes seconds
+    from ..training.adopting import adopt  # after mistakes in the words: it takes seconds
 
     public = config.adapter.public
     adopt(config, out)

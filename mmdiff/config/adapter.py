@@ -61,6 +61,7 @@ def build_adapter(node: Any, codec: Codec, reader: Reader, *, fields: Fields | N
     told: dict[str, Any] = {} if fields is None else {"fields": plain_fields(fields)}
     if node.get("text") is not None:
         told["text"] = build(node["text"], TextEncoder, **_public(node, "text", TextEncoder))
+    told |= _public(node, "conditioner", Conditioner)
     conditioner = build(part(node, "conditioner"), Conditioner, **told)
     controls = _controls(node.get("controls") or {}, codec, conditioner.fields)
     public = _public(node, "network", Network)
@@ -103,7 +104,7 @@ def settled(config: DictConfig) -> DictConfig:
     of a text encoder."""
     adapter = plain(config.adapter)
     if adapter.get("model") is not None and "public" not in adapter:
-        targets = [(adapter.get(name) or {}).get(TARGET) for name in ("codec", "network", "text")]
+        targets = [(adapter.get(name) or {}).get(TARGET) for name in ("codec", "network", "text", "conditioner")]
         parts = [part for target in targets if isinstance(target, str)
                  for part in getattr(target_class(target), "parts", ())]
         try:

@@ -201,7 +201,8 @@ class AdapterContract:
         told = encode_labels(fields, [trial.dataset.read(i)[1] for i in range(2)])
         untold, null, cond = encode_labels(fields, [{}, {}]), conditioner.null(2), conditioner(told)
         if cond.vector is not None:
-            assert cond.vector.shape == (2, conditioner.dim), f"the vector is {kind(cond.vector)}, not of dim"
+            dim = conditioner.vector_dim or conditioner.dim
+            assert cond.vector.shape == (2, dim), f"the vector is {kind(cond.vector)}, not of dim"
         for name, a, b, c in zip(Condition._fields, null, conditioner(untold), cond, strict=True):
             assert (a is None) == (b is None) == (c is None), f"{name} is there in some conditions and not in others"
             assert a is None or torch.equal(a, b), f"null() and the condition of untold labels differ in {name}"

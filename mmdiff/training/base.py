@@ -24,7 +24,8 @@ from ..learner import Learner
 from ..nn.network import Network, is_pretrained
 from ..nn.tensors import inherit as begin
 from ..nn.tensors import place
-from ..store import adopt, generating, load_learner, save_change
+from ..store import generating, load_learner, save_change
+from .adopting import adopt
 from .continuing import changes
 
 ADOPTED = "base.safetensors"

@@ -45,12 +45,13 @@ def _coded(sample: Tensor, folder: Path, *, suffix: str, bit_rate: int, sample_r
     """Written at ``bit_rate`` (bit/s), and read as any file."""
     form, codec = CONTAINERS[suffix]
     path, rate = folder / f"coded{suffix}", OPUS_RATE if suffix == ".opus" else sample_rate
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sample.clamp(-1, 1).numpy()), format="fltp", layout="mono")
+    layout = "mono" if len(sample) == 1 else "stereo"
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sample.clamp(-1, 1).numpy()), format="fltp", layout=layout)
     frame.sample_rate = sample_rate
     with av.open(str(path.absolute()), "w", format=form) as container:
-        stream = container.add_stream(codec, rate=rate, layout="mono", bit_rate=bit_rate)
+        stream = container.add_stream(codec, rate=rate, layout=layout, bit_rate=bit_rate)
         if not isinstance(stream, av.AudioStream):
             raise TypeError(f"expected a stream of sound, got {stream}")
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    return AudioReader(sample_rate).read(path)
+    return AudioReader(sample_rate, channels=len(sample)).read(path)

@@ -38,7 +38,8 @@ CANCELLED = 1e-4
 
 
 class AudioReader(Reader):
-    """Files to waveforms ``(1, L)`` float32 at ``sample_rate`` Hz.
+    """Files to waveforms ``(channels, L)`` float32 at ``sample_rate`` Hz; a file of another number of channels gives
+    their mean, in all of them.
 
     ``seconds`` is the length of a clip: longer files are cropped (at random with an ``rng``, else from the start),
     shorter ones are followed by silence with ``pad="silence"`` or left short with ``pad="mask"`` for the batch to pad
@@ -51,8 +52,8 @@ class AudioReader(Reader):
     timed = True
 
     def __init__(
-        self, sample_rate: int, *, seconds: float | None = None, pad: Literal["silence", "mask"] = "mask",
-        peak: float | None = None,
+        self, sample_rate: int, *, channels: int = 1, seconds: float | None = None,
+        pad: Literal["silence", "mask"] = "mask", peak: float | None = None,
     ):
         if not RATES[0] <= sample_rate <= RATES[1]:
             raise ValueError(f"sample_rate is in Hz, between {RATES[0]} and {RATES[1]}; got {sample_rate}")
@@ -62,15 +63,18 @@ class AudioReader(Reader):
             raise ValueError(f"pad is 'silence' or 'mask', got {pad!r}")
         if peak is not None and not 0 < peak <= 1:
             raise ValueError(f"peak must be in (0, 1], or null to leave levels alone; got {peak}")
+        if channels not in (1, 2):
+            raise ValueError(f"channels is 1 or 2, got {channels}")
         self.sample_rate, self.seconds, self.pad, self.peak = sample_rate, seconds, pad, peak
+        self.channels = channels
 
     def read(self, path: Path, rng: np.random.Generator | None = None) -> Tensor:
-        """One clip ``(1, L)``. Raises ``ValueError`` for a file that is corrupt, empty, silent or holds NaN."""
+        """One clip ``(channels, L)``. Raises ``ValueError`` for a file that is corrupt, empty, silent or holds NaN."""
         clip = self._sounding(Path(path), rng)
         if self.part != Reader.part and self.seconds and clip.samples.shape[1] < self.seconds * clip.sample_rate - 1:
             raise ValueError(f"{path} has {clip.samples.shape[1] / clip.sample_rate:.3g} s in the part that is read, "
                              f"less than the {self.seconds:g} s of a clip")
-        x = torch.from_numpy(_mixed(clip)[None])
+        x = torch.from_numpy(np.ascontiguousarray(_laid(clip, self.channels)))
         if clip.sample_rate * self.sample_rate > MOST_TAPS * math.gcd(clip.sample_rate, self.sample_rate) ** 2:
             raise ValueError(
                 f"{path} has {clip.sample_rate} Hz, which is in no simple ratio to {self.sample_rate} Hz: resample it "
@@ -96,29 +100,32 @@ class AudioReader(Reader):
     def _sounding(self, path: Path, rng: np.random.Generator | None) -> Excerpt:
         for _ in range(1 if rng is None else SILENT_DRAWS):
             clip = decode(path, seconds=self.seconds, place=0.0 if rng is None else rng.random(), span=self.span)
-            if not _silent(path, clip):
+            if not _silent(path, clip, self.channels):
                 return clip
             if clip.whole:
                 break
         clip = clip if clip.whole else decode(path, span=self.span)
-        if _silent(path, clip):
+        if _silent(path, clip, self.channels):
             reason = "its channels cancel each other (one is inverted)" if clip.samples.any() else "all are 0"
             raise ValueError(f"{path} is silent: of {clip.samples.shape[1]} samples, {reason}")
         size = clip.samples.shape[1] if self.seconds is None else math.ceil(self.seconds * clip.sample_rate)
-        first = min(int(np.flatnonzero(_mixed(clip))[0]), max(clip.samples.shape[1] - size, 0))
+        first = min(int(np.flatnonzero(_laid(clip, self.channels).any(0))[0]), max(clip.samples.shape[1] - size, 0))
         return clip._replace(samples=clip.samples[:, first : first + size])
 
 
-def _mixed(clip: Excerpt) -> np.ndarray:
-    return clip.samples.mean(0)
+def _laid(clip: Excerpt, channels: int) -> np.ndarray:
+    """The samples of so many channels."""
+    if len(clip.samples) == channels:
+        return clip.samples
+    return clip.samples.mean(0, keepdims=True).repeat(channels, 0)
 
 
-def _silent(path: Path, clip: Excerpt) -> bool:
-    """Whether nothing, or next to nothing of its channels, is left in their mean."""
+def _silent(path: Path, clip: Excerpt, channels: int) -> bool:
+    """Whether nothing, or next to nothing of its channels, is left of them."""
     if not np.isfinite(clip.samples).all():
         raise ValueError(f"{path} holds NaN or infinite samples")
-    mixed, channels = (np.square(x, dtype=np.float64).mean() for x in (_mixed(clip), clip.samples))
-    return mixed <= CANCELLED * channels
+    kept, whole = (np.square(x, dtype=np.float64).mean() for x in (_laid(clip, channels), clip.samples))
+    return kept <= CANCELLED * whole
 
 
 def write_audio(sample: Tensor, path: str | Path, sample_rate: int, *, bit_rate: int = 128_000) -> int:

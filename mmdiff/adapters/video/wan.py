@@ -101,10 +101,7 @@ class WanNetwork(Network):
         super().__init__()
         config = model.config("transformer", self.kind)
         wanted = {"in_channels": channels, "out_channels": channels, "text_dim": cond_dim}
-        for name, value in wanted.items():
-            if config[name] != value:
-                raise ValueError(f"{model.place('transformer')} has {name} {config[name]}, and what goes with it here "
-                                 f"{value}: codec, text encoder and transformer are to be of one model")
+        model.agree("transformer", config, wanted)
         if not tokens:
             raise ValueError("this transformer reads a text: name captions by data.captions=true or data.texts=")
         self.model = model

@@ -1,0 +1,135 @@
+"""Stable Audio Open (Evans et al. 2024), from a folder: what it is told, and its transformer as a network.
+
+    tokens = [text, start, end]        vector = [start, end]          start = 0 s, end = the field ``seconds``
+    v      = transformer(x_t, level)                                  x_t of unit variance, v on the cosine schedule
+
+Its network is told exactly what networks are told here. Where the text is hidden all tokens are 0, and the vector
+still tells how long a sound is: that is what its guidance contrasts with.
+"""
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...core.parameterizations import V
+from ...core.types import Condition
+from ...data.labels import TEXT, Column, Fields, Label, is_scalar, is_text
+from ...nn.held import hold, sharing
+from ...nn.inputs import CondLike
+from ...nn.network import Network
+from ..base import Conditioner
+from ..public import Precision, PublicModel
+from ..texts import TextEncoder
+
+SECONDS = "seconds"
+"""The field that tells how long a sound is."""
+
+
+class TimedPrompt(Conditioner):
+    """One text and ``seconds``: where they are not told, the longest that ``model`` makes. ``drop`` is the share of
+    training samples whose text is hidden."""
+
+    parts, kind = ("projection_model",), "StableAudioProjectionModel"
+    tells = MappingProxyType({"caption": TEXT, SECONDS: (0.0, 512.0)})
+    tokens = True
+
+    def __init__(self, fields: Fields, *, model: PublicModel, text: TextEncoder, drop: float = 0.1):
+        super().__init__()
+        if not 0 <= drop < 1:
+            raise ValueError(f"drop is a probability below 1, got {drop}")
+        texts = [name for name, field in fields.items() if is_text(field)]
+        seconds = SECONDS in fields and is_scalar(fields[SECONDS])
+        if len(texts) != 1 or len(fields) != 1 + seconds:
+            raise ValueError(f"this model is told one text and a number of {SECONDS}, and the data tell "
+                             f"{', '.join(fields) or 'nothing'}: name captions by data.captions=true or data.texts=, "
+                             "and nothing else by data.labels=[]")
+        config = model.config(self.parts[0], self.kind)
+        self.fields, self.text, self.drop_all, self.model = dict(fields), text, drop, model
+        (self.name,), self.dim = texts, int(config["conditioning_dim"])
+        self.vector_dim = 2 * self.dim
+        network, codec = model.config("transformer"), model.config("vae")
+        self.longest = network["sample_size"] * math.prod(codec["downsampling_ratios"]) / codec["sampling_rate"]
+        self.projection: Any = sharing(model.load(self.parts[0], self.kind))
+        hold(self)
+
+    def forward(self, labels: dict[str, Column]) -> Condition:
+        texts, weight = labels[self.name], self.projection.start_number_conditioner.time_positional_embedding[1].weight
+        end = torch.as_tensor(labels.get(SECONDS, [math.nan] * len(texts))).to(weight).nan_to_num(self.longest)
+        states, mask = self.text([str(text or "") for text in texts], weight.device)
+        start, end = (getattr(self.projection(**{f"{name}_seconds": value}), f"seconds_{name}_hidden_states")
+                      for name, value in (("start", torch.zeros_like(end)), ("end", end)))
+        states = self.projection(text_hidden_states=states).text_hidden_states * mask[..., None]
+        states = F.pad(states, (0, 0, 0, self.text.length - states.shape[1]))
+        told = torch.tensor([text is not None for text in texts], device=weight.device)[:, None, None]
+        return Condition(tokens=told * torch.cat([states, start, end], 1), vector=torch.cat([start, end], 2)[:, 0])
+
+    def null(self, batch: int) -> Condition:
+        return self({self.name: [None] * batch})
+
+    def contrast(self, labels: dict[str, Column], batch: int) -> Condition:
+        return self({**labels, self.name: [None] * batch})
+
+    def hide(self, labels: dict[str, Column], u: Tensor) -> dict[str, Column]:
+        gone = (u[:, 0] < self.drop_all).tolist()
+        hidden = [None if hide else text for hide, text in zip(gone, labels[self.name], strict=True)]
+        return {**labels, self.name: hidden}
+
+    def encoder(self) -> TextEncoder:
+        return self.text
+
+    def check(self, labels: Mapping[str, Label]) -> None:
+        """Raise ``ValueError`` also for a text of which a part would not be read, and a sound that is too long."""
+        super().check(labels)
+        if (value := labels.get(self.name)) is not None:
+            try:
+                self.text.check(str(value))
+            except ValueError as error:
+                raise ValueError(f"{self.name} has {error}") from None
+        seconds = labels.get(SECONDS)
+        if seconds is not None and not 0 < float(seconds) <= self.longest:
+            raise ValueError(f"{SECONDS} is up to {self.longest:.4g}, as long as this model's sounds are; got "
+                             f"{seconds}")
+
+
+class StableAudioNetwork(Network):
+    """The transformer of ``model``, whose own weights are in ``dtype`` and never learn: changes of them do."""
+
+    parts, kind, pipelines = ("transformer",), "StableAudioDiTModel", ("StableAudioPipeline",)
+    pretrained, pads, puts_out, inner = True, False, V, "transformer"
+
+    def __init__(
+        self, channels: int, cond_dim: int, *, model: PublicModel, tokens: bool = True, dtype: Precision = "float32"
+    ):
+        super().__init__()
+        config = model.config("transformer", self.kind)
+        wanted = {"in_channels": channels, "out_channels": channels, "cross_attention_input_dim": cond_dim}
+        model.agree("transformer", config, wanted)
+        if not tokens:
+            raise ValueError("this transformer reads a text: name captions by data.captions=true or data.texts=")
+        self.model, self.turned = model, config["attention_head_dim"] // 2
+        self.transformer: Any = sharing(model.load("transformer", self.kind, dtype))
+        hold(self)
+
+    def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:
+        if mask is not None and not mask.all():
+            raise ValueError("this transformer knows no padding: sounds of a batch are of one length, such as "
+                             "adapter.reader.pad=silence gives")
+        if cond is None or cond.tokens is None or cond.vector is None:
+            raise ValueError("this transformer is told tokens and a vector, and one of them was not given")
+        own = self.transformer.proj_in.weight.dtype
+        out = self.transformer(
+            x.to(own), level.to(own), encoder_hidden_states=cond.tokens.to(own),
+            global_hidden_states=cond.vector[:, None].to(own), rotary_embedding=self._turns(x), return_dict=False,
+        )[0]
+        return out.to(x.dtype)
+
+    def _turns(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine ``(1 + T, D)`` of the angles of each position, the vector's the first."""
+        rates = 10000.0 ** -(torch.arange(0, self.turned, 2, device=x.device, dtype=torch.float32) / self.turned)
+        angles = torch.outer(torch.arange(x.shape[2] + 1, device=x.device, dtype=torch.float32), rates).repeat(1, 2)
+        return angles.cos(), angles.sin()
