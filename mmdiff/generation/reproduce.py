@@ -59,12 +59,13 @@ def reproduce(
     """Make the file at ``path`` again with ``model``, a run or model file (default: that of the folders above it).
 
     ``files`` are what it was made from, by ``input`` or the name of a control, where they are no longer beside it;
-    ``lora`` are the changes that were added; ``base``, ``encoder`` and ``device`` are as for ``mmdiff.load``. ``out``
-    keeps the new file. Raises ``ValueError`` where the record, its model or an input is not there.
+    ``lora`` are the changes that were added; ``base``, ``encoder`` and ``device`` are as for ``mmdiff.load``, but that
+    what a CPU made is made by one. ``out`` keeps the new file. Raises ``ValueError`` where the record, its model or an input is not there.
     """
     path = Path(path).expanduser()
     record = read(path)
     with _threads(record):
+        device = device or ("cpu" if _stack(record).get("device") == "cpu" else None)
         pipeline = _pipeline(path, record, model, lora, base=base, encoder=encoder, device=device)
         request = _request(path, record, {k: Path(v).expanduser() for k, v in (files or {}).items()})
         lies = digest(path)
@@ -197,7 +198,7 @@ def _parent(path: Path, name: str, parent: Mapping[str, Any], told: Path | None)
 def _differences(record: Mapping[str, Any], pipeline: Pipeline) -> Iterator[str]:
     own = {"mmdiff": __version__, "torch": torch.__version__, "mark_key": pipeline.mark.key}
     now = {**own, **stack(pipeline.model.device)}
-    then = {**{name: record.get(name) for name in own}, **_mapping(record.get("stack", {}), "stack")}
+    then = {**{name: record.get(name) for name in own}, **_stack(record)}
     for name in dict.fromkeys([*then, *now]):
         if then.get(name) != now.get(name):
             yield f"{name} was {then.get(name)}, and is {now.get(name)}"
@@ -206,12 +207,16 @@ def _differences(record: Mapping[str, Any], pipeline: Pipeline) -> Iterator[str]
 @contextmanager
 def _threads(record: Mapping[str, Any]) -> Iterator[None]:
     """As many threads as there were: a sum of several is rounded otherwise."""
-    before, told = torch.get_num_threads(), _mapping(record.get("stack", {}), "stack").get("threads")
+    before, told = torch.get_num_threads(), _stack(record).get("threads")
     torch.set_num_threads(told if isinstance(told, int) and 0 < told <= 1024 else before)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _stack(record: Mapping[str, Any]) -> dict[str, Any]:
+    return _mapping(record.get("stack", {}), "stack")
 
 
 def _mapping(value: Any, name: str) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Texts under a key within media files, where a format has a place for such; what is seen and heard stays as it is.
 
-    WAV   LIST INFO ICMT, under one key alone      FLAC  Vorbis comment KEY=text      MP3       ID3v2 TXXX
-    PNG   tEXt                                     GLB   asset.extras                 MP4, MOV  moov/meta (``boxes``)
-    NPZ   an array of one text
+    WAV   LIST INFO ICMT, under one key alone      FLAC, MP3   see ``comments``
+    PNG   tEXt                                     MP4, MOV    see ``boxes``
+    GLB   asset.extras                             NPZ         an array of one text
 
 Texts are ASCII. The same texts in the same file give the same bytes. A file says by its first bytes what it is.
 """
@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import boxes
+from .comments import flac, flac_texts, mp3, mp3_texts
 
 RECORD = "mmdiff"
 """The key of the record, the one that formats with a single comment hold."""
@@ -119,91 +120,6 @@ def _png_texts(data: bytes) -> dict[str, str]:
     return found
 
 
-def _flac(data: bytes, tags: Tags) -> bytes:
-    made, at = [], 4
-    while True:
-        kind, size = data[at], int.from_bytes(data[at + 1 : at + 4])
-        made.append((kind & 0x7F, data[at + 4 : at + 4 + size]))
-        at += 4 + size
-        if kind & 0x80:
-            break
-    vendor, comments = _comments(next((body for kind, body in made if kind == 4), struct.pack("<II", 0, 0)))
-    comments += [f"{key}={text}".encode("ascii") for key, text in tags.items()]
-    body = struct.pack("<I", len(vendor)) + vendor + struct.pack("<I", len(comments))
-    body += b"".join(struct.pack("<I", len(comment)) + comment for comment in comments)
-    made = [made[0], (4, body), *((kind, body) for kind, body in made[1:] if kind != 4)]
-    heads = [bytes([kind | 0x80 * (i == len(made) - 1)]) + len(body).to_bytes(3) for i, (kind, body) in enumerate(made)]
-    return b"fLaC" + b"".join(head + body for head, (_, body) in zip(heads, made, strict=True)) + data[at:]
-
-
-def _flac_texts(data: bytes) -> dict[str, str]:
-    at = data.index(b"fLaC") + 4                                      # a signature may stand before, in an ID3 tag
-    while True:
-        kind, size = data[at], int.from_bytes(data[at + 1 : at + 4])
-        if kind & 0x7F == 4:
-            pairs = (comment.decode().partition("=") for comment in _comments(data[at + 4 : at + 4 + size])[1])
-            return {key: text for key, _, text in pairs}
-        if kind & 0x80:
-            return {}
-        at += 4 + size
-
-
-def _comments(body: bytes) -> tuple[bytes, list[bytes]]:
-    """The vendor and the comments of a Vorbis comment."""
-    at, texts = 0, []
-    for i in range(2):
-        size = struct.unpack_from("<I", body, at)[0]
-        if i == 0:
-            vendor, at = body[at + 4 : at + 4 + size], at + 4 + size
-    at += 4
-    for _ in range(size):
-        length = struct.unpack_from("<I", body, at)[0]
-        texts.append(body[at + 4 : at + 4 + length])
-        at += 4 + length
-    return vendor, texts
-
-
-def _mp3(data: bytes, tags: Tags) -> bytes:
-    version, frames, sound = _id3(data)
-    for key, text in tags.items():
-        body = b"\0" + key.encode("ascii") + b"\0" + text.encode("ascii")
-        frames += b"TXXX" + (_syncsafe(len(body)) if version == 4 else struct.pack(">I", len(body))) + b"\0\0" + body
-    return b"ID3" + bytes([version, 0, 0]) + _syncsafe(len(frames)) + frames + sound
-
-
-def _mp3_texts(data: bytes) -> dict[str, str]:
-    version, frames, _ = _id3(data)
-    at, found = 0, {}
-    while at + 10 <= len(frames):
-        size = _number(frames[at + 4 : at + 8]) if version == 4 else struct.unpack_from(">I", frames, at + 4)[0]
-        body = frames[at + 11 : at + 10 + size]
-        if frames[at : at + 4] == b"TXXX":
-            encoding = ("latin-1", "utf-16", "utf-16-be", "utf-8")[frames[at + 10]]
-            key, _, text = body.decode(encoding).partition("\0")
-            found[key] = text.rstrip("\0")
-        at += 10 + size
-    return found
-
-
-def _id3(data: bytes) -> tuple[int, bytes, bytes]:
-    """(version, frames without the padding, what follows) of a file that may begin with an ID3v2 tag."""
-    if data[:3] != b"ID3":
-        return 4, b"", data
-    version, end, at = data[3], 10 + _number(data[6:10]), 10
-    while at + 10 <= end and data[at] != 0:
-        size = _number(data[at + 4 : at + 8]) if version == 4 else struct.unpack_from(">I", data, at + 4)[0]
-        at += 10 + size
-    return version, data[10:at], data[end:]
-
-
-def _syncsafe(number: int) -> bytes:
-    return bytes(number >> shift & 0x7F for shift in (21, 14, 7, 0))
-
-
-def _number(syncsafe: bytes) -> int:
-    return sum(byte << shift for byte, shift in zip(syncsafe, (21, 14, 7, 0), strict=True))
-
-
 def _glb(data: bytes, tags: Tags) -> bytes:
     told, rest = _scene(data)
     told["asset"]["extras"] = {**(told["asset"].get("extras") or {}), **tags}
@@ -240,9 +156,9 @@ def _npz_texts(data: bytes) -> dict[str, str]:
 FORMATS = (
     Format(lambda head, _: head[:4] == b"RIFF" and head[8:12] == b"WAVE", _wav, _wav_texts),
     Format(lambda head, _: head[:8] == PNG, _png, _png_texts),
-    Format(lambda head, ending: head[:4] == b"fLaC" or (head[:3] == b"ID3" and ending == ".flac"), _flac, _flac_texts),
-    Format(lambda head, ending: ending == ".mp3", _mp3, _mp3_texts),
+    Format(lambda head, end: head[:4] == b"fLaC" or (head[:3] == b"ID3" and end == ".flac"), flac, flac_texts),
+    Format(lambda head, end: end == ".mp3", mp3, mp3_texts),
     Format(lambda head, _: head[4:8] == b"ftyp", boxes.written, boxes.texts),
     Format(lambda head, _: head[:4] == b"glTF", _glb, _glb_texts),
-    Format(lambda head, ending: head[:2] == b"PK" and ending == ".npz", _npz, _npz_texts),
+    Format(lambda head, end: head[:2] == b"PK" and end == ".npz", _npz, _npz_texts),
 )
