@@ -59,8 +59,9 @@ def reproduce(
     """Make the file at ``path`` again with ``model``, a run or model file (default: that of the folders above it).
 
     ``files`` are what it was made from, by ``input`` or the name of a control, where they are no longer beside it;
-    ``lora`` are the changes that were added; ``base``, ``encoder`` and ``device`` are as for ``mmdiff.load``, but that
-    what a CPU made is made by one. ``out`` keeps the new file. Raises ``ValueError`` where the record, its model or an input is not there.
+    ``lora`` are the changes that were added. ``base``, ``encoder`` and ``device`` are as for ``mmdiff.load``, but that
+    what a CPU made is made by one. ``out`` keeps the new file. Raises ``ValueError`` where the record, its model or an
+    input is not there.
     """
     path = Path(path).expanduser()
     record = read(path)

@@ -136,6 +136,8 @@ class Signature(NamedTuple):
     source: str = ""
     """The kind of source by IPTC's name, ``trainedAlgorithmicMedia`` of what a model made."""
     parents: tuple[str, ...] = ()
+    stamped: str = ""
+    """When, by the server of its time stamp, and whether a root vouches for that."""
 
 
 def signature(path: Path, trust: Path | None = None) -> Signature:
@@ -165,13 +167,16 @@ def _read(store: dict[str, Any]) -> Signature:
     actions: list[dict[str, Any]] = next((data[name]["actions"] for name in data if "c2pa.actions" in name), [])
     source = next((a["digitalSourceType"] for a in actions if a.get("digitalSourceType")), "").rpartition("/")[2]
     parents = tuple(str(one.get("title")) for one in manifest.get("ingredients", []))
-    failures = store.get("validation_results", {}).get("activeManifest", {}).get("failure", [])
+    results = store.get("validation_results", {}).get("activeManifest", {})
+    failures, codes = results.get("failure", []), {one["code"] for group in results.values() for one in group}
     real = [one for one in failures if one["code"] != "signingCredential.untrusted"]
     reason = f"{real[0]['code']}: {real[0].get('explanation', '')}" if real else ""
     known: dict[str, State] = {} if real else {"Trusted": "trusted", "Valid": "unknown"}
     state = known.get(store.get("validation_state", ""), "changed")
     record = data.get(ASSERTION)
-    return Signature(state, signer, reason, record if isinstance(record, dict) else None, source, parents)
+    vouched = "trusted" if "timeStamp.trusted" in codes else "of an unknown server"
+    stamped = f"{info['time']}, {vouched}" if info.get("time") else ""
+    return Signature(state, signer, reason, record if isinstance(record, dict) else None, source, parents, stamped)
 
 
 def _actions(files: Mapping[str, Path], kind: str) -> list[dict[str, Any]]:

@@ -45,6 +45,8 @@ def signature(path: Path, told: Mapping[str, str]) -> Iterator[Finding]:
         return
     unknown = "no root of trust= vouches for the name" if "trust" in told else "trust=ROOTS.pem says who is believed"
     yield Finding(f"signed by {found.signer}, {f'unknown here: {unknown}' if code else 'trusted'}", code)
+    if found.stamped:
+        yield Finding(f"time stamp {found.stamped}")
     if found.source:
         yield Finding(f"source {found.source}" + (f", from {', '.join(found.parents)}" if found.parents else ""))
     if found.record is not None:
