@@ -22,8 +22,8 @@ from .base import Candidate, Found
 
 LIMIT = 2.0
 """Evidence beyond so many standard deviations is limited: what decoding did to a few places outweighs no others."""
-CHUNK = 256
-"""References that are held at once."""
+HELD = 2**23
+"""Numbers of references that are held at once."""
 
 
 class Overlap(NamedTuple):
@@ -58,10 +58,9 @@ def correlated(references: Tensor, evidence: Tensor, *, bits: int = 0, start: in
     own = groups((channels, start + length, *rest), count)[:, start:].reshape(-1)
     e = evidence.detach().cpu().double().reshape(-1)
     r = references.detach().cpu().double().reshape(len(references), -1)
-    parts = torch.zeros(count, len(e), dtype=e.dtype)
-    parts[own, torch.arange(len(e))] = e
-    size = parts.norm(dim=1)
-    return r @ torch.where(size > 0, parts.mT / size.clamp(min=1e-300), 0)
+    size = torch.zeros(count, dtype=e.dtype).index_add_(0, own, e.square()).sqrt()
+    sums = torch.zeros(len(r), count, dtype=e.dtype).index_add_(1, own, r * e)
+    return torch.where(size > 0, sums / size.clamp(min=1e-300), 0)
 
 
 def log_tail(u: Tensor) -> Tensor:
@@ -91,8 +90,9 @@ def likeliest(
         alike = [candidate for candidate in candidates if candidate.shape == shape]
         places = list(overlaps(evidence.shape[1], shape[0], shifts))
         tests += len(alike) * len(places)
-        for first in range(0, len(alike), CHUNK):
-            part = alike[first : first + CHUNK]
+        count = max(1, HELD // (len(evidence) * math.prod(shape)))
+        for first in range(0, len(alike), count):
+            part = alike[first : first + count]
             r = reference(part)
             for place in places:
                 own = evidence[:, place.own : place.own + place.length]
