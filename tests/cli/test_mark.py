@@ -8,6 +8,7 @@ import torch
 import mmdiff
 from mmdiff import Request
 from mmdiff.cli import check, sample
+from mmdiff.cli import eval as eval_command
 from mmdiff.cli import mark as command
 from mmdiff.config.build import ConfigError
 from mmdiff.core.samplers import Auto
@@ -101,6 +102,13 @@ def test_find_tells_the_seed_the_rate_and_how_many_were_compared(run, pipeline, 
     assert command.main(["find", str(paths[2]), str(run), "secret=env:MINE", "seeds=5", "device=cpu", "shifts=0"]) == 0
     told = capsys.readouterr().out
     assert "signs: z " in told and "latent: z " in told and "over 5 comparisons" in told and SECRET not in told
+
+
+def test_marked_samples_are_judged_by_eval(run, pipeline):
+    config, late = eval_command._composed([f"run={run}", "mark=latent", "mark.secret=env:MINE", "sampler.steps=3"])
+    judged = eval_command._pipeline(pipeline, config, late)
+    assert isinstance(judged.mark, LatentMark) and judged.sampler.steps == 3
+    assert judged.settings["mark"]["secret"] == "env:MINE" and judged.settings["mark_key"]
 
 
 def test_check_looks_for_marks_where_a_model_is_named(run, pipeline, tmp_path, capsys):
