@@ -116,8 +116,10 @@ class CodecModel(Learner):
         return Masked(made.x, x.mask), mean(penalty, mask)
 
     @torch.no_grad()
-    def preview(self, samples: Sequence[Tensor], labels: Sequence[Mapping[str, Label]], size: Mapping[str, float]
-                ) -> list[Example]:
+    def preview(
+        self, samples: Sequence[Tensor], labels: Sequence[Mapping[str, Label]], size: Mapping[str, float], *,
+        encoded: bool,
+    ) -> list[Example]:
         """Each sample, and beside it what comes back."""
         found: list[Example] = []
         for sample, row in zip(samples, labels, strict=True):

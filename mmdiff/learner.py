@@ -129,10 +129,12 @@ class Learner(nn.Module, ABC):
         """``(B, len(validated))``, without gradient: two evaluations of one set of weights are equal bit for bit."""
 
     @abstractmethod
-    def preview(self, samples: Sequence[Tensor], labels: Sequence[Mapping[str, Label]], size: Mapping[str, float]
-                ) -> list[Example]:
+    def preview(
+        self, samples: Sequence[Tensor], labels: Sequence[Mapping[str, Label]], size: Mapping[str, float], *,
+        encoded: bool,
+    ) -> list[Example]:
         """What a preview shows, always the same for the same weights: ``samples`` of the data with their ``labels`` are
-        where it starts from, ``size`` is that of a usual one."""
+        where it starts from (their features where they are ``encoded``), ``size`` is that of a usual one."""
 
     def measure(self, samples: Iterable[Masked], *, encoded: bool) -> None:
         """Measure what the training set has to tell before the first step; ``encoded`` samples are features."""

@@ -16,11 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from .adapters.base import Adapter, Conditioner
-from .adapters.controls import gathered, joined, made
+from .adapters.controls import following, gathered, made
 from .adapters.texts import TextEncoder
 from .core.denoiser import Denoiser
 from .core.editing import Inpaint, Windowed
-from .core.given import Given
 from .core.guidance import Guidance, Unguided
 from .core.jumps import JumpDenoiser, along
 from .core.loss import DiffusionLoss
@@ -46,9 +45,8 @@ Wish = Label | Tensor
 
 
 class DiffusionModel(Learner):
-    """One modality under one formulation. ``shift`` multiplies sigma / alpha of the whole schedule; ``sampler`` and
-    ``guidance`` are those of its previews. With ``jumps``, the least and the greatest guidance scale that are learned,
-    the network is told where it jumps to (``core.jumps``)."""
+    """One modality under one formulation. ``shift`` multiplies sigma / alpha of the whole schedule; previews are made by
+    ``sampler`` and ``guidance``. With ``jumps``, the least and the greatest guidance scale, it learns ``core.jumps``."""
 
     holds = "diffusion model"
     use = "generate with: mmdiff sample {run} n=8"
@@ -149,7 +147,8 @@ class DiffusionModel(Learner):
 
     def told(self, drawn: Drawn) -> Condition:
         """The condition of what was drawn."""
-        return self._following(self.conditioner(drawn.labels), drawn.features, drawn.x0, drawn.kept)
+        cond = self.conditioner(drawn.labels)
+        return following(cond, self.controls, drawn.features, drawn.x0, drawn.kept)
 
     @torch.no_grad()
     def validation_loss(self, batch: Batch) -> Tensor:
@@ -165,13 +164,24 @@ class DiffusionModel(Learner):
         return Drawn(features, x0, eps, torch.ones(len(eps), device=eps.device), batch.labels, kept)
 
     @torch.no_grad()
-    def preview(self, samples: Sequence[Tensor], labels: Sequence[Mapping[str, Label]], size: Mapping[str, float]
-                ) -> list[Example]:
-        """Generated samples with the labels of those, by the model's own sampler and guidance."""
+    def preview(
+        self, samples: Sequence[Tensor], labels: Sequence[Mapping[str, Label]], size: Mapping[str, float], *,
+        encoded: bool,
+    ) -> list[Example]:
+        """Generated samples with the labels of those, by the model's own sampler and guidance; where it follows maps,
+        each with those of the sample that stands before it, and of its size."""
         guidance = Unguided() if self.never_untold(self.guidance) else self.guidance
-        shape = self.codec.latent_shape(**size)
-        made = self.latents(labels, range(len(labels)), shape, sampler=self.sampler, guidance=guidance)
-        return [(title(row), sample) for row, sample in zip(labels, self.decoded(made, **size), strict=True)]
+        make = partial(self.latents, sampler=self.sampler, guidance=guidance)
+        if not self.controls:
+            samples = self.decoded(make(labels, range(len(labels)), self.codec.latent_shape(**size)), **size)
+            return [(title(row), sample) for row, sample in zip(labels, samples, strict=True)]
+        found: list[Example] = []
+        for seed, (row, sample) in enumerate(zip(labels, samples, strict=True)):
+            features, x0 = self._encoded(Batch(Masked(sample[None].to(self.device)), {}, torch.tensor([seed]), encoded))
+            maps = {name: made(control, features, x0)[0] for name, control in self.controls.items()}
+            latents = make([{**row, **maps}], [seed], x0.x.shape[2:])
+            found += [("followed", self.decoded(x0.x)[0]), (title(row), self.decoded(latents)[0])]
+        return found
 
     def never_untold(self, guidance: Guidance) -> bool:
         """Whether a guidance contrasts with what training never had: samples of which nothing was told."""
@@ -188,13 +198,6 @@ class DiffusionModel(Learner):
         everything, each = self.conditioner.drop_all, self.conditioner.drop_each
         return (u >= everything) & (own >= (each or everything))
 
-    def _following(self, cond: Condition, features: Masked, x0: Masked, kept: Tensor) -> Condition:
-        """``cond`` with the maps of the samples themselves, where ``kept`` ``(B, controls)``."""
-        if not self.controls:
-            return cond
-        maps = {name: made(control, features, x0) for name, control in self.controls.items()}
-        return cond._replace(concat=joined(self.controls, maps, dict(zip(self.controls, kept.unbind(1), strict=True))))
-
     @torch.no_grad()
     def map_of(self, name: str, sample: Tensor) -> Tensor:
         """The map ``(width, *S)`` that a control makes of a sample ``(C, *S)``, as in training."""
@@ -206,16 +209,8 @@ class DiffusionModel(Learner):
         u = uniform(seed, draws, Purpose.TIME)[:, 0]
         t = self.diffusion_loss.time.draw(u, self.denoiser.schedule, index=draws.cpu() % count, count=count)
         if self.given is not None:
-            t = torch.where(self._clean(self.given, x0, seed, draws), 0, t[:, None])
+            t = torch.where(self.given.clean(x0, seed, draws), 0, t[:, None])
         return t.to(x0.x.device, torch.float32)
-
-    def _clean(self, given: Given, x0: Masked, seed: int, draws: Tensor) -> Tensor:
-        """``(B, T)``: which positions of the first axis are given clean."""
-        size = x0.x.shape[2]
-        lengths = torch.full((len(draws),), size)
-        if x0.mask is not None:
-            lengths = x0.mask[:, 0].flatten(2).any(2).sum(1).cpu() if x0.mask.ndim > 3 else x0.mask[:, 0].sum(1).cpu()
-        return given.draw(uniform(seed, draws, Purpose.GIVEN, 2 + size), lengths, size)
 
     @property
     def askable(self) -> list[str]:

@@ -325,3 +325,17 @@ def test_an_evaluation_tells_a_model_that_follows_its_map_from_one_that_does_not
     rows = followed(pipeline, real, [{}] * 6, other, seed=0, batch_size=4)["edges"]
     assert rows["told"]["error"] == rows["codec"]["error"] and rows["another's map"]["error"].value > 0.01
     assert not unfollowed({"edges": rows})
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+def test_a_preview_follows_the_map_of_the_sample_that_stands_before_it(film, encoded):
+    model = load_model(film)[0]
+    awake(model.denoiser)
+    shown = [sample if not encoded else model.codec.features(Masked(sample[None])).x[0] for sample in FILM]
+    size = {"frames": 4, "height": 16, "width": 16}
+    examples = model.preview(shown, [{}, {}], size, encoded=encoded)
+    assert [title for title, _ in examples] == ["followed", "", "followed", ""]
+    torch.testing.assert_close(examples[2][1], FILM[1], atol=1e-5, rtol=0)
+    told = [{"edges": model.map_of("edges", FILM[1])}]
+    made = model.decoded(model.latents(told, [1], (4, 16, 16), sampler=model.sampler, guidance=model.guidance))[0]
+    torch.testing.assert_close(examples[3][1], made, atol=1e-4, rtol=0)

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..core.types import Masked
+from ..core.types import Condition, Masked
 from ..data.batch import unpad
 
 
@@ -57,6 +57,16 @@ def joined(
         parts.append(torch.where(kept, maps[name], 0))
         parts.append(kept.expand_as(maps[name][:, :1]).to(maps[name]))
     return torch.cat(parts, 1) if parts else None
+
+
+def following(
+    cond: Condition, controls: Mapping[str, Control], features: Masked, latents: Masked, kept: Tensor
+) -> Condition:
+    """``cond`` with the maps of the samples themselves, where ``kept`` ``(B, controls)``."""
+    if not controls:
+        return cond
+    maps = {name: made(control, features, latents) for name, control in controls.items()}
+    return cond._replace(concat=joined(controls, maps, dict(zip(controls, kept.unbind(1), strict=True))))
 
 
 def gathered(

@@ -12,6 +12,9 @@ Chen et al. 2024.)
 import torch
 from torch import Tensor
 
+from .rng import Purpose, uniform
+from .types import Masked
+
 KINDS = ("none", "first", "prefix", "ends", "some")
 
 
@@ -40,3 +43,11 @@ class Given:
         ])                                                                                   # (kinds, B, size)
         given = table[kind, torch.arange(len(u))]
         return given & ~given.all(1, keepdim=True)
+
+    def clean(self, x0: Masked, seed: int, draws: Tensor) -> Tensor:
+        """``(B, T)`` bool: the given positions of the latents ``x0`` ``(B, C, T, ...)``, fixed by (seed, draw)."""
+        size = x0.x.shape[2]
+        lengths = torch.full((len(draws),), size)
+        if x0.mask is not None:
+            lengths = x0.mask[:, 0].flatten(2).any(2).sum(1).cpu() if x0.mask.ndim > 3 else x0.mask[:, 0].sum(1).cpu()
+        return self.draw(uniform(seed, draws, Purpose.GIVEN, 2 + size), lengths, size)

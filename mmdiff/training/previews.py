@@ -13,7 +13,7 @@ class PreviewMaker:
     """Shows what a learner makes of ``n`` samples evenly from a data set; ``size`` is that of a usual one."""
 
     def __init__(self, size: Mapping[str, float], dataset: Dataset, *, n: int):
-        self.size = dict(size)
+        self.size, self.encoded = dict(size), dataset.encoded
         chosen = spread(len(dataset), n)
         self.shown = [dataset.read(chosen[i % len(chosen)]) for i in range(n)]
 
@@ -21,7 +21,7 @@ class PreviewMaker:
         """Write the samples and ``preview.png`` into ``folder``; gives the picture's path."""
         folder.mkdir(parents=True, exist_ok=True)
         samples, labels = zip(*self.shown, strict=True)
-        examples = model.preview(samples, labels, self.size)
+        examples = model.preview(samples, labels, self.size, encoded=self.encoded)
         for i, (title, sample) in enumerate(examples):
             if not torch.isfinite(sample).all():
                 raise FloatingPointError(f"sample {i} ({title}) holds NaN: is the model trained?")

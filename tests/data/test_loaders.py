@@ -84,5 +84,5 @@ def test_a_spread_is_distinct_and_even_and_all_where_there_is_less():
 
 
 def test_previews_show_labels_of_all_the_set():
-    requests = PreviewMaker({}, Sorted(), n=10).requests
-    assert [request.labels["label"] for request in requests] == list("abcdefghij")
+    shown = PreviewMaker({}, Sorted(), n=10).shown
+    assert [labels["label"] for _, labels in shown] == list("abcdefghij")
