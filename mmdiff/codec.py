@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .adapters.adversary import Adversary
 from .adapters.autoencoder import Autoencoder
 from .adapters.base import Codec
+from .adapters.latents import LatentTask
 from .adapters.reconstruction import ReconstructionLoss, mean
 from .core.rng import Purpose, normal
 from .core.types import Masked
@@ -25,14 +26,15 @@ from .learner import Example, Learner
 
 
 class CodecModel(Learner):
-    """A codec that learns to give back what it was given: ``losses`` are the terms, by the names they have in logs."""
+    """A codec that learns to give back what it was given: ``losses`` are the terms, by the names they have in logs;
+    ``latent`` is what is asked of its latents besides, and ``adversary`` what learns against it."""
 
     holds = "codec"
     use = "train on its latents with: mmdiff train codec={run} adapter=... (mmdiff eval {run} says what it loses)"
 
     def __init__(
         self, codec: Codec, reader: Reader, *, losses: Mapping[str, ReconstructionLoss | None],
-        adversary: Adversary | None = None,
+        latent: Mapping[str, LatentTask | None] | None = None, adversary: Adversary | None = None,
     ):
         super().__init__()
         if not isinstance(codec, Autoencoder):
@@ -43,12 +45,15 @@ class CodecModel(Learner):
             raise ValueError("losses needs at least one term, such as mmdiff.adapters.reconstruction.Absolute")
         self.codec: Autoencoder = codec
         codec.base.requires_grad_(False)
+        self.asked = {name: task for name, task in (latent or {}).items() if task is not None}
+        for task in self.asked.values():
+            task.check(codec.coder.stride)
         if adversary is not None:
             if not codec.coder.stride:
                 raise ValueError("an adversary looks at grids, such as sounds and films, and these are sets of points")
             adversary.make(codec.base.channels, len(codec.coder.stride))
         self.reader, self.adversary = reader, adversary
-        self.validated = ("loss", *self.compared, "penalty")
+        self.validated = ("loss", *self.compared, *self.asked, "penalty")
         self.train()
 
     def train(self, mode: bool = True) -> "CodecModel":
@@ -100,20 +105,35 @@ class CodecModel(Learner):
     def _terms(self, batch: Batch, seed: int, purpose: Purpose) -> tuple[Tensor, Masked, Masked]:
         """``(B, len(validated))``: the loss, its terms and the penalty; and what was decoded, of what."""
         x = self.codec.base.features(batch.samples)
-        y, penalty = self.reconstructed(x, seed, batch.draws, purpose)
-        with torch.autocast(x.x.device.type, enabled=False):
-            y = Masked(y.x.float(), y.mask)
-            terms = [loss(y, x) for loss in self.compared.values()]
-            total = penalty + sum(loss.weight * term for loss, term in zip(self.compared.values(), terms, strict=True))
-        return torch.stack([total, *terms, penalty], 1), y, x
-
-    def reconstructed(self, x: Masked, seed: int, draws: Tensor, purpose: Purpose) -> tuple[Masked, Tensor]:
-        """What is decoded of samples ``x`` as training sees them, and the penalty of their latents ``(B,)``."""
         h, mask = self.codec.coder.encode(x)
         like = Masked(h[:, : self.codec.channels].float(), mask)
-        z, penalty = self.codec.bottleneck.drawn(h, normal(seed, draws, purpose, like))
-        made = self.codec.coder.decode(Masked(z, mask), x.x.shape[2:])
-        return Masked(made.x, x.mask), mean(penalty, mask)
+        z, numbers = self.codec.bottleneck.drawn(h, normal(seed, batch.draws, purpose, like))
+        y, penalty = self._decoded(Masked(z, mask), x), mean(numbers, mask)
+        terms = [self._apart(y, x, name) for name in self.compared]
+        for i, task in enumerate(self.asked.values(), 1):
+            eps = normal(seed, batch.draws, purpose, like, i)
+            terms.append(self._kept_by(task, Masked(z, mask), x, eps))
+        weights = [*(loss.weight for loss in self.compared.values()), *(task.weight for task in self.asked.values())]
+        total = penalty + sum(weight * term for weight, term in zip(weights, terms, strict=True))
+        return torch.stack([total, *terms, penalty], 1), y, x
+
+    def _decoded(self, z: Masked, x: Masked) -> Masked:
+        """What is decoded of latents ``z``, of the size of samples ``x``, in float32."""
+        return Masked(self.codec.coder.decode(z, x.x.shape[2:]).x.float(), x.mask)
+
+    def _apart(self, y: Masked, x: Masked, name: str) -> Tensor:
+        with torch.autocast(x.x.device.type, enabled=False):
+            return self.compared[name](y, x)
+
+    def _kept_by(self, task: LatentTask, z: Masked, x: Masked, eps: Tensor) -> Tensor:
+        """How far a changed latent decodes from the changed sample, by the terms of the loss."""
+        if x.mask is not None:
+            raise ValueError("what is asked of latents (reconstruction/latent) is of batches of one size: crop samples "
+                             "to one, or use buckets")
+        other, target = task.changed(z.x, x.x, eps, self.codec.coder.stride)
+        real = Masked(target)
+        made = self._decoded(Masked(other), real)
+        return torch.stack([loss.weight * self._apart(made, real, name) for name, loss in self.compared.items()]).sum(0)
 
     @torch.no_grad()
     def preview(

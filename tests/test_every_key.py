@@ -34,7 +34,8 @@ from mmdiff.training.continuing import continued
 GROUPS = [
     "adapter", "adapter/controls", "adapter/text", "data", "diffusion", "diffusion/schedule",
     "diffusion/parameterization", "diffusion/time", "diffusion/weight", "sampler", "guidance", "optim", "trainer",
-    "logger", "experiment", "few", "debug", "reconstruction", "adversary",
+    "logger", "experiment", "few", "debug", "reconstruction", "reconstruction/latent",
+    "adversary",
 ]
 CODEC = ["diffusion=null", "sampler=null", "guidance=null"]
 NEEDS = {                                                             # what an option cannot do without
@@ -59,6 +60,7 @@ NEEDS = {                                                             # what an 
         ) for size in ("", "_small", "_base")
     },
     "adapter=points_latent": ["data=solids"], "experiment=points/codec": ["data=solids"],
+    **{f"reconstruction/latent={name}": ["experiment=video/codec", "data=shapes"] for name in ("noisy", "scaled")},
     "adversary=patch": ["experiment=video/codec", "data=shapes"],
     "reconstruction=shapes": [*CODEC, "adapter=points_codec", "data=solids"],
     "adapter=audio_vocoder": [*CODEC, "data=notes", "reconstruction=spectra"],

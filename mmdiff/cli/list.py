@@ -9,6 +9,7 @@ from ..data.labels import suggest
 KINDS = {
     "adapters": "adapter", "texts": "adapter/text", "controls": "adapter/controls", "data": "data",
     "diffusion": "diffusion", "schedules": "diffusion/schedule",
+    "reconstructions": "reconstruction", "latents": "reconstruction/latent", "adversaries": "adversary",
     "samplers": "sampler", "guidance": "guidance", "trainers": "trainer", "priors": "prior",
     "students": "few",
     "marks": "mark", "provenance": "provenance", "experiments": "experiment", "evaluations": "evaluation",
@@ -34,7 +35,7 @@ def options(group: str) -> dict[str, str]:
         if not isinstance(root, Path) or not root.is_dir():
             continue
         for path in sorted(root.rglob("*.yaml")):
-            if group in ("adapter", "diffusion") and path.parent != root:
+            if group in ("adapter", "diffusion", "reconstruction") and path.parent != root:
                 continue
             lines = path.read_text(encoding="utf-8").splitlines()
             comments = [line[1:].strip() for line in lines if line.startswith("#")]

@@ -11,7 +11,7 @@ from . import plugins
 from .build import ConfigError
 from .words import Word, pieces, text
 
-MANY = {"adapter/controls"}
+MANY = {"adapter/controls", "reconstruction/latent"}
 """Groups of which several options stand beside each other: ``adapter/controls=[edges,grey]``."""
 
 

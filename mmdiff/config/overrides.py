@@ -39,6 +39,7 @@ DERIVED = {
 OPTIONAL = {
     "adapter.given", "adapter.coupling", "adapter/text", "adapter.text", "adapter/controls", "adapter.controls",
     "experiment", "debug", "prior", "few", "diffusion", "reconstruction", "adversary", "sampler", "guidance",
+    "reconstruction/latent",
 }
 """Parts and groups of a training configuration that may be null."""
 LATER = {

@@ -14,9 +14,10 @@ from ..adapters.base import Adapter, Codec
 from ..cache.encode import require, uncached
 from ..cache.latents import Latents
 from ..config import kinds
-from ..config.adapter import ROLES, build_codec, build_learner, is_told, parts, settled, settled_codec
+from ..config.adapter import build_codec, build_learner, is_told, parts, settled, settled_codec
 from ..config.build import ConfigError, build, plain
 from ..config.files import MODEL_FILE, resolved
+from ..config.inherit import MADE_OF
 from ..config.record import Record, Setting, own_fields, read_record
 from ..core.guidance import Guidance
 from ..core.types import Masked
@@ -161,7 +162,7 @@ def assemble(
 def _all_used(config: DictConfig) -> None:
     """Refuse what is said and would have no effect on what is trained."""
     used = parts(config)
-    said = [role for role in ROLES if role not in used and config.get(role) is not None]
+    said = [name for name in MADE_OF if name not in used and config.get(name) is not None]
     if not is_told(config):
         keys = [*(f"adapter.{name}" for name in Adapter._fields if name not in ("reader", "codec")), "adapter.text",
                 "subject", "prior", "few", "lora", "loader.tags"]

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mmdiff.adapters.adversary import PatchCritic
+from mmdiff.adapters.latents import Scaled
 from mmdiff.config.build import ConfigError
 from mmdiff.config.overrides import completed, composed
 from mmdiff.core.types import Masked
@@ -101,3 +102,24 @@ def test_an_adversary_where_nothing_is_decoded_is_refused(tmp_path):
         run(tmp_path / "run", "adversary=patch", "data=notes", "data.n=8")
     with pytest.raises(ConfigError, match="sets of points"):
         run(tmp_path / "run", "experiment=points/codec", "data=solids", "data.n=8", "adversary=patch")
+
+
+def test_what_is_asked_of_a_latent_is_in_the_loss_and_logged(tmp_path):
+    words = [*CODEC, "reconstruction/latent=[noisy,scaled]", "trainer.max_steps=2", "validation.every=2"]
+    path = run(tmp_path / "run", *words, "reconstruction.latent.scaled.weight=0.5")
+    told = {name: float(value) for name, value in rows(path)[-1].items() if name.startswith("val/")}
+    weights = {"val/absolute": 1, "val/gradient": 1, "val/noisy": 1, "val/scaled": 0.5, "val/penalty": 1}
+    assert told["val/loss"] == pytest.approx(sum(weight * told[name] for name, weight in weights.items()), rel=1e-5)
+    with pytest.raises(ConfigError, match="Scaled halves height and width"):
+        run(tmp_path / "x", "experiment=audio/codec", "data=notes", "data.n=8", "reconstruction/latent=scaled")
+    with pytest.raises(ConfigError, match="reconstruction has no effect on what diffusion trains"):
+        run(tmp_path / "x", "data=notes", "data.n=8", "reconstruction/latent=noisy")
+
+
+def test_half_of_a_latent_and_half_of_a_film_are_of_one_size():
+    z, x = torch.randn(2, 4, 3, 5, 4), torch.randn(2, 3, 9, 40, 32)
+    small, film = Scaled().changed(z, x, z, (4, 8, 8))
+    assert small.shape == (2, 4, 3, 2, 2) and film.shape == (2, 3, 9, 16, 16)
+    even = Scaled().changed(z[..., :4, :], x[..., :32, :], z, (4, 8, 8))
+    torch.testing.assert_close(even[0][0, 0, 0, 0, 0], z[0, 0, 0, :2, :2].mean())
+    torch.testing.assert_close(even[1][0, 0, 0, 0, 0], x[0, 0, 0, :2, :2].mean())
