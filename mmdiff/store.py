@@ -27,12 +27,13 @@ from torch import Tensor
 from .adapters.base import Codec
 from .change import Change, apply
 from .config.adapter import build_codec, build_learner, parts
-from .config.build import ConfigError, part, plain
+from .config.build import ConfigError, build, part, plain
 from .config.header import FORMAT, ModelFileError, chain, model_file, read_header
 from .config.kinds import KindError, check
 from .data.dataset import Dataset, spread
 from .data.labels import Fields, grown, plain_fields
 from .data.writing import write_atomic
+from .engines.precision import Precision
 from .learner import Learner
 from .model import DiffusionModel
 from .nn.tensors import place
@@ -111,6 +112,9 @@ def load_model(
     """
     model, header = load_learner(path, base=base, encoder=encoder)
     model = generating(model, path)
+    if lora and "precision" in header:
+        raise ModelFileError(f"{path} is a file of low precision, to which no change is added: take the model that it "
+                             "was made of, and export that with lora=")
     if lora:
         model, header = _with(model_file(path), header, model, lora, encoder)
     return model.to(device).eval().requires_grad_(False), header
@@ -131,10 +135,12 @@ def load_learner(
         raise ModelFileError(f"{path} is a whole model, and has no base: leave base= out")
     model = built(path, header.get("config"), encoder)
     try:
+        if "precision" in header:
+            build(header["precision"], Precision).stored(generating(model, path).network)
         model.stored.load_state_dict(tensors)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise ModelFileError(f"{path}: {' '.join(str(error).split())}") from error
-    return model, header
+    return model if "precision" not in header else model.float(), header
 
 
 def generating(model: Learner, path: str | Path) -> DiffusionModel:

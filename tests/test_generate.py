@@ -192,7 +192,7 @@ def test_what_python_saves_is_checked_before_any_work(pipeline, tmp_path, asked,
 
 
 @pytest.mark.parametrize(("settings", "text"), [
-    ({"sampler": "ddim"}, "sampler is a mapping"), ({"guidance": 3}, "guidance is a mapping"),
+    ({"sampler": "ddam"}, "ddim"), ({"guidance": 3}, "guidance is the name of an option or a mapping"),
     ({"device": "foo"}, "device is one that this machine has"),
 ])
 def test_settings_of_load_are_checked(run, settings, text):

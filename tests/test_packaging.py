@@ -18,8 +18,8 @@ from tests.conftest import LONGEST
 
 ROOT = Path(__file__).parents[1]
 ORDER = (
-    "core", "nn", "metrics", "data", "adapters", "learner", "marks", "model", "change", "config", "provenance", "store",
-    "cache", "generation", "evaluation", "skeleton", "testing", "training", "cli",
+    "core", "nn", "metrics", "data", "adapters", "learner", "marks", "model", "change", "config", "provenance",
+    "engines", "store", "cache", "generation", "evaluation", "skeleton", "testing", "training", "cli",
 )
 """Imports run to the left alone. A modality, a folder of ``adapters``, is imported by itself and by nobody else."""
 APART = {"core", "nn", "metrics"}
@@ -156,8 +156,10 @@ def test_importing_the_library_changes_nothing_of_other_libraries():
     assert subprocess.run([sys.executable, "-c", IMPORT_ALL], timeout=300).returncode == 0
 
 
-GROUPS = [group for group in KINDS.values() if group != "evaluation"]
+GROUPS = [group for group in KINDS.values() if group not in {"evaluation", "accelerator"}]
 GROUPS += ["diffusion/parameterization", "diffusion/time", "diffusion/weight", "optim", "logger", "debug"]
+LATER = ("mark", "provenance", "engine", "precision")
+"""Groups of ``mmdiff sample``."""
 COMPOSE = """
 import json, sys
 sys.path[1:1] = {libraries!r}
@@ -167,7 +169,7 @@ from mmdiff.config.overrides import composed
 assert {site!r} in mmdiff.__file__, mmdiff.__file__
 found = {{group: list(options(group)) for group in {groups!r}}}
 for group, names in found.items():
-    composed('sample' if group in ('mark', 'provenance') else 'train', ['run=x', f'{{group}}={{names[0]}}'])
+    composed('sample' if group in {later!r} else 'train', ['run=x', f'{{group}}={{names[0]}}'])
 for name in options('evaluation'):
     composed('eval', ['run=x', f'evaluation={{name}}'])
 composed('mark_find', ['run=x'])
@@ -201,7 +203,7 @@ def test_the_wheel_holds_everything_and_composes_from_anywhere(tmp_path):
     subprocess.run([*pip, "--disable-pip-version-check", wheel], check=True)
     site = str(tmp_path / "env")
     libraries = [p for p in sys.path if "site-packages" in p]
-    code = COMPOSE.format(libraries=libraries, site=site, groups=GROUPS)
+    code = COMPOSE.format(libraries=libraries, site=site, groups=GROUPS, later=LATER)
     result = subprocess.run([python, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout) == {group: list(options(group)) for group in GROUPS}

@@ -29,7 +29,7 @@ from .streams import settle
 
 COMMANDS = (
     "train", "sample", "reproduce", "check", "audit", "certificate", "eval", "embedder", "card", "mark", "lora",
-    "adopt", "encode", "plan", "list", "doctor", "adapter",
+    "adopt", "export", "encode", "plan", "list", "doctor", "adapter",
 )
 SAME_KEYS = {"plan": "train"}
 """Commands that take the configuration of another."""

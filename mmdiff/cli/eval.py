@@ -1,7 +1,8 @@
 """``mmdiff eval RUN [evaluation=PROTOCOL evaluation.n=200 sampler=... sampler.steps=... -m]``.
 
 Judges a trained model and writes RUN/eval/report.json, .md and .html. With ``-m`` and several values
-(``-m sampler.steps=5,10,20 guidance.scale=1,2``) it measures every combination and writes sweep.json, .md and .png.
+(``-m sampler.steps=5,10,20 guidance.scale=1,2``, ``-m precision=fp32,bf16,int8``) it measures every combination and
+writes sweep.json, .md and .png.
 ``mmdiff eval --compare A.json B.json`` puts two reports side by side, if they were made by one protocol.
 """
 
@@ -19,9 +20,7 @@ from ..config.overrides import composed, several, with_run
 from ..config.words import Word, parted, text
 from .list import options
 from .places import writable
-from .sample import insisted, node, scales, setting
-
-LATE = ("sampler", "guidance")
+from .sample import MAKING, insisted, node, scales, setting
 
 
 def main(arguments: list[str]) -> int:
@@ -29,7 +28,7 @@ def main(arguments: list[str]) -> int:
     if "--compare" in arguments:
         return _compare([Path(a).expanduser() for a in parted(arguments, "--compare")[0]])
     words, flags = parted(arguments, "-m", "--cfg")
-    words = with_run("eval", words, (*LATE, "evaluation"))
+    words = with_run("eval", words, (*MAKING, "evaluation"))
     if not any(w.startswith("run=") for w in words):
         raise ConfigError("say what to judge: mmdiff eval RUN, a run directory")
     combinations = _combinations(words) if "-m" in flags else [words]
@@ -93,7 +92,7 @@ def _codec(config: DictConfig, path: Path, words: list[str]) -> int:
 
 def _composed(words: list[str]) -> tuple[DictConfig, list[Word]]:
     """The configuration, and the single values of sampler and guidance that are changed."""
-    late = [w for w in words if w.startswith(tuple(f"{name}." for name in LATE))]
+    late = [w for w in words if w.startswith(tuple(f"{name}." for name in MAKING))]
     rest = [w for w in words if w not in late]
     if not any(w.startswith("evaluation=") for w in rest):
         run = Path(text(next(w for w in rest if w.startswith("run=")).partition("=")[2]))
@@ -121,17 +120,17 @@ def _refuse_other(codec: Any, protocol: Any, run: str) -> None:
 def _pipeline(stored: Any, config: DictConfig, changes: list[Word]) -> Any:
     from ..generation.pipeline import Pipeline
 
-    settings = {name: setting(stored.header["config"][name], config, changes, name) for name in LATE}
+    settings = {name: setting(stored, config, changes, name) for name in MAKING}
     return Pipeline(stored.model, stored.header, **settings, mark=node(config, "mark"), insist=insisted(changes))
 
 
 def _combinations(words: list[str]) -> list[list[str]]:
-    """Every combination of the values of swept keys: of sampler and guidance, as one bench judges all."""
+    """Every combination of the values of swept keys: of how samples are made, as one bench judges all."""
     choices = []
     for word in map(Word.of, words):
         values = [word.value] if word.key in TABLES["eval"] else _values(word)
-        if len(values) > 1 and word.key.partition(".")[0] not in LATE:
-            raise ConfigError(f"a sweep is over sampler and guidance, not over {word.key}")
+        if len(values) > 1 and word.key.partition(".")[0] not in MAKING:
+            raise ConfigError(f"a sweep is over {', '.join(MAKING)}, not over {word.key}")
         choices.append([f"{word.sign}{word.key}={value}" for value in values])
     return [list(combination) for combination in itertools.product(*choices)]
 

@@ -13,7 +13,11 @@ KINDS = {
     "samplers": "sampler", "guidance": "guidance", "trainers": "trainer", "priors": "prior",
     "students": "few",
     "marks": "mark", "provenance": "provenance", "experiments": "experiment", "evaluations": "evaluation",
+    "engines": "engine", "precisions": "precision", "devices": "accelerator",
 }
+
+KEYS = {"devices": "plan.device"}
+"""What chooses an option, where it is no group of the configuration."""
 
 
 def main(arguments: list[str]) -> int:
@@ -21,7 +25,7 @@ def main(arguments: list[str]) -> int:
     for kind in arguments or KINDS:
         if kind not in KINDS:
             raise ConfigError(f"nothing called {kind!r} to list; {suggest(kind, list(KINDS))}")
-        print(f"{kind} (choose with {KINDS[kind]}=NAME)")
+        print(f"{kind} (choose with {KEYS.get(kind, KINDS[kind])}=NAME)")
         for name, text in options(KINDS[kind]).items():
             print(f"  {name:<22} {text}")
     return 0

@@ -1,33 +1,53 @@
 """``mmdiff plan [run=DIR] [adapter=... data=... key=value ...] [plan.minutes=20]``: what ``mmdiff train`` would take.
+``plan.device=h100 [plan.devices=8 plan.trainer=fsdp plan.utilisation=0.4]``: what it would take on others than these.
 
 Every part of the run is tried with the same words; exit code 2 and the reason where one would fail. Of a folder it is
 said first what its files advise, as a recipe to copy; ``plan.minutes`` tries that recipe and says how many steps fit.
+Devices (``mmdiff list devices``, or a FILE.yaml of your own) are not tried but reckoned with; no weights are allocated.
 """
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from annotated_types import Ge, Gt, Le
 from omegaconf import OmegaConf
 
-from ..config.build import ConfigError
-from ..config.overrides import composed
-from ..config.words import parted
+from ..config.build import ConfigError, build
+from ..config.files import load_yaml
+from ..config.options import chosen
+from ..config.overrides import composed, value
+from ..config.words import Word, parted
 from .sweep import Sweep
 
 if TYPE_CHECKING:
+    from ..training.elsewhere import Costs, Estimate
     from ..training.plan import Plan
 
 LEAST = 1000
 """Optimizer steps below which a smaller recipe is tried."""
+ELSEWHERE: dict[str, Any] = {
+    "plan.device": str, "plan.devices": Annotated[int, Ge(1)], "plan.trainer": Literal["ddp", "fsdp"],
+    "plan.utilisation": Annotated[float, Gt(0), Le(1)],
+}
+"""What a run on other devices is reckoned with."""
+UTILISATION = 0.4
+"""Share of the peak that a transformer of some hundred million parameters reaches in 16 bits with fused attention."""
 
 
 def main(arguments: list[str]) -> int:
     """Try the run, started as ``mmdiff train`` starts it, and print what was found."""
     words, flags = parted(arguments, "-m", "--cfg")
+    told, words = elsewhere(words)
+    if told and any(word.startswith("plan.minutes=") for word in words):
+        raise ConfigError("plan.minutes tries a run here, plan.device reckons with devices that are not: use one")
     minutes, words = limit(words)
     if "--cfg" in flags:
         print(OmegaConf.to_yaml(composed("train", words)))
         return 0
+    if told:
+        return _reckoned(words, told)
     if minutes is not None:
         return _within(minutes, words, swept="-m" in flags)
     sweep = Sweep("plan", words, swept="-m" in flags)
@@ -59,6 +79,49 @@ def limit(words: list[str]) -> tuple[float | None, list[str]]:
     if any(word.startswith("trainer.max_steps=") for word in rest):
         raise ConfigError("plan.minutes finds trainer.max_steps: leave one of them out")
     return minutes, rest
+
+
+def elsewhere(words: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """What is said of devices that are not here, and the other words."""
+    said = [Word.of(word) for word in words if word.partition("=")[0] in ELSEWHERE]
+    rest = [word for word in words if word.partition("=")[0] not in ELSEWHERE]
+    told = {word.key.removeprefix("plan."): value(word, ELSEWHERE[word.key]) for word in said}
+    if told and "device" not in told:
+        raise ConfigError(f"{said[0].key} goes with plan.device=NAME or FILE.yaml")
+    return told, rest
+
+
+def _reckoned(words: list[str], told: Mapping[str, Any]) -> int:
+    from ..training.elsewhere import Device, costs, estimate
+
+    config, name = composed("train", words), str(told["device"])
+    device = build(load_yaml(name) if Path(name).suffix == ".yaml" else chosen("accelerator", name), Device)
+    found, utilisation = estimate(config), told.get("utilisation", UTILISATION)
+    devices, trainer = told.get("devices", 1), told.get("trainer", "ddp")
+    made = costs(found, config, device, devices=devices, trainer=trainer, utilisation=utilisation)
+    print("\n".join(shown(found, made, trainer=trainer, utilisation=utilisation, steps=config.trainer.max_steps)))
+    return 0
+
+
+def shown(found: "Estimate", made: "Costs", *, trainer: str, utilisation: float, steps: int) -> list[str]:
+    """What a run takes on other devices, as it is printed."""
+    device, split = made.device, f" / {made.devices}" if trainer == "fsdp" else ""
+    parts = {"weights": found.weights, "gradients": found.gradients, "moments": found.moments,
+             "averages": found.averages}
+    of = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in parts.items())
+    told = [f"device      {made.devices} x {device.name}, {device.memory_gb:g} GB each, {trainer}"]
+    told.append(f"parameters  {found.parameters / 1e6:.2f} M: {of}{split}")
+    again = "" if found.recomputed is None else f", {found.recomputed / 1e6:.1f} MB with recompute=1"
+    told.append(f"activations {found.activations / 1e6:.1f} MB a sample{again}")
+    fits = "" if made.memory <= device.memory_gb * 1e9 else ": does not fit"
+    told.append(f"memory      {made.memory / 1e9:.2f} GB with {made.batch:g} samples on each device{fits}")
+    more = "" if found.recomputed is None else f", {made.largest_recomputed} with recompute=1"
+    told.append(f"batch       at most {made.largest} samples on each device{more}")
+    told.append(f"work        {found.flop / 1e9:.4g} GFLOP a sample, {made.flop / 1e12:.4g} TFLOP a step; "
+                f"{made.sent / 1e6:.4g} MB sent by each device")
+    told.append(f"step        {made.seconds:.3g} s at {utilisation:.0%} of the peak (plan.utilisation)")
+    cost = f", {made.dollars:,.2f} dollars at {device.price:g} a device and hour" if device.price else ""
+    return [*told, f"run         {steps} steps, {made.days:.3g} days{cost}"]
 
 
 def _within(minutes: float, words: list[str], *, swept: bool) -> int:

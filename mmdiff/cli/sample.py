@@ -4,6 +4,7 @@ RUN is a run directory or a model file. ``mode=extend input=clip.mp4 seconds=8``
 inpaint and complete). Sizes (``seconds=2``) and options of saving are those of the run's modality. Sampler and guidance
 are those that the model was trained with, unless named (``sampler=ddim``) or changed (``sampler.steps=20``).
 ``provenance=c2pa provenance.certificate=CERT.pem provenance.key=KEY.pem`` signs each file (docs/provenance.md).
+``engine=openvino precision=bf16`` say what computes the network, and in how many bits (``engine=auto`` finds out).
 ``shard=2/8`` makes the second eighth of the job; under torchrun each process makes its share.
 """
 
@@ -11,7 +12,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -26,8 +27,13 @@ from ..provenance.signing import Signing
 from .places import writable
 from .requests import EDIT, controls_of, edit_of, told_of, wishes
 
-LATE = ("cond", "not", "control", "sampler", "guidance")
-CHOICES = ("sampler", "guidance", "mark", "provenance")
+if TYPE_CHECKING:
+    from ..generation.pipeline import Pipeline
+
+MAKING = ("sampler", "guidance", "engine", "precision")
+"""Groups that say how samples are made, of which single values are changed."""
+LATE = ("cond", "not", "control", *MAKING)
+CHOICES = (*MAKING, "mark", "provenance")
 
 
 def main(arguments: list[str]) -> int:
@@ -55,8 +61,7 @@ def main(arguments: list[str]) -> int:
     pipeline = load(run, lora=scales(config.lora), base=config.base, encoder=config.encoder,
                     device=config.device or _device())
     writable("out", out)
-    stored = pipeline.header["config"]
-    settings = {name: setting(stored[name], config, late, name) for name in ("sampler", "guidance")}
+    settings = {name: setting(pipeline, config, late, name) for name in MAKING}
     pipeline = Pipeline(pipeline.model, pipeline.header, **settings, mark=node(config, "mark"), insist=insisted(late))
     fields = pipeline.model.conditioner.fields
     sizes, options = own_words(pipeline.model.codec, pipeline.size)
@@ -153,9 +158,9 @@ def node(config: DictConfig, name: str) -> dict[str, Any] | None:
     return None if config.get(name) is None else plain(config[name])
 
 
-def setting(stored: dict[str, Any], config: DictConfig, late: Sequence[Word], name: str) -> dict[str, Any]:
-    """The stored node, or the chosen option, with single values changed."""
-    found = node(config, name) or dict(stored)
+def setting(pipeline: "Pipeline", config: DictConfig, late: Sequence[Word], name: str) -> dict[str, Any]:
+    """The chosen option or the one of the model itself, with single values changed."""
+    found = node(config, name) or dict(pipeline.header["config"].get(name) or pipeline.settings[name])
     words = [word for word in late if word.key.startswith(f"{name}.")]
     for word in sorted(words, key=lambda word: not word.key.endswith("._target_")):        # first what a part is
         found = _changed(found, word, word.key.split(".")[1:])

@@ -42,8 +42,9 @@ OPTIONAL = {
     "reconstruction/latent",
 }
 """Parts and groups of a training configuration that may be null."""
+MAKING = ("sampler", "guidance", "engine", "precision")
 LATER = {
-    "sample": ("sampler", "guidance", "mark", "provenance"), "eval": ("sampler", "guidance", "mark"),
+    "sample": (*MAKING, "mark", "provenance"), "eval": (*MAKING, "mark"),
     "mark_find": ("mark",),
 }
 """Groups for which the model has a choice of its own, or that may be left out."""

@@ -30,6 +30,7 @@ from ..data.dataset import spread
 from ..data.labels import Label, is_scalar, suggest, text
 from ..data.progress import progress_bar
 from ..data.writing import write_atomic
+from ..engines.precision import weight_bytes
 from ..generation.pipeline import Pipeline
 from ..generation.request import Request
 from ..metrics.bootstrap import bootstrap
@@ -128,15 +129,15 @@ class Evaluator:
             "model": {
                 "sha256": pipeline.header["sha256"], "step": pipeline.header.get("step"),
                 "lora": pipeline.header.get("lora", []), **consent(pipeline.header), "calls": pipeline.sampler.calls,
-                "cost": cost,
+                "cost": cost, "bytes": weight_bytes(pipeline.model.network),
             },
             "embedder": self.embedder.facts, "rows": rows,
             "better": {metric: self.scorer.better(metric) for row in rows.values() for metric in row},
+            **self._groups(first),
         }
         if controls:
             report |= {
-                "seen": sensitivity(rows, REAL), "confusion": self._confusion(first), **self._groups(first),
-                "pictures": pictures,
+                "seen": sensitivity(rows, REAL), "confusion": self._confusion(first), "pictures": pictures,
             }
             if 0 < self.protocol.predict < self.real.x.shape[2]:
                 report["prediction"] = self._prediction(pipeline)
@@ -160,8 +161,9 @@ class Evaluator:
 
     def _generated(self, pipeline: Pipeline, seed: int) -> tuple[Samples, dict[str, float] | None]:
         """Samples with the labels of the real ones, from files: what was made before is not made again."""
-        folder = self.out / "samples" / digest(pipeline.settings)[:12]
         requests = self._requests(seed)
+        pipeline.settle(requests, self._batch(requests))              # choosing an engine is no cost of a sample
+        folder = self.out / "samples" / digest(pipeline.settings)[:12]
         cost, before = folder / f".cost-{seed}.json", {path: _version(path) for path in folder.glob("*")}
         begun, processor = time.perf_counter(), time.process_time()
         paths = pipeline.save(

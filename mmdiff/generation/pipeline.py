@@ -16,19 +16,23 @@ from annotated_types import Ge
 from torch import Tensor
 from tqdm import tqdm
 
-from ..config.build import ConfigError, build
+from ..config.build import build
 from ..config.kinds import check
+from ..config.options import chosen
 from ..core.guidance import Guidance, Unguided
 from ..core.samplers import Sampler
 from ..data.dataset import spread
 from ..data.labels import Label
 from ..data.progress import progress_bar
+from ..engines.base import Eager, Engines, node_of
+from ..engines.precision import Float32, Precision
 from ..marks.base import Mark
 from ..marks.ledger import LedgerMark
 from ..model import DiffusionModel, Wish
 from ..provenance.policy import Policy
 from ..provenance.signing import Signing
 from ..store import Scales, chosen_device, load_model
+from .computing import Computing, one_call, weights_key
 from .edits import Edit, Placed, Way, carry_out
 from .job import Terms, save_all
 from .outputs import described, seal
@@ -50,17 +54,20 @@ class Pipeline:
     """
 
     def __init__(
-        self, model: DiffusionModel, header: dict[str, Any], *, sampler: dict | None = None,
-        guidance: dict | None = None, mark: dict | None = None, insist: bool = True,
+        self, model: DiffusionModel, header: dict[str, Any], *, sampler: dict | str | None = None,
+        guidance: dict | str | None = None, engine: dict | str | None = None, precision: dict | str | None = None,
+        mark: dict | str | None = None, insist: bool = True,
     ):
-        self.model, self.header = model, header
-        for name, node in (("sampler", sampler), ("guidance", guidance), ("mark", mark)):
-            if not isinstance(node, dict | None):
-                raise ConfigError(f'{name} is a mapping such as {{"_target_": CLASS, ...}}, or None, got {node!r}')
-        self.settings: dict[str, Any] = {
-            "sampler": dict(sampler or header["config"]["sampler"]),
-            "guidance": dict(guidance or header["config"]["guidance"]),
-        }
+        self.header = header
+        said = {"sampler": sampler, "guidance": guidance, "engine": engine, "precision": precision}
+        stored = {"engine": node_of(Eager()), "precision": node_of(Float32()), **header["config"]}
+        stored |= {"precision": header["precision"]} if "precision" in header else {}
+        self.settings: dict[str, Any] = {name: chosen(name, node) or dict(stored[name]) for name, node in said.items()}
+        self.computing = Computing(
+            model, build(self.settings["engine"], Engines), build(self.settings["precision"], Precision),
+            key=weights_key(header),
+        )
+        mark = chosen("mark", mark) or None
         self.sampler = build(self.settings["sampler"], Sampler)
         self.guidance = build(self.settings["guidance"], Guidance)
         self.mark: Mark = LedgerMark() if mark is None else build(mark, Mark)
@@ -73,6 +80,28 @@ class Pipeline:
             else:
                 self.notice += "has nothing to contrast with: its scale is 1 (guidance.scale=... insists on another)"
                 self.settings["guidance"], self.guidance = {"_target_": UNGUIDED}, Unguided()
+
+    @property
+    def model(self) -> DiffusionModel:
+        """The model, its network computed by the engine in the precision that were asked for."""
+        return self.computing.model
+
+    def settle(self, requests: Sequence[Request], batch_size: int) -> None:
+        """Choose the engine where there are several, by a trial of what the first request asks for, and say what was
+        found; ``settings`` then name it."""
+        if not requests or self.computing.settled:
+            return
+        first, count = requests[0], batch_size
+        shape = self.model.codec.latent_shape(**self.size_of(first))
+
+        def run(model: DiffusionModel) -> Tensor:
+            return model.latents(
+                [first.labels] * count, range(count), shape, sampler=one_call(), guidance=self.guidance,
+                negative=[first.negative] * count,
+            )
+
+        self.computing.settle(run, count, *shape)
+        self.settings["engine"] = node_of(self.computing.engine)
 
     @property
     def size(self) -> dict[str, float]:
@@ -128,6 +157,7 @@ class Pipeline:
         if not 0 <= shard[0] < shard[1]:
             raise ValueError(f"shard is (k, n) with 0 <= k < n, the k-th part of n from 0 on, got {shard}")
         self._check(requests)
+        self.settle(requests, size or min(len(requests), BATCH))
         return save_all(
             self, requests, Path(out).expanduser(), batch_size=size or min(len(requests), BATCH),
             loose=frozenset() if size else frozenset({"batch_size"}), suffix=suffix, shard=shard, replace=replace,
@@ -160,6 +190,7 @@ class Pipeline:
         self._check(requests)
         if self.notice and requests:
             warnings.warn(self.notice, stacklevel=2)
+        self.settle(requests, batch_size)
         changes: list[dict[str, float]] = []
         sizes = [tuple(sorted(self.size_of(request).items())) for request in requests]
         for size in dict.fromkeys(sizes):
@@ -259,7 +290,8 @@ def load(
     ``lora`` adds changes of the model, each a run or file with its scale: ``{"runs/mine": 0.8}``; ``base`` is where the
     model is that a change at ``path`` was made of, and ``encoder`` the folder of its text encoder, if they have moved.
     ``device`` defaults to the GPU where there is one; ``sampler`` and ``guidance`` replace the model's own settings,
-    ``mark`` is such a mapping too.
+    ``engine`` and ``precision`` say how its network is computed, ``mark`` what its samples carry. Each is the name of
+    an option or a mapping ``{"_target_": CLASS, ...}``.
     """
     model, header = load_model(path, lora=lora, base=base, encoder=encoder, device=chosen_device(device))
     return Pipeline(model, header, **settings)

@@ -31,17 +31,18 @@ def facts(pipeline: "Pipeline", request: Request, path: Path, batch_size: int) -
         **pipeline.settings, "batch_size": batch_size,
         "model": header["sha256"], "step": header.get("step"), "bases": header.get("bases", []),
         "lora": header.get("lora", []), **consent(header), "mmdiff": __version__, "torch": torch.__version__,
-        "stack": stack(pipeline.model.device),
+        "stack": stack(pipeline),
     }
     return {**found, "id": identity(found)}
 
 
-def stack(device: torch.device) -> dict[str, Any]:
+def stack(pipeline: "Pipeline") -> dict[str, Any]:
     """What the last bits of a sample hang on besides mmdiff and torch."""
+    device, runtime = pipeline.model.device, pipeline.computing.engine.runtime
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {
         "device": name, "threads": torch.get_num_threads(), "cpu": torch.backends.cpu.get_cpu_capability(),
-        "python": platform.python_version(), **_versions(),
+        "runtime": runtime, "python": platform.python_version(), **_versions(),
     }
 
 

@@ -138,7 +138,7 @@ def _pipeline(
     if (own := read_header(found))["sha256"] != record["model"]:
         raise ModelFileError(f"{path} was made by {_named(record, 'model')}, and {found} is {_named(own, 'sha256')}")
     scales = _scales(path, record, lora)
-    chosen = {name: record.get(name) for name in ("sampler", "guidance", "mark")}
+    chosen = {name: record.get(name) for name in ("sampler", "guidance", "engine", "precision", "mark")}
     return load(found, lora=scales or None, **chosen, **settings)
 
 
@@ -198,8 +198,8 @@ def _parent(path: Path, name: str, parent: Mapping[str, Any], told: Path | None)
 
 def _differences(record: Mapping[str, Any], pipeline: Pipeline) -> Iterator[str]:
     own = {"mmdiff": __version__, "torch": torch.__version__, "mark_key": pipeline.mark.key}
-    now = {**own, **stack(pipeline.model.device)}
     then = {**{name: record.get(name) for name in own}, **_stack(record)}
+    now = {**own, **stack(pipeline)}
     for name in dict.fromkeys([*then, *now]):
         if then.get(name) != now.get(name):
             yield f"{name} was {then.get(name)}, and is {now.get(name)}"

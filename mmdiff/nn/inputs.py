@@ -52,14 +52,15 @@ class Intake:
         """Raises ``ValueError`` where the shapes, or the parts of ``cond``, are not what the network was built for."""
         if x.shape[1] != self.channels:
             raise ValueError(f"expected {self.channels} channels, got {tuple(x.shape)}: build it with codec.channels")
-        if mask is not None and mask.shape != (x.shape[0], 1, *x.shape[2:]):
-            raise ValueError(f"expected a mask {(x.shape[0], 1, *x.shape[2:])}, got {tuple(mask.shape)}")
+        batch, size = x.shape[0], x.shape[2:]                         # len(x) would be a constant to an export
+        if mask is not None and mask.shape != (batch, 1, *size):
+            raise ValueError(f"expected a mask {(batch, 1, *size)}, got {tuple(mask.shape)}")
         vector, tokens, tokens_mask, concat = (
             (None,) * 4 if cond is None else (cond.vector, cond.tokens, cond.tokens_mask, cond.concat)
         )
-        if concat is not None and concat.shape != (x.shape[0], self.concat_channels, *x.shape[2:]):
+        if concat is not None and concat.shape != (batch, self.concat_channels, *size):
             raise ValueError(
-                f"expected cond.concat {(x.shape[0], self.concat_channels, *x.shape[2:])}, got {tuple(concat.shape)}: "
+                f"expected cond.concat {(batch, self.concat_channels, *size)}, got {tuple(concat.shape)}: "
                 "a network is built with concat_channels, those of its maps"
             )
         if tokens is not None and (not self.tokens or tokens.shape[-1] != self.cond_dim):

@@ -25,8 +25,8 @@ from mmdiff.cli import COMMANDS, adopt, lora
 from mmdiff.cli.list import KINDS, options
 from mmdiff.cli.mark import looked_for
 from mmdiff.cli.paths import taken
-from mmdiff.cli.plan import limit
-from mmdiff.cli.sample import parsed
+from mmdiff.cli.plan import elsewhere, limit
+from mmdiff.cli.sample import MAKING, parsed
 from mmdiff.config.overrides import composed, with_run
 from mmdiff.skeleton import write
 from mmdiff.testing import Trial
@@ -122,13 +122,14 @@ def test_every_command_composes(packages, bases, page, monkeypatch):
 
 def check(command, words):
     if command in {"train", "plan", "encode"}:
-        words = limit(words)[1] if command == "plan" else words
+        words = elsewhere(limit(words)[1])[1] if command == "plan" else words
         composed("encode" if command == "encode" else "train", [word for word in words if "=" in word])
     elif command == "eval" and "--compare" in words:
         assert [word.endswith(".json") for word in words if word != "--compare"] in ([True, True], []), words
     elif command in {"eval", "embedder"}:
         told = [f"run={word}" if i == 0 else word for i, word in enumerate(w for w in words if not w.startswith("-"))]
-        late = [word for word in told if word.startswith(("sampler.", "guidance."))]
+        told = [word.partition(",")[0] for word in told] if "-m" in words else told
+        late = [word for word in told if word.startswith(tuple(f"{name}." for name in MAKING))]
         told = [word for word in told if word not in late]
         if command == "eval" and not any(word.startswith("evaluation=") for word in told):
             kind = "points" if any("judge.points" in word for word in told) else "audio"       # a run says which
@@ -139,7 +140,7 @@ def check(command, words):
     elif command == "lora":
         paths, told = taken(words[0], words[1:], lora.KEYS[words[0]])
         assert paths and all(told.values()), words
-    elif command in {"reproduce", "check", "certificate", "audit", "card"}:
+    elif command in {"reproduce", "check", "certificate", "audit", "card", "export"}:
         paths, _ = taken(command, words, import_module(f"mmdiff.cli.{command}").KEYS)
         assert paths, words
     elif command == "adopt":

@@ -88,8 +88,8 @@ def summary(report: Mapping[str, Any]) -> list[str]:
         by = f"{len(told)} of {len(judged)} metrics" + (f": {'; '.join(told)}" if told else "")
         lines.append(f"The {name} is told from real samples by {by}.")
     lines += [*disobeyed(models, rows["real"], report["better"]), *unfollowed(report.get("maps", {}))]
-    if worst := Counter(f"{gap['by']} {gap['worst']}" for gap in report["gaps"] if gap["beyond chance"] == "yes"):
-        groups = ", ".join(f"{group} ({count})" for group, count in worst.most_common())
+    if worst := behind(report):
+        groups = ", ".join(f"{group} ({count})" for group, count in worst)
         lines.append(f"Groups that are served worst, beyond chance, in so many metrics: {groups}.")
     if (n := rows["real"]["n"]) < FEW:
         lines.append(f"{n} samples show large faults alone: evaluation.n=200 and as many held-out samples show more.")
@@ -171,7 +171,9 @@ def write_sweep(swept: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], ou
                 **choice, "row": name, "calls": model["calls"],
                 "CPU seconds a sample": cost["cpu_seconds"] if cost else "not measured",
                 "seconds a sample": cost["seconds"] if cost else "not measured",
+                "MB of weights": model["bytes"] / 1e6,
                 **{m: row[m] for m in [*told, "nearest", "diversity"] if m in row},
+                "worst group": " in ".join(map(str, [*behind(report), ("none", 0)][0])) + " metrics",
             })
             measured.append((choice, model["calls"], row))
     real = {"row": "real", **{m: floor[m] for m in [*told, "nearest", "diversity"] if m in floor}}
@@ -187,6 +189,12 @@ def write_sweep(swept: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], ou
     write_atomic(out / "sweep.json", json.dumps(rows, indent=1).encode())
     curves(measured, floor, metrics, out / "sweep.png")
     return text
+
+
+def behind(report: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Groups that are served worst, beyond chance, with the number of metrics that say so, the worst first."""
+    told = (f"{gap['by']} {gap['worst']}" for gap in report["gaps"] if gap["beyond chance"] == "yes")
+    return Counter(told).most_common()
 
 
 def _page(report: Mapping[str, Any], pictures: Mapping[str, Path]) -> str:

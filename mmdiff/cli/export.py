@@ -1,0 +1,100 @@
+"""``mmdiff export RUN as=model|onnx|torch out=FILE [precision=bf16|fp16|int8 lora=RUN:SCALE base=RUN encoder=DIR]``.
+
+``as=model precision=int8`` writes a model file a quarter of the size (bf16 and fp16: half), which ``mmdiff sample``
+takes as it is. ``as=onnx`` and ``as=torch`` (torch.export) write the network alone for other programs, at any batch and
+size, with the model's configuration beside the weights: docs/performance.md says what goes in and comes out.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config.build import ConfigError, build
+from ..data.labels import suggest
+from .paths import taken
+from .places import writable
+from .sample import scales
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..model import DiffusionModel
+
+FORMS = {"model": ".safetensors", "onnx": ".onnx", "torch": ".pt2"}
+"""What is written, by the ending of its file."""
+KEYS = ("as", "out", "precision", "lora", "base", "encoder")
+BATCH = 2
+"""Samples that a network is traced with, at least."""
+
+
+def main(arguments: list[str]) -> int:
+    """Write one file."""
+    paths, told = taken("export", arguments, KEYS, needed=("as", "out"))
+    form, out = told["as"], Path(told["out"]).expanduser()
+    if form not in FORMS:
+        raise ConfigError(f"as={form}: {suggest(form, list(FORMS))}")
+    if len(paths) != 1 or out.suffix != FORMS[form]:
+        raise ConfigError(f"mmdiff export takes one run or model file, and for as={form} an out= that ends in "
+                          f"{FORMS[form]}")
+    if ("precision" in told) != (form == "model"):
+        raise ConfigError("as=model needs a precision= that makes it smaller" if form == "model" else
+                          f"as={form} is written in fp32: leave precision out, other programs have their own")
+    if out.exists():
+        raise ConfigError(f"out={out} is there already: choose another name")
+    writable("out", out.parent)
+
+    from ..store import load_model
+
+    model, header = load_model(paths[0], lora=scales(told.get("lora")), base=told.get("base"),
+                               encoder=told.get("encoder"))
+    if "precision" in header:
+        raise ConfigError(f"{paths[0]} is a file of low precision already: export the model that it was made of")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if form == "model":
+        _model(paths[0], model, header, told["precision"], out)
+    else:
+        _network(model, header, form, out)
+    return 0
+
+
+def _model(path: str, model: "DiffusionModel", header: dict[str, Any], precision: str, out: Path) -> None:
+    from ..config.header import chain, model_file
+    from ..config.options import chosen
+    from ..engines.base import node_of
+    from ..engines.precision import Precision
+    from ..store import save_model
+
+    low = build(chosen("precision", precision), Precision)
+    low.stored(model.network)
+    facts = {name: header[name] for name in ("step", "consent") if name in header}
+    bases = chain(file := model_file(path), header)
+    save_model(model, header["config"], out, **facts, bases=bases, lora=header.get("lora", []), precision=node_of(low))
+    share = out.stat().st_size / file.stat().st_size
+    print(f"{out} is {share:.0%} of {file}; generate with: mmdiff sample {out} n=8")
+
+
+def _network(model: "DiffusionModel", header: dict[str, Any], form: str, out: Path) -> None:
+    import torch
+
+    from ..engines.files import onnx_bytes, traced
+
+    given, about = told_to(model, header), json.dumps(header)
+    if form == "onnx":
+        out.write_bytes(onnx_bytes(model.network, given, mmdiff=about))
+    else:
+        torch.export.save(traced(model.network, given), out, extra_files={"mmdiff.json": about})
+    print(f"{out} is the network alone: {', '.join(given)} -> out, at any batch and size")
+
+
+def told_to(model: "DiffusionModel", header: dict[str, Any]) -> dict[str, "Tensor"]:
+    """What the network of a model is told in generation, by name."""
+    import torch
+
+    from ..adapters.controls import total
+    from ..engines.files import named
+
+    shape = model.codec.latent_shape(**header["config"]["size"])
+    cond = model.condition([{} for _ in range(BATCH)])
+    if model.controls:
+        cond = cond._replace(concat=torch.zeros(BATCH, total(model.controls), *shape))
+    return named(torch.zeros(BATCH, model.codec.channels, *shape), torch.zeros(BATCH), cond, None)

@@ -1,0 +1,1 @@
+"""What computes a network in generation: engines, the precision they work in, and the files they read."""
