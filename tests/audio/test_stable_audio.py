@@ -167,3 +167,28 @@ class TestContract(AdapterContract):
     @pytest.mark.slow
     def test_two_processes_train_as_one(self, trial):
         super().test_two_processes_train_as_one(trial)
+
+
+class TestCodecAlone(AdapterContract):
+    """Its autoencoder is the codec of a network of our own."""
+
+    adapter = "audio_oobleck"
+    lossy = math.inf                                                  # an autoencoder that has learned nothing
+
+    @pytest.fixture(scope="class")
+    def trial(self, folder, words, tmp_path_factory):
+        from mmdiff.testing import Trial
+
+        alone = shutil.copytree(folder / "vae", tmp_path_factory.mktemp("codec") / "vae")
+        own = [f"adapter.model={alone}", "adapter.reader.seconds=0.05", "adapter.network.dim=64",
+               "adapter.network.depth=2", "adapter.network.heads=4", "adapter.conditioner.dim=32",
+               "data.pattern=(?P<kind>.)", *(word for word in words if word.startswith("data.root"))]
+        return Trial("audio_oobleck", own, tmp_path_factory.mktemp("trial"))
+
+    @pytest.mark.slow
+    def test_two_processes_train_as_one(self, trial):
+        super().test_two_processes_train_as_one(trial)
+
+    @pytest.mark.slow
+    def test_one_batch_is_overfitted(self, trial):
+        super().test_one_batch_is_overfitted(trial)

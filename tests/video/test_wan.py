@@ -244,3 +244,29 @@ class TestContract(AdapterContract):
     @pytest.mark.slow
     def test_two_processes_train_as_one(self, trial):
         super().test_two_processes_train_as_one(trial)
+
+
+class TestCodecAlone(AdapterContract):
+    """Its autoencoder is the codec of a network of our own."""
+
+    adapter = "video_wan"
+    lossy = 1.0                                                       # an autoencoder that has learned nothing
+
+    @pytest.fixture(scope="class")
+    def trial(self, folder, tmp_path_factory):
+        from mmdiff.testing import Trial
+
+        alone = shutil.copytree(folder / "vae", tmp_path_factory.mktemp("codec") / "vae")
+        own = [f"adapter.model={alone}", "adapter.reader.frames=9", "adapter.reader.height=32",
+               "adapter.reader.width=32", "adapter.network.dim=48", "adapter.network.depth=1",
+               "adapter.network.heads=2", "adapter.conditioner.dim=16", "data.n=8", "data.frames=9",
+               "data.fps=16"]
+        return Trial("video_wan", own, tmp_path_factory.mktemp("trial"))
+
+    @pytest.mark.slow
+    def test_two_processes_train_as_one(self, trial):
+        super().test_two_processes_train_as_one(trial)
+
+    @pytest.mark.slow
+    def test_one_batch_is_overfitted(self, trial):
+        super().test_one_batch_is_overfitted(trial)

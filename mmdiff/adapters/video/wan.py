@@ -9,7 +9,7 @@ schedule here is. A level for each frame becomes a time for each token.
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -29,22 +29,25 @@ TIMES = 1000.0
 
 
 class WanCodec(ClipCodec):
-    """The autoencoder of ``model``, with the statistics of latents that came with it. Samples are encoded to the mean
-    of their latents, each by itself where they are of several sizes; clips of 1 + 4 k frames with sides that the model
-    takes fit, others are filled up by their last frame, row and column, and what is generated is cut to what was asked.
+    """The autoencoder of ``model``; ``whitening`` is by the statistics that came with the ``model``, or ``measured`` on
+    the training set. Samples are encoded to the mean of their latents, each by itself where they are of several sizes;
+    clips of 1 + 4 k frames with sides that the model takes fit, others are filled up by their last frame, row and
+    column, and what is generated is cut to what was asked.
     """
 
     parts, kind = ("vae",), "AutoencoderKLWan"
-    measured = False
 
-    def __init__(self, model: PublicModel, *, fps: float = 16.0, background: str = "black"):
+    def __init__(
+        self, model: PublicModel, *, whitening: Literal["model", "measured"] = "model", fps: float = 16.0,
+        background: str = "black",
+    ):
         config = model.config("vae", self.kind)
         channels = config["z_dim"]
         super().__init__(
             channels, colours=3, fps=fps, background=background, groups=dict.fromkeys(map(str, range(channels)), 1),
             bounds=(-1.0, 1.0),
         )
-        self.model, self.identity = model, model.digest("vae")
+        self.model, self.identity, self.measured = model, model.digest("vae"), whitening == "measured"
         self.downsampling = (config["scale_factor_temporal"], *[config["scale_factor_spatial"]] * 2)
         network = model.config("transformer") if model.has("transformer") else {}
         self.patch = tuple(network.get("patch_size", (1, 1, 1)))
@@ -68,7 +71,9 @@ class WanCodec(ClipCodec):
         return Masked(made.x[kept], None if made.mask is None else made.mask[kept])
 
     def measure(self, features: Any) -> None:
-        """Nothing: its statistics came with it."""
+        """Measure the whitening, where it is not the model's own."""
+        if self.measured:
+            super().measure(features)
 
     def latent_shape(
         self, *, height: Count, width: Count, frames: Count | None = None, seconds: Amount | None = None
