@@ -22,8 +22,8 @@ from ..config.files import MODEL_FILE
 from ..config.header import ModelFileError, model_file, read_header
 from ..config.kinds import KindError, check
 from ..provenance import tags
-from ..provenance.c2pa import signature
 from ..provenance.record import NoRecord, digest, read, texts
+from ..provenance.signatures import signature
 from .edits import Edit
 from .pipeline import Pipeline, load
 from .record import stack

@@ -1,42 +1,30 @@
-"""Signed metadata of C2PA (c2pa.org, specification 2.2), by c2pa-python.
+"""Signing by C2PA (c2pa.org, specification 2.2), with c2pa-python.
 
-    sign    claim = {created, trainedAlgorithmicMedia | opened PARENT, edited;  org.mmdiff.generation = record}
-            in the file (FORMATS), or NAME.EXT.c2pa beside it; a hash of all the rest of the file is part of the claim
-    read    of any file of anybody: unsigned, or signed by a signer that is known or not, or changed since
+    claim    created, trainedAlgorithmicMedia | opened PARENT, edited;   org.mmdiff.generation = record
+             in the file, or in NAME.EXT.c2pa beside it, with a hash of all the rest of the file
 
-Nothing is fetched: manifests that a file only refers to and lists of revoked certificates are on the network. A time
-stamp is the one thing that is, where ``tsa`` names a server for it.
+A time stamp is the one thing that is fetched, where ``tsa`` names a server for it.
 """
 
 import io
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal
 
 from .. import __version__
 from ..config.build import ConfigError
 from . import tags
-from .certificates import CLAIM, MAIL, algorithm, chain_of, faults, fingerprint, key_of
+from .certificates import algorithm, chain_of, faults, fingerprint, key_of
 from .record import told
+from .signatures import ANY, ASSERTION, FORMATS, READ, context
 from .signing import BESIDE, Signing, library
 
-FORMATS = {
-    ".wav": "audio/wav", ".mp3": "audio/mpeg", ".flac": "audio/flac", ".m4a": "audio/mp4", ".mp4": "video/mp4",
-    ".mov": "video/quicktime", ".avi": "video/avi", ".gif": "image/gif", ".png": "image/png",
-}
-"""Formats that hold their signature."""
-READ = {**FORMATS, ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".tif": "image/tiff",
-        ".tiff": "image/tiff", ".avif": "image/avif", ".heic": "image/heic", ".pdf": "application/pdf"}
-ANY = "application/octet-stream"
 INPUT = "input"
 """The key of the parent that an edit starts from; others are inputs that a sample follows."""
-ASSERTION = "org.mmdiff.generation"
 SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 CREATED, EDITED = f"{SOURCE}trainedAlgorithmicMedia", f"{SOURCE}compositeWithTrainedAlgorithmicMedia"
 LOGGED = f"{SOURCE}dataDrivenMedia"
-State = Literal["unsigned", "unknown", "trusted", "changed"]
 
 
 class C2pa(Signing):
@@ -98,7 +86,7 @@ class C2pa(Signing):
         builder = library("c2pa").Builder({
             "claim_generator_info": [{"name": "mmdiff", "version": __version__}], "title": name,
             "assertions": [*assertions, *([{"label": ASSERTION, "data": dict(facts)}] if facts else [])],
-        }, _context())
+        }, context())
         for key, parent in files.items():
             _add(builder, key, parent)
         made = io.BytesIO()
@@ -124,61 +112,6 @@ class C2pa(Signing):
         return c2pa.Signer.from_info(c2pa.C2paSignerInfo(kind, chain, self._key, tsa))
 
 
-class Signature(NamedTuple):
-    """What a file's signature says."""
-
-    state: State
-    signer: str = ""
-    reason: str = ""
-    """Why it is no valid signature of this file."""
-    record: dict[str, Any] | None = None
-    """What mmdiff says in it of how the file was made."""
-    source: str = ""
-    """The kind of source by IPTC's name, ``trainedAlgorithmicMedia`` of what a model made."""
-    parents: tuple[str, ...] = ()
-    stamped: str = ""
-    """When, by the server of its time stamp, and whether a root vouches for that."""
-
-
-def signature(path: Path, trust: Path | None = None) -> Signature:
-    """The signature in a file or beside it; ``trust`` has the roots that are believed. Raises ``ConfigError``."""
-    c2pa = library("c2pa")
-    beside = next((p for p in (Path(f"{path}{BESIDE}"), path.with_suffix(BESIDE)) if p.is_file() and p != path), None)
-    anchors = None if trust is None else "".join(_pem(one) for one in chain_of(trust))
-    form = READ.get(path.suffix.lower(), ANY)
-    try:
-        with path.open("rb") as file:
-            reader = c2pa.Reader.try_create(form, file, context=_context(anchors)) if form != ANY else None
-        if reader is None and beside is not None:
-            with path.open("rb") as file:
-                reader = c2pa.Reader(ANY, file, beside.read_bytes(), context=_context(anchors))
-        if reader is None:
-            return Signature("unsigned")
-        return _read(json.loads(reader.json()))
-    except (c2pa.C2paError, LookupError, TypeError, AttributeError, ValueError) as error:
-        return Signature("changed", reason=f"the signature cannot be read ({type(error).__name__}: {error})")
-
-
-def _read(store: dict[str, Any]) -> Signature:
-    manifest = store["manifests"][store["active_manifest"]]
-    info = manifest.get("signature_info", {})
-    signer = f"{info.get('common_name') or 'nobody'} ({info.get('issuer') or 'of no organisation'})"
-    data: dict[str, Any] = {one["label"]: one.get("data") for one in manifest.get("assertions", [])}
-    actions: list[dict[str, Any]] = next((data[name]["actions"] for name in data if "c2pa.actions" in name), [])
-    source = next((a["digitalSourceType"] for a in actions if a.get("digitalSourceType")), "").rpartition("/")[2]
-    parents = tuple(str(one.get("title")) for one in manifest.get("ingredients", []))
-    results = store.get("validation_results", {}).get("activeManifest", {})
-    failures, codes = results.get("failure", []), {one["code"] for group in results.values() for one in group}
-    real = [one for one in failures if one["code"] != "signingCredential.untrusted"]
-    reason = f"{real[0]['code']}: {real[0].get('explanation', '')}" if real else ""
-    known: dict[str, State] = {} if real else {"Trusted": "trusted", "Valid": "unknown"}
-    state = known.get(store.get("validation_state", ""), "changed")
-    record = data.get(ASSERTION)
-    vouched = "trusted" if "timeStamp.trusted" in codes else "of an unknown server"
-    stamped = f"{info['time']}, {vouched}" if info.get("time") else ""
-    return Signature(state, signer, reason, record if isinstance(record, dict) else None, source, parents, stamped)
-
-
 def _actions(files: Mapping[str, Path], kind: str) -> list[dict[str, Any]]:
     """What was done: created, after files of controls if there are any; or an ``input`` that was opened and edited."""
     told = {"parameters": {"ingredientIds": list(files)}} if files else {}
@@ -194,24 +127,10 @@ def _add(builder: Any, key: str, parent: Path) -> None:
     form = READ.get(parent.suffix.lower(), ANY)
     if form == ANY and (beside := Path(f"{parent}{BESIDE}")).is_file():
         with parent.open("rb") as file:
-            reader = library("c2pa").Reader(ANY, file, beside.read_bytes(), context=_context())
+            reader = library("c2pa").Reader(ANY, file, beside.read_bytes(), context=context())
         told |= {"manifest_data": {"format": "application/c2pa", "identifier": beside.name},
                  "validation_results": reader.get_validation_results()}
         with beside.open("rb") as file:
             builder.add_resource(beside.name, file)
     with parent.open("rb") as file:
         builder.add_ingredient(told, form, file)
-
-
-def _context(anchors: str | None = None) -> Any:
-    c2pa = library("c2pa")
-    trust = {"trust_config": f"{MAIL}\n{CLAIM}\n", **({"user_anchors": anchors} if anchors else {})}
-    return c2pa.Context(settings=c2pa.Settings.from_dict({
-        "builder": {"thumbnail": {"enabled": False}}, "trust": trust,
-        "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
-    }))
-
-
-def _pem(certificate: Any) -> str:
-    encoding = library("cryptography.hazmat.primitives.serialization").Encoding.PEM
-    return certificate.public_bytes(encoding).decode()

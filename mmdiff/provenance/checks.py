@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import c2pa
+from . import signatures
 from .record import beside, digest, within
 from .verify import find
 
@@ -35,7 +35,7 @@ class Check(NamedTuple):
 
 def signature(path: Path, told: Mapping[str, str]) -> Iterator[Finding]:
     """Who signed the file, and whether it is still what was signed."""
-    found = c2pa.signature(path, Path(told["trust"]).expanduser() if "trust" in told else None)
+    found = signatures.signature(path, Path(told["trust"]).expanduser() if "trust" in told else None)
     code = CODES[found.state]
     if found.state == "unsigned":
         yield Finding("unsigned", code)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from . import c2pa
+from . import signatures
 from .audit import NONE, chains, hash_of
 from .record import beside, digest
 from .signing import BESIDE
@@ -21,7 +21,7 @@ class Verified(NamedTuple):
     state: Literal["whole", "open", "changed"]
     """``open``: what is there holds together, but nothing says that it is all."""
     faults: list[str]
-    signer: c2pa.Signature | None = None
+    signer: signatures.Signature | None = None
 
 
 class Entry(NamedTuple):
@@ -38,7 +38,7 @@ def verified(path: Path, trust: Path | None = None) -> Verified:
     if not ended:
         faults.append("its last line is half written" if torn else "it has no end: the job was stopped, or goes on, or "
                       "rows were cut off")
-    signer = c2pa.signature(path, trust) if Path(f"{path}{BESIDE}").exists() else None
+    signer = signatures.signature(path, trust) if Path(f"{path}{BESIDE}").exists() else None
     broken = faults[: -1 if not ended else None]
     if signer is not None and signer.state == "changed":
         broken.append(f"it is not what was signed: {signer.reason}")
@@ -58,7 +58,7 @@ def find(folder: Path, path: Path) -> tuple[list[Entry], list[str]]:
 
 def _signed(path: Path) -> dict[str, Any]:
     """What the signature of a file says of it."""
-    found = c2pa.signature(path)
+    found = signatures.signature(path)
     return (found.record or {}) if found.state in ("trusted", "unknown") else {}
 
 

@@ -22,8 +22,9 @@ from mmdiff.adapters.video.write import write_video
 from mmdiff.metrics.rows import markdown
 from mmdiff.provenance import tags
 from mmdiff.provenance.audit import chain
-from mmdiff.provenance.c2pa import C2pa, signature
+from mmdiff.provenance.c2pa import C2pa
 from mmdiff.provenance.certificates import new
+from mmdiff.provenance.signatures import signature
 
 RECORD = {"id": "0" * 36, "model": "0" * 64, "labels": {"word": "kick"}, "seed": 1, "settings": "x" * 900}
 WRITERS: dict[str, Callable[[Path], object]] = {

@@ -15,8 +15,9 @@ from mmdiff.cli import check
 from mmdiff.config.build import ConfigError
 from mmdiff.marks.ledger import read_ledger
 from mmdiff.provenance.audit import Refused, chain, chains, hash_of
-from mmdiff.provenance.c2pa import C2pa, signature
+from mmdiff.provenance.c2pa import C2pa
 from mmdiff.provenance.policy import Policy
+from mmdiff.provenance.signatures import signature
 from mmdiff.provenance.verify import verified
 from tests.provenance.models import LABELS
 

@@ -11,7 +11,8 @@ import mmdiff
 from mmdiff import Request
 from mmdiff.cli import certificate
 from mmdiff.config.build import ConfigError
-from mmdiff.provenance.c2pa import C2pa, signature
+from mmdiff.provenance.c2pa import C2pa
+from mmdiff.provenance.signatures import signature
 from tests.provenance.test_tags import written
 
 USAGE = {"digital_signature": True, "content_commitment": False, "key_encipherment": False, "data_encipherment": False,

@@ -17,8 +17,10 @@ from mmdiff.cli import check, sample
 from mmdiff.config.build import ConfigError
 from mmdiff.generation.reproduce import reproduce
 from mmdiff.provenance import tags
-from mmdiff.provenance.c2pa import ASSERTION, FORMATS, C2pa, _context, library, signature
+from mmdiff.provenance.c2pa import C2pa
 from mmdiff.provenance.record import NoRecord
+from mmdiff.provenance.signatures import ASSERTION, FORMATS, context, signature
+from mmdiff.provenance.signing import library
 from tests.provenance.models import LABELS
 from tests.provenance.test_tags import HELD, TEXT, written
 
@@ -100,8 +102,11 @@ def test_a_file_of_another_program_and_none_at_all(tmp_path, keys, capsys):
     written(path)
     assert check.main([str(path)]) == 4
     assert "  signature  unsigned\n" in capsys.readouterr().out
+    for name in ("a.wav", "a.mp4", "a.jpg", "a.ply"):
+        shutil.copy(path, tmp_path / name)
+        assert signature(tmp_path / name).state == "unsigned", "a file that is not of the format of its ending"
     c2pa = library("c2pa")
-    builder = c2pa.Builder({"claim_generator_info": [{"name": "another"}], "title": "x"}, _context())
+    builder = c2pa.Builder({"claim_generator_info": [{"name": "another"}], "title": "x"}, context())
     builder.set_intent(c2pa.C2paBuilderIntent.CREATE, c2pa.C2paDigitalSourceType.DIGITAL_CAPTURE)
     with path.open("rb") as source, (tmp_path / "b.png").open("w+b") as made:
         builder.sign(signing(keys)._signer, "image/png", source, made)
@@ -167,7 +172,7 @@ def test_what_was_edited_names_its_parent_and_keeps_the_chain(request, tmp_path,
     beside = [] if path.suffix in FORMATS else [Path(f"{path}.c2pa").read_bytes()]
     with path.open("rb") as file:
         store = json.loads(c2pa.Reader(FORMATS.get(path.suffix, "application/octet-stream"), file, *beside,
-                                       context=_context()).json())
+                                       context=context()).json())
     assert len(store["manifests"]) == 2, "that of the parent is in it"
 
 
@@ -233,7 +238,7 @@ def test_nothing_goes_to_the_network(tmp_path, keys, monkeypatch):
     url = f"http://127.0.0.1:{server.getsockname()[1]}"
     path = tmp_path / "a.png"
     written(path)
-    builder = library("c2pa").Builder({"claim_generator_info": [{"name": "another"}]}, _context())
+    builder = library("c2pa").Builder({"claim_generator_info": [{"name": "another"}]}, context())
     builder.set_intent(*(getattr(library("c2pa"), name).CREATE for name in ("C2paBuilderIntent",)),
                        library("c2pa").C2paDigitalSourceType.DIGITAL_CAPTURE)
     builder.set_remote_url(f"{url}/manifest.c2pa")

@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from mmdiff.provenance.c2pa import C2pa, signature
+from mmdiff.provenance.c2pa import C2pa
+from mmdiff.provenance.signatures import signature
 from tests.provenance.test_tags import written
 
 NAME = "[req]\ndistinguished_name=dn\nprompt=no\nx509_extensions=v3\n[dn]\nCN=clock\nO=here\n[v3]\n"
