@@ -45,8 +45,8 @@ Wish = Label | Tensor
 
 
 class DiffusionModel(Learner):
-    """One modality under one formulation. ``shift`` multiplies sigma / alpha of the whole schedule; previews are made by
-    ``sampler`` and ``guidance``. With ``jumps``, the least and the greatest guidance scale, it learns ``core.jumps``."""
+    """One modality under one formulation. ``shift`` multiplies sigma / alpha of the whole schedule; ``sampler`` and
+    ``guidance`` make previews. With ``jumps``, the least and greatest guidance scale, it learns ``core.jumps``."""
 
     holds = "diffusion model"
     use = "generate with: mmdiff sample {run} n=8"

@@ -22,12 +22,19 @@ from ..core.given import Given
 from ..core.guidance import Guidance
 from ..core.samplers import Sampler
 from ..data.coupling import Coupling
+from ..data.dataset import Dataset
 from ..data.labels import Fields, plain_fields
 from ..learner import Learner
 from ..nn.network import Network
 from .build import TARGET, ConfigError, build, parameters, part, plain, target_class
 from .files import literals
 from .kinds import KindError, check
+
+
+def build_dataset(node: Any, reader: Reader, fields: Fields) -> Dataset:
+    """The data of a run, for a model that can be told ``fields`` already."""
+    known = {"fields": fields} if "fields" in parameters(node[TARGET], Dataset) else {}
+    return build(node, Dataset, reader=reader, **known)
 
 
 def build_codec(node: Any) -> tuple[Codec, Reader]:

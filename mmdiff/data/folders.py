@@ -20,7 +20,7 @@ from .captions import ENDING, beside
 from .checked import extents
 from .columns import Named, from_folders, from_names, merged, row_of
 from .dataset import Dataset
-from .labels import TEXT, Field, Fields, Label, conditioning, field_of, suggest
+from .labels import TEXT, Field, Fields, Label, conditioning, field_of, is_scalar, is_text, suggest
 from .reader import Reader
 from .splits import names_parts
 from .stream import Shape
@@ -42,23 +42,26 @@ class FolderDataset(Dataset):
     any text; with ``captions`` the file NAME.txt beside each file is its column ``caption``. ``attributes`` are classes
     that captions tell: they condition nothing, and ``mmdiff eval`` judges by them. By default all others condition
     but those that are empty, name parts of the data (train, test) or nearly each file, such as an ``id``: ``report()``
-    tells them. Every file is read
-    once before the first run: what cannot be used is skipped and named in ``report()``. ``check=False`` trusts that all
-    files can be used. ``consent`` says what those who are seen or heard have agreed to; the model file has it. Raises
-    ``ValueError`` where nothing usable is found, saying what was looked for.
+    tells them. Columns of ``fields``, what a model that goes on can be told, are what they are to it.
+    Every file is read once before the first run: what cannot be used is skipped and named in ``report()``.
+    ``check=False`` trusts that all files can be used. ``consent`` says what those who are seen or heard have agreed to;
+    the model file has it. Raises ``ValueError`` where nothing usable is found, saying what was looked for.
     """
 
     def __init__(
         self, reader: Reader, root: str | Path, *, folders: Sequence[str] | None = None, pattern: str | None = None,
         table: str | Path | None = None, labels: Sequence[str] | None = None, scalars: Sequence[str] = (),
         texts: Sequence[str] = (), captions: bool = False, attributes: Sequence[str] = (), check: bool = True,
-        consent: str | None = None,
+        consent: str | None = None, fields: Fields | None = None,
     ):
         self.reader, self.root, self.consent = reader, Path(root).expanduser(), consent
         if not self.root.is_dir():
             raise ValueError(f"data.root={self.root} is not a folder")
-        self.scalars = tuple(scalars)
-        self.texts = tuple(dict.fromkeys([*texts, *([CAPTION] if captions else [])]))
+        learned = {name: field for name, field in (fields or {}).items()
+                   if name not in (*scalars, *texts) and (labels is None or name in labels)}
+        self.scalars = tuple(scalars) + tuple(name for name, field in learned.items() if is_scalar(field))
+        own = [name for name, field in learned.items() if is_text(field)]
+        self.texts = tuple(dict.fromkeys([*texts, *own, *([CAPTION] if captions else [])]))
         if both := set(self.scalars) & set(self.texts):
             raise ValueError(f"{min(both)} is in data.scalars and in data.texts: it is one of them")
         self.skipped: list[tuple[str, str]] = []
@@ -78,8 +81,10 @@ class FolderDataset(Dataset):
                 f"nothing usable in {self.root}: looked for {' '.join(reader.suffixes)} in all sub-folders, "
                 f"{len(self.skipped)} file(s) were skipped{f'; other files there: {others}' if others else ''}{reasons}"
             )
-        self.unused = {} if labels is not None else self._no_classes()
         columns = self._columns()
+        self.scalars, self.texts = (tuple(name for name in names if name in columns or name not in learned)
+                                    for names in (self.scalars, self.texts))
+        self.unused = {} if labels is not None else self._no_classes(learned)
         self.attributes = list(attributes)
         usual = [name for name in columns if name not in self.unused and name not in self.attributes]
         self.labels = usual if labels is None else list(labels)
@@ -165,10 +170,10 @@ class FolderDataset(Dataset):
     def _columns(self) -> list[str]:
         return list(dict.fromkeys(name for _, row in self.rows for name in row))
 
-    def _no_classes(self) -> dict[str, str]:
-        """The columns that are empty or nearly name each file, with what to do about them."""
+    def _no_classes(self, learned: Fields) -> dict[str, str]:
+        """The columns, not ``learned`` before, that are empty or nearly name each file, with what to do about them."""
         unused = {}
-        for name in self._columns():
+        for name in (name for name in self._columns() if name not in learned):
             values = [value for _, row in self.rows if (value := row.get(name)) is not None]
             if not values and name not in (*self.scalars, *self.texts):
                 unused[name] = "it is empty, so it conditions nothing"

@@ -15,7 +15,7 @@ from .. import __version__
 from ..adapters.judge import Judge
 from ..cache.encode import uncached
 from ..cache.latents import Latents
-from ..config.adapter import build_codec
+from ..config.adapter import build_codec, build_dataset
 from ..config.build import ConfigError, build, target_class
 from ..config.files import CONFIG_FILE, load_yaml
 from ..config.record import read_record
@@ -75,12 +75,12 @@ def data_of(run: str | Path, *, root: str | None = None) -> tuple[Dataset, Datas
     cached = issubclass(target_class(str(config.data["_target_"]), Dataset), Latents)
     if root is not None and not cached:
         config.data.root = root
-    dataset = build(config.data, Dataset, reader=reader)
-    if isinstance(dataset, Latents):
-        dataset = uncached(dataset, reader, root=root)
     record = read_record(run)
     if record is None:
         raise ConfigError(f"{run} has no {CONFIG_FILE}: a run directory is judged, as its data say what is real")
+    dataset = build_dataset(config.data, reader, record.fields)
+    if isinstance(dataset, Latents):
+        dataset = uncached(dataset, reader, root=root)
     dataset = told_as(dataset, config.get("subject"), record.fields)
     parts = build(config.loader, Loading).split(dataset)
     train, held = (_kept(*pair) for pair in zip(parts, (record.training, record.held), strict=True))

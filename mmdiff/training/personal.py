@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from ..adapters.base import Codec, Reader
 from ..cache.features import Featured
 from ..cache.made import made, wishes
+from ..config.adapter import build_dataset
 from ..config.build import ConfigError, build, plain
 from ..config.files import CONFIG_FILE, load_yaml
 from ..data.dataset import Dataset, Subset, spread
@@ -69,7 +70,7 @@ class OfData(Prior):
             dataset = build(of.loader, Loading).split(build(of.data, Dataset, reader=reader))[0]
             dataset = of_subject(dataset, of.get("subject"), base.fields)
         else:
-            dataset = build({**plain(config.data), "root": str(self.root)}, Dataset, reader=reader)
+            dataset = build_dataset({**plain(config.data), "root": str(self.root)}, reader, base.fields)
         try:
             fields = grown(base.fields, dataset.fields)
         except ValueError as error:

@@ -14,7 +14,7 @@ from ..adapters.base import Adapter, Codec
 from ..cache.encode import require, uncached
 from ..cache.latents import Latents
 from ..config import kinds
-from ..config.adapter import build_codec, build_learner, is_told, parts, settled, settled_codec
+from ..config.adapter import build_codec, build_dataset, build_learner, is_told, parts, settled, settled_codec
 from ..config.build import ConfigError, build, plain
 from ..config.files import MODEL_FILE, resolved
 from ..config.inherit import MADE_OF
@@ -89,12 +89,12 @@ def assemble(
     build(config.trainer, L.Trainer, **dict.fromkeys(QUIET, False))
     L.seed_everything(config.seed, verbose=False)                     # initial weights; all else is keyed
     codec, reader = build_codec(config.adapter)
-    dataset = build(config.data, Dataset, reader=reader)
+    known = own.fields if own else base.fields if base else {}
+    dataset = build_dataset(config.data, reader, known)
     codec, reader = settled_codec(config.adapter, codec, reader, dataset.told)
     there = run / MODEL_FILE                                          # the codec is whole in it
     carried = fill(codec, config, there if own and there.exists() else None)
     personal.check(config, dataset)
-    known = own.fields if own else base.fields if base else {}
     found = personal.of_subject(dataset, config.subject, known).fields
     fields = fields_of(found, own, base) if is_told(config) else found
     if isinstance(dataset, Latents):

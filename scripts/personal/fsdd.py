@@ -136,7 +136,7 @@ def main() -> None:
         if name not in table:
             tuned = base if name == "base" else run(
                 [f"init={base}", "experiment=personal", f"data.root={folder}", f"data.pattern={PATTERN}",
-                 f"subject=speaker:{NEW}", "data.consent=public data, CC BY-SA 4.0", "preview.every=0",
+                 f"subject={NEW}", "data.consent=public data, CC BY-SA 4.0", "preview.every=0",
                  f"trainer.max_steps={args.steps}", *words],
                 out / re.sub(r"\W+", "-", name))
             clips = real(codec, folder, r".*", out / f"learned-{choice}")[0]

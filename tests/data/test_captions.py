@@ -157,3 +157,19 @@ def test_a_text_that_is_not_told_stays_so():
 def test_tags_that_make_no_sense_are_refused(settings):
     with pytest.raises(ValueError, match="need a separator"):
         Tags(**settings)
+
+
+def test_columns_are_what_a_model_that_goes_on_knows_them_as_though_each_file_has_another(tmp_path):
+    make = numbers(tmp_path / "in", *(f"{digit}_anna_{digit}{digit}" for digit in range(10)),
+                   pattern=r"(?P<digit>\d)_(?P<speaker>[a-z]+)_(?P<tempo>\d+)")
+    with pytest.warns(UserWarning, match="10 values in 10 files are no classes"):
+        assert list(make().fields) == ["speaker"]
+    known = {"digit": [str(digit) for digit in range(10)], "tempo": (0.0, 99.0), "place": ["here"], "words": TEXT}
+    found = make(fields=known)
+    assert list(found.fields["digit"]) == known["digit"] and tuple(found.fields["tempo"]) == (0.0, 99.0)
+    assert set(found.fields) == {"digit", "speaker", "tempo"} and found.read(3)[1]["digit"] == "3"
+    with pytest.warns(UserWarning, match="digit"):
+        assert list(make(fields={"speaker": ["bob"]}).fields) == ["speaker"]
+    assert make(fields={"tempo": TEXT}).fields["tempo"] == TEXT
+    assert list(make(fields=known, labels=["digit"]).fields) == ["digit"]
+    assert tuple(make(fields=known, labels=["tempo"]).fields["tempo"]) == (0.0, 99.0)
