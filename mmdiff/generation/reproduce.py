@@ -8,7 +8,7 @@ looked for by name and hash alone.
 
 import inspect
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,7 +66,7 @@ def reproduce(
     path = Path(path).expanduser()
     record = read(path)
     with _threads(record):
-        device = device or ("cpu" if _stack(record).get("device") == "cpu" else None)
+        device = device or ("cpu" if record.get("stack", {}).get("device") == "cpu" else None)
         pipeline = _pipeline(path, record, model, lora, base=base, encoder=encoder, device=device)
         request = _request(path, record, {k: Path(v).expanduser() for k, v in (files or {}).items()})
         lies = digest(path)
@@ -155,7 +155,7 @@ def _scales(path: Path, record: Mapping[str, Any], lora: Sequence[str | Path]) -
     """The changes of a record with their scales, each found among ``lora`` by its hash."""
     there = {read_header(file := model_file(one))["sha256"]: file for one in lora}
     found: dict[Path, float] = {}
-    for change in _listed(record.get("lora", [])):
+    for change in record.get("lora", []):
         if (digest := change.get("sha256")) not in there:
             raise ModelFileError(f"{path} was made with the change {change.get('name')} (hash {str(digest)[:8]}): name "
                                  "its run or file by lora=")
@@ -170,13 +170,14 @@ def _request(path: Path, record: Mapping[str, Any], files: dict[str, Path]) -> R
     told = record.get("edit")
     edit = None
     parents = {"input": told} if told else {}
-    parents |= _mapping(record.get("controls", {}), "controls")
+    parents |= record.get("controls", {})
     if foreign := [name for name in files if name not in parents]:
         raise ValueError(f"{foreign[0]}={files[foreign[0]]}: {path} was not made from such a file")
     found = {name: _parent(path, name, _mapping(parent, name), files.get(name)) for name, parent in parents.items()}
     if told:
         own = {name: told.get(name) for name in ("mode", "keep", "overlap")}
-        edit = Edit(**own, input=found.pop("input"), hole=None if told.get("hole") is None else tuple(told["hole"]))
+        hole = told.get("hole")
+        edit = Edit(**own, input=found.pop("input"), hole=tuple(hole) if isinstance(hole, list) else hole)
     return Request(
         seed=record["seed"], labels=record["labels"], size=record["size"], edit=edit, controls=found,
         negative=record.get("negative", {}),
@@ -198,8 +199,8 @@ def _parent(path: Path, name: str, parent: Mapping[str, Any], told: Path | None)
 
 def _differences(record: Mapping[str, Any], pipeline: Pipeline) -> Iterator[str]:
     own = {"mmdiff": __version__, "torch": torch.__version__, "mark_key": pipeline.mark.key}
-    then = {**{name: record.get(name) for name in own}, **_stack(record)}
     now = {**own, **stack(pipeline)}
+    then = {**{name: record.get(name) for name in own}, **record.get("stack", {})}
     for name in dict.fromkeys([*then, *now]):
         if then.get(name) != now.get(name):
             yield f"{name} was {then.get(name)}, and is {now.get(name)}"
@@ -208,16 +209,12 @@ def _differences(record: Mapping[str, Any], pipeline: Pipeline) -> Iterator[str]
 @contextmanager
 def _threads(record: Mapping[str, Any]) -> Iterator[None]:
     """As many threads as there were: a sum of several is rounded otherwise."""
-    before, told = torch.get_num_threads(), _stack(record).get("threads")
+    before, told = torch.get_num_threads(), record.get("stack", {}).get("threads")
     torch.set_num_threads(told if isinstance(told, int) and 0 < told <= 1024 else before)
     try:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _stack(record: Mapping[str, Any]) -> dict[str, Any]:
-    return _mapping(record.get("stack", {}), "stack")
 
 
 def _mapping(value: Any, name: str) -> dict[str, Any]:
@@ -226,10 +223,6 @@ def _mapping(value: Any, name: str) -> dict[str, Any]:
     except KindError as error:
         raise NoRecord(f"the record is not whole: {error}") from None
     return value
-
-
-def _listed(value: Any) -> Iterable[dict[str, Any]]:
-    return [_mapping(item, "lora") for item in value] if isinstance(value, list) else []
 
 
 def _named(facts: Mapping[str, Any], name: str) -> str:

@@ -31,6 +31,11 @@ KINDS: dict[str, Any] = {
     "batch_size": Annotated[int, Ge(1), Le(4096)], "sampler": dict[str, Any], "guidance": dict[str, Any],
 }
 """What every record has, by which a model and its request are found again."""
+MAY: dict[str, Any] = {
+    "id": str, "record": bool, "stack": dict[str, Any], "provenance": dict[str, Any], "controls": dict[str, Any],
+    "edit": dict[str, Any], "lora": list[dict[str, Any]], "payload_sha256": str, "sha256": str,
+}
+"""What a record may have."""
 
 
 class NoRecord(ValueError):
@@ -61,7 +66,7 @@ def texts(record: Mapping[str, Any]) -> dict[str, str]:
     """What is written into the file itself, by key: its record, and the label of GB 45438-2025 if that is asked for."""
     found = {tags.RECORD: text(record)} if record.get("record") else {}
     if producer := (record.get("provenance") or {}).get("aigc"):
-        label = {"Label": "1", "ContentProducer": producer, "ProduceID": record["id"], "ReservedCode1": "",
+        label = {"Label": "1", "ContentProducer": producer, "ProduceID": record.get("id"), "ReservedCode1": "",
                  "ContentPropagator": "", "PropagateID": "", "ReservedCode2": ""}
         found[tags.LABEL] = json.dumps(label)
     return found
@@ -105,7 +110,7 @@ def read(path: Path) -> dict[str, Any]:
                        "how it was made")
     if "labels_sha256" in found and "labels" not in found:
         raise NoRecord(f"{path} tells its labels by their hash alone: the JSON that was beside it has them")
-    for name, kind in KINDS.items():
+    for name, kind in (KINDS | {name: kind for name, kind in MAY.items() if name in found}).items():
         try:
             check(found.get(name), kind, key=name)
         except KindError as error:

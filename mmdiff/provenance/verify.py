@@ -50,7 +50,7 @@ def find(folder: Path, path: Path) -> tuple[list[Entry], list[str]]:
     """The rows of a file in a log, by the hash of its payload; and what its own words of the log do not agree with."""
     stored = found if (found := beside(path)) is not None and found["file"] == path.name else {}
     signed = _signed(path)
-    payloads = {digest(path), stored.get("payload_sha256"), signed.get("payload_sha256")} - {None}
+    payloads = [digest(path), *(facts["payload_sha256"] for facts in (stored, signed) if "payload_sha256" in facts)]
     rows = [Entry(chain, row) for chain in chains(folder) for row in _read(chain)[0]]
     own = [one for one in rows if one.row.get("kind") == "file" and one.row.get("payload_sha256") in payloads]
     return own, list(_missing(signed or stored, rows))
@@ -92,8 +92,9 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], list[str], bool]:
         if hash_of(row) != row["hash"]:
             faults.append(f"row {n} was changed")
         if n != expected:
-            gone = [str(m) for m in range(expected, n) if m not in numbers]
-            faults.append(f"row {', '.join(gone)} was deleted" if gone else f"row {n} is out of order, or inserted")
+            gone = n > expected and not any(expected <= m < n for m in numbers)
+            which = f"row {expected} was" if n == expected + 1 else f"rows {expected} to {n - 1} were"
+            faults.append(f"{which} deleted" if gone else f"row {n} is out of order, or inserted")
         elif row.get("previous") != last:
             faults.append(f"row {n} does not follow the row before it: one of them was put there later")
         expected, last = n + 1, row["hash"]

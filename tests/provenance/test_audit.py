@@ -54,11 +54,13 @@ def test_a_log_that_nobody_touched_is_whole(log):
 @pytest.mark.parametrize(("change", "fault"), [
     (lambda rows: [*rows[:3], rows[3].replace('"seed": 2', '"seed": 9'), *rows[4:]], "row 3 was changed"),
     (lambda rows: [*rows[:3], forged(rows[3], seed=9), *rows[4:]], "row 4 does not follow the row before it"),
-    (lambda rows: rows[:3] + rows[4:], "row 3 was deleted"), (lambda rows: rows[:2] + rows[5:], "row 2, 3, 4 was del"),
+    (lambda rows: rows[:3] + rows[4:], "row 3 was deleted"),
+    (lambda rows: rows[:2] + rows[5:], "rows 2 to 4 were deleted"),
     (lambda rows: rows[1:], "row 0 was deleted"),
     (lambda rows: [*rows[:3], forged(rows[2], seed=7), *rows[3:]], "row 2 is out of order, or inserted"),
     (lambda rows: [*rows[:3], rows[4], rows[3], *rows[5:]], "row 4 is out of order, or inserted"),
     (lambda rows: [*rows[:3], "{}\n", *rows[3:]], "line 4 is no row"),
+    (lambda rows: [*rows[:6], forged(rows[6], n=10**12)], "rows 6 to 999999999999 were deleted"),
     (lambda rows: [*rows[:3], *rows[2:]], "row 2 is out of order, or inserted"),
 ])
 def test_a_row_that_was_edited_deleted_inserted_or_swapped_is_told_by_its_number(log, change, fault):
@@ -132,6 +134,8 @@ def test_an_unsigned_file_is_found_by_its_bytes_and_another_is_not(points, tmp_p
     alone = tmp_path / "alone.ply"
     alone.write_bytes(path.read_bytes())
     assert command.main(["find", str(tmp_path / "log"), str(alone)]) == 0
+    alone.with_suffix(".json").write_text(json.dumps({"file": "alone.ply", "payload_sha256": [1], "audit": 3}))
+    assert command.main(["find", str(tmp_path / "log"), str(alone)]) == 0, "what is beside a file is data of anybody"
     alone.write_bytes(path.read_bytes() + b"\0")
     assert command.main(["find", str(tmp_path / "log"), str(alone)]) == 4
     assert command.main(["verify", str(tmp_path / "log")]) == 0
