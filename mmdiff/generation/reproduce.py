@@ -187,6 +187,8 @@ def _request(path: Path, record: Mapping[str, Any], files: dict[str, Path]) -> R
 def _parent(path: Path, name: str, parent: Mapping[str, Any], told: Path | None) -> Path:
     """The file that a sample was made from. Raises ``ValueError`` where it is not there, or is another."""
     own, wanted = Path(str(parent.get("input"))).name, parent.get("input_sha256")
+    if not own.strip("."):
+        raise NoRecord(f"the record is not whole: {name} names no file")
     places = [told] if told else [path.parent / own, Path(own)]
     if not (there := [place for place in places if place.exists()]):
         key = name if name == "input" else f"control.{name}"

@@ -139,6 +139,7 @@ def test_a_changed_file_is_told_and_is_no_file_of_its_job(audio, tmp_path, capsy
     ({"labels": None}, "labels is"), ({"sampler": {"_target_": "os.system"}}, "refused"),
     ({"stack": 3}, "stack is a mapping"),
     ({"edit": {"mode": "extend", "input": "../../etc/passwd", "input_sha256": ""}}, "was made from passwd"),
+    ({"edit": {"mode": "extend", "input": "x/..", "input_sha256": ""}}, "input names no file"),
     ({"controls": {"edges": "x"}}, "edges is a mapping"), ({"lora": [3]}, "lora is a list"),
     ({"provenance": "x"}, "provenance is a mapping"), ({"provenance": {"facts": [1]}, "id": 1}, "id is a text"),
 ])
