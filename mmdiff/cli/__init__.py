@@ -12,6 +12,7 @@
     mark         look in a file for marks of a model, and measure what they survive
     lora         merge a small change into its model; take it to and from other programs
     adopt        make a model file of a public model in a folder
+    export       write a network as a file that other engines compute
     encode       write a cache of latents to train from
     plan         try every part of a run, and say what it will take
     list         what can be chosen
