@@ -16,6 +16,8 @@ from annotated_types import Ge
 from torch import Tensor
 
 Weight = Annotated[float, Ge(0)]
+QUIET = 6.0
+"""Nats by which the variance of an untrained encoder is below 1: noise of 0.05, through which something is learned."""
 
 
 class Bottleneck(ABC):
@@ -57,7 +59,7 @@ class KL(Bottleneck):
 
     def drawn(self, h: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_var = h.float().chunk(2, 1)
-        log_var = log_var.clamp(-20, 10)                              # its exponential stays a number
+        log_var = (log_var - QUIET).clamp(-20, 10)
         penalty = 0.5 * (mean.square() + log_var.exp() - 1 - log_var)
         return mean + (log_var / 2).exp() * eps, self.weight * penalty
 

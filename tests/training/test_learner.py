@@ -52,7 +52,7 @@ class Loudness(Learner):
     def validation_loss(self, batch):
         return self.loss(batch, 0).detach()[:, None]
 
-    def preview(self, samples, labels, size):
+    def preview(self, samples, labels, size, *, encoded=False):
         return [("real", samples[0])]
 
 
