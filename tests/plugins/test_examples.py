@@ -85,6 +85,20 @@ def test_a_plug_in_follows_maps(site, tmp_path):
     assert model.loss(batch, 0).isfinite().all()
 
 
+def test_a_plug_in_learns_to_generate_in_one_call(site, tmp_path):
+    words = ["adapter=biosignals", "few=scratch", "adapter.network.base=8", "adapter.reader.seconds=1"]
+    module = assemble(opened(tmp_path, composed("train", [*words, f"run={tmp_path}"]), None)[0], tmp_path).module
+    model, batch = module.model, next(iter(eval_loader(module.dataset, 4)))
+    model.codec.fit([batch.samples])
+    model.loss(batch, 0).mean().backward()
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in model.network.parameters())
+    calls = []
+    model.network.register_forward_hook(lambda *_: calls.append(1))
+    shape = model.codec.whiten(model.codec.features(batch.samples)).x.shape[2:]
+    made = model.latents([{}, {}], [0, 1], shape, sampler=model.sampler, guidance=model.guidance)
+    assert made.isfinite().all() and len(calls) == model.sampler.calls == 4
+
+
 @pytest.mark.parametrize(("adapter", "metric", "overrides"), [
     ("biosignals", "frequency, cycles a position", ["adapter.reader.seconds=1", "adapter.network.base=8"]),
     ("images", "sharpness", ["adapter.reader.height=16", "adapter.reader.width=16", "data.size=16",
