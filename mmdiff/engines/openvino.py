@@ -13,7 +13,8 @@ from .precision import Float32, Precision
 from .served import TOLERANCE, Served, Session
 
 ROUGH = 0.25
-"""What bfloat16, of 8 binary digits, may change of an output through all layers."""
+"""What bfloat16 may change of an output's norm through all layers, those outside of blocks too: no check of rounding,
+but of mistakes."""
 
 
 class OpenVino(Engine):

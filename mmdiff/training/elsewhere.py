@@ -1,7 +1,7 @@
 """What a run will take on devices that are not here: nothing is computed, and no weights are allocated.
 
     fixed     = weights + gradients + moments + averages, over the devices where training is sharded
-    memory    = fixed + batch x activations of a sample,      traced through forward and backward of fake tensors
+    memory    <= fixed + batch x activations of a sample,     traced through forward and backward of fake tensors
     seconds   = max(FLOP / (devices x peak x utilisation),  bytes sent / link)               a step, overlapped
     sent      = 2 (n - 1) / n x gradients  (all-reduce),  or 3 (n - 1) / n x weights  (two gathers and a scatter)
 
@@ -33,8 +33,8 @@ from .blocks import prepare
 from .optim import Recipe
 from .trainer import ACCUMULATE
 
-FEW, MORE = 2, 4
-"""Samples that are traced: what is taken grows by the same for each more."""
+FEW, MORE = 512, 1024
+"""Samples that are traced, as many as make activations more than gradients: memory is highest where they are, then."""
 GB, HOUR = 1e9, 3600.0
 RESERVED = 0.9
 """Share of a device's memory that is taken to be there for tensors."""
@@ -97,17 +97,17 @@ class Costs(NamedTuple):
     dollars: float
 
 
-def estimate(config: DictConfig) -> Estimate:
-    """What the run of a training configuration consists of. Raises ``ConfigError`` where it cannot be known so."""
+def estimate(config: DictConfig, size: Mapping[str, float] | None = None) -> Estimate:
+    """What the run of a training configuration consists of, with samples of ``size`` (default: the largest of the data).
+    Raises ``ConfigError`` where it cannot be known so."""
     if not is_told(config):
         raise ConfigError("plan.device is of diffusion models; a codec is planned where it is trained, by mmdiff plan")
     config = settled(resolved(config))
     codec, reader = build_codec(config.adapter)
     dataset = build(config.data, Dataset, reader=reader)
     codec, reader = settled_codec(config.adapter, codec, reader, dataset.told)
-    largest = max(range(len(dataset)), key=lambda i: prod(dataset.extent(i) or (1,)))
-    sample = dataset.read(largest)[0]
-    shape = sample.shape[1:] if isinstance(dataset, Latents) else codec.latent_shape(**codec.size(sample))
+    sample = dataset.read(max(range(len(dataset)), key=lambda i: prod(dataset.extent(i) or (1,))))[0]
+    shape = sample.shape[1:] if isinstance(dataset, Latents) else codec.latent_shape(**(size or codec.size(sample)))
     recipe, half = build(config.optim, Recipe), "16" in str(config.trainer.get("precision") or "")
     try:
         with FakeTensorMode():

@@ -12,7 +12,7 @@ from mmdiff.engines.files import onnx_bytes, traced
 from mmdiff.engines.onnx import Onnx
 from mmdiff.engines.openvino import OpenVino
 from mmdiff.engines.precision import Float32, Half, Int8
-from mmdiff.engines.served import TOLERANCE, Served
+from mmdiff.engines.served import Served
 from mmdiff.nn.dit1d import DiT1d
 from mmdiff.nn.network import Network
 from mmdiff.nn.point_dit import PointDiT
@@ -83,7 +83,7 @@ def test_onnx_runtime_and_openvino_agree_with_pytorch_at_any_batch_and_size_from
             expected = network(*given)
             for _ in range(2):                                        # the second is not compared inside
                 out = served(*given)
-                assert (out - expected).abs().max() <= TOLERANCE * expected.abs().max().clamp(min=1)
+                assert (out - expected).abs().max() <= 1e-5 * expected.abs().max().clamp(min=1)
                 assert served(*given).equal(out), "the same bits from call to call"
     assert len(set((cache_folder() / "engines").glob("*.onnx")) - files) == 1
 
@@ -117,7 +117,7 @@ def test_a_network_that_cannot_be_written_is_refused_by_name_and_reason():
 
 def test_an_engine_that_gives_another_output_is_stopped_at_once():
     network, given = awake("of a plug-in"), asked(2, (9,))
-    wrong = Served(network, lambda file: lambda arrays: 1.001 * network(*given).numpy(), key="weights of a plug-in")
+    wrong = Served(network, lambda file: lambda arrays: network(*given).numpy() + 1e-3, key="weights of a plug-in")
     with pytest.raises(RuntimeError, match="than PyTorch"):
         wrong(*given)
 
