@@ -72,7 +72,7 @@ NEEDS = {                                                             # what an 
 }
 ELSEWHERE = {
     ("experiment", "personal"), ("few", "paths"), ("few", "consistent"), ("adapter", "wan"),
-    ("adapter", "stable_audio"),
+    ("adapter", "stable_audio"), ("adapter", "video_wan"), ("adapter", "audio_oobleck"),
 }
 STRINGS = {
     "auto": "ddp", "cpu": "gpu", "gpu": "cpu", "ddp": "auto", "silence": "mask", "mask": "silence", "sounds": "others",
