@@ -1,7 +1,7 @@
 """Public models here against diffusers' own pipelines: the largest difference of latents from the same noise.
 
-    python scripts/bench/equality.py            # tiny instances, of random weights: a minute on one core
-    python scripts/bench/equality.py --model ~/models/wan --frames 9 --height 64 --width 96
+    python -m scripts.bench.equality            # tiny instances, of random weights: a minute on one core
+    python -m scripts.bench.equality --model ~/models/wan --frames 9 --height 64 --width 96
 
 Each row is one scheduler, guidance scale and number of network calls. The nodes are those of the library's scheduler;
 all else (schedule, parameterization, solver, guidance, conditions) is what ``mmdiff sample`` computes with. Needs the
