@@ -98,7 +98,7 @@ class Costs(NamedTuple):
 
 
 def estimate(config: DictConfig, size: Mapping[str, float] | None = None) -> Estimate:
-    """What the run of a training configuration consists of, with samples of ``size`` (default: the largest of the data).
+    """What the run of a training configuration consists of, with samples of ``size`` (None: the largest of the data).
     Raises ``ConfigError`` where it cannot be known so."""
     if not is_told(config):
         raise ConfigError("plan.device is of diffusion models; a codec is planned where it is trained, by mmdiff plan")

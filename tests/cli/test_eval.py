@@ -122,7 +122,8 @@ def test_a_cost_is_that_of_the_samples_that_are_judged(tmp_path):
                 write_atomic(folder / name, name.encode())
             return [folder / name for name in "abc"]
 
-        return bench._generated(SimpleNamespace(settings={}, size={}, save=save), 0)[1]
+        pipeline = SimpleNamespace(settings={}, size={}, save=save, settle=lambda requests, batch_size: None)
+        return bench._generated(pipeline, 0)[1]
 
     first = judged("a", "b", "c")
     assert first["seconds"] > 0 and judged() == first, "what is there is not made again, and cost what it cost"
@@ -226,7 +227,6 @@ def test_a_run_stops_after_as_many_judgements_without_a_new_best_as_patience_say
         files.append((path, facts))
 
     monkeypatch.setattr(Quality, "_judged", lambda self, pipeline: {"FD-own": given.pop(0)})
-    monkeypatch.setattr("mmdiff.training.quality.generating", lambda model, run: model)
     monkeypatch.setattr("mmdiff.training.quality.Pipeline", lambda model, header: None)
     validation = SimpleNamespace(steps=1, value=None)
     trainer = SimpleNamespace(
@@ -252,7 +252,6 @@ def test_a_run_stops_after_as_many_judgements_without_a_new_best_as_patience_say
 
 def test_a_judgement_that_fails_for_whatever_reason_is_told_and_the_run_goes_on(monkeypatch, tmp_path):
     stored = {"adapter": {"codec": {"_target_": "mmdiff.adapters.audio.codec.MelCodec"}}}
-    monkeypatch.setattr("mmdiff.training.quality.generating", lambda model, run: model)
     monkeypatch.setattr("mmdiff.training.quality.Pipeline", lambda model, header: 1 / 0)
     trainer = SimpleNamespace(
         world_size=1, is_global_zero=True, should_stop=False, loggers=[],
@@ -276,7 +275,7 @@ def test_impossible_settings_of_quality_are_refused(wrong):
     (["nowhere"], "no run directory"),
     (["RUN", "evaluation=video_v1"], "makes audio: judge it with evaluation=audio_v1"),
     (["RUN", "evaluation.m=3"], "no key 'evaluation.m'"),
-    (["RUN", "-m", "evaluation.n=10,20"], "over sampler and guidance"),
+    (["RUN", "-m", "evaluation.n=10,20"], "over sampler, guidance, engine, precision"),
     (["RUN", "evaluation.n=2"], "n >= 8"), ([], "say what to judge"), (["--compare", "a.json"], "takes two reports"),
     (["RUN", "evaluation.embedder=no.safetensors"], "there is no embedder"),
 ])
