@@ -203,10 +203,19 @@ def test_a_sweep_gives_one_table_and_one_plot(judged, tmp_path):
     command.main([str(judged), *swept, *rest, f"evaluation.embedder={judged}/judge.safetensors"])
     swept = json.loads((tmp_path / "sweep.json").read_text())
     models = [row for row in swept["rows"] if row["row"] == "model"]
-    assert [(row["sampler.steps"], row["guidance.scale"]) for row in models] == [
+    assert [(row["sampler.steps="], row["guidance.scale="]) for row in models] == [
         ("1", "1"), ("1", "2"), ("2", "1"), ("2", "2"),
     ]
     assert len({json.dumps(row["FD-own"]) for row in models}) == 4 and (tmp_path / "sweep.png").stat().st_size > 10_000
+
+
+def test_a_sweep_of_precisions_has_size_and_the_group_that_is_served_worst(judged, tmp_path):
+    swept = ["-m", "precision=fp32,int8", f"out={tmp_path}"]
+    command.main([str(judged), *swept, *QUICK, f"evaluation.embedder={judged}/judge.safetensors"])
+    rows = [row for row in json.loads((tmp_path / "sweep.json").read_text())["rows"] if row["row"] == "model"]
+    assert [row["precision="] for row in rows] == ["fp32", "int8"]
+    assert rows[1]["MB of weights"] < 0.7 * rows[0]["MB of weights"]
+    assert all(" in " in row["worst group"] and row["worst group"].endswith("metrics") for row in rows)
 
 
 def test_quality_is_logged_while_training(judged):

@@ -168,7 +168,8 @@ def write_sweep(swept: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], ou
                 continue
             model, cost = report["model"], report["model"]["cost"][name]
             table.append({
-                **choice, "row": name, "calls": model["calls"],
+                **{f"{key}=": value for key, value in choice.items()},             # precision is a metric, too
+                "row": name, "calls": model["calls"],
                 "CPU seconds a sample": cost["cpu_seconds"] if cost else "not measured",
                 "seconds a sample": cost["seconds"] if cost else "not measured",
                 "MB of weights": model["bytes"] / 1e6,
