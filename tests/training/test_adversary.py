@@ -108,7 +108,7 @@ def test_what_is_asked_of_a_latent_is_in_the_loss_and_logged(tmp_path):
     words = [*CODEC, "reconstruction/latent=[noisy,scaled]", "trainer.max_steps=2", "validation.every=2"]
     path = run(tmp_path / "run", *words, "reconstruction.latent.scaled.weight=0.5")
     told = {name: float(value) for name, value in rows(path)[-1].items() if name.startswith("val/")}
-    weights = {"val/squared": 4, "val/absolute": 1, "val/gradient": 1, "val/noisy": 1, "val/scaled": 0.5,
+    weights = {"val/squared": 4, "val/absolute": 0.1, "val/gradient": 0.1, "val/noisy": 1, "val/scaled": 0.5,
                "val/penalty": 1}
     assert told["val/loss"] == pytest.approx(sum(weight * told[name] for name, weight in weights.items()), rel=1e-5)
     with pytest.raises(ConfigError, match="Scaled halves height and width"):
