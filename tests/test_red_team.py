@@ -19,7 +19,11 @@ from safetensors.torch import save
 import mmdiff
 from mmdiff.adapters.audio.vocoder import Vocoder
 from mmdiff.adapters.base import Codec, Conditioner
-from mmdiff.adapters.texts import TextEncoder
+from mmdiff.adapters.prompts import Prompt
+from mmdiff.adapters.public import PublicModel
+from mmdiff.adapters.texts import Bytes, TextEncoder
+from mmdiff.adapters.video.codec import PixelCodec
+from mmdiff.adapters.video.coder import FilmCoder
 from mmdiff.config.adapter import build_codec, build_learner
 from mmdiff.config.build import ConfigError
 from mmdiff.config.files import MODEL_FILE, load_yaml
@@ -229,8 +233,10 @@ NEEDED = {
     "channels": 4, "cond_dim": 0, "fields": {}, "sample_rate": 8000, "fps": 8.0, "weak": URL, "times": UniformTime(),
     "vocoder": None, "bounds": (-1.0, 1.0), "steps": 4, "shift": 2.0, "mel": "speech_8k",
     "schedule": Linear(), "weights": URL,
+    "model": PublicModel(Path("nowhere")), "base": PixelCodec(), "coder": FilmCoder(), "text": Bytes(),
     "elements": ["C", "H"], "grid": Even(), "digest": "0" * 64, "width": 8, "path": URL, "scales": {"a": 2.0},
 }
+
 
 
 def loadable() -> list[type]:
@@ -257,7 +263,10 @@ def test_no_constructor_that_a_model_file_can_reach_touches_files_network_or_pro
         if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     }
     texts = [name for name, p in parameters.items() if "Path" in str(p.annotation)]
-    with watched() as acts, torch.device("meta" if issubclass(made, Network) else "cpu"):
+    refused = contextlib.nullcontext()
+    if "model" in settings or made is Prompt:                         # of a public model, which is in its folder alone
+        refused = pytest.raises(ValueError, match="no folder|is told one text")
+    with watched() as acts, torch.device("meta" if issubclass(made, Network) else "cpu"), refused:
         made(**settings, **{name: str(tmp_path / "file") for name in texts if name not in settings})
     assert acts == []
     assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -82,13 +83,18 @@ def test_a_mistake_is_one_line_and_exit_code_2(command, word, told, tmp_path, mo
     assert stop.value.code == 2 and told in text and text.count("\n") == 1, text
 
 
+def made_by(**settings):
+    """What stands for a pipeline whose model has these settings."""
+    return SimpleNamespace(header={"config": settings}, settings={})
+
+
 def test_a_part_of_a_stored_setting_is_of_its_kind_too():
-    stored = {"_target_": "mmdiff.core.samplers.Heun", "steps": 20}
+    stored = made_by(sampler={"_target_": "mmdiff.core.samplers.Heun", "steps": 20})
     for word, told in [("sampler.steps=true", "sampler.steps is a whole number"), ("sampler.steps=2.5", "whole number"),
                        ("sampler.stesp=3", "did you mean 'sampler.steps'"), ("sampler.steps=", "got ''")]:
         with pytest.raises(ConfigError, match=told):
             setting(stored, *parsed(["x", word]), "sampler")
-    weak = {"_target_": "mmdiff.generation.autoguidance.RunAutoguidance", "weak": "a"}
+    weak = made_by(guidance={"_target_": "mmdiff.generation.autoguidance.RunAutoguidance", "weak": "a"})
     assert setting(weak, *parsed(["x", "guidance.weak=s/seed=1 [b]"]), "guidance")["weak"] == "s/seed=1 [b]"
 
 

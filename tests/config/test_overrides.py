@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 
 from mmdiff.cli.sample import parsed, setting
@@ -28,7 +30,8 @@ def test_the_parameters_of_a_class_that_is_named_are_known_in_any_order():
 def test_a_part_of_a_stored_setting_is_changed_and_the_rest_stays():
     stored = {"_target_": "mmdiff.core.samplers.Heun", "grid": {"_target_": "mmdiff.core.grids.KarrasGrid", "rho": 3}}
     config, changes = parsed(["run", "sampler.grid.rho=5", "sampler.steps=9"])
-    assert setting(stored, config, changes, "sampler") == {
+    pipeline = SimpleNamespace(header={"config": {"sampler": stored}}, settings={})
+    assert setting(pipeline, config, changes, "sampler") == {
         **stored, "grid": {"_target_": "mmdiff.core.grids.KarrasGrid", "rho": 5}, "steps": 9,
     }
 
