@@ -8,8 +8,6 @@ names the file and the fault.
 """
 
 import copy
-import hashlib
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -20,23 +18,21 @@ from typing import Annotated, Any
 import torch
 from annotated_types import Gt
 from omegaconf import DictConfig
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from .adapters.base import Codec
 from .change import Change, apply
 from .config.adapter import build_codec, build_learner, parts
 from .config.build import ConfigError, build, part, plain
-from .config.header import FORMAT, ModelFileError, chain, model_file, read_header
+from .config.header import ModelFileError, chain, model_file, read_header
 from .config.kinds import KindError, check
 from .data.dataset import Dataset, spread
 from .data.labels import Fields, grown, plain_fields
-from .data.writing import write_atomic
 from .engines.precision import Precision
 from .learner import Learner
 from .model import DiffusionModel
 from .nn.tensors import place
+from .weights import read_model_file, write_model_file
 
 WHITENING = ("mean", "std", "low", "high")
 """Buffers that a codec measures on the training set."""
@@ -65,7 +61,7 @@ def usual(sizes: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def save_model(model: Learner, config: dict[str, Any], path: str | Path, **facts: Any) -> str:
     """Write ``model`` with its resolved ``config`` and further ``facts`` (such as ``step``); gives the file's hash."""
-    return _write(path, model.stored.state_dict(), config, {"holds": model.holds, **facts})
+    return write_model_file(path, model.stored.state_dict(), config, {"holds": model.holds, **facts})
 
 
 def save_change(
@@ -74,15 +70,7 @@ def save_change(
 ) -> str:
     """Write a change of the model at ``base``, the first of ``bases``, as ``save_model`` writes a model."""
     place = os.path.relpath(Path(base).resolve(), Path(path).resolve().parent)
-    return _write(path, tensors, config, {"holds": "change", "base": place, "bases": list(bases), **facts})
-
-
-def _write(path: str | Path, tensors: Mapping[str, Tensor], config: dict[str, Any], facts: dict[str, Any]) -> str:
-    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    header = {"format": FORMAT, "config": config, **facts}
-    header["sha256"] = _digest(header, tensors)
-    write_atomic(Path(path), save(tensors, {"mmdiff": json.dumps(header)}))
-    return header["sha256"]
+    return write_model_file(path, tensors, config, {"holds": "change", "base": place, "bases": list(bases), **facts})
 
 
 def chosen_device(name: str | None) -> str:
@@ -286,26 +274,3 @@ def _fields(path: Path, header: dict[str, Any], known: Fields) -> Fields:
         raise ModelFileError(f"{path} does not fit its base: its fields or classes are not those of the base and "
                              "more, in one order")
     return fields
-
-
-def read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The header and the tensors of a model file, its hash checked."""
-    header = read_header(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ModelFileError(f"{path} is damaged or not a safetensors file: {error}") from None
-    if header["sha256"] != _digest(header, tensors):
-        raise ModelFileError(f"{path} is damaged: its contents do not match the hash in its header")
-    return header, tensors
-
-
-def _digest(header: dict[str, Any], tensors: dict[str, Tensor]) -> str:
-    told = {name: value for name, value in header.items() if name != "sha256"}
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
-    for name in sorted(tensors):
-        value = tensors[name]
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()

@@ -29,7 +29,8 @@ from mmdiff.generation.autoguidance import RunAutoguidance
 from mmdiff.generation.job import MANIFEST
 from mmdiff.generation.pipeline import Pipeline
 from mmdiff.model import DiffusionModel
-from mmdiff.store import _digest, load_model, save_model, usual
+from mmdiff.store import load_model, save_model, usual
+from mmdiff.weights import digest
 from tests.conftest import mmdiff as command
 
 
@@ -350,7 +351,7 @@ def rewritten(run, path, change):
     with safe_open(run / MODEL_FILE, "pt") as file:
         header = json.loads(file.metadata()["mmdiff"])
     change(header)
-    header["sha256"] = _digest(header, tensors)
+    header["sha256"] = digest(header, tensors)
     save_file(tensors, path, {"mmdiff": json.dumps(header)})
     return path
 

@@ -19,7 +19,7 @@ from tests.conftest import LONGEST
 ROOT = Path(__file__).parents[1]
 ORDER = (
     "core", "nn", "metrics", "data", "adapters", "learner", "marks", "model", "change", "config", "provenance",
-    "engines", "store", "cache", "generation", "evaluation", "skeleton", "testing", "training", "cli",
+    "engines", "weights", "store", "cache", "generation", "evaluation", "skeleton", "testing", "training", "cli",
 )
 """Imports run to the left alone. A modality, a folder of ``adapters``, is imported by itself and by nobody else."""
 APART = {"core", "nn", "metrics"}

@@ -43,9 +43,10 @@ from mmdiff.data.reader import Reader
 from mmdiff.evaluation.subject import open_run
 from mmdiff.generation.pipeline import load
 from mmdiff.nn.network import Network
-from mmdiff.store import _digest, load_model
+from mmdiff.store import load_model
 from mmdiff.training.run import assemble
 from mmdiff.training.trainer import build_trainer
+from mmdiff.weights import digest
 from tests.conftest import TINY
 
 ACTS = {"subprocess.Popen", "os.system", "os.exec", "os.fork", "os.posix_spawn", "socket.connect", "socket.getaddrinfo",
@@ -96,7 +97,7 @@ def model():
 def written(path: Path, header, tensors) -> Path:
     """A model file with a true hash, as whoever crafts one would make it."""
     header = dict(header)
-    header["sha256"] = _digest(header, tensors)
+    header["sha256"] = digest(header, tensors)
     path.write_bytes(save(tensors, {"mmdiff": json.dumps(header)}))
     return path
 
@@ -178,7 +179,7 @@ HEADERS = {
 @pytest.mark.parametrize("name", HEADERS)
 def test_a_header_of_another_form_is_refused_in_words(model, name, tmp_path):
     header = HEADERS[name]
-    text = header if isinstance(header, list) else {**header, "sha256": _digest(header, model[1])}
+    text = header if isinstance(header, list) else {**header, "sha256": digest(header, model[1])}
     (tmp_path / MODEL_FILE).write_bytes(save(model[1], {"mmdiff": json.dumps(text)}))
     with pytest.raises(ModelFileError, match=MODEL_FILE):
         load_model(tmp_path)

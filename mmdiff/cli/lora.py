@@ -60,7 +60,8 @@ def _export(paths: list[str], told: dict[str, str]) -> int:
 
     from ..config.header import model_file
     from ..nn.lora_formats import PREFIXES, peft_config, written
-    from ..store import built, generating, read_model_file
+    from ..store import built, generating
+    from ..weights import read_model_file
 
     if (program := told["as"]) not in {"peft", "diffusers"} or len(paths) != 1:
         raise ConfigError("mmdiff lora export takes one change and as=peft or as=diffusers")

@@ -9,34 +9,28 @@ same laws without pytest. Networks are tried in float64, where a leak through a 
 
 import contextlib
 import copy
-import csv
 import math
-import os
 import pickle
-import subprocess
-import sys
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..adapters.attacks import changed
 from ..core.rng import Purpose, stream
-from ..core.samplers import Auto
 from ..core.types import Condition, Masked
 from ..data.batch import pad
 from ..data.labels import encode_labels
 from ..data.loaders import samples, train_loader
 from ..generation.pipeline import Pipeline
-from ..marks.base import Candidate
-from ..marks.ledger import LedgerMark
 from ..nn import lora
 from ..store import load_model, save_model
 from .compare import box, corner, double, kind, same, same_labels
 from .documented import undocumented
 from .judged import judged
+from .marked import marked
 from .trial import Trial
+from .two import loss_of_two
 
 RANK = 16
 """Of the change by which a network is tried that has learned."""
@@ -251,19 +245,7 @@ class AdapterContract:
 
     def test_marks_are_told_again(self, trial: Trial) -> None:
         """The mark of the ledger changes no bit, every attack of the codec gives a sample, and both are scored."""
-        model, row = trial.awake, trial.dataset.read(0)[1]
-        shape = model.codec.latent_shape(**trial.stored["size"])
-        plain, marked = (
-            model.latents([row], [0], shape, sampler=Auto(2), mark=mark) for mark in (None, LedgerMark(steps=1))
-        )
-        assert torch.equal(plain, marked), "the mark of the ledger changes a latent"
-        sample = trial.samples[0]
-        for name, attack in {"nothing": changed(lambda x: x), **model.codec.attacks()}.items():
-            found = attack(sample, trial.folder)
-            assert found.shape[0] == len(sample) and found.isfinite().all(), f"attacks(): {name!r} gives no sample"
-            (score,) = LedgerMark(steps=1).score([found], model.source, [[Candidate(0, shape)]])
-            assert math.isfinite(score.z), f"attacks(): no mark can be looked for after {name!r}"
-        trial.note(f"{len(model.codec.attacks())} attacks")
+        trial.note(f"{marked(trial)} attacks")
 
     def test_model_file_gives_the_model_back(self, trial: Trial) -> None:
         """All that a model has learnt and measured is in its file, and its samples are the same bit for bit."""
@@ -305,17 +287,7 @@ class AdapterContract:
     def test_two_processes_train_as_one(self, trial: Trial) -> None:
         """Two processes share a step's samples, noise and times: its loss is that of one process."""
         expected = float(trial.model.loss(trial.batch(), trial.config.seed, batch_size=4).detach().mean())
-        run = trial.folder / "two"
-        arguments = [a for a in trial.arguments if not a.startswith("trainer=")]
-        command = [sys.executable, "-m", "mmdiff", "train", f"run={run}", *arguments, "trainer=ddp_cpu"]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=600, check=False,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip(" ^~")] or ["nothing was said"]
-        assert done.returncode == 0, f"training failed: {said[-1].strip()}"
-        with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            found = float(next(csv.DictReader(file))["loss"])
+        found = loss_of_two(trial)
         assert abs(found - expected) <= 1e-3 * abs(expected), f"the loss of two is {found:.5f}, of one {expected:.5f}"
 
     def _close(self, trial: Trial, latent: Tensor, again: Tensor, what: str) -> None:

@@ -10,9 +10,10 @@ from mmdiff.adapters.latents import Scaled
 from mmdiff.config.build import ConfigError
 from mmdiff.config.overrides import completed, composed
 from mmdiff.core.types import Masked
-from mmdiff.store import load_learner, read_model_file
+from mmdiff.store import load_learner
 from mmdiff.training.checkpoints import latest
 from mmdiff.training.train import train
+from mmdiff.weights import read_model_file
 from tests.training.launch import Job
 from tests.training.test_resume import assert_same
 from tests.video.test_film_codec import CODEC
