@@ -214,7 +214,7 @@ def test_edits_of_different_inputs_are_made_together_and_each_is_the_same_in_any
     short = [Request(seed=i, edit=Edit("extend", files[i]), size={"length": 16}) for i in (3, 4, 5)]
     long = [Request(seed=i, edit=Edit("extend", files[i]), size={"length": 40}) for i in (3, 5)]
     batches, finished = [], series.model.finished
-    monkeypatch.setattr(series.model, "finished", lambda x: batches.append(len(x)) or finished(x))
+    monkeypatch.setattr(series.model, "finished", lambda x, **size: batches.append(len(x)) or finished(x, **size))
     job = [*requests, *short, *long]
     whole = dict(series.run(job, 3, show_progress=False))
     assert batches == [3, 3, 3], "one batch for each kind of edit, whatever its files"

@@ -48,7 +48,7 @@ class Codec(nn.Module, ABC):
     downsampling: tuple[int, ...] = ()
     """Positions of a sample for one of the latent, an axis; empty where they are the same, or of no grid."""
 
-    parts: tuple[str, ...] = ()
+    public_parts: tuple[str, ...] = ()
     """Parts of a public model (``adapter.model``) that it works with."""
 
     identity: str = ""
@@ -180,7 +180,7 @@ class Conditioner(nn.Module, ABC):
     tells: Fields | None = None
     """What can be told where no data say, of that of a public model."""
 
-    parts: tuple[str, ...] = ()
+    public_parts: tuple[str, ...] = ()
     """Parts of a public model (``adapter.model``) that it works with."""
 
     tokens: bool = False

@@ -29,14 +29,14 @@ class PromptEncoder(Pretrained):
     It is on the device of the model only while it reads.
     """
 
-    parts = ("text_encoder", "tokenizer")
+    public_parts = ("text_encoder", "tokenizer")
 
     def __init__(
         self, model: PublicModel, *, length: int = 512, dtype: Literal["float16", "float32"] = "float32",
         truncate: bool = False, empty: bool = True,
     ):
         config, self.model = model.config("text_encoder"), model
-        digest = "-".join(model.digest(part) for part in self.parts)
+        digest = "-".join(model.digest(part) for part in self.public_parts)
         super().__init__(model.place("text_encoder"), digest=digest, width=config["d_model"], length=length,
                          dtype=dtype, truncate=truncate)
         self.empty = empty

@@ -32,7 +32,7 @@ class TextEncoder(ABC):
     length: int
     truncate: bool
 
-    parts: tuple[str, ...] = ()
+    public_parts: tuple[str, ...] = ()
     """Parts of a public model (``adapter.model``) that it works with."""
 
     @classmethod

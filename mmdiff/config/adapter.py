@@ -113,7 +113,7 @@ def settled(config: DictConfig) -> DictConfig:
     if adapter.get("model") is not None and "public" not in adapter:
         targets = [(adapter.get(name) or {}).get(TARGET) for name in ("codec", "network", "text", "conditioner")]
         parts = [part for target in targets if isinstance(target, str)
-                 for part in getattr(target_class(target), "parts", ())]
+                 for part in getattr(target_class(target), "public_parts", ())]
         try:
             config.adapter.public = literals(PublicModel.described(Path(adapter["model"]), parts))
         except (OSError, ValueError) as error:

@@ -35,7 +35,7 @@ class Network(nn.Module, ABC):
     puts_out: type | None = None
     """The parameterization that a pretrained network learned with."""
 
-    parts: tuple[str, ...] = ()
+    public_parts: tuple[str, ...] = ()
     """Parts of a public model (``adapter.model``) that it works with."""
 
     inner: str = ""

@@ -30,7 +30,7 @@ from mmdiff.training.train import train
 
 SPEAKERS, NEW, PATTERN = ["george", "jackson", "lucas", "nicolas", "yweweler"], "theo", r"(?P<digit>\d)_[a-z]+_\d+"
 SIZE = {"seconds": 0.768}
-WHOLE, ROWS, NONE = ["lora=null"], ["lora=0"], ["prior=null"]
+WHOLE, ROWS, NONE = ["lora=null", "optim.lr=1e-3"], ["lora=0"], ["prior=null"]
 WAYS = {                                                              # what differs, and which ten clips
     "LoRA 8 + prior": ([], 0), "LoRA 8": (NONE, 0), "whole + prior": (WHOLE, 0), "whole": (WHOLE + NONE, 0),
     "rows + prior": (ROWS, 0), "rows": (ROWS + NONE, 0), "LoRA 8 + prior, other clips": ([], 1),

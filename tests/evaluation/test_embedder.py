@@ -102,7 +102,7 @@ def test_one_of_the_same_samples_and_settings_is_trained_once(tmp_path, monkeypa
     monkeypatch.setenv("MMDIFF_CACHE", str(tmp_path / "cache"))
     fits = []
     monkeypatch.setattr(subject, "fit", lambda *args, **told: fits.append(told["steps"]) or fit(*args, **told))
-    model = SimpleNamespace(codec=None, conditioner=SimpleNamespace(fields=Clouds.fields))
+    model = SimpleNamespace(codec=SimpleNamespace(modality=None), conditioner=SimpleNamespace(fields=Clouds.fields))
     pipeline = SimpleNamespace(model=model, size={"points": 64})
 
     def made(name, *, n=16, **told):

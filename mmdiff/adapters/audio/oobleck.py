@@ -28,7 +28,7 @@ class OobleckCodec(SoundCodec):
     Samples are ``(B, voices, L)``, of as many channels as the model has.
     """
 
-    parts, kind = ("vae",), "AutoencoderOobleck"
+    public_parts, kind = ("vae",), "AutoencoderOobleck"
 
     def __init__(self, model: PublicModel, *, whitening: Literal["model", "measured"] = "model"):
         config = model.config("vae", self.kind)

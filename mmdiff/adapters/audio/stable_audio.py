@@ -34,7 +34,7 @@ class TimedPrompt(Conditioner):
     """One text and ``seconds``: where they are not told, the longest that ``model`` makes. ``drop`` is the share of
     training samples whose text is hidden."""
 
-    parts, kind = ("projection_model",), "StableAudioProjectionModel"
+    public_parts, kind = ("projection_model",), "StableAudioProjectionModel"
     tells = MappingProxyType({"caption": TEXT, SECONDS: (0.0, 512.0)})
     tokens = True
 
@@ -48,13 +48,13 @@ class TimedPrompt(Conditioner):
             raise ValueError(f"this model is told one text and a number of {SECONDS}, and the data tell "
                              f"{', '.join(fields) or 'nothing'}: name captions by data.captions=true or data.texts=, "
                              "and nothing else by data.labels=[]")
-        config = model.config(self.parts[0], self.kind)
+        config = model.config(self.public_parts[0], self.kind)
         self.fields, self.text, self.drop_all, self.model = dict(fields), text, drop, model
         (self.name,), self.dim = texts, int(config["conditioning_dim"])
         self.vector_dim = 2 * self.dim
         network, codec = model.config("transformer"), model.config("vae")
         self.longest = network["sample_size"] * math.prod(codec["downsampling_ratios"]) / codec["sampling_rate"]
-        self.projection: Any = sharing(model.load(self.parts[0], self.kind))
+        self.projection: Any = sharing(model.load(self.public_parts[0], self.kind))
         hold(self)
 
     def forward(self, labels: dict[str, Column]) -> Condition:
@@ -99,7 +99,7 @@ class TimedPrompt(Conditioner):
 class StableAudioNetwork(Network):
     """The transformer of ``model``, whose own weights are in ``dtype`` and never learn: changes of them do."""
 
-    parts, kind, pipelines = ("transformer",), "StableAudioDiTModel", ("StableAudioPipeline",)
+    public_parts, kind, pipelines = ("transformer",), "StableAudioDiTModel", ("StableAudioPipeline",)
     pretrained, pads, puts_out, inner = True, False, V, "transformer"
 
     def __init__(

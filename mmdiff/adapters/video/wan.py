@@ -35,7 +35,7 @@ class WanCodec(ClipCodec):
     column, and what is generated is cut to what was asked.
     """
 
-    parts, kind = ("vae",), "AutoencoderKLWan"
+    public_parts, kind = ("vae",), "AutoencoderKLWan"
 
     def __init__(
         self, model: PublicModel, *, whitening: Literal["model", "measured"] = "model", fps: float = 16.0,
@@ -97,7 +97,7 @@ class WanCodec(ClipCodec):
 class WanNetwork(Network):
     """The transformer of ``model``, whose own weights are in ``dtype`` and never learn: changes of them do."""
 
-    parts, kind, pipelines = ("transformer",), "WanTransformer3DModel", ("WanPipeline",)
+    public_parts, kind, pipelines = ("transformer",), "WanTransformer3DModel", ("WanPipeline",)
     pretrained, pads, puts_out, inner = True, False, Difference, "transformer"
 
     def __init__(
