@@ -87,8 +87,9 @@ def test_a_sample_is_the_same_bits_beside_shorter_and_longer_captions(told):
 def test_an_empty_caption_is_untold_on_the_command_line_in_tables_and_in_python(told, tmp_path):
     run, _ = told
     (tmp_path / "t.jsonl").write_text('{"caption": ""}\n{"caption": null}\n{}\n')
-    sample.main([str(run), f"requests={tmp_path / 't.jsonl'}", "seed=5", f"out={tmp_path / 'a'}", "device=cpu", "record=false"])
-    sample.main([str(run), "cond.caption=", "seed=5", f"out={tmp_path / 'b'}", "device=cpu", "record=false"])
+    words = [str(run), "seed=5", "device=cpu", "record=false"]
+    sample.main([*words, f"requests={tmp_path / 't.jsonl'}", f"out={tmp_path / 'a'}"])
+    sample.main([*words, "cond.caption=", f"out={tmp_path / 'b'}"])
     names = [path.read_bytes() for path in sorted((tmp_path / "b").glob("*.wav"))]
     assert len(names) == 1 and sorted((tmp_path / "a").glob("*.wav"))[0].read_bytes() == names[0]
     model = mmdiff.load(run, device="cpu")
