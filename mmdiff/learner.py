@@ -58,12 +58,13 @@ class Denoising(Objective):
 
     def loss(self, model: Any, batch: Batch, seed: int, *, batch_size: int) -> Tensor:
         d = model.drawn(batch, seed, batch_size=batch_size)
-        return model.diffusion_loss(model.denoiser, d.x0, eps=d.eps, t=d.t, cond=model.told(d))  # x_t, network, target
+        cond = model.drawn_condition(d)
+        return model.diffusion_loss(model.denoiser, d.x0, eps=d.eps, t=d.t, cond=cond)          # x_t, network, target
 
     def validation_loss(self, model: Any, batch: Batch, quantiles: int) -> Tensor:
         """At the mid-quantiles of the time distribution."""
         d = model.held_out(batch)
-        cond, u = model.told(d), (torch.arange(quantiles, dtype=torch.float64) + 0.5) / quantiles
+        cond, u = model.drawn_condition(d), (torch.arange(quantiles, dtype=torch.float64) + 0.5) / quantiles
         times = model.diffusion_loss.time.quantile(u, model.denoiser.schedule).to(d.t)
         losses = [model.diffusion_loss(model.denoiser, d.x0, eps=d.eps, t=t.expand(len(d.t)), cond=cond) for t in times]
         return torch.stack(losses, 1)

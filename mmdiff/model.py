@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .adapters.base import Adapter, Conditioner
-from .adapters.controls import following, gathered, made
+from .adapters.controls import following, gathered, maps_of
 from .adapters.texts import TextEncoder
 from .core.denoiser import Denoiser
 from .core.editing import Inpaint, Windowed
@@ -40,7 +40,7 @@ from .nn.network import Network
 
 QUANTILES = 8
 """Times at which the held-out loss is taken."""
-Wish = Label | Tensor
+LabelOrMap = Label | Tensor
 """What a sample is told of a field, or the map of a control."""
 
 
@@ -70,8 +70,8 @@ class DiffusionModel(Learner):
         schedule = schedule if shift == 1 else Shifted(schedule, shift)
         self.denoiser = Denoiser(adapter.network, schedule, parameterization)
         if jumps is not None:
-            told = JumpEmbedding(self.conditioner.dim)
-            self.denoiser = JumpDenoiser(adapter.network, schedule, parameterization, told=told, scales=jumps)
+            embedding = JumpEmbedding(self.conditioner.dim)
+            self.denoiser = JumpDenoiser(adapter.network, schedule, parameterization, embedding=embedding, scales=jumps)
         self.diffusion_loss = DiffusionLoss(time, weight)
         self.objective: Objective = Denoising()
         self.codec.requires_grad_(False)
@@ -99,7 +99,7 @@ class DiffusionModel(Learner):
         denoiser.network, conditioner = trainable["network"], trainable["conditioner"]
         model.conditioner = cast(Conditioner, conditioner)
         if "jumps" in trainable:
-            denoiser.told = trainable["jumps"]
+            denoiser.embedding = trainable["jumps"]
         model.denoiser = denoiser
         return model
 
@@ -111,7 +111,7 @@ class DiffusionModel(Learner):
     @property
     def jumps(self) -> JumpEmbedding | None:
         """What tells the network of jumps, where it learns them."""
-        return cast(JumpEmbedding, self.denoiser.told) if isinstance(self.denoiser, JumpDenoiser) else None
+        return cast(JumpEmbedding, self.denoiser.embedding) if isinstance(self.denoiser, JumpDenoiser) else None
 
     @property
     def fields(self) -> Fields:
@@ -145,7 +145,7 @@ class DiffusionModel(Learner):
         hidden = self.conditioner.hide(batch.labels, labels)
         return Drawn(features, x0, eps, t, hidden, self._kept(labels[:, :1], rest))
 
-    def told(self, drawn: Drawn) -> Condition:
+    def drawn_condition(self, drawn: Drawn) -> Condition:
         """The condition of what was drawn."""
         cond = self.conditioner(drawn.labels)
         return following(cond, self.controls, drawn.features, drawn.x0, drawn.kept)
@@ -170,7 +170,7 @@ class DiffusionModel(Learner):
     ) -> list[Example]:
         """Generated samples with the labels of those, by the model's own sampler and guidance; where it follows maps,
         each with those of the sample that stands before it, and of its size."""
-        guidance = Unguided() if self.never_untold(self.guidance) else self.guidance
+        guidance = Unguided() if self.lacks_null(self.guidance) else self.guidance
         make = partial(self.latents, sampler=self.sampler, guidance=guidance)
         if not self.controls:
             samples = self.decoded(make(labels, range(len(labels)), self.codec.latent_shape(**size)), **size)
@@ -178,12 +178,12 @@ class DiffusionModel(Learner):
         found: list[Example] = []
         for seed, (row, sample) in enumerate(zip(labels, samples, strict=True)):
             features, x0 = self._encoded(Batch(Masked(sample[None].to(self.device)), {}, torch.tensor([seed]), encoded))
-            maps = {name: made(control, features, x0)[0] for name, control in self.controls.items()}
+            maps = {name: maps_of(control, features, x0)[0] for name, control in self.controls.items()}
             latents = make([{**row, **maps}], [seed], x0.x.shape[2:])
             found += [("followed", self.decoded(x0.x)[0]), (title(row), self.decoded(latents)[0])]
         return found
 
-    def never_untold(self, guidance: Guidance) -> bool:
+    def lacks_null(self, guidance: Guidance) -> bool:
         """Whether a guidance contrasts with what training never had: samples of which nothing was told."""
         return guidance.uses_null and guidance.scale != 1 and self.conditioner.dropped == 0
 
@@ -202,7 +202,7 @@ class DiffusionModel(Learner):
     def map_of(self, name: str, sample: Tensor) -> Tensor:
         """The map ``(width, *S)`` that a control makes of a sample ``(C, *S)``, as in training."""
         features = self.codec.features(Masked(sample[None].to(self.device)))
-        return made(self.controls[name], features, self.codec.whiten(features))[0]
+        return maps_of(self.controls[name], features, self.codec.whiten(features))[0]
 
     def _times(self, x0: Masked, seed: int, draws: Tensor, count: int) -> Tensor:
         """``(B,)``, or ``(B, T)`` where positions of the first axis may be given clean, at t = 0."""
@@ -217,13 +217,13 @@ class DiffusionModel(Learner):
         """The names of all that can be told: label fields and maps."""
         return [*self.conditioner.fields, *self.controls]
 
-    def condition(self, rows: Sequence[Mapping[str, Wish]]) -> Condition:
+    def condition(self, rows: Sequence[Mapping[str, LabelOrMap]]) -> Condition:
         """The condition of B rows of labels and maps ``(C', *S)``; what a row leaves out is not told."""
         cond = self.conditioner(self._labels(rows))
         maps = gathered(self.controls, rows, self.device)
         return cond if maps is None else cond._replace(concat=maps)
 
-    def _labels(self, rows: Sequence[Mapping[str, Wish]]) -> dict[str, Column]:
+    def _labels(self, rows: Sequence[Mapping[str, LabelOrMap]]) -> dict[str, Column]:
         labels = [{name: cast(Label, v) for name, v in row.items() if name not in self.controls} for row in rows]
         return to_device(encode_labels(self.conditioner.fields, labels), self.device)
 
@@ -247,7 +247,7 @@ class DiffusionModel(Learner):
 
     @torch.no_grad()
     def latents(
-        self, labels: Sequence[Mapping[str, Wish]], seeds: Sequence[int], shape: Sequence[int], *,
+        self, labels: Sequence[Mapping[str, LabelOrMap]], seeds: Sequence[int], shape: Sequence[int], *,
         sampler: Sampler | None = None, guidance: Guidance | None = None, known: Masked | None = None,
         window: int | None = None, overlap: int = 0, draw: int = 0, progress: Callable[[int], None] | None = None,
         negative: Sequence[Mapping[str, Label]] = (), mark: Mark | None = None,
@@ -281,7 +281,7 @@ class DiffusionModel(Learner):
         cond = self.condition(labels)
         null = (self.condition(negative) if any(negative)
                 else self.conditioner.contrast(self._labels(labels), len(labels)))
-        guidance = guidance.told(labels, self, negative if any(negative) else ())
+        guidance = guidance.bind(labels, self, negative if any(negative) else ())
         guide = partial(guidance, along(self.denoiser, sampler.ends(self.denoiser.schedule)), cond, null=null)
 
         def bind() -> Denoise:

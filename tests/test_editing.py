@@ -14,7 +14,7 @@ from mmdiff.cli.requests import wishes
 from mmdiff.config.build import ConfigError
 from mmdiff.core.parameterizations import Data
 from mmdiff.core.schedules import Linear
-from mmdiff.generation.edits import Known, Placed, carry_out, roll_out
+from mmdiff.generation.edits import EncodedEdit, Known, carry_out, roll_out
 from mmdiff.model import DiffusionModel
 from mmdiff.nn.unet1d import UNet1d
 
@@ -124,7 +124,7 @@ def test_overlap_must_leave_something_to_make():
 def filled(edits, total, calls, *, window):
     """Edits of samples of ``total`` seconds, each position 0 where it is made and 1 + its number where it is given."""
     codec = Plain(torch.arange(1.0, total + 1)[None])
-    placed = [Placed.of(edit, codec, {"seconds": total}, window, device=CPU) for edit in edits]
+    placed = [EncodedEdit.of(edit, codec, {"seconds": total}, window, device=CPU) for edit in edits]
 
     def make(shape, *, known=None, window=None, overlap=0, draw=0):
         calls.append((shape, window))
@@ -151,7 +151,7 @@ def test_holes_at_any_place_of_samples_of_one_size_are_filled_together():
 
 def test_only_what_is_longer_than_a_window_is_rolled_out():
     def placed(mode, **options):
-        return Placed.of(Edit(mode, INPUT, **options), Plain(SAMPLE), {"seconds": 6}, 4, device=CPU).way
+        return EncodedEdit.of(Edit(mode, INPUT, **options), Plain(SAMPLE), {"seconds": 6}, 4, device=CPU).way
 
     assert placed("extend")[:2] == (4, None) and placed("extend").given == 4
     assert placed("interpolate") == (6, 4, 2, None)

@@ -475,5 +475,5 @@ def test_an_unlabelled_weak_model_goes_where_the_strong_one_is():
     weak, strong = parrot({}), parrot({}).to("meta")
     guidance = RunAutoguidance("weak")
     guidance.__dict__.update(model=weak, compared=strong)
-    guidance.told([{}], strong)
+    guidance.bind([{}], strong)
     assert weak.device.type == "meta"

@@ -10,7 +10,7 @@ from torch import nn
 
 import mmdiff
 from mmdiff.adapters.audio.controls import Loudness, LowBands
-from mmdiff.adapters.controls import Control, gathered, joined, made
+from mmdiff.adapters.controls import Control, gathered, joined, maps_of
 from mmdiff.adapters.points.controls import Shadow
 from mmdiff.adapters.series.controls import LowPass
 from mmdiff.adapters.video.controls import Edges, Grey, LowResolution
@@ -119,7 +119,7 @@ def test_maps_of_sounds_series_and_points_are_those_of_each_frame_or_window():
 
 def test_the_map_of_a_sample_is_the_same_in_any_batch_and_zero_beyond_it():
     x, mask = torch.randn(3, 5, 12), torch.arange(12) < torch.tensor([[12], [7], [3]])[:, None]
-    maps = made(LowPass(5, window=5), Masked(x, mask), Masked(x, mask))
+    maps = maps_of(LowPass(5, window=5), Masked(x, mask), Masked(x, mask))
     for row, own, length in zip(maps, x, (12, 7, 3), strict=True):
         assert torch.equal(row[:, :length], LowPass(5, window=5)(own[None, :, :length], own[None, :, :length])[0])
         assert (row[:, length:] == 0).all()
@@ -169,7 +169,7 @@ def test_training_and_generation_make_the_same_map_of_a_sample(control, tmp_path
     model, batch = module.model, next(iter(eval_loader(module.dataset, 4)))
     model.codec.fit([batch.samples])
     features, x0 = model._encoded(batch)
-    maps = made(model.controls[control], features, x0)
+    maps = maps_of(model.controls[control], features, x0)
     assert maps.shape == (4, model.controls[control].width, *x0.x.shape[2:]) and 0.1 < maps.std() < 10
     for sample_, own in zip(batch.samples.x, maps, strict=True):
         torch.testing.assert_close(model.map_of(control, sample_), own, atol=1e-5, rtol=1e-5)

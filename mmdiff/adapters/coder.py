@@ -83,7 +83,7 @@ class GridCoder(Coder):
         cut: Any = (..., *(slice(n) for n in whole))
         if self.training and z.mask is None:
             return Masked(self.decoder(z.x)[cut])
-        found = [self._whole(one[None])[0][cut] for one in unpad(z)]
+        found = [self._decode_parts(one[None])[0][cut] for one in unpad(z)]
         return _joined(found, z.mask is not None)
 
     def _continued(self, x: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class GridCoder(Coder):
         padding = [n for more in reversed(missing) for n in (0, more)]
         return F.pad(x, padding, mode="replicate")
 
-    def _whole(self, z: Tensor) -> Tensor:
+    def _decode_parts(self, z: Tensor) -> Tensor:
         """The decoded latents ``(1, latent, *S')``, in parts along the first axis where they are many."""
         length, (before, after) = z.shape[2], self.reach
         if length <= self.chunk:

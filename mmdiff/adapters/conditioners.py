@@ -115,7 +115,7 @@ class Labels(Conditioner):
     def null(self, batch: int) -> Condition:
         """The condition in which no field is told."""
         device = next(self.parameters()).device if self.fields else None
-        return self({name: self._untold(name, batch, device) for name in self.fields})
+        return self({name: self._absent(name, batch, device) for name in self.fields})
 
     def hide(self, labels: dict[str, Column], u: Tensor) -> dict[str, Column]:
         """Drop labels for training; ``u`` ``(B, 1 + fields)`` is uniform in (0, 1)."""
@@ -141,7 +141,7 @@ class Labels(Conditioner):
                 except ValueError as error:
                     raise ValueError(f"{name} has {error}") from None
 
-    def _untold(self, name: str, batch: int, device: torch.device | None) -> Column:
+    def _absent(self, name: str, batch: int, device: torch.device | None) -> Column:
         return [None] * batch if is_text(self.fields[name]) else self._nothing(name).expand(batch).to(device)
 
     def _nothing(self, name: str) -> Tensor:

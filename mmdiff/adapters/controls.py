@@ -36,7 +36,7 @@ def total(controls: Mapping[str, Control]) -> int:
 
 
 @torch.no_grad()
-def made(control: Control, features: Masked, latents: Masked) -> Tensor:
+def maps_of(control: Control, features: Masked, latents: Masked) -> Tensor:
     """The maps ``(B, width, *S)`` of a padded batch, each made of its sample alone and zero beyond it."""
     if latents.mask is None:
         return control(features.x.float(), latents.x)
@@ -65,7 +65,7 @@ def following(
     """``cond`` with the maps of the samples themselves, where ``kept`` ``(B, controls)``."""
     if not controls:
         return cond
-    maps = {name: made(control, features, latents) for name, control in controls.items()}
+    maps = {name: maps_of(control, features, latents) for name, control in controls.items()}
     return cond._replace(concat=joined(controls, maps, dict(zip(controls, kept.unbind(1), strict=True))))
 
 

@@ -36,7 +36,7 @@ HELD = 2**28
 
 
 class Pretrained(TextEncoder):
-    """The encoder of the folder ``path``, whose ``digest`` and ``width`` ``settled`` finds.
+    """The encoder of the folder ``path``, whose ``digest`` and ``width`` ``resolve`` finds.
 
     ``length`` tokens are read of a text at most; ``layer`` is that whose states are given, -1 the last.
     """
@@ -63,7 +63,7 @@ class Pretrained(TextEncoder):
         return {**{name: getattr(self, name) for name in parts}, "_held": {}, "_size": 0}
 
     @classmethod
-    def settled(cls, **settings: Any) -> dict[str, Any]:
+    def resolve(cls, **settings: Any) -> dict[str, Any]:
         """Raises ``ValueError`` for a folder that cannot be used, or that reads less than ``length``."""
         if {"digest", "width"} <= settings.keys():
             return settings
@@ -145,7 +145,7 @@ class Pretrained(TextEncoder):
         network = self.network.to(device or "cpu")
         ids = [self._cut(row) for row in self._ids(texts)]
         made: dict[int, np.ndarray] = {}
-        for part in _alike(ids):
+        for part in _equal_lengths(ids):
             rows = torch.tensor([ids[i] for i in part], device=device)
             out = network(input_ids=rows, attention_mask=torch.ones_like(rows), output_hidden_states=self.layer != -1)
             states = out.last_hidden_state if self.layer == -1 else out.hidden_states[self.layer]
@@ -210,7 +210,7 @@ def _file_digest(path: Path) -> str:
     return found
 
 
-def _alike(ids: Sequence[list[int]]) -> Iterator[list[int]]:
+def _equal_lengths(ids: Sequence[list[int]]) -> Iterator[list[int]]:
     """Positions of rows of one length, at most ``TOGETHER`` at once."""
     groups: dict[int, list[int]] = {}
     for i, row in enumerate(ids):

@@ -45,7 +45,7 @@ class PromptEncoder(Pretrained):
         return {**super().__getstate__(), "model": self.model, "empty": self.empty}
 
     @classmethod
-    def settled(cls, **settings: Any) -> dict[str, Any]:
+    def resolve(cls, **settings: Any) -> dict[str, Any]:
         return settings
 
     @cached_property

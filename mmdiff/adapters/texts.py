@@ -36,7 +36,7 @@ class TextEncoder(ABC):
     """Parts of a public model (``adapter.model``) that it works with."""
 
     @classmethod
-    def settled(cls, **settings: Any) -> dict[str, Any]:
+    def resolve(cls, **settings: Any) -> dict[str, Any]:
         """The settings with what follows from files that they name, for a model file to hold."""
         return settings
 

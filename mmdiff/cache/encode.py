@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from ..adapters.base import Codec, Reader
-from ..config.adapter import build_codec, settled_codec
+from ..config.adapter import build_codec, resolve_codec
 from ..config.build import ConfigError, build, complete, parameters, plain, target_class
 from ..core.rng import Purpose, stream
 from ..core.types import Masked
@@ -95,7 +95,7 @@ def encode(
     codec, reader = build_codec(config.adapter)
     origin = _placed(plain(config.data))
     dataset = _opened(origin, reader)
-    codec, reader = settled_codec(config.adapter, codec, reader, dataset.told)
+    codec, reader = resolve_codec(config.adapter, codec, reader, dataset.inferred)
     fill(codec, config)
     told, shards = settings(config.adapter, codec, reader, dtype=dtype), Shards(out, limit=int(shard_mb * 2**20))
     job = hashed([told, copies, share.parts, [dataset.name(i) for i in range(len(dataset))]])[:16]

@@ -86,7 +86,7 @@ class Latents(Dataset):
         self.settings, self.fields, self.items = index["settings"], index["fields"], index["items"]
         self.shards, self.source, self.skipped = index["shards"], index["source"], index["skipped"]
         self.origin, self.consent = index["data"], index["source"].get("consent")
-        self.told = codec if isinstance(codec := self.settings.get("codec"), dict) else {}
+        self.inferred = codec if isinstance(codec := self.settings.get("codec"), dict) else {}
         self.dtype = DTYPES[self.settings["dtype"]]
 
     def __len__(self) -> int:

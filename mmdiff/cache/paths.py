@@ -25,8 +25,8 @@ from ..data.dataset import Dataset
 from ..data.labels import Label
 from ..model import DiffusionModel
 from ..store import chosen_device
+from .generated import SampleSpec, kept, sample_specs
 from .latents import Latents
-from .made import Wish, kept, wishes
 
 SCALE = "guidance.scale"
 """The field of a path that tells its guidance scale."""
@@ -88,7 +88,7 @@ def starts(model: DiffusionModel, numbers: Sequence[int], shape: Sequence[int], 
 
 
 @torch.no_grad()
-def path(model: DiffusionModel, asked: Sequence[Wish], x1: Tensor, calls: int) -> Tensor:
+def path(model: DiffusionModel, asked: Sequence[SampleSpec], x1: Tensor, calls: int) -> Tensor:
     """``(B, calls + 1, C, *S)``: ``x1``, and what is said on the way."""
     scale = torch.tensor([float(str(wish.labels[SCALE])) for wish in asked], device=x1.device)
     cond = model.condition([{name: value for name, value in wish.labels.items() if name != SCALE} for wish in asked])
@@ -120,11 +120,11 @@ def way(model: DiffusionModel, path: Tensor, calls: int) -> PathWay:
 
 def wished(
     model: DiffusionModel, header: Mapping[str, Any], like: Dataset, n: int, *, scales: tuple[float, float], seed: int
-) -> list[Wish]:
+) -> list[SampleSpec]:
     """What ``n`` paths are made of: labels, those that are hidden left out, and scales."""
     conditioner, fields = model.conditioner, model.conditioner.fields
     u = uniform(seed, torch.arange(n), Purpose.PATH, 2 + len(fields))
-    found = wishes(fields, like, header["config"]["size"], n, seed=seed)
+    found = sample_specs(fields, like, header["config"]["size"], n, seed=seed)
     return [wish._replace(labels={**_hidden(wish.labels, row, conditioner.drop_all, conditioner.drop_each),
                                   SCALE: scales[0] + (scales[1] - scales[0]) * row[0]})
             for wish, row in zip(found, u.tolist(), strict=True)]

@@ -64,9 +64,9 @@ def main(arguments: list[str] | None = None) -> None:
             print("interrupted", file=sys.stderr)
         code = 130
     except Exception as error:
-        from .errors import told
+        from .errors import report
 
-        if (known := told(command, error)) is None:
+        if (known := report(command, error)) is None:
             raise
         code = known
     sys.exit(code)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from ..config.adapter import settled
+from ..config.adapter import resolve_files
 from ..config.build import TARGET, ConfigError, target_class
 from ..config.files import resolved
 from ..config.overrides import composed
@@ -23,7 +23,8 @@ def main(arguments: list[str]) -> int:
     folder, told, words = taken(arguments)
     out = model_file_to_write(told["out"])
     name = told.get("adapter") or adapter_of(Path(folder))
-    config = settled(resolved(composed("train", ["run=adopted", f"adapter={name}", f"adapter.model={folder}", *words])))
+    config = composed("train", ["run=adopted", f"adapter={name}", f"adapter.model={folder}", *words])
+    config = resolve_files(resolved(config))
     from ..training.adopting import adopt  # after mistakes in the words: it takes seconds
 
     public = config.adapter.public

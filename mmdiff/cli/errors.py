@@ -27,7 +27,7 @@ def explained(error: Exception) -> tuple[str, int] | None:
     return (str(error).strip(), 1) if isinstance(error, FAILURES) else None
 
 
-def told(command: str, error: Exception, *, where: str | None = None) -> int | None:
+def report(command: str, error: Exception, *, where: str | None = None) -> int | None:
     """Tell an error in a line and give the exit code; None, and nothing told, for a fault of the program."""
     if (known := explained(error)) is None:
         return None

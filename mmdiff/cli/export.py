@@ -78,7 +78,7 @@ def _network(model: "DiffusionModel", header: dict[str, Any], form: str, out: Pa
 
     from ..engines.files import onnx_bytes, traced
 
-    given, about = told_to(model, header), json.dumps(header)
+    given, about = network_inputs(model, header), json.dumps(header)
     if form == "onnx":
         out.write_bytes(onnx_bytes(model.network, given, mmdiff=about))
     else:
@@ -86,7 +86,7 @@ def _network(model: "DiffusionModel", header: dict[str, Any], form: str, out: Pa
     print(f"{out} is the network alone: {', '.join(given)} -> out, at any batch and size")
 
 
-def told_to(model: "DiffusionModel", header: dict[str, Any]) -> dict[str, "Tensor"]:
+def network_inputs(model: "DiffusionModel", header: dict[str, Any]) -> dict[str, "Tensor"]:
     """What the network of a model is told in generation, by name."""
     import torch
 

@@ -67,8 +67,8 @@ def wishes(
         kept = {column.removeprefix("not."): row[column] for column in away}
         requests.append(Request(
             seed=own_seed, name=None if name is None else str(name), size={**size, **own},
-            edit=edit_of(told, f"{where}: "), labels={**cond, **told_of(named, fields, f"{where}: ")},
-            negative={**(negative or {}), **told_of(kept, fields, f"{where}: ")},
+            edit=edit_of(told, f"{where}: "), labels={**cond, **labels_of(named, fields, f"{where}: ")},
+            negative={**(negative or {}), **labels_of(kept, fields, f"{where}: ")},
             controls={**(controls or {}), **controls_of(files, f"{where}: ")},
         ))
     return requests
@@ -109,7 +109,7 @@ def _field(column: str, fields: Fields) -> str:
     return column if column in fields else column.removeprefix("cond.")
 
 
-def told_of(values: Mapping[str, Any], fields: Fields, where: str = "", *, group: str = "cond") -> dict[str, Label]:
+def labels_of(values: Mapping[str, Any], fields: Fields, where: str = "", *, group: str = "cond") -> dict[str, Label]:
     """Labels as the model takes them. Names that no field has are left for the model to refuse."""
     where = where or f"{group}."
     labels: dict[str, Label] = {}

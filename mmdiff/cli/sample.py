@@ -25,7 +25,7 @@ from ..config.words import Word, parted, pieces, text
 from ..data.labels import Fields, Label, suggest
 from ..provenance.signing import Signing
 from .places import writable
-from .requests import EDIT, controls_of, edit_of, told_of, wishes
+from .requests import EDIT, controls_of, edit_of, labels_of, wishes
 
 if TYPE_CHECKING:
     from ..generation.pipeline import Pipeline
@@ -125,7 +125,7 @@ def _late(argument: str) -> Word:
 def _labels(group: str, late: Sequence[Word], fields: Fields) -> dict[str, Label]:
     """What the words of ``cond.`` or ``not.`` tell."""
     told = dict(_label(word, fields) for word in late if word.key.startswith(f"{group}."))
-    return told_of(told, fields, group=group)
+    return labels_of(told, fields, group=group)
 
 
 def _files(late: Sequence[Word]) -> dict[str, str]:

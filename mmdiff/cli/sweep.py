@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from ..config.files import literal
 from ..config.overrides import combinations, composition
 from ..config.words import written
-from .errors import told
+from .errors import report
 
 LENGTH = 40
 """Characters of a swept value in a folder's name, at most."""
@@ -68,7 +68,7 @@ class Sweep:
             print(f"the sweep is stopped; go on with: {self._again()}", file=sys.stderr)
             raise
         except Exception as error:
-            if (failed := told(self.command, error, where=run.config.run)) is None:
+            if (failed := report(self.command, error, where=run.config.run)) is None:
                 raise
             self.code = self.code or failed
 

@@ -43,7 +43,7 @@ def build_codec(node: Any) -> tuple[Codec, Reader]:
     return codec, build(part(node, "reader"), Reader, **codec.reading)
 
 
-def settled_codec(
+def resolve_codec(
     node: DictConfig, codec: Codec, reader: Reader, told: Mapping[str, Any]
 ) -> tuple[Codec, Reader]:
     """Codec and reader once the data are open: what the ``adapter`` node leaves to the files, which have ``told`` it,
@@ -106,7 +106,7 @@ def _public(node: Any, name: str, role: type) -> dict[str, Any]:
         raise ConfigError(f"adapter.public is no description of a public model: {error}") from None
 
 
-def settled(config: DictConfig) -> DictConfig:
+def resolve_files(config: DictConfig) -> DictConfig:
     """A resolved training configuration with what follows from the files that it names: digests of a public model and
     of a text encoder."""
     adapter = plain(config.adapter)
@@ -124,7 +124,7 @@ def settled(config: DictConfig) -> DictConfig:
     told = {name: value for name, value in node.items() if name != TARGET}
     try:
         made: type[TextEncoder] = target_class(str(node.get(TARGET)), TextEncoder)
-        found = made.settled(**told)
+        found = made.resolve(**told)
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"adapter.text: {error}") from None
     config.adapter.text = literals({TARGET: node[TARGET], **found})
@@ -207,6 +207,6 @@ def build_learner(config: Any, codec: Codec, reader: Reader, *, fields: Fields |
     return build(config[name], Learner, **follows)
 
 
-def is_told(config: Any) -> bool:
+def is_conditional(config: Any) -> bool:
     """Whether what is trained is told labels, and generates: all of an adapter is then in use."""
     return "adapter" in parameters(config[learner_part(config)][TARGET], Learner)

@@ -34,7 +34,7 @@ def build(node: Any, role: type[Part], **derived: Any) -> Part:
     """
     node = plain(node)
     check(node, (role,), derived)
-    return _made(node, derived)
+    return _construct(node, derived)
 
 
 def plain(node: Any) -> Any:
@@ -97,14 +97,14 @@ def _outer_parts(value: Any) -> Iterator[dict[str, Any]]:
             yield from _outer_parts(item)
 
 
-def _made(value: Any, derived: Mapping[str, Any] | None = None) -> Any:
+def _construct(value: Any, derived: Mapping[str, Any] | None = None) -> Any:
     if isinstance(value, list):
-        return [_made(item) for item in value]
+        return [_construct(item) for item in value]
     if not isinstance(value, dict):
         return value
     if not _is_node(value):
-        return {key: _made(item) for key, item in value.items()}
-    settings = {key: _made(item) for key, item in value.items() if key != TARGET}
+        return {key: _construct(item) for key, item in value.items()}
+    settings = {key: _construct(item) for key, item in value.items() if key != TARGET}
     made = _named(value[TARGET])
     try:
         part = made(**settings, **derived or {})

@@ -61,7 +61,7 @@ class Guidance(ABC):
     ) -> Denoise:
         """``cond`` and ``null`` for B samples, ``mask`` ``(B, 1, *S)`` -> ``(x_t (B, C, *S), t (B,)) -> x0``."""
 
-    def told(
+    def bind(
         self, labels: Sequence[Mapping[str, Any]], model: Any, negative: Sequence[Mapping[str, Any]] = ()
     ) -> "Guidance":
         """The guidance of ``model`` for these B rows of labels, and those to keep away from (none, or B rows too);

@@ -60,19 +60,19 @@ def jump_loss(denoiser: Denoiser, x_t: Masked, x0: Tensor, t: Tensor, cond: Cond
 class JumpDenoiser(Denoiser):
     """A denoiser whose network is told besides where it jumps to, and by what scale it is guided.
 
-    ``told(level of r (B,), scale (B,)) -> (B, D)`` is added to ``cond.vector``; ``scales`` are the least and the
+    ``embedding(level of r (B,), scale (B,)) -> (B, D)`` is added to ``cond.vector``; ``scales`` are the least and the
     greatest that it learns. As it is made r = t and the scale is 1: it is the ordinary denoiser.
     """
 
     def __init__(
-        self, network: nn.Module, schedule: Schedule, parameterization: Parameterization, *, told: nn.Module,
+        self, network: nn.Module, schedule: Schedule, parameterization: Parameterization, *, embedding: nn.Module,
         scales: tuple[float, float] = (1.0, 3.0),
     ):
         super().__init__(network, schedule, parameterization)
         low, high = scales
         if not 1 <= low <= high:
             raise ValueError(f"jumps are told guidance scales from 1 on, least and greatest; got {tuple(scales)}")
-        self.told, self.scales = told, (float(low), float(high))
+        self.embedding, self.scales = embedding, (float(low), float(high))
         self.ends: Ends | None = None
         self.scale: float | Tensor = 1.0
 
@@ -88,8 +88,8 @@ class JumpDenoiser(Denoiser):
         begin, cond = t if t.ndim == 1 else t.amax(1), cond or Condition()
         end = self.level(begin if self.ends is None else self.ends(begin))
         scale = torch.as_tensor(self.scale, dtype=end.dtype, device=end.device).expand(len(end))
-        told = self.told(end.to(x_t.dtype), scale.to(x_t.dtype))
-        vector = told if cond.vector is None else cond.vector + told
+        embedded = self.embedding(end.to(x_t.dtype), scale.to(x_t.dtype))
+        vector = embedded if cond.vector is None else cond.vector + embedded
         return super().output(x_t, t, cond._replace(vector=vector), mask)
 
 

@@ -40,7 +40,7 @@ class Several(Guidance):
             known = ", ".join(fields) or "none"
             raise ValueError(f"guidance.scales: the model has no field or map {unknown[0]!r}; it has {known}")
 
-    def told(
+    def bind(
         self, labels: Sequence[Mapping[str, Any]], model: Any, negative: Sequence[Mapping[str, Any]] = ()
     ) -> Guidance:
         """Raises ``ValueError`` for a scale of a field that the model does not know, and for a negative label that
@@ -66,7 +66,7 @@ class Several(Guidance):
     def __call__(
         self, denoiser: Denoiser, cond: Condition, *, null: Condition, mask: Tensor | None = None
     ) -> Denoise:
-        raise TypeError("Several must be told the labels first: call told(labels, model)")
+        raise TypeError("Several must be told the labels first: call bind(labels, model)")
 
 
 class _Chain(Guidance):

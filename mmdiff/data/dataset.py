@@ -19,7 +19,7 @@ class Dataset(ABC):
     fields: Fields
     """What can be told of a sample: class names, or the (low, high) of a scalar, by field name."""
 
-    told: Mapping[str, Any] = MappingProxyType({})
+    inferred: Mapping[str, Any] = MappingProxyType({})
     """What files say of arguments of the codec that were left to them."""
 
     encoded: bool = False

@@ -68,7 +68,7 @@ class FolderDataset(Dataset):
         self.others: Counter[str] = Counter()                         # files that are no samples, by their ending
         self.parts: dict[int, Reader] = {}                            # rows of which a part is read, by their number
         self.rows = self._rows(folders, pattern, Path(table).expanduser() if table else None)
-        self.told = self.reader.settle([path for path, _ in self.rows])
+        self.inferred = self.reader.infer([path for path, _ in self.rows])
         if captions and self.rows:
             self._read_captions()
         self.extents: list[Shape] = [None] * len(self.rows)

@@ -62,7 +62,7 @@ class Joined(Dataset):
         return part.captions(own)
 
 
-class OfSubject(Subset):
+class SubjectDataset(Subset):
     """The samples of a data set, told as those of one subject: a class of ``field``, or the first word of its texts."""
 
     def __init__(self, dataset: Dataset, field: str, name: str, *, texts: bool = False):
@@ -72,10 +72,10 @@ class OfSubject(Subset):
 
     def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
         sample, labels = super().read(index, rng)
-        return sample, self._told(labels)
+        return sample, self._labels(labels)
 
     def column(self, index: int) -> dict[str, Label]:
-        return self._told(super().column(index))
+        return self._labels(super().column(index))
 
     def captions(self, index: int) -> Mapping[str, Sequence[str]]:
         found = super().captions(index)
@@ -84,7 +84,7 @@ class OfSubject(Subset):
     def report(self) -> dict:
         return self.dataset.report()
 
-    def _told(self, labels: Mapping[str, Label]) -> dict[str, Label]:
+    def _labels(self, labels: Mapping[str, Label]) -> dict[str, Label]:
         own = self._caption(str(labels.get(self.field) or "")) if self.texts else self.subject
         return {**labels, self.field: own}
 
@@ -94,12 +94,12 @@ class OfSubject(Subset):
         return f"{self.subject}, {caption}" if caption else self.subject
 
 
-def told_as(dataset: Dataset, subject: str | None, known: Fields) -> Dataset:
+def with_subject(dataset: Dataset, subject: str | None, known: Fields) -> Dataset:
     """The data, told as those of the ``subject`` of a run, if it has one; ``known`` is what its model can be told."""
     if subject is None:
         return dataset
     field, name, texts = subject_of(subject, dataset.fields, known)
-    return OfSubject(dataset, field, name, texts=texts)
+    return SubjectDataset(dataset, field, name, texts=texts)
 
 
 def subject_of(wanted: str, found: Fields, known: Fields) -> tuple[str, str, bool]:

@@ -61,7 +61,7 @@ class Reader(ABC):
         first, last = (round(share * length, 6) for share in self.part)
         return math.ceil(first), math.ceil(last)
 
-    def settle(self, paths: Sequence[Path]) -> dict[str, Any]:
+    def infer(self, paths: Sequence[Path]) -> dict[str, Any]:
         """Take what was left to the files from them, and give it by the names of the codec's arguments. Raises
         ``ValueError`` that names the key where they do not agree."""
         return {}

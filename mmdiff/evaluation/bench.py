@@ -162,7 +162,7 @@ class Evaluator:
     def _generated(self, pipeline: Pipeline, seed: int) -> tuple[Samples, dict[str, float] | None]:
         """Samples with the labels of the real ones, from files: what was made before is not made again."""
         requests = self._requests(seed)
-        pipeline.settle(requests, self._batch(requests))              # choosing an engine is no cost of a sample
+        pipeline.choose_engine(requests, self._batch(requests))              # choosing an engine is no cost of a sample
         folder = self.out / "samples" / digest(pipeline.settings)[:12]
         cost, before = folder / f".cost-{seed}.json", {path: _version(path) for path in folder.glob("*")}
         begun, processor = time.perf_counter(), time.process_time()

@@ -19,7 +19,7 @@ from ..data.progress import progress_bar
 from ..generation.pipeline import Pipeline
 from ..metrics.bootstrap import bootstrap
 from ..metrics.rows import Row
-from ..model import Wish
+from ..model import LabelOrMap
 
 TOLD, UNTOLD = "told", "not told"
 
@@ -34,7 +34,7 @@ def followed(
     found: dict[str, dict[str, Row]] = {}
     for name in progress_bar(model.controls, "maps", unit="map", leave=False):
         maps = [model.map_of(name, sample) for sample in real]
-        made = _told(pipeline, name, maps, labels, seed, batch_size)
+        made = _generate(pipeline, name, maps, labels, seed, batch_size)
         trips = [model.decoded(model.codec.encode(Masked(x[None].to(model.device))).x)[0] for x in real]
         rows = {TOLD: _errors(pipeline, name, made, maps), UNTOLD: _errors(pipeline, name, untold, maps)}
         rows["another's map"] = _errors(pipeline, name, made, [*maps[1:], maps[0]])
@@ -53,7 +53,7 @@ def unfollowed(maps: Mapping[str, Mapping[str, Row]]) -> list[str]:
     return lines
 
 
-def _told(
+def _generate(
     pipeline: Pipeline, name: str, maps: Sequence[Tensor], labels: Sequence[Mapping[str, Label]], seed: int, size: int
 ) -> list[Tensor]:
     """A sample for each map, those of one size together."""
@@ -65,7 +65,7 @@ def _told(
     for shape, members in groups.items():
         for start in range(0, len(members), size):
             part = members[start : start + size]
-            rows: list[dict[str, Wish]] = [{**labels[i], name: maps[i]} for i in part]
+            rows: list[dict[str, LabelOrMap]] = [{**labels[i], name: maps[i]} for i in part]
             samples = model.decoded(model.latents(
                 rows, [seed + i for i in part], shape, sampler=pipeline.sampler, guidance=pipeline.guidance,
             ))

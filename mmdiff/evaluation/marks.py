@@ -103,7 +103,7 @@ class MarkTest:
             "least z": float(z.min()),
         }
         if self.mark.bits:
-            right = [_alike(str(f.facts["message"]), self.mark.message) for f in found]
+            right = [_bit_accuracy(str(f.facts["message"]), self.mark.message) for f in found]
             row["bits right"] = bootstrap(torch.tensor(right, dtype=torch.float64), resamples=500)
         return row
 
@@ -157,6 +157,6 @@ class MarkTest:
         return found
 
 
-def _alike(one: str, other: str) -> float:
+def _bit_accuracy(one: str, other: str) -> float:
     """Share of equal bits of two messages."""
     return 1 - (int(one, 16) ^ int(other, 16)).bit_count() / (4 * len(one))

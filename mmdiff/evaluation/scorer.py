@@ -162,7 +162,7 @@ class Scorer:
         for name, (values, statistic) in m.between.items():
             a, b = values[rows], own.between[name][0][among]
             add(name, lambda s, r, a=a, b=b, f=statistic: f(a[s], b[r]), n, len(b))
-        scores = {"MMD": (matching_distance, np.inf), "COV": (matched_share, 1.0), "1-NNA": (_told, 1.0)}
+        scores = {"MMD": (matching_distance, np.inf), "COV": (matched_share, 1.0), "1-NNA": (_one_nearest, 1.0)}
         for name, d in {"": near, **m.matrices}.items():
             d = d if name == "" else d.part(at, few)
             for score, (f, most) in scores.items():
@@ -190,7 +190,7 @@ class Scorer:
         return found
 
 
-def _told(d: Distances) -> float:
+def _one_nearest(d: Distances) -> float:
     return nearest_neighbour_accuracy(d).all
 
 

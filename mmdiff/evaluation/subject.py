@@ -21,7 +21,7 @@ from ..config.files import CONFIG_FILE, load_yaml
 from ..config.record import read_record
 from ..data.cached import cache_folder, keep, one_at_a_time
 from ..data.dataset import Dataset, Subset, spread
-from ..data.joined import told_as
+from ..data.joined import with_subject
 from ..data.labels import Fields, Label, conditioning, encode_labels, is_text
 from ..data.loaders import Loading
 from ..data.progress import progress_bar
@@ -81,7 +81,7 @@ def data_of(run: str | Path, *, root: str | None = None) -> tuple[Dataset, Datas
     dataset = build_dataset(config.data, reader, record.fields)
     if isinstance(dataset, Latents):
         dataset = uncached(dataset, reader, root=root)
-    dataset = told_as(dataset, config.get("subject"), record.fields)
+    dataset = with_subject(dataset, config.get("subject"), record.fields)
     parts = build(config.loader, Loading).split(dataset)
     train, held = (_kept(*pair) for pair in zip(parts, (record.training, record.held), strict=True))
     count = sum(map(len, parts))

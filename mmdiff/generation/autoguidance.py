@@ -38,7 +38,7 @@ class RunAutoguidance(Guidance):
         """The weak model, read when it is first needed."""
         return load_model(self.weak)[0]
 
-    def told(
+    def bind(
         self, labels: Sequence[Mapping[str, Label]], model: DiffusionModel,
         negative: Sequence[Mapping[str, Label]] = (),
     ) -> Guidance:
@@ -55,7 +55,7 @@ class RunAutoguidance(Guidance):
     def __call__(
         self, denoiser: Denoiser, cond: Condition, *, null: Condition, mask: Tensor | None = None
     ) -> Denoise:
-        raise TypeError("RunAutoguidance must be told the labels first: call told(labels, model)")
+        raise TypeError("RunAutoguidance must be told the labels first: call bind(labels, model)")
 
 
 def differences(weak: DiffusionModel, strong: DiffusionModel) -> Iterator[str]:

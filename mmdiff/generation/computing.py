@@ -42,7 +42,7 @@ class Computing:
             raise ValueError(f"no engine computes in {precision.name} here: take engine=eager")
         self.made: dict[str, DiffusionModel] = {}
         self.engine = self.candidates[0]
-        self.settled = len(self.candidates) == 1 and isinstance(self.engine, Eager) and isinstance(precision, Float32)
+        self.chosen = len(self.candidates) == 1 and isinstance(self.engine, Eager) and isinstance(precision, Float32)
 
     @property
     def model(self) -> DiffusionModel:
@@ -56,11 +56,11 @@ class Computing:
             self.made[engine.name] = self.plain.replaced(parts)
         return self.made[engine.name]
 
-    def settle(self, run: Run, *shape: int) -> None:
+    def choose(self, run: Run, *shape: int) -> None:
         """Choose between the candidates by calls of ``shape``, once, and tell what was found."""
-        if self.settled:
+        if self.chosen:
             return
-        self.settled = True
+        self.chosen = True
         names = [engine.name for engine in self.candidates]
         choice = len(names) > 1
         machine = [platform.processor() or platform.machine(), torch.get_num_threads(), str(self.plain.device)]

@@ -148,7 +148,7 @@ class Way(NamedTuple):
     """How many are known at the start of what is extended window by window, ``length`` positions each."""
 
 
-class Placed(NamedTuple):
+class EncodedEdit(NamedTuple):
     """The sample of an edit, ``(C, *S)`` with ``(1, *S)`` where it is known, on the CPU, and the way that the rest is
     made, from ``start`` on."""
 
@@ -158,23 +158,23 @@ class Placed(NamedTuple):
     start: int
 
     @staticmethod
-    def of(edit: Edit, codec: Codec, size: dict[str, float], window: int, *, device: torch.device) -> "Placed":
+    def of(edit: Edit, codec: Codec, size: dict[str, float], window: int, *, device: torch.device) -> "EncodedEdit":
         """``window`` is the length that the model was trained at; ``device`` is where inputs are encoded."""
         x, known = (part.cpu() for part in edit.place(codec, size, device=device))
         overlap = window // 2 if edit.overlap is None else edit.overlap
         there = known.flatten(2).all(2)[0] if known.ndim > 2 else known[0]
         total = len(there)
         if edit.mode == "complete" or total <= window:
-            return Placed(x, known, Way(total), 0)
+            return EncodedEdit(x, known, Way(total), 0)
         if edit.mode == "extend":
-            return Placed(x, known, Way(window, overlap=overlap, given=int(there.sum())), 0)
+            return EncodedEdit(x, known, Way(window, overlap=overlap, given=int(there.sum())), 0)
         new = (~there).nonzero().flatten().tolist() or [0]
         length = min(total, max(window, new[-1] + 1 - new[0] + overlap))
         start = min(max((new[0] + new[-1] + 1 - length) // 2, 0), total - length)
-        return Placed(x, known, Way(length, window, overlap) if length > window else Way(length), start)
+        return EncodedEdit(x, known, Way(length, window, overlap) if length > window else Way(length), start)
 
 
-def carry_out(make: MakeLatents, placed: Sequence[Placed], *, device: torch.device) -> Tensor:
+def carry_out(make: MakeLatents, placed: Sequence[EncodedEdit], *, device: torch.device) -> Tensor:
     """Latents ``(B, C, *S)`` around what is known of samples of one way."""
     way = placed[0].way
     x, known = (torch.stack(rows).to(device) for rows in ([p.x for p in placed], [p.known for p in placed]))

@@ -28,15 +28,15 @@ from ..engines.base import Eager, Engines, node_of
 from ..engines.precision import Float32, Precision
 from ..marks.base import Mark
 from ..marks.ledger import LedgerMark
-from ..model import DiffusionModel, Wish
+from ..model import DiffusionModel, LabelOrMap
 from ..provenance.policy import Policy
 from ..provenance.signing import Signing
 from ..store import Scales, chosen_device, load_model
 from .computing import Computing, one_call, weights_key
-from .edits import Edit, Placed, Way, carry_out
+from .edits import Edit, EncodedEdit, Way, carry_out
 from .job import Terms, save_all
 from .outputs import described, seal
-from .references import Reference, known, referred, told_of
+from .references import Reference, errors_named, known, referred
 from .request import Request, plain_number
 
 UNGUIDED = f"{Unguided.__module__}.{Unguided.__qualname__}"
@@ -73,7 +73,7 @@ class Pipeline:
         self.mark: Mark = LedgerMark() if mark is None else build(mark, Mark)
         self.settings |= {"mark": mark if self.mark.embeds else None, "mark_key": self.mark.key}
         self.notice = ""
-        if model.never_untold(self.guidance):
+        if model.lacks_null(self.guidance):
             self.notice = "0 % of the training samples were told nothing (adapter.conditioner.drop=0), so guidance "
             if guidance is not None and insist:
                 self.notice += f"by scale {self.guidance.scale:g} contrasts with what the model never learned"
@@ -86,10 +86,10 @@ class Pipeline:
         """The model, its network computed by the engine in the precision that were asked for."""
         return self.computing.model
 
-    def settle(self, requests: Sequence[Request], batch_size: int) -> None:
+    def choose_engine(self, requests: Sequence[Request], batch_size: int) -> None:
         """Choose the engine where there are several, by a trial of what the first request asks for, and say what was
         found; ``settings`` then name it."""
-        if not requests or self.computing.settled:
+        if not requests or self.computing.chosen:
             return
         first, count = requests[0], batch_size
         shape = self.model.codec.latent_shape(**self.size_of(first))
@@ -100,7 +100,7 @@ class Pipeline:
                 negative=[first.negative] * count,
             )
 
-        self.computing.settle(run, count, *shape)
+        self.computing.choose(run, count, *shape)
         self.settings["engine"] = node_of(self.computing.engine)
 
     @property
@@ -157,7 +157,7 @@ class Pipeline:
         if not 0 <= shard[0] < shard[1]:
             raise ValueError(f"shard is (k, n) with 0 <= k < n, the k-th part of n from 0 on, got {shard}")
         self._check(requests)
-        self.settle(requests, size or min(len(requests), BATCH))
+        self.choose_engine(requests, size or min(len(requests), BATCH))
         return save_all(
             self, requests, Path(out).expanduser(), batch_size=size or min(len(requests), BATCH),
             loose=frozenset() if size else frozenset({"batch_size"}), suffix=suffix, shard=shard, replace=replace,
@@ -190,7 +190,7 @@ class Pipeline:
         self._check(requests)
         if self.notice and requests:
             warnings.warn(self.notice, stacklevel=2)
-        self.settle(requests, batch_size)
+        self.choose_engine(requests, batch_size)
         changes: list[dict[str, float]] = []
         sizes = [tuple(sorted(self.size_of(request).items())) for request in requests]
         for size in dict.fromkeys(sizes):
@@ -199,15 +199,15 @@ class Pipeline:
             self.model.codec.latent_shape(**dict(size))
         tasks = [(size, request.edit) for size, request in zip(sizes, requests, strict=True)]
         window = self.model.codec.latent_shape(**self.size)[0]
-        placed: dict[tuple[Any, Edit | None], Placed] = {
-            (size, edit): Placed.of(edit, self.model.codec, dict(size), window, device=self.model.device)
+        placed: dict[tuple[Any, Edit | None], EncodedEdit] = {
+            (size, edit): EncodedEdit.of(edit, self.model.codec, dict(size), window, device=self.model.device)
             for size, edit in dict.fromkeys(tasks) if edit is not None
         }
         maps: dict[tuple[Any, str, Reference], Tensor] = {}
         for size, request in zip(sizes, requests, strict=True):
             for name, file in request.references.items():
                 if (size, name, file) not in maps:
-                    with told_of(name, file):
+                    with errors_named(name, file):
                         maps[size, name, file] = file.map(name, self.model, dict(size)).cpu()
         groups: dict[tuple[Any, Way | None], list[int]] = {}
         for i, task in enumerate(tasks):
@@ -246,12 +246,12 @@ class Pipeline:
 
     def _batch(
         self, rows: list[Request], size: dict[str, float], maps: Sequence[Mapping[str, Tensor]],
-        placed: Sequence[Placed], bar: tqdm,
+        placed: Sequence[EncodedEdit], bar: tqdm,
     ) -> list[tuple[Tensor, dict[str, float]]]:
         def progress(call: int) -> None:
             bar.set_postfix_str(f"network call {call + 1}/{self.sampler.calls}")
 
-        told: list[dict[str, Wish]] = [{**r.labels, **own} for r, own in zip(rows, maps, strict=True)]
+        told: list[dict[str, LabelOrMap]] = [{**r.labels, **own} for r, own in zip(rows, maps, strict=True)]
         make = partial(
             self.model.latents, told, [r.seed for r in rows], sampler=self.sampler,
             guidance=self.guidance, progress=progress, negative=[r.negative for r in rows],
@@ -268,7 +268,7 @@ class Pipeline:
         """The whole size of a request: a length in seconds replaces the model's own in frames."""
         own = self.size if request.edit is None else request.edit.size(self.model.codec, {**self.size, **request.size})
         for name, file in list(request.references.items())[:1]:
-            with told_of(name, file):
+            with errors_named(name, file):
                 own = file.size(self.model.codec, {**self.size, **request.size})
         own = {k: v for k, v in own.items() if not (k == "frames" and "seconds" in request.size)}
         return {**own, **request.size}

@@ -81,7 +81,7 @@ def known(controls: Mapping[str, Any], model: DiffusionModel) -> None:
 
 
 @contextmanager
-def told_of(name: str, file: Reference) -> Iterator[None]:
+def errors_named(name: str, file: Reference) -> Iterator[None]:
     """What is wrong with a file, told with its name and its control."""
     try:
         yield

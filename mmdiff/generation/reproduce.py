@@ -31,7 +31,7 @@ from .references import digest_of
 from .request import Request
 
 
-class Remade(NamedTuple):
+class Reproduction(NamedTuple):
     """What came of making a file again."""
 
     payload: str
@@ -55,7 +55,7 @@ def reproduce(
     path: str | Path, model: str | Path | None = None, *, files: Mapping[str, str | Path] | None = None,
     lora: Sequence[str | Path] = (), base: str | Path | None = None, encoder: str | Path | None = None,
     device: str | None = None, out: str | Path | None = None,
-) -> Remade:
+) -> Reproduction:
     """Make the file at ``path`` again with ``model``, a run or model file (default: that of the folders above it).
 
     ``files`` are what it was made from, by ``input`` or the name of a control, where they are no longer beside it;
@@ -75,7 +75,7 @@ def reproduce(
             made = _file(pipeline, request, record, path, Path(folder) / f"made{path.suffix}", recorded)
             if out is not None:
                 Path(out).expanduser().write_bytes(made.read_bytes())
-            return Remade(
+            return Reproduction(
                 digest(made), recorded, record.get("sha256", lies) != lies, list(_differences(record, pipeline)),
                 _distance(pipeline, request, path, made),
             )

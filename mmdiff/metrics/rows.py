@@ -33,7 +33,7 @@ def cell(text: str) -> str:
     return re.sub(r"[|<]", r"\\\g<0>", " ".join(text.split()))
 
 
-def told(cell: str) -> str:
+def cell_text(cell: str) -> str:
     """The text that a cell holds."""
     return re.sub(r"\\([|<])", r"\1", cell)
 

@@ -16,7 +16,7 @@ from .blocks import Through, TransformerBlock, hide, modulate, zero
 from .embeddings import Embedding, angles
 from .inputs import CondLike, Intake
 from .network import Network
-from .tensors import whole
+from .tensors import round_up
 
 
 class DiT1d(Network):
@@ -67,7 +67,7 @@ class DiT1d(Network):
     def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:
         inputs, frames = self.intake(x, cond, mask), x.shape[-1]
         embedding = self.embedding(level, inputs.vector)                          # (B, D)
-        fill = (0, whole(frames, self.patch) - frames)
+        fill = (0, round_up(frames, self.patch) - frames)
         z = self.stem(rearrange(F.pad(inputs.x, fill), "b c (n p) -> b n (p c)", p=self.patch))
         if self.maps is not None and inputs.maps is not None:
             z = z + self.maps(rearrange(F.pad(inputs.maps, fill), "b c (n p) -> b n (c p)", p=self.patch))

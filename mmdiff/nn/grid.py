@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .attention import attention
 from .embeddings import angles, turn
-from .tensors import whole
+from .tensors import round_up
 
 GridSize = tuple[int, int, int]
 
@@ -84,7 +84,7 @@ class Window(Grouping):
 
     def _fill(self, grid: GridSize) -> list[tuple[int, int]]:
         """(before, after) along each axis; never by the size of the grid alone, so that padding moves no boundary."""
-        return [(a, whole(n + a, box) - n - a) for n, a, box in zip(grid, self.shift, self.size, strict=True)]
+        return [(a, round_up(n + a, box) - n - a) for n, a, box in zip(grid, self.shift, self.size, strict=True)]
 
     def even(self, grid: GridSize) -> bool:
         return all(fill == (0, 0) for fill in self._fill(grid))

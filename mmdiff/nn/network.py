@@ -30,7 +30,7 @@ class Network(nn.Module, ABC):
     """Whether it takes padding; else it refuses a mask."""
 
     pretrained: bool = False
-    """Whether its weights are those of a public model, see ``mmdiff.nn.held``: they are given, and changes learn."""
+    """Whether its weights are those of a public model, see ``mmdiff.nn.frozen``: they are given, and changes learn."""
 
     puts_out: type | None = None
     """The parameterization that a pretrained network learned with."""

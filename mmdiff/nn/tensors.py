@@ -19,7 +19,7 @@ def extent(shape: Size | None) -> str:
     return "none" if shape is None else " x ".join(map(str, shape)) or "one number"
 
 
-def whole(size: int, step: int) -> int:
+def round_up(size: int, step: int) -> int:
     """The least multiple of ``step`` that holds ``size``; written so that an export of any size sees one.
 
     >>> whole(7, 4), whole(8, 4)

@@ -24,7 +24,7 @@ from .embeddings import Embedding
 from .grid import Full, GridAttention, Grouping, Space, Time, Window, axial_angles, axial_waves, grid_of
 from .inputs import CondLike, Inputs, Intake
 from .network import Network
-from .tensors import whole
+from .tensors import round_up
 
 PATTERNS = ("full", "divided", "window")
 
@@ -130,7 +130,7 @@ class VideoDiT(Network):
         real = None if mask is None else self._any(mask)
         grid = grid_of(z)
         level = level[:, None].expand(-1, size[0]) if level.ndim == 1 else level
-        level = F.pad(level[:, None], (0, whole(size[0], self.patch[0]) - size[0]), mode="replicate")[:, 0]
+        level = F.pad(level[:, None], (0, round_up(size[0], self.patch[0]) - size[0]), mode="replicate")[:, 0]
         embedding = self.embedding(rearrange(level, "b (t p) -> b t p", p=self.patch[0]), inputs.vector)
         embedding = embedding[:, :, None, None]                                   # (B, T', 1, 1, D)
         if self.waves:
@@ -147,7 +147,8 @@ class VideoDiT(Network):
 
     def _patches(self, x: Tensor, pattern: str) -> Tensor:
         p, q, r = self.patch
-        fill = [n for axis, step in zip(x.shape[:1:-1], (r, q, p), strict=True) for n in (0, whole(axis, step) - axis)]
+        axes = zip(x.shape[:1:-1], (r, q, p), strict=True)
+        fill = [n for axis, step in axes for n in (0, round_up(axis, step) - axis)]
         return rearrange(F.pad(x, fill), pattern, p=p, q=q, r=r)
 
     def _any(self, mask: Tensor) -> Tensor:

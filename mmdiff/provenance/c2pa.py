@@ -16,7 +16,7 @@ from .. import __version__
 from ..config.build import ConfigError
 from . import tags
 from .certificates import algorithm, chain_of, faults, fingerprint, key_of
-from .record import told
+from .record import public_facts
 from .signatures import ANY, ASSERTION, FORMATS, READ, context
 from .signing import BESIDE, Signing, library
 
@@ -66,7 +66,7 @@ class C2pa(Signing):
         self, path: Path, name: str, record: Mapping[str, Any], parents: Mapping[str, Path], *, generated: bool = True
     ) -> bytes | None:
         name = record.get("id", name) if self.mode == "hash" else name            # a name may hold labels
-        facts = {**told(record), **{key: record[key] for key in ("payload_sha256", "audit") if key in record}}
+        facts = {**public_facts(record), **{key: record[key] for key in ("payload_sha256", "audit") if key in record}}
         try:
             with path.open("rb") as source:
                 made = self._sign(source, name, facts, parents, path.suffix.lower(), CREATED if generated else LOGGED)

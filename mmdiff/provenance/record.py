@@ -48,7 +48,7 @@ def identity(record: Mapping[str, Any]) -> str:
     return str(uuid.uuid5(SPACE, json.dumps(asked, sort_keys=True)))
 
 
-def told(record: Mapping[str, Any]) -> dict[str, Any]:
+def public_facts(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a file says of its record."""
     found = {name: value for name, value in record.items() if name not in OUTER}
     if (record.get("provenance") or {}).get("facts") == "hash":
@@ -59,7 +59,7 @@ def told(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def text(record: Mapping[str, Any]) -> str:
     """A record as it stands in a file, in ASCII."""
-    return json.dumps(told(record), separators=(",", ":"))
+    return json.dumps(public_facts(record), separators=(",", ":"))
 
 
 def texts(record: Mapping[str, Any]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from ..adapters.base import Codec, Reader
-from ..config.adapter import build_codec, build_learner, settled, settled_codec
+from ..config.adapter import build_codec, build_learner, resolve_codec, resolve_files
 from ..config.build import build
 from ..config.files import resolved
 from ..config.overrides import composed
@@ -52,14 +52,14 @@ class Trial:
     def config(self) -> DictConfig:
         """The training configuration, resolved."""
         config = composed("train", [f"run={self.folder / 'run'}", *self.arguments])
-        return settled(resolved(config))
+        return resolve_files(resolved(config))
 
     @cached_property
     def _opened(self) -> tuple[Codec, Reader, Dataset]:
         torch.manual_seed(self.config.seed)
         codec, reader = build_codec(self.config.adapter)
         dataset = build(self.config.data, Dataset, reader=reader)
-        codec, reader = settled_codec(self.config.adapter, codec, reader, dataset.told)
+        codec, reader = resolve_codec(self.config.adapter, codec, reader, dataset.inferred)
         fill(codec, self.config)
         return codec, reader, dataset
 

@@ -82,7 +82,7 @@ def base_of(config: DictConfig, own: Record | None, *, resumed: bool, folder: Pa
     return base
 
 
-def alike(base: Base, config: DictConfig) -> None:
+def check_kind(base: Base, config: DictConfig) -> None:
     """Refuse a base that is of another kind than what the run trains."""
     if (own := learner_class(config).holds) != (there := base.model.holds):
         raise ConfigError(f"init={config.init} holds a {there}, and this run trains a {own}: name a {own}, or leave "

@@ -14,7 +14,7 @@ AT_ONCE = 1000
 """Samples whose captions are split at once."""
 
 
-def told(parts: Sequence[Dataset], model: Learner) -> list[str]:
+def caption_report(parts: Sequence[Dataset], model: Learner) -> list[str]:
     """A sentence for each text field of the samples of ``parts``.
 
     Raises ``ConfigError`` naming the sample of a caption that is too long.

@@ -99,7 +99,7 @@ class _Consistency(Few):
             t, s, r = (torch.where(drawn.t > 0, time[:, None], 0) for time in (t, s, r))
         level = model.denoiser.levels(t, drawn.x0.x)[0]
         x_t = level.alpha * drawn.x0.x + level.sigma * drawn.eps
-        return _Way(x_t, t, s, r, scale, still, model.told(drawn), model.conditioner.null(len(scale)))
+        return _Way(x_t, t, s, r, scale, still, model.drawn_condition(drawn), model.conditioner.null(len(scale)))
 
     def _aimed(self, denoiser: JumpDenoiser, end: Tensor, scale: Tensor) -> JumpDenoiser:
         whole = end if end.ndim == 1 else end.amax(1)
@@ -123,7 +123,7 @@ class Consistent(_Consistency):
     def on_the_way(self, model: DiffusionModel, drawn: Drawn, way: _Way, x_s: Tensor) -> Tensor:
         assert self._teacher is not None
         teacher = self._teacher.to(x_s.device)
-        cond, null = teacher.told(drawn), teacher.conditioner.null(len(x_s))
+        cond, null = teacher.drawn_condition(drawn), teacher.conditioner.null(len(x_s))
         return teacher.codec.limited(guided(teacher.denoiser, cond, null, way.scale, drawn.x0.mask)(x_s, way.s))
 
 

@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from ..adapters.base import Adapter
 from ..cache.latents import Latents
-from ..config.adapter import build_adapter, build_codec, is_told, settled, settled_codec
+from ..config.adapter import build_adapter, build_codec, is_conditional, resolve_codec, resolve_files
 from ..config.build import ConfigError, build
 from ..config.files import resolved
 from ..data.dataset import Dataset
@@ -100,12 +100,12 @@ class Costs(NamedTuple):
 def estimate(config: DictConfig, size: Mapping[str, float] | None = None) -> Estimate:
     """What the run of a training configuration consists of, with samples of ``size`` (None: the largest of the data).
     Raises ``ConfigError`` where it cannot be known so."""
-    if not is_told(config):
+    if not is_conditional(config):
         raise ConfigError("plan.device is of diffusion models; a codec is planned where it is trained, by mmdiff plan")
-    config = settled(resolved(config))
+    config = resolve_files(resolved(config))
     codec, reader = build_codec(config.adapter)
     dataset = build(config.data, Dataset, reader=reader)
-    codec, reader = settled_codec(config.adapter, codec, reader, dataset.told)
+    codec, reader = resolve_codec(config.adapter, codec, reader, dataset.inferred)
     sample = dataset.read(max(range(len(dataset)), key=lambda i: prod(dataset.extent(i) or (1,))))[0]
     shape = sample.shape[1:] if isinstance(dataset, Latents) else codec.latent_shape(**(size or codec.size(sample)))
     recipe, half = build(config.optim, Recipe), "16" in str(config.trainer.get("precision") or "")

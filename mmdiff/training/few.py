@@ -38,7 +38,7 @@ class Few(Objective):
     distils: bool = True
     """Whether it learns from the model of ``init=``."""
 
-    told: str
+    notice: str
     """What it learns, in words."""
 
     def before(self, teacher: Base | None, config: DictConfig, train: Dataset) -> dict[str, Cost]:
@@ -80,7 +80,7 @@ def began(
 def objective(model: Learner) -> str:
     """What a student learns, in words; nothing of what is none."""
     learned = getattr(model, "objective", None)
-    return learned.told if isinstance(learned, Few) else ""
+    return learned.notice if isinstance(learned, Few) else ""
 
 
 _CONTRAST = "guidance contrasts with a condition that tells nothing, which is never learned here"
@@ -119,7 +119,7 @@ class Paths(Few):
 
     def __init__(self, *, n: Number = 4096, calls: Number = 8, ends: Chance = 0.4, still: Chance = 0.15):
         self.n, self.calls, self.ends, self.still = n, calls, ends, still
-        self.told = f"jumps are learned of {n} paths that init= makes"
+        self.notice = f"jumps are learned of {n} paths that init= makes"
 
     def start(self, teacher: Base | None, config: DictConfig, train: Dataset, held: Dataset) -> tuple[Dataset, Dataset]:
         base = teacher_of(teacher)

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from .. import change
-from ..config.adapter import is_told
+from ..config.adapter import is_conditional
 from ..config.build import ConfigError
 from ..data.labels import suggest
 from ..learner import Learner
@@ -48,10 +48,10 @@ def fits(pattern: str, name: str) -> bool:
     """
     wanted, words = pattern.split("."), name.split(".")
     starts = range(len(words) - len(wanted) + 1)
-    return any(all(map(_alike, wanted, words[start:])) for start in starts)
+    return any(all(map(_similar, wanted, words[start:])) for start in starts)
 
 
-def _alike(wanted: str, word: str) -> bool:
+def _similar(wanted: str, word: str) -> bool:
     bounds = RANGE.fullmatch(wanted)
     if bounds and word.isdigit():
         return int(bounds[1]) <= int(word) <= int(bounds[2])
@@ -84,7 +84,7 @@ def learn(model: Learner, base: Base | None, config: DictConfig) -> None:
     elif only is not None and base is not None:
         learn_only(model, only)
         parameters = dict(model.trainable.named_parameters())
-        both = [generating(part, config.run) for part in (model, base.model)] if is_told(config) else []
+        both = [generating(part, config.run) for part in (model, base.model)] if is_conditional(config) else []
         new = change.new_tensors(*both) if both else []
         if left := [name for name in new if name in parameters and not parameters[name].requires_grad]:
             raise ConfigError(f"train.only= leaves out {left[0]}, so that what the data tell and init={config.init} "

@@ -16,12 +16,12 @@ from omegaconf import DictConfig
 
 from ..adapters.base import Codec, Reader
 from ..cache.features import Featured
-from ..cache.made import made, wishes
+from ..cache.generated import generated, sample_specs
 from ..config.adapter import build_dataset
 from ..config.build import ConfigError, build, plain
 from ..config.files import CONFIG_FILE, load_yaml
 from ..data.dataset import Dataset, Subset, spread
-from ..data.joined import Joined, told_as
+from ..data.joined import Joined, with_subject
 from ..data.labels import Fields, grown, is_scalar, is_text
 from ..data.loaders import Loading
 from ..store import generating
@@ -49,9 +49,9 @@ class OfBase(Prior):
         self.share, self.n = share, n
 
     def __call__(self, own: Dataset, base: Base, config: DictConfig, reader: Reader) -> Dataset:
-        asked = wishes(base.fields, own, base.header["config"]["size"], self.n)
+        asked = sample_specs(base.fields, own, base.header["config"]["size"], self.n)
         try:
-            return made(generating(base.model, base.path), base.header, asked)
+            return generated(generating(base.model, base.path), base.header, asked)
         except OSError as error:
             raise ConfigError(f"prior=base keeps samples of the base, and cannot: {error}. MMDIFF_CACHE names a folder "
                               "for them") from error
@@ -85,7 +85,7 @@ class OfData(Prior):
 def of_subject(dataset: Dataset, subject: str | None, known: Fields) -> Dataset:
     """As ``told_as``. Raises ``ConfigError``."""
     try:
-        return told_as(dataset, subject, known)
+        return with_subject(dataset, subject, known)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 

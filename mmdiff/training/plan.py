@@ -30,7 +30,7 @@ from ..data.dataset import Dataset, Subset
 from ..data.stream import Stream
 from .base import Base, base_of
 from .callbacks import Every, Previews, Validation
-from .captions import told
+from .captions import caption_report
 from .checkpoints import latest, start
 from .few import Few
 from .process import own_state, quiet
@@ -131,7 +131,7 @@ def _tried(
 ) -> Plan:
     parts = assemble(_short(config, trial, STEPS), trial, own=record, base=base)
     module, dataset = parts.module, parts.module.dataset
-    sentences = told((parts.train_set, parts.val_set), module.model)
+    sentences = caption_report((parts.train_set, parts.val_set), module.model)
     found = buckets(dataset, module.loading.order(dataset, seed=config.seed, steps=steps))
     if (tried := _paths(config, STEPS)) is not None:                   # a part of those that there will be
         found = [bucket._replace(members=bucket.members * (config.few.n // tried)) for bucket in found]

@@ -14,7 +14,15 @@ from ..adapters.base import Adapter, Codec
 from ..cache.encode import require, uncached
 from ..cache.latents import Latents
 from ..config import kinds
-from ..config.adapter import build_codec, build_dataset, build_learner, is_told, parts, settled, settled_codec
+from ..config.adapter import (
+    build_codec,
+    build_dataset,
+    build_learner,
+    is_conditional,
+    parts,
+    resolve_codec,
+    resolve_files,
+)
 from ..config.build import ConfigError, build, plain
 from ..config.files import MODEL_FILE, resolved
 from ..config.inherit import MADE_OF
@@ -26,7 +34,7 @@ from ..data.labels import Fields, grown, is_text
 from ..data.loaders import Loading, samples
 from ..store import fill, model_config, save_model
 from . import personal
-from .base import Base, alike, described, inherit, save_change_of
+from .base import Base, check_kind, described, inherit, save_change_of
 from .blocks import prepare
 from .callbacks import Previews, Validation
 from .continuing import continued
@@ -70,7 +78,7 @@ def opened(
     """The resolved configuration that is to be in force, what is known of the run where it exists, and what changes."""
     record = read_record(run)
     changed: list[Setting] = []
-    config = settled(resolved(config))
+    config = resolve_files(resolved(config))
     if record is not None:
         config, changed = continued(run, record.config, config, overrides)
     return config, record, changed
@@ -84,27 +92,27 @@ def assemble(
     check_trainer(config.trainer)
     _all_used(config)
     if base is not None:
-        alike(base, config)
-    guidance = build(config.guidance, Guidance) if is_told(config) else None     # a mistake is told before the training
+        check_kind(base, config)
+    guidance = build(config.guidance, Guidance) if is_conditional(config) else None  # mistakes first
     build(config.trainer, L.Trainer, **dict.fromkeys(QUIET, False))
     L.seed_everything(config.seed, verbose=False)                     # initial weights; all else is keyed
     codec, reader = build_codec(config.adapter)
     known = own.fields if own else base.fields if base else {}
     dataset = build_dataset(config.data, reader, known)
-    codec, reader = settled_codec(config.adapter, codec, reader, dataset.told)
+    codec, reader = resolve_codec(config.adapter, codec, reader, dataset.inferred)
     there = run / MODEL_FILE                                          # the codec is whole in it
     carried = fill(codec, config, there if own and there.exists() else None)
     personal.check(config, dataset)
     found = personal.of_subject(dataset, config.subject, known).fields
-    fields = fields_of(found, own, base) if is_told(config) else found
+    fields = fields_of(found, own, base) if is_conditional(config) else found
     if isinstance(dataset, Latents):
-        if not is_told(config):
+        if not is_conditional(config):
             raise ConfigError(f"data=latents are what a codec made of samples, and {parts(config)[1]} learns from "
                               "samples: name the data themselves")
         require(dataset.settings, config.adapter, codec, reader)
     loading = build(config.loader, Loading)
     if guidance is not None:
-        _told(guidance, loading, fields, config.adapter.get("controls") or {})
+        _check_fields(guidance, loading, fields, config.adapter.get("controls") or {})
     plain_set, held = _parts(dataset, loading)
     train_set = personal.of_subject(plain_set, config.subject, known)
     val_set = personal.of_subject(held, config.subject, known)
@@ -163,7 +171,7 @@ def _all_used(config: DictConfig) -> None:
     """Refuse what is said and would have no effect on what is trained."""
     used = parts(config)
     said = [name for name in MADE_OF if name not in used and config.get(name) is not None]
-    if not is_told(config):
+    if not is_conditional(config):
         keys = [*(f"adapter.{name}" for name in Adapter._fields if name not in ("reader", "codec")), "adapter.text",
                 "subject", "prior", "few", "lora", "loader.tags"]
         said += [key for key in keys if OmegaConf.select(config, key) is not None]
@@ -182,7 +190,7 @@ def _fits(codec: Codec, dataset: Dataset, config: DictConfig) -> None:
             raise ConfigError(f"codec={config.codec}: {error}") from None
 
 
-def _told(guidance: Guidance, loading: Loading, fields: Fields, maps: Iterable[str]) -> None:
+def _check_fields(guidance: Guidance, loading: Loading, fields: Fields, maps: Iterable[str]) -> None:
     """Refuse what is said of fields that the model is not told."""
     try:
         guidance.check([*fields, *maps])

@@ -20,7 +20,7 @@ from ..config.record import data_change, files, named
 from ..evaluation.scorer import LEAST
 from .base import base_of
 from .callbacks import Records
-from .captions import told
+from .captions import caption_report
 from .checkpoints import model_step, shapes, start
 from .continuing import fits
 from .few import objective
@@ -114,7 +114,7 @@ def _headline(run: Path, config: DictConfig, parts: Assembly, beginning: str) ->
         f", {beginning}" if beginning else "",
         *([f"; {said}"] if (said := objective(module.model)) else []),
         *(f"; of each step {share:g} are of the {n} samples of prior=" for n, share in beside),
-        *(f"; {sentence}" for sentence in told((parts.train_set, parts.val_set), module.model)),
+        *(f"; {sentence}" for sentence in caption_report((parts.train_set, parts.val_set), module.model)),
     ])
 
 

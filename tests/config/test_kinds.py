@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from mmdiff.cli import errors, main
 from mmdiff.cli.places import writable
-from mmdiff.cli.requests import told_of, wishes
+from mmdiff.cli.requests import labels_of, wishes
 from mmdiff.cli.sample import parsed, setting
 from mmdiff.config import keys, kinds, overrides
 from mmdiff.config.build import ConfigError
@@ -104,11 +104,11 @@ FIELDS = {"label": ["01", "1", "1e3", "a: b", "no", "null", "# x"], "pitch": (48
 def test_a_class_is_its_name_and_a_scalar_a_number():
     for name in FIELDS["label"]:
         _, late = parsed(["x", f"cond.label={name}"])
-        assert told_of({late[0].key[5:]: late[0].value}, FIELDS) == {"label": name}
-    assert told_of({"pitch": "6e1"}, FIELDS) == {"pitch": 60.0}
+        assert labels_of({late[0].key[5:]: late[0].value}, FIELDS) == {"label": name}
+    assert labels_of({"pitch": "6e1"}, FIELDS) == {"pitch": 60.0}
     for value in ("high", "nan", "", "null", "[1]"):
         with pytest.raises(ConfigError, match="cond.pitch is a number between 48 and 72, got"):
-            told_of({"pitch": value}, FIELDS)
+            labels_of({"pitch": value}, FIELDS)
 
 
 def asked(path, **more):

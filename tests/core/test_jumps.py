@@ -66,7 +66,7 @@ class Told(nn.Module):
 
 def exact(schedule, parameterization):
     network = ExactNetwork(schedule, parameterization)
-    return JumpDenoiser(network, schedule, parameterization, told=Told())
+    return JumpDenoiser(network, schedule, parameterization, embedding=Told())
 
 
 def start(schedule, n=64):
@@ -159,7 +159,7 @@ def student(**options):
     network = UNet1d(2, 5, base=8, multipliers=(1, 2), **options)
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.1)
-    denoiser = JumpDenoiser(network, Linear(), Velocity(), told=JumpEmbedding(5))
+    denoiser = JumpDenoiser(network, Linear(), Velocity(), embedding=JumpEmbedding(5))
     return denoiser.eval()
 
 
@@ -176,7 +176,7 @@ def test_before_training_a_student_is_its_teacher_bit_for_bit_wherever_it_jumps_
 
 def test_a_trained_student_hears_where_it_jumps_to_and_its_scale():
     denoiser = student()
-    nn.init.normal_(denoiser.told.mlp[2].weight)
+    nn.init.normal_(denoiser.embedding.mlp[2].weight)
     plain = denoiser(X, T, COND)
     assert torch.equal(denoiser.aimed(ends=lambda t: t, scale=1.0)(X, T, COND), plain)
     for aim in ({"ends": torch.zeros_like}, {"scale": 2.0}, {"scale": torch.tensor([2.0, 3.0, 1.5])}):
@@ -195,7 +195,7 @@ def test_guidance_by_a_scale_for_each_sample_is_that_of_each_scale():
 
 def test_windows_and_given_parts_wrap_jumps_as_they_wrap_any_denoiser():
     denoiser, sampler = student(), Jump(2)
-    nn.init.normal_(denoiser.told.mlp[2].weight)
+    nn.init.normal_(denoiser.embedding.mlp[2].weight)
     aimed = denoiser.aimed(ends=sampler.ends(Linear()))
     known = torch.zeros(3, 1, 12, dtype=torch.bool)
     known[..., :4] = True
@@ -215,7 +215,7 @@ def test_what_a_model_did_not_learn_is_refused_by_name():
     with pytest.raises(ValueError, match="takes none, as nothing is told"):
         JumpEmbedding(0)
     with pytest.raises(ValueError, match="scales from 1 on"):
-        JumpDenoiser(denoiser.network, Linear(), Velocity(), told=denoiser.told, scales=(0.5, 2.0))
+        JumpDenoiser(denoiser.network, Linear(), Velocity(), embedding=denoiser.embedding, scales=(0.5, 2.0))
     with pytest.raises(ValueError, match="renoise is the share"):
         Jump(2, renoise=1.5)
     assert Unguided()(denoiser, COND, null=NULL)(X, T).isfinite().all() and Auto().ends(Linear()) is None
@@ -235,7 +235,7 @@ def test_a_small_network_learns_the_map_of_gaussian_data_and_guidance_within():
         def forward(self, x, level, cond, mask):
             return self.layers(torch.cat([x[..., 0], level[:, None], cond.vector], 1))[..., None]
 
-    denoiser = JumpDenoiser(Small(), schedule, Velocity(), told=JumpEmbedding(8))
+    denoiser = JumpDenoiser(Small(), schedule, Velocity(), embedding=JumpEmbedding(8))
     optimizer = torch.optim.Adam(denoiser.parameters(), lr=4e-3)
     lr = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 500)
     for _ in range(500):

@@ -45,7 +45,7 @@ class Model:
         return self.condition([{}] * len(ROWS))
 
     def guided(self, guidance, rows=ROWS, t=T, negative=()):
-        return guidance.told(rows, self, negative)(self.denoiser, self.condition(rows), null=self.untold())(X, t)
+        return guidance.bind(rows, self, negative)(self.denoiser, self.condition(rows), null=self.untold())(X, t)
 
     def predicted(self, *names):
         return self.denoiser(X, T, self.condition([{n: row[n] for n in names} for row in ROWS]))

@@ -37,7 +37,7 @@ class Exact:
     def null(self, count):
         return Condition(nn.functional.one_hot(torch.full((count,), UNTOLD), 3).double())
 
-    def told(self, drawn):
+    def drawn_condition(self, drawn):
         return drawn.labels["cond"]
 
     def drawn(self, batch, seed, *, batch_size):

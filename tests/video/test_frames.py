@@ -125,11 +125,11 @@ def test_the_frame_rate_is_that_of_the_files_where_they_agree(tmp_path):
     write_video(clip(), tmp_path / "c.gif", 20)
     codec, reader = PixelCodec(), VideoReader(**PixelCodec().reading, frames=4, height=48, width=96)
     data = FolderDataset(reader, tmp_path)
-    assert data.told == {"fps": 20} and len(data) == 3
+    assert data.inferred == {"fps": 20} and len(data) == 3
     assert shown(data.read(0)[0]) == [0, 1, 2, 3]
     node = OmegaConf.create({"codec": {"_target_": "mmdiff.adapters.video.codec.PixelCodec"},
                              "reader": {"_target_": "mmdiff.adapters.video.reader.VideoReader"}})
-    codec, reader = settled_codec(node, codec, reader, data.told)
+    codec, reader = settled_codec(node, codec, reader, data.inferred)
     assert codec.fps == reader.fps == node.codec.fps == 20
 
 

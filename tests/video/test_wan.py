@@ -22,7 +22,7 @@ from mmdiff.core.samplers import Euler, UniPC
 from mmdiff.core.types import Masked
 from mmdiff.data.batch import Batch
 from mmdiff.generation.pipeline import load
-from mmdiff.nn.held import held
+from mmdiff.nn.frozen import frozen_tensors
 from mmdiff.store import load_model
 from mmdiff.testing import AdapterContract
 from mmdiff.training.base import base_of
@@ -174,9 +174,9 @@ def test_weights_of_the_model_are_in_memory_once_and_in_no_file_of_a_run(words, 
     config, record, _ = opened(tmp_path / "new", composed("train", [*words, f"run={tmp_path / 'new'}"]), None)
     base = base_of(config, record, resumed=False)
     module = assemble(config, tmp_path / "new", own=record, base=base).module
-    kept = held(base.model.network)
+    kept = frozen_tensors(base.model.network)
     for network in (module.model.network, module.averaged.network):
-        own = {tensor.data_ptr() for tensor in held(network).values()}
+        own = {tensor.data_ptr() for tensor in frozen_tensors(network).values()}
         assert own == {tensor.data_ptr() for tensor in kept.values()}
     assert {name.rpartition(".")[2] for name in load_file(run / MODEL_FILE)} == {"lora_A", "lora_B"}
     assert not [name for name in state(run)["state_dict"] if name.endswith(("original", "bias", "table"))]

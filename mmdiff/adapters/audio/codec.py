@@ -30,7 +30,7 @@ class MelCodec(SoundCodec):
     def __init__(self, mel: str | MelSpec = "speech_8k", vocoder: Vocoder | None = None):
         spec = MelSpec.named(mel) if isinstance(mel, str) else mel
         super().__init__(spec.n_mels, spec, groups={"frames of sound": spec.n_mels})
-        self.vocoder = (vocoder or GriffinLim()).made_for(spec)
+        self.vocoder = (vocoder or GriffinLim()).for_mel(spec)
 
     def features(self, samples: Masked) -> Masked:
         """Log-mel ``(B, n_mels, T)`` and the mask of its frames."""

@@ -165,7 +165,7 @@ def _encode(x: np.ndarray, path: Path, suffix: str, sample_rate: int, bit_rate: 
         except soundfile.SoundFileError as error:
             raise ValueError(f"cannot write {suffix} at {sample_rate} Hz to {path.parent}: {error}") from None
         if kind == "OGG":
-            path.write_bytes(_settled(path.read_bytes()))
+            path.write_bytes(_fixed_serial(path.read_bytes()))
     elif suffix == ".m4a":
         with av.open(str(path.absolute()), "w", format="ipod") as container:
             layout = {1: "mono", 2: "stereo"}.get(len(x), f"{len(x)}c")
@@ -181,7 +181,7 @@ def _encode(x: np.ndarray, path: Path, suffix: str, sample_rate: int, bit_rate: 
 REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def _settled(ogg: bytes) -> bytes:
+def _fixed_serial(ogg: bytes) -> bytes:
     """An Ogg stream with the serial number 0 in place of a random one, so that equal sounds give equal files.
 
     Each page has a CRC with the polynomial of ``zlib.crc32``, but of bits the other way round (RFC 3533, 6).

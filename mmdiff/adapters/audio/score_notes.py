@@ -110,7 +110,7 @@ def summary(heard: Heard) -> Row:
     }
 
 
-def made(indices: Sequence[int], *, sample_rate: int, seconds: float) -> list[Note]:
+def synthesised(indices: Sequence[int], *, sample_rate: int, seconds: float) -> list[Note]:
     """Notes made by code, of which the truth is known."""
     data = Notes(AudioReader(sample_rate, seconds=seconds), n=max(indices) + 1, seed=SEED)
     return [_note(*data.read(i)) for i in indices]
@@ -134,8 +134,8 @@ def report(folder: Path) -> dict[str, Row]:
     """Rows by name: notes made by code, the generated ones, and the generated ones of each instrument."""
     notes, rate = from_folder(folder)
     seconds = max(note.sample.shape[-1] for note in notes) / rate
-    classifier = InstrumentClassifier(made(FITTED, sample_rate=rate, seconds=seconds), rate)
-    rows = {"real": summary(listen(made(HELD_OUT, sample_rate=rate, seconds=seconds), classifier))}
+    classifier = InstrumentClassifier(synthesised(FITTED, sample_rate=rate, seconds=seconds), rate)
+    rows = {"real": summary(listen(synthesised(HELD_OUT, sample_rate=rate, seconds=seconds), classifier))}
     heard = listen(notes, classifier)
     rows["generated"] = summary(heard)
     for instrument in sorted({note.instrument for note in notes}):

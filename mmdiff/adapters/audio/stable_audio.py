@@ -19,7 +19,7 @@ from torch import Tensor
 from ...core.parameterizations import V
 from ...core.types import Condition
 from ...data.labels import TEXT, Column, Fields, Label, is_scalar, is_text
-from ...nn.held import hold, sharing
+from ...nn.frozen import freeze, sharing
 from ...nn.inputs import CondLike
 from ...nn.network import Network
 from ..base import Conditioner
@@ -55,7 +55,7 @@ class TimedPrompt(Conditioner):
         network, codec = model.config("transformer"), model.config("vae")
         self.longest = network["sample_size"] * math.prod(codec["downsampling_ratios"]) / codec["sampling_rate"]
         self.projection: Any = sharing(model.load(self.public_parts[0], self.kind))
-        hold(self)
+        freeze(self)
 
     def forward(self, labels: dict[str, Column]) -> Condition:
         texts, weight = labels[self.name], self.projection.start_number_conditioner.time_positional_embedding[1].weight
@@ -113,7 +113,7 @@ class StableAudioNetwork(Network):
             raise ValueError("this transformer reads a text: name captions by data.captions=true or data.texts=")
         self.model, self.turned = model, config["attention_head_dim"] // 2
         self.transformer: Any = sharing(model.load("transformer", self.kind, dtype))
-        hold(self)
+        freeze(self)
 
     def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:
         if mask is not None and not mask.all():

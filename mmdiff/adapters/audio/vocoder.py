@@ -25,7 +25,7 @@ class Vocoder(nn.Module, ABC):
     def ready(self) -> None:
         """Raise ``ValueError`` with the remedy where weights are missing."""
 
-    def made_for(self, mel: MelSpec) -> "Vocoder":
+    def for_mel(self, mel: MelSpec) -> "Vocoder":
         """The vocoder for these settings; ``ValueError`` names both where they differ from its own."""
         if self.mel is not None and (difference := self.mel.difference(mel)):
             raise ValueError(
@@ -63,9 +63,9 @@ class GriffinLim(Vocoder):
             self.register_buffer("window", mel.window(), persistent=False)
             self.register_buffer("basis", mel.basis(), persistent=False)
 
-    def made_for(self, mel: MelSpec) -> Vocoder:
+    def for_mel(self, mel: MelSpec) -> Vocoder:
         if self.mel is not None:
-            return super().made_for(mel)
+            return super().for_mel(mel)
         return GriffinLim(
             mel, n_iter=self.n_iter, momentum=self.momentum, inversion_iter=self.inversion_iter, seed=self.seed
         )

@@ -166,10 +166,10 @@ def _cloud(columns: Columns) -> Geometry:
     def together(names: Sequence[str]) -> np.ndarray:
         return np.stack([columns[name] for name in names], 1)
 
-    return _made(together("xyz"), *(together(names) if names else None for names in (normals, colors, extra)))
+    return _geometry(together("xyz"), *(together(names) if names else None for names in (normals, colors, extra)))
 
 
-def _made(
+def _geometry(
     points: np.ndarray, normals: np.ndarray | None, colors: np.ndarray | None, extra: np.ndarray | None
 ) -> Geometry:
     if normals is not None:
@@ -207,7 +207,7 @@ def _arrays(path: Path) -> Geometry:
                 f"{name} is (n, {width or 'k'}) for one cloud, got {part.shape}; many clouds in one file are read by "
                 "data=clouds"
             )
-    return _made(data["points"], data.get("normals"), data.get("colors"), data.get("extra"))
+    return _geometry(data["points"], data.get("normals"), data.get("colors"), data.get("extra"))
 
 
 class _Beside(trimesh.resolvers.FilePathResolver):

@@ -47,13 +47,13 @@ class MoleculeBody(Body):
         self.out = nn.Linear(2 * WIDTH, WIDTH)
 
     def measure(self, x: Tensor) -> None:
-        seen = torch.cat([_told(part)[part[:, 3:].any(1)] for part in x.split(256)])
+        seen = torch.cat([_atoms(part)[part[:, 3:].any(1)] for part in x.split(256)])
         self.mean.copy_(seen.mean(0))
         self.std.copy_(seen.std(0).clamp(min=0.01))
 
     def forward(self, x: Tensor) -> Tensor:
         real = x[:, 3:].any(1)[..., None]                                         # (B, P, 1)
-        f = self.atoms((_told(x) - self.mean) / self.std)
+        f = self.atoms((_atoms(x) - self.mean) / self.std)
         mean = (f * real).sum(1) / real.sum(1)
         return self.out(torch.cat([mean, f.where(real, -torch.inf).amax(1)], 1))
 
@@ -62,6 +62,6 @@ class MoleculeBody(Body):
         return torch.cat([moved, x[:, 3:]], 1)
 
 
-def _told(x: Tensor) -> Tensor:
+def _atoms(x: Tensor) -> Tensor:
     """``(B, P, K + K R)``: the element of each atom and what lies around it."""
     return torch.cat([x[:, 3:].mT, environments(x).flatten(2)], -1)

@@ -86,7 +86,7 @@ class VideoReader(Reader):
 
         return min(fitting, key=fitness)
 
-    def settle(self, paths: Sequence[Path]) -> dict[str, Any]:
+    def infer(self, paths: Sequence[Path]) -> dict[str, Any]:
         if self.open and any(frames > 1 for frames, _, _ in self.buckets):
             self.fps = common_rate(paths, otherwise=FPS)
         self.open = False

@@ -38,7 +38,7 @@ class Shapes(Dataset):
                 f"need n >= 1, frames >= 1, size >= 8 (pixels) and fps > 0, got {n}, {frames}, {size} and {fps}"
             )
         self.n, self.frames, self.side, self.fps, self.seed = n, frames, size, fps, seed
-        self.told = {"fps": fps}
+        self.inferred = {"fps": fps}
         self.fields = {"shape": SHAPES, "colour": tuple(COLOURS), "speed": SPEED}
 
     def __len__(self) -> int:

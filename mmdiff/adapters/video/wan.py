@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...core.parameterizations import Difference
 from ...core.types import Masked, expand
-from ...nn.held import hold, sharing
+from ...nn.frozen import freeze, sharing
 from ...nn.inputs import CondLike
 from ...nn.network import Network
 from ..base import Amount, Count
@@ -112,7 +112,7 @@ class WanNetwork(Network):
         self.model = model
         self.transformer: Any = sharing(model.load("transformer", self.kind, dtype))
         self.patch = tuple(config["patch_size"])
-        hold(self)
+        freeze(self)
 
     def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:
         if mask is not None and not mask.all():

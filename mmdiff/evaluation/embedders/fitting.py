@@ -80,7 +80,7 @@ def _trained(
             taken += length
             if not len(aside):
                 return taken
-            known = _held(model, samples[aside], {name: column[aside] for name, column in labels.items()})
+            known = _validation_loss(model, samples[aside], {name: column[aside] for name, column in labels.items()})
             bar.set_postfix(loss=f"{known:.3f}", refresh=False)
             worth = known < (1 - GAIN) * best
             if known < best:
@@ -92,7 +92,7 @@ def _trained(
 
 
 @torch.no_grad()
-def _held(model: Embedder, samples: Tensor, labels: dict[str, Tensor], batch: int = 64) -> float:
+def _validation_loss(model: Embedder, samples: Tensor, labels: dict[str, Tensor], batch: int = 64) -> float:
     """Mean loss of samples kept aside, made wrong as in training, and in the same way each time."""
     model.eval()
     generator, total = torch.Generator().manual_seed(0), 0.0

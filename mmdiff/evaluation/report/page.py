@@ -10,7 +10,7 @@ from typing import Any
 
 from ...data.writing import write_atomic
 from ...metrics.bootstrap import Interval
-from ...metrics.rows import Row, markdown, plain, told
+from ...metrics.rows import Row, cell_text, markdown, plain
 from ..following import unfollowed
 from ..protocol import differences
 from .findings import disobeyed
@@ -106,8 +106,8 @@ def seen(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Which row each metric tells apart from real samples: ``sees`` or ``blind``, and nothing where it has no value."""
     names = [name for name in report["rows"] if name != "real"]
     return [
-        {"": metric, **{name.removeprefix("control: "): _word(told.get(name)) for name in names}}
-        for metric, told in report["seen"].items()
+        {"": metric, **{name.removeprefix("control: "): _word(cell_text.get(name)) for name in names}}
+        for metric, cell_text in report["seen"].items()
     ]
 
 
@@ -218,7 +218,7 @@ def _html(body: str) -> str:
         return f"<pre><code>{html.escape(body.removeprefix('```json').strip('`').strip())}</code></pre>"
     lines = [line for line in body.split("\n") if line]
     text = "".join(f"<p>{html.escape(line)}</p>" for line in lines if not line.startswith("|"))
-    cells = [[told(c.strip()) for c in line[1:-1].split(" | ")] for line in lines if line.startswith("|")]
+    cells = [[cell_text(c.strip()) for c in line[1:-1].split(" | ")] for line in lines if line.startswith("|")]
     table = ""
     for i, row in enumerate(cells):
         if i != 1:

@@ -14,7 +14,7 @@ SHAPES = ("sine", "saw")
 PERIODS = (1.0, 4.0)
 
 
-class SkeletonMade(Dataset):
+class SkeletonWaves(Dataset):
     """``n`` waves, number i fixed by (``seed``, i); with an ``rng`` its phase is new."""
 
     def __init__(self, reader: SkeletonReader, *, n: int = 1000, seed: int = 0):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mmdiff.nn import lora
-from mmdiff.nn.held import held, hold, sharing
+from mmdiff.nn.frozen import freeze, frozen_tensors, sharing
 from mmdiff.training.ema import Ema
 
 
@@ -15,7 +15,7 @@ class Outer(nn.Module):
     def __init__(self, inner):
         super().__init__()
         self.inner = sharing(inner)
-        hold(self)
+        freeze(self)
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def inner():
 
 def test_held_tensors_are_shared_frozen_and_in_no_state(inner):
     one, other = Outer(inner), Outer(inner)
-    assert one.state_dict() == {} and len(held(nn.ModuleDict({"a": one}))) == len(inner.state_dict())
+    assert one.state_dict() == {} and len(frozen_tensors(nn.ModuleDict({"a": one}))) == len(inner.state_dict())
     assert all(a is b for a, b in zip(one.parameters(), other.parameters(), strict=True))
     assert not any(p.requires_grad for p in one.parameters())
     assert nn.ModuleDict({"a": one}).load_state_dict({}, strict=True).missing_keys == []

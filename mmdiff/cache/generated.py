@@ -38,7 +38,7 @@ Make = Callable[[DiffusionModel, list[int], tuple[int, ...]], Tensor]
 """``(model, numbers of B wishes, latent shape *S) -> (B, C, *S)``."""
 
 
-class Wish(NamedTuple):
+class SampleSpec(NamedTuple):
     """What one sample is made of: labels, the size in the codec's words, and where it goes in batches of one shape."""
 
     labels: dict[str, Label]
@@ -46,7 +46,9 @@ class Wish(NamedTuple):
     shape: tuple[int, ...] | None
 
 
-def wishes(fields: Fields, like: Dataset, size: Mapping[str, float], n: int, *, seed: int = 0) -> list[Wish]:
+def sample_specs(
+    fields: Fields, like: Dataset, size: Mapping[str, float], n: int, *, seed: int = 0
+) -> list[SampleSpec]:
     """``n`` wishes within ``fields``, of the sizes of the samples of ``like`` (``size`` where those do not tell): each
     class equally often, scalars over all of their range, texts as they are told there."""
     found = []
@@ -62,11 +64,11 @@ def wishes(fields: Fields, like: Dataset, size: Mapping[str, float], n: int, *, 
             else:
                 order = stream(seed, i // len(field), Purpose.ORDER, k).permutation(len(field))
                 labels[name] = field[int(order[i % len(field)])]
-        found.append(Wish(labels, dict(like.size(i % len(like)) or size), like.shape(i % len(like))))
+        found.append(SampleSpec(labels, dict(like.size(i % len(like)) or size), like.shape(i % len(like))))
     return found
 
 
-def made(model: DiffusionModel, header: Mapping[str, Any], asked: Sequence[Wish]) -> Latents:
+def generated(model: DiffusionModel, header: Mapping[str, Any], asked: Sequence[SampleSpec]) -> Latents:
     """The latents that the model of a file with this ``header`` makes of what is ``asked``, as a data set.
 
     Raises ``OSError`` where the cache cannot be written.
@@ -82,7 +84,7 @@ def made(model: DiffusionModel, header: Mapping[str, Any], asked: Sequence[Wish]
 
 
 def kept(
-    model: DiffusionModel, header: Mapping[str, Any], asked: Sequence[Wish], make: Make, *, root: Path, how: Any,
+    model: DiffusionModel, header: Mapping[str, Any], asked: Sequence[SampleSpec], make: Make, *, root: Path, how: Any,
     title: str, told: Fields | None = None, batch_size: int = BATCH,
 ) -> Latents:
     """What ``make`` makes of what is ``asked``, each made once for this ``header`` and ``how``; ``told`` are the fields
@@ -121,7 +123,7 @@ def kept(
         return Latents(None, str(root))
 
 
-def _texts(wish: Wish, fields: Fields) -> dict[str, list[str]]:
+def _texts(wish: SampleSpec, fields: Fields) -> dict[str, list[str]]:
     return {name: [str(value)] for name, value in wish.labels.items() if is_text(fields[name]) and value}
 
 

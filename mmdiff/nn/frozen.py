@@ -15,12 +15,12 @@ from typing import Any, TypeVar, cast
 from torch import Tensor, nn
 
 Module = TypeVar("Module", bound=nn.Module)
-HELD = "_held"
+FROZEN = "_frozen"
 
 
-def hold(module: nn.Module) -> None:
+def freeze(module: nn.Module) -> None:
     """Make all that ``module`` has now somebody else's."""
-    setattr(module.requires_grad_(False), HELD, list(module.state_dict(keep_vars=True).values()))
+    setattr(module.requires_grad_(False), FROZEN, list(module.state_dict(keep_vars=True).values()))
     module.register_state_dict_post_hook(_leave_out)
     module.register_load_state_dict_pre_hook(_complete)
 
@@ -28,7 +28,7 @@ def hold(module: nn.Module) -> None:
 def held(module: nn.Module) -> dict[str, Tensor]:
     """The tensors of ``module`` and below that are somebody else's, by the names that they have now."""
     return {f"{prefix}.{name}" if prefix else name: tensor for prefix, part in module.named_modules()
-            if hasattr(part, HELD) for name, tensor in _held(part)}
+            if hasattr(part, FROZEN) for name, tensor in _frozen(part)}
 
 
 def sharing(module: Module) -> Module:
@@ -36,20 +36,20 @@ def sharing(module: Module) -> Module:
     return copy.deepcopy(module, {id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())})
 
 
-def _held(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    known = {id(tensor) for tensor in cast(list[Tensor], getattr(module, HELD))}
+def _frozen(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    known = {id(tensor) for tensor in cast(list[Tensor], getattr(module, FROZEN))}
     both = chain(module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False))
     return ((name, tensor) for name, tensor in both if id(tensor) in known)
 
 
 def _leave_out(module: nn.Module, state: dict[str, Any], prefix: str, facts: dict[str, Any]) -> None:
-    for name, _ in _held(module):
+    for name, _ in _frozen(module):
         state.pop(prefix + name, None)
 
 
 def _complete(module: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:
     """Before a state is loaded: what it leaves out stays as it is, and what it brings gets a place of its own."""
-    for name, tensor in list(_held(module)):
+    for name, tensor in list(_frozen(module)):
         if prefix + name in state:
             (parent, _, leaf), own = name.rpartition("."), tensor.detach().clone()
             own = nn.Parameter(own, requires_grad=False) if isinstance(tensor, nn.Parameter) else own
