@@ -25,7 +25,7 @@ def freeze(module: nn.Module) -> None:
     module.register_load_state_dict_pre_hook(_complete)
 
 
-def held(module: nn.Module) -> dict[str, Tensor]:
+def frozen_tensors(module: nn.Module) -> dict[str, Tensor]:
     """The tensors of ``module`` and below that are somebody else's, by the names that they have now."""
     return {f"{prefix}.{name}" if prefix else name: tensor for prefix, part in module.named_modules()
             if hasattr(part, FROZEN) for name, tensor in _frozen(part)}

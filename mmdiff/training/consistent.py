@@ -110,7 +110,7 @@ class Consistent(_Consistency):
     """Learns from the teacher at each step, of the data of the run: no paths are made, and all that the teacher can is
     kept. One forward of the student and one of the teacher (two under guidance) more than a step of denoising."""
 
-    told = "jumps are learned of what init= says of these samples"
+    notice = "jumps are learned of what init= says of these samples"
 
     def __init__(self, *, ends: Chance = 0.4, still: Chance = 0.25, least: Part = 0.05):
         super().__init__(ends, still, least)
@@ -131,7 +131,7 @@ class Scratch(_Consistency):
     """Learns denoising, guidance and jumps at once, from the data, without a teacher. Two further forwards a step."""
 
     distils = False
-    told = "jumps are learned of these samples"
+    notice = "jumps are learned of these samples"
 
     def __init__(self, *, ends: Chance = 0.4, still: Chance = 0.5, least: Part = 0.05):
         super().__init__(ends, still, least)
@@ -143,5 +143,5 @@ class Scratch(_Consistency):
         if jumps_of(model).scales == (1, 1):
             return drawn.x0.x
         aimed = self._aimed(jumps_of(model), way.t, way.scale)
-        untold = aimed(way.x_t, way.t, way.null, drawn.x0.mask)
-        return drawn.x0.x + expand(1 - 1 / way.scale, x0) * (x0 - untold)
+        unconditional = aimed(way.x_t, way.t, way.null, drawn.x0.mask)
+        return drawn.x0.x + expand(1 - 1 / way.scale, x0) * (x0 - unconditional)

@@ -7,19 +7,19 @@ import torch
 
 from mmdiff.adapters.audio.io import write_audio
 from mmdiff.adapters.audio.notes import INSTRUMENTS
-from mmdiff.adapters.audio.score_notes import FITTED, InstrumentClassifier, listen, made, main, summary, timbre
+from mmdiff.adapters.audio.score_notes import FITTED, InstrumentClassifier, listen, main, summary, synthesised, timbre
 
 RATE, SECONDS = 8000, 0.5
 
 
 @pytest.fixture(scope="module")
 def classifier():
-    return InstrumentClassifier(made(FITTED, sample_rate=RATE, seconds=SECONDS), RATE)
+    return InstrumentClassifier(synthesised(FITTED, sample_rate=RATE, seconds=SECONDS), RATE)
 
 
 @pytest.fixture(scope="module")
 def notes():
-    return made(range(400, 430), sample_rate=RATE, seconds=SECONDS)
+    return synthesised(range(400, 430), sample_rate=RATE, seconds=SECONDS)
 
 
 def test_notes_made_by_code_are_all_right(classifier, notes):

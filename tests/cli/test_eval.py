@@ -122,7 +122,7 @@ def test_a_cost_is_that_of_the_samples_that_are_judged(tmp_path):
                 write_atomic(folder / name, name.encode())
             return [folder / name for name in "abc"]
 
-        pipeline = SimpleNamespace(settings={}, size={}, save=save, settle=lambda requests, batch_size: None)
+        pipeline = SimpleNamespace(settings={}, size={}, save=save, choose_engine=lambda requests, batch_size: None)
         return bench._generated(pipeline, 0)[1]
 
     first = judged("a", "b", "c")

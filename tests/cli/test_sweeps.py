@@ -67,7 +67,7 @@ def test_a_mistake_in_a_later_value_is_told_before_the_first_run(monkeypatch):
         swept(monkeypatch, "run=s", "seed=1,x")
 
 
-@pytest.mark.parametrize("trainer", ["ddp_cpu", "fsdp_cpu"])
+@pytest.mark.parametrize("trainer", ["ddp_cpu", pytest.param("fsdp_cpu", marks=pytest.mark.slow)])
 def test_a_sweep_on_two_devices_makes_runs_that_every_command_takes(trainer, tmp_path, monkeypatch):
     base = tmp_path / "s=1 é[x]"
     tiny = [word for word in TINY if word != "trainer=cpu"]

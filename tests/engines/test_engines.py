@@ -66,8 +66,8 @@ def asked(batch, size, *, tokens=False, masked=False):
     return torch.randn(batch, CHANNELS, *size), torch.rand(batch), Condition(torch.randn(batch, COND_DIM), *words), mask
 
 
-SLOW = {"unet1d of texts", "video_dit", "point_dit", "point_egnn"}
-"""Tracing takes about ten seconds each: two networks and one of a package are enough each time."""
+SLOW = {"unet1d of texts", "dit1d", "video_dit", "point_dit", "point_egnn"}
+"""Tracing takes about ten seconds each: one network and one of a package are enough each time."""
 
 
 @pytest.mark.parametrize(

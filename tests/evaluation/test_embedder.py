@@ -73,7 +73,7 @@ def test_training_ends_where_a_cycle_gains_nothing_and_goes_on_where_it_does(mon
             weights.append([value.clone() for value in model.state_dict().values()])
             return next(ends)
 
-        monkeypatch.setattr(fitting, "_held", held)
+        monkeypatch.setattr(fitting, "_validation_loss", held)
         model = fit(x, labels, **told)
         best = weights[min(range(taken // 10), key=losses.__getitem__)]
         assert model.facts == {"steps": taken}

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import torch
 from mmdiff_toy.adapter import ToyCodec, ToyReader
-from mmdiff_toy.data import ToyMade
+from mmdiff_toy.data import ToyWaves
 
 from mmdiff.adapters.conditioners import Labels
 from mmdiff.core.types import Condition, Masked
@@ -143,7 +143,7 @@ class DecodesAtRandom(ToyCodec):
         return Masked(x * (1 + 1e-4 * torch.randn_like(x)), mask)
 
 
-class RandomReads(ToyMade):
+class RandomReads(ToyWaves):
     def read(self, index, rng=None):
         sample, labels = super().read(index, rng)
         return sample + 0.1 * float(np.random.rand()), labels
@@ -152,7 +152,7 @@ class RandomReads(ToyMade):
 breaks("reading is repeatable and workers read the same", "data", RandomReads)
 
 
-class CannotBePickled(ToyMade):
+class CannotBePickled(ToyWaves):
     def __init__(self, reader, **options):
         super().__init__(reader, **options)
         self.key = lambda index: index
@@ -238,6 +238,6 @@ class HidesTheWrongWay(Labels):
 breaks("null condition is nothing told", "adapter.conditioner", HidesTheWrongWay)
 
 
-class AnotherSetForEachProcess(ToyMade):
+class AnotherSetForEachProcess(ToyWaves):
     def read(self, index, rng=None):
         return super().read(index + int(os.environ.get("LOCAL_RANK", 0)), rng)

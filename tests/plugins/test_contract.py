@@ -105,7 +105,7 @@ def test_settings_of_the_trial_can_be_overridden(toy):
 
 def test_options_of_a_plug_in_are_listed_composed_and_built_and_nothing_else_of_it_is(toy):
     assert options("adapter")["toy"] == "toy: series of numbers, a 1-D transformer"
-    assert composed("train", ["adapter=toy"]).data["_target_"] == "mmdiff_toy.data.ToyMade"
+    assert composed("train", ["adapter=toy"]).data["_target_"] == "mmdiff_toy.data.ToyWaves"
     assert plugins.packages() == ("mmdiff_toy",)
     for target, reason in {
         "mmdiff_toy_other.adapter.ToyReader": "install that", "mmdiff_toy.adapter.Path": "class of pathlib",

@@ -101,8 +101,12 @@ def test_a_plug_in_learns_to_generate_in_one_call(site, tmp_path):
 
 @pytest.mark.parametrize(("adapter", "metric", "overrides"), [
     ("biosignals", "frequency, cycles a position", ["adapter.reader.seconds=1", "adapter.network.base=8"]),
-    ("images", "sharpness", ["adapter.reader.height=16", "adapter.reader.width=16", "data.size=16",
-                             "adapter.network.dim=32", "adapter.network.heads=2"]),
+    pytest.param(
+        "images", "sharpness",
+        ["adapter.reader.height=16", "adapter.reader.width=16", "data.size=16", "adapter.network.dim=32",
+         "adapter.network.heads=2"],
+        marks=pytest.mark.slow,
+    ),
 ])
 def test_it_is_judged_as_it_is(site, environment, tmp_path, adapter, metric, overrides):
     words = [f"adapter={adapter}", "data.n=60", "loader.val=0.3", *overrides, *TINY]

@@ -115,6 +115,7 @@ def test_what_cannot_be_scored_is_named():
         evaluate({"a": x}, x, labels=labels, points=64)
 
 
+@pytest.mark.slow
 def test_fuzz_on_real_shapes_is_seen_by_local_statistics_and_by_no_distance_between_clouds():
     data = np.load(shared_data("3d", "ldraw6", "ldraw6_2048.npz"))
     clouds, test = data["points"].astype(float) / 32767, data["test"]

@@ -66,7 +66,9 @@ def test_every_kth_block_is_computed_twice_and_gradients_stay(name, every):
     assert [calls.count(i) for i in range(count)] == [1 + ((i + 1) % every == 0) for i in range(count)]
 
 
-@pytest.mark.parametrize("name", ["unet", "points", "molecules"])
+@pytest.mark.parametrize(
+    "name", ["unet", pytest.param("points", marks=pytest.mark.slow), pytest.param("molecules", marks=pytest.mark.slow)]
+)
 def test_compiled_blocks_agree_also_where_they_are_computed_again(name, monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     network, x, _ = made(name)

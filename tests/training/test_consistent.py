@@ -59,7 +59,7 @@ def gaussian(count):
 @pytest.mark.parametrize("schedule", [Linear(), VarianceExploding()], ids=name)
 @pytest.mark.parametrize("kind", [Consistent, Scratch])
 def test_the_exact_map_is_what_is_taught_as_the_denoisers_part_of_the_way_gets_small(schedule, kind):
-    denoiser = JumpDenoiser(ExactNetwork(schedule, Velocity()), schedule, Velocity(), told=Told(), scales=(1.0, 1.0))
+    denoiser = JumpDenoiser(ExactNetwork(schedule, Velocity()), schedule, Velocity(), embedding=Told(), scales=(1.0, 1.0))
     errors = []
     for least in (1.0, 0.2, 0.02):
         objective, model = kind(still=0.0, least=least), Exact(denoiser)
@@ -104,7 +104,7 @@ def test_at_rest_the_data_teach_the_denoiser_under_guidance_without_bias(monkeyp
     x0 = MIXTURE.means[classes] + MIXTURE.stds[classes] * noise
     told = torch.where(torch.rand(count, generator=generator) < 0.2, UNTOLD, classes)
     cond = Condition(nn.functional.one_hot(told, 3).double())
-    model = Exact(Joined(Guided(), Linear(), Data(), told=nn.Identity()))
+    model = Exact(Joined(Guided(), Linear(), Data(), embedding=nn.Identity()))
     seen = {}
 
     def loss(denoiser, x_t, x0, t, cond):

@@ -93,7 +93,7 @@ def clips(folder):
     return folder
 
 
-@pytest.fixture(scope="module", params=ADAPTERS)
+@pytest.fixture(scope="module", params=["audio", "video", pytest.param("points", marks=pytest.mark.slow)])
 def cells(request, tmp_path_factory):
     """One run in 1 process, in 2 with the whole model each, in 2 with a part each, and its first steps in 4."""
     folder = tmp_path_factory.mktemp(request.param)

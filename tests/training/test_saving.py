@@ -26,7 +26,7 @@ from mmdiff.training.train import train
 from tests.conftest import TINY
 from tests.warm import SERVER
 
-KILLS = int(os.environ.get("MMDIFF_KILLS", "15"))
+KILLS = int(os.environ.get("MMDIFF_KILLS", "8"))
 
 
 def save_for_ever(run: Path, source: Path, step: int) -> None:

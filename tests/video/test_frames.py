@@ -13,7 +13,7 @@ from mmdiff.adapters.video.codec import PixelCodec
 from mmdiff.adapters.video.index import VideoIndex
 from mmdiff.adapters.video.reader import VideoReader, read_clip
 from mmdiff.adapters.video.write import frames_to_folder, write_video
-from mmdiff.config.adapter import settled_codec
+from mmdiff.config.adapter import resolve_codec
 from mmdiff.data.folders import FolderDataset
 from mmdiff.data.splits import split
 from tests.video.test_files import encode, number, numbered
@@ -129,7 +129,7 @@ def test_the_frame_rate_is_that_of_the_files_where_they_agree(tmp_path):
     assert shown(data.read(0)[0]) == [0, 1, 2, 3]
     node = OmegaConf.create({"codec": {"_target_": "mmdiff.adapters.video.codec.PixelCodec"},
                              "reader": {"_target_": "mmdiff.adapters.video.reader.VideoReader"}})
-    codec, reader = settled_codec(node, codec, reader, data.inferred)
+    codec, reader = resolve_codec(node, codec, reader, data.inferred)
     assert codec.fps == reader.fps == node.codec.fps == 20
 
 
