@@ -59,7 +59,8 @@ def gaussian(count):
 @pytest.mark.parametrize("schedule", [Linear(), VarianceExploding()], ids=name)
 @pytest.mark.parametrize("kind", [Consistent, Scratch])
 def test_the_exact_map_is_what_is_taught_as_the_denoisers_part_of_the_way_gets_small(schedule, kind):
-    denoiser = JumpDenoiser(ExactNetwork(schedule, Velocity()), schedule, Velocity(), embedding=Told(), scales=(1.0, 1.0))
+    network = ExactNetwork(schedule, Velocity())
+    denoiser = JumpDenoiser(network, schedule, Velocity(), embedding=Told(), scales=(1.0, 1.0))
     errors = []
     for least in (1.0, 0.2, 0.02):
         objective, model = kind(still=0.0, least=least), Exact(denoiser)
