@@ -8,7 +8,7 @@ What is not a multiple of the stride is continued by its last values, and cut ag
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -54,12 +54,14 @@ class Coder(nn.Module, ABC):
 class GridCoder(Coder):
     """A coder of convolutions over a grid: ``stride`` an axis, the first of which may be ``causal``.
 
-    ``reach`` is how many latents, before and after its own along the first axis, a decoded position depends on:
-    longer latents than ``chunk`` are decoded in parts with that much around them, which changes nothing.
+    ``reach`` is how many latents, before and after its own along the first axis, a decoded position depends on, and
+    ``sight`` of how many the samples decide a latent: what is longer than ``chunk`` latents is coded in parts with that
+    much around them, which changes nothing and bounds the memory. Without ``sight`` a sample is encoded whole.
     """
 
     causal: bool = False
     reach: tuple[int, int]
+    sight: tuple[int, int] | None = None
     chunk: int = 64
 
     def latent_extent(self, extent: Sequence[int]) -> tuple[int, ...]:
@@ -75,7 +77,7 @@ class GridCoder(Coder):
     def encode(self, x: Masked) -> Masked:
         if self.training and x.mask is None:
             return Masked(self.encoder(self._continued(x.x)))
-        found = [self.encoder(self._continued(one[None]))[0] for one in unpad(x)]
+        found = [self._encode_parts(self._continued(one[None]))[0] for one in unpad(x)]
         return _joined(found, x.mask is not None)
 
     def decode(self, z: Masked, extent: Sequence[int] | None = None) -> Masked:
@@ -94,19 +96,33 @@ class GridCoder(Coder):
         padding = [n for more in reversed(missing) for n in (0, more)]
         return F.pad(x, padding, mode="replicate")
 
+    def _encode_parts(self, x: Tensor) -> Tensor:
+        """The latents of ``(1, channels, *S)``, made in parts along the first axis where they are many."""
+        length = self._down(x.shape[2], 0)
+        if length <= self.chunk or self.sight is None:
+            return self.encoder(x)
+        parts = []
+        for start, end, low, high in self._parts(length, self.sight):
+            part = self.encoder(x[:, :, low * self.stride[0] : self._up(high, 0)])
+            parts.append(part[:, :, start - low : end - low])
+        return torch.cat(parts, 2)
+
     def _decode_parts(self, z: Tensor) -> Tensor:
         """The decoded latents ``(1, latent, *S')``, in parts along the first axis where they are many."""
-        length, (before, after) = z.shape[2], self.reach
-        if length <= self.chunk:
+        if z.shape[2] <= self.chunk:
             return self.decoder(z)
         parts = []
-        for start in range(0, length, self.chunk):
-            end = min(start + self.chunk, length)
-            low, high = max(0, start - before), min(length, end + after)
+        for start, end, low, high in self._parts(z.shape[2], self.reach):
             part = self.decoder(z[:, :, low:high])
             left = self._up(start - low, 0) if start else 0
             parts.append(part[:, :, left : left + self._up(end, 0) - (self._up(start, 0) if start else 0)])
         return torch.cat(parts, 2)
+
+    def _parts(self, length: int, around: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
+        """Latents start .. end, ``chunk`` at a time, of which low .. high are needed."""
+        for start in range(0, length, self.chunk):
+            end = min(start + self.chunk, length)
+            yield start, end, max(0, start - around[0]), min(length, end + around[1])
 
 
 def _joined(samples: list[Tensor], masked: bool) -> Masked:

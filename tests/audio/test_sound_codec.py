@@ -71,6 +71,18 @@ def test_a_sound_decoded_in_parts_is_the_sound_decoded_whole(made):
 
 @torch.no_grad()
 @pytest.mark.parametrize("made", [vocoder, waves])
+def test_a_sound_encoded_in_parts_is_the_sound_encoded_whole(made):
+    coder = made().coder
+    x = sound(120 * coder.stride[0] - 5)[None]
+    whole = coder.encode(Masked(x)).x
+    coder.chunk = 32
+    assert (coder.encode(Masked(x)).x - whole).abs().max() <= 1e-5
+    coder.sight = (0, 0)
+    assert (coder.encode(Masked(x)).x - whole).abs().max() > 1e-5
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("made", [vocoder, waves])
 def test_a_sound_has_the_same_latent_whatever_follows_it_in_a_batch(made):
     codec, clips = made(), [sound(1000), sound(700, 1)]
     together = codec.encode(pad(clips))

@@ -99,6 +99,17 @@ def test_a_film_decoded_in_parts_is_the_film_decoded_whole(stride, blocks):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(("stride", "blocks"), [((4, 8, 8), 1), ((2, 8, 8), 2), ((1, 8, 8), 1)])
+def test_a_film_encoded_in_parts_is_the_film_encoded_whole(stride, blocks):
+    coder, x = made(stride, blocks).coder, torch.randn(1, 3, 1 + 30 * stride[0], 16, 16)
+    whole = coder.encoder(x)
+    coder.chunk = 5
+    assert (coder.encode(Masked(x)).x - whole).abs().max() <= 1e-5
+    coder.sight = (coder.sight[0] - 1, 0)
+    assert (coder.encode(Masked(x)).x - whole).abs().max() > 1e-5     # and no more is looked at
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("size", [(1, 8, 8), (6, 17, 9), (8, 24, 40)])
 def test_every_size_has_the_latents_that_are_promised_and_comes_back_in_its_own(size):
     codec, sample = made(), torch.randn(3, *size)
@@ -188,7 +199,7 @@ def test_a_run_goes_on_without_the_file_of_its_codec(codec, films, tmp_path):
     run(path, "trainer.max_steps=3")
     header, tensors = read_model_file(path / "model.safetensors")
     assert header["step"] == 3 and header["codec"]["name"] == "gone"
-    name = "codec.coder.decoder.0.weight"
+    name = "codec.coder.decoder.1.weight"
     assert torch.equal(tensors[name], read_model_file(films / "model.safetensors")[1][name])
 
 

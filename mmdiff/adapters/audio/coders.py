@@ -65,7 +65,8 @@ class VocoderCoder(GridCoder):
         self.width, self.depth, self.chunk = width, depth, chunk
         self.stride, self.fixed = (self.mel.hop_length,), self.mel.n_mels
         around = 3 * (depth + 1) + -(-self.mel.n_fft // self.mel.hop_length)
-        self.reach = (around, around)
+        self.reach, sight = (around, around), -(-self.mel.n_fft // self.mel.hop_length)
+        self.sight = (sight, sight)
 
     def make(self, channels: int, latent: int, moments: int) -> None:
         if channels != 1 or moments != 1:
@@ -99,6 +100,10 @@ class WaveCoder(GridCoder):
         for stride in self.strides:                                   # from samples to latents, in steps of each level
             around = (around + 13 + stride) / stride + 1
         self.reach = (math.ceil(around) + 2, math.ceil(around) + 2)
+        seen, step = 3, 1                                             # samples on either side, then those of a level
+        for stride in self.strides:
+            seen, step = seen + (13 + 2 * stride) * step, step * stride
+        self.sight = (2 + seen // step, 2 + seen // step)
 
     def make(self, channels: int, latent: int, moments: int) -> None:
         self.encoder = wave_encoder(channels, moments * latent, self.widths, self.strides)

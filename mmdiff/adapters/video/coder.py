@@ -38,6 +38,11 @@ class FilmCoder(GridCoder):
             wrong += 2 * blocks
             wrong = 2 * (wrong + 2) - 1 if frames else wrong
         self.reach = (1 + -(-(wrong - 1) // self.stride[0]), 0)
+        wrong = 0                                                     # the same of latents
+        for frames in self.halved:
+            wrong = (wrong + 1) // 2 + 1 if frames else wrong
+            wrong += 2 * blocks
+        self.sight = (max(1, wrong), 0)
 
     def make(self, channels: int, latent: int, moments: int) -> None:
         self.encoder = encoder(channels, moments * latent, self.widths, self.halved, self.blocks)
