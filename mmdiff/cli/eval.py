@@ -71,12 +71,13 @@ def main(arguments: list[str]) -> int:
 def _codec(config: DictConfig, path: Path, words: list[str]) -> int:
     """Judge a codec: what it loses, and what its latents are like."""
     from ..codec import CodecModel
+    from ..evaluation.embedders.embedder import load_embedder
     from ..evaluation.protocol import Protocol
     from ..evaluation.reconstruction import codec_report, described
     from ..evaluation.subject import data_of
     from ..store import chosen_device, load_learner
 
-    taken = ("run", "out", "root", "device", "evaluation", "evaluation.n")
+    taken = ("run", "out", "root", "device", "evaluation", "evaluation.n", "evaluation.embedder")
     if other := [word for word in words if Word.of(word).key not in taken]:
         raise ConfigError(f"{other[0]}: {config.run} holds a codec, and its judgement takes {', '.join(taken)}")
     writable("out", out := Path(config.out or Path(config.run) / "eval"))
@@ -85,7 +86,11 @@ def _codec(config: DictConfig, path: Path, words: list[str]) -> int:
     assert isinstance(model, CodecModel)
     model = model.to(chosen_device(config.device)).eval().requires_grad_(False)
     protocol = build(config.evaluation, Protocol)
-    print(described(codec_report(model, header, held, n=protocol.n, out=out)))
+    judge, embedder = model.codec.judge(), None
+    if protocol.embedder is not None:
+        settings = judge.settings(model.codec.modality)
+        embedder = load_embedder(protocol.embedder, judge=judge, settings=settings)
+    print(described(codec_report(model, header, held, n=protocol.n, out=out, embedder=embedder)))
     print(f"Pictures: {out / 'codec.png'}; the same in codec.md and codec.json")
     return 0
 

@@ -1,6 +1,7 @@
 """What a codec loses, and what its latents are like: asked before anybody trains on them.
 
     decoded      held-out samples against what comes back of them: the modality's own measures, mean and gain
+                 with an embedder: how many of each are seen or heard as what they are
     latent       mean, deviation and excess kurtosis of each channel, the greatest correlation of two
     spectrum     share of a latent's energy in the upper half of the frequencies of each axis: 0.5 is white noise
     smoothness   the same measures where noise of s deviations was added to the latent
@@ -10,7 +11,7 @@ and a little noise on it costs little.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,12 @@ from ..config.build import ConfigError
 from ..core.rng import Purpose, normal
 from ..core.types import Masked
 from ..data.dataset import Dataset, spread
+from ..data.labels import Label, text
 from ..data.writing import write_atomic
 from ..metrics.bootstrap import bootstrap
+from ..metrics.classify import share
 from ..metrics.rows import Row, markdown, plain
+from .embedders.embedder import Embedder, Foreign
 from .scorer import LEAST
 
 NOISES = (0.1, 0.2, 0.4)
@@ -35,9 +39,12 @@ SHOWN = 6
 
 
 @torch.no_grad()
-def codec_report(model: CodecModel, header: dict[str, Any], held: Dataset, *, n: int, out: Path) -> dict[str, Any]:
+def codec_report(
+    model: CodecModel, header: dict[str, Any], held: Dataset, *, n: int, out: Path,
+    embedder: Embedder | Foreign | None = None,
+) -> dict[str, Any]:
     """Judge the codec of a file with this ``header`` on ``n`` held-out samples, and write ``codec.json``, ``codec.md``
-    and ``codec.png`` into ``out``."""
+    and ``codec.png`` into ``out``; ``embedder`` says of each sample what is seen or heard."""
     if len(held) < LEAST:
         raise ConfigError(f"{len(held)} samples were held out (loader.val): a codec is judged on {LEAST} at least")
     chosen, codec = spread(len(held), n), model.codec
@@ -45,13 +52,19 @@ def codec_report(model: CodecModel, header: dict[str, Any], held: Dataset, *, n:
     samples = [held.read(i)[0] for i in chosen]
     latents = [codec.encode(Masked(sample[None].to(model.device))).x[0] for sample in samples]
     scale = torch.cat([z.flatten(1) for z in latents], 1).std(1)
+    columns = [held.column(i) for i in chosen]
     rows: list[Row] = []
+    if embedder is not None:
+        rows.append({"": "real", **_right(embedder, judge, codec, samples, columns, size)})
     decoded: list[Tensor] = []
     for noise in (0.0, *NOISES):
         moved = [_moved(z, scale, noise, i) for i, z in enumerate(latents)]
         back = [_decoded(model, z, sample) for z, sample in zip(moved, samples, strict=True)]
         decoded = decoded or back
-        rows.append({"": f"noise {noise:g}" if noise else "decoded", **_errors(judge, codec, back, samples, size)})
+        row = {"": f"noise {noise:g}" if noise else "decoded", **_errors(judge, codec, back, samples, size)}
+        if embedder is not None:
+            row |= _right(embedder, judge, codec, back, columns, size)
+        rows.append(row)
     told = {"sha256": header["sha256"], "step": header.get("step"), "n": len(samples), "rows": rows,
             "latent": _channels(latents), "spectrum": _spectrum(latents), "numbers": _numbers(latents, samples)}
     out.mkdir(parents=True, exist_ok=True)
@@ -97,6 +110,21 @@ def _errors(judge: Judge, codec: Any, made: Sequence[Tensor], real: Sequence[Ten
     values["mean off"] = flat.mean(1) - true.mean(1)
     values["gain, dB"] = 20 * (flat.std(1).clamp(min=1e-8) / true.std(1).clamp(min=1e-8)).log10()
     return {name: bootstrap(value, resamples=500) for name, value in values.items()}
+
+
+def _right(
+    embedder: Embedder | Foreign, judge: Judge, codec: Any, samples: Sequence[Tensor],
+    columns: Sequence[Mapping[str, Label]], size: dict[str, float],
+) -> Row:
+    """The shares of samples whose classes are seen or heard."""
+    found = embedder.judge(judge.stacked(list(samples), codec.modality, size)).probabilities
+    row: Row = {}
+    for name, classes in embedder.classes.items():
+        true = [text(column[name]) for column in columns if name in column]
+        if len(true) == len(columns):
+            row[f"{name} right"] = share(torch.tensor([list(classes)[i] == one for i, one in zip(
+                found[name].argmax(1).tolist(), true, strict=True)]))
+    return row
 
 
 def _channels(latents: Sequence[Tensor]) -> dict[str, Any]:

@@ -5,6 +5,9 @@
     halve    2 x 2 pixels -> channels;  frames (2i - 2, 2i - 1, 2i) -> i, the first from itself alone
     double   channels -> 2 x 2 pixels;  frame i -> (2i - 1, 2i), the first to itself alone
 
+Halving begins as means, doubling as copies, on top of the usual random weights: what is seen gets through from the
+first step on (the shortcuts of Chen et al. 2025, DC-AE, section 3.1, as initial values, which cost nothing).
+
 Before the first frame are zeros. So frames 0 .. t of a film are coded as they are without what follows, and a picture
 is a film of one frame (causal convolutions: Yu et al. 2023, MAGVIT-2, section 3.2).
 
@@ -33,11 +36,14 @@ class Spatial(nn.Conv2d):
 
 
 class Temporal(nn.Module):
-    """A convolution of 3 frames up to each (every ``step``-th), as a product of channels."""
+    """A convolution of 3 frames up to each (every ``step``-th), as a product of channels; one that is ``passing``
+    begins with the last of them added."""
 
-    def __init__(self, c_in: int, c_out: int, *, step: int = 1):
+    def __init__(self, c_in: int, c_out: int, *, step: int = 1, passing: bool = False):
         super().__init__()
         self.step, self.weight = step, nn.Linear(3 * c_in, c_out)
+        if passing:
+            pass_on(self.weight.weight[:, 2 * c_in :])
 
     def forward(self, x: Tensor) -> Tensor:
         count = x.shape[1]
@@ -64,10 +70,11 @@ class Halve(nn.Module):
     def __init__(self, c_in: int, c_out: int, *, frames: bool):
         super().__init__()
         self.space = nn.Linear(4 * c_in, c_out)
-        self.time = Temporal(c_out, c_out, step=2) if frames else nn.Identity()
+        self.time = Temporal(c_out, c_out, step=2, passing=True) if frames else nn.Identity()
+        pass_on(self.space.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.time(self.space(rearrange(x, "b t (h p) (w q) c -> b t h w (p q c)", p=2, q=2)))
+        return self.time(self.space(rearrange(x, "b t (h p) (w q) c -> b t h w (c p q)", p=2, q=2)))
 
 
 class Double(nn.Module):
@@ -75,13 +82,20 @@ class Double(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, *, frames: bool):
         super().__init__()
-        self.time = Temporal(c_in, 2 * c_in) if frames else None
+        self.time = Temporal(c_in, 2 * c_in, passing=True) if frames else None
         self.space = nn.Linear(c_in, 4 * c_out)
+        pass_on(self.space.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.time is not None:
-            x = rearrange(self.time(x), "b t h w (two c) -> b (t two) h w c", two=2)[:, 1:]
-        return rearrange(self.space(x), "b t h w (p q c) -> b t (h p) (w q) c", p=2, q=2)
+            x = rearrange(self.time(x), "b t h w (c two) -> b (t two) h w c", two=2)[:, 1:]
+        return rearrange(self.space(x), "b t h w (c p q) -> b t (h p) (w q) c", p=2, q=2)
+
+
+@torch.no_grad()
+def pass_on(weight: Tensor) -> None:
+    """Add to ``(c_out, c_in)`` what gives means of neighbouring inputs, or copies of them where outputs are more."""
+    weight += F.adaptive_avg_pool1d(torch.eye(weight.shape[1])[None], weight.shape[0])[0].T
 
 
 def encoder(channels: int, out: int, widths: Sequence[int], halved: Sequence[bool], blocks: int) -> nn.Sequential:

@@ -35,6 +35,11 @@ def waves():
     return Autoencoder(WaveCodec(8000), WaveCoder(strides=(2, 3, 4), width=4), latent=4).eval()
 
 
+def stereo():
+    torch.manual_seed(0)
+    return Autoencoder(WaveCodec(8000, channels=2), WaveCoder(strides=(2, 3, 4), width=4), latent=4).eval()
+
+
 def sound(length, seed=0):
     return 0.1 * torch.randn(1, length, generator=torch.Generator().manual_seed(seed))
 
@@ -89,6 +94,22 @@ def test_a_sound_has_the_same_latent_whatever_follows_it_in_a_batch(made):
     for row, clip in zip(together.x, clips, strict=True):
         alone = codec.encode(Masked(clip[None])).x[0]
         assert torch.equal(row[:, : alone.shape[1]], alone)
+
+
+@torch.no_grad()
+def test_a_stereo_codec_gives_two_channels_back_and_is_asked_for_both(tmp_path):
+    codec, x = stereo(), torch.cat([sound(800), sound(800, 1)])
+    latents = codec.encode(Masked(x[None])).x
+    assert latents.shape == (1, 4, 34) and codec.decode_sized(Masked(latents), seconds=0.1).x.shape == (1, 2, 800)
+    path = codec.save(x, tmp_path / "a.wav")
+    assert codec.load(path).shape == (2, 800) and codec.reading["channels"] == 2
+    swapped, same = Masked(x.flip(0)[None]), Masked(x[None])
+    assert LogSpectral()(swapped, same) > 0.1 and LogSpectral()(same, same) == 0
+    half = Masked(torch.stack([x[0], sound(800, 2)[0]])[None])        # right on the left, wrong on the right
+    assert LogSpectral()(half, same).item() == pytest.approx(
+        LogSpectral()(Masked(half.x[:, 1:]), Masked(same.x[:, 1:])).item() / 2)
+    with pytest.raises(ValueError, match="one channel of sound"):
+        Autoencoder(WaveCodec(8000, channels=2), VocoderCoder("speech_8k"), bottleneck=Plain())
 
 
 def test_a_gain_is_its_own_distance_and_the_opposite_is_out_of_phase():

@@ -14,6 +14,7 @@ from mmdiff.adapters.bottlenecks import KL, Bounded
 from mmdiff.adapters.coder import GridCoder
 from mmdiff.adapters.video.codec import PixelCodec
 from mmdiff.adapters.video.coder import FilmCoder
+from mmdiff.adapters.video.judge import VideoJudge
 from mmdiff.adapters.video.shapes import Shapes
 from mmdiff.adapters.video.write import write_video
 from mmdiff.cache.encode import encode
@@ -24,8 +25,10 @@ from mmdiff.config.header import ModelFileError, read_header
 from mmdiff.config.overrides import completed, composed
 from mmdiff.core.types import Masked
 from mmdiff.data.batch import pad
+from mmdiff.evaluation.embedders.embedder import Embedder
 from mmdiff.evaluation.reconstruction import _channels, _spectrum
 from mmdiff.generation.pipeline import load
+from mmdiff.nn.causal import pass_on
 from mmdiff.store import load_learner, read_model_file
 from mmdiff.testing import AdapterContract, Trial
 from mmdiff.testing.report import failure, laws
@@ -64,6 +67,16 @@ def made(stride=(4, 8, 8), blocks=1, **settings):
 
 def encoded(codec, x):
     return codec.encode(Masked(x)).x
+
+
+@torch.no_grad()
+def test_halving_begins_as_means_and_doubling_as_copies():
+    for c_in, c_out in ((4, 16), (12, 4), (8, 8), (12, 16)):
+        weight = torch.zeros(c_out, c_in)
+        pass_on(weight)
+        x = torch.arange(float(c_in))
+        assert weight.sum(1).allclose(torch.ones(c_out)) and (weight @ x).diff().min() >= 0    # means, in order
+        assert c_out < c_in or c_out % c_in or torch.equal(weight @ x, x.repeat_interleave(c_out // c_in))
 
 
 @torch.no_grad()
@@ -154,6 +167,11 @@ def test_an_evaluation_says_what_a_codec_loses_and_what_its_latents_are_like(tmp
         "noise 0.1", "noise 0.2", "noise 0.4"]
     assert len(told["latent"]["channels"]) == 4 and told["numbers"] == [3 * 5 * 16 * 16, 4 * 3 * 4 * 4]
     assert (path / "eval" / "codec.png").exists() and "What a codec loses: 8 held-out" in capsys.readouterr().out
+    fields = {name: field for name, field in Shapes(n=1).known().items() if isinstance(field[0], str)}
+    Embedder(VideoJudge(), fields, channels=3).save(tmp_path / "e.safetensors", {})
+    assert judge([str(path), "evaluation.n=8", f"evaluation.embedder={tmp_path / 'e.safetensors'}"]) == 0
+    real, decoded, *noisy = json.loads((path / "eval" / "codec.json").read_text())["rows"]
+    assert real[""] == "real" and {f"{name} right" for name in fields} <= set(real) & set(decoded) & set(noisy[2])
     with pytest.raises(ConfigError, match="sampler.steps=2: .* holds a codec"):
         judge([str(path), "sampler.steps=2"])
 

@@ -70,8 +70,8 @@ class VocoderCoder(GridCoder):
 
     def make(self, channels: int, latent: int, moments: int) -> None:
         if channels != 1 or moments != 1:
-            raise ValueError("log-mel spectrograms are of one channel of sound, and no bottleneck draws them: use "
-                             "mmdiff.adapters.bottlenecks.Plain")
+            raise ValueError("log-mel spectrograms are of one channel of sound (base.channels=1), and no bottleneck "
+                             "draws them: use mmdiff.adapters.bottlenecks.Plain")
         self.encoder = _Mels(self.mel)
         self.decoder = _Frames(self.mel, width=self.width, depth=self.depth)
 

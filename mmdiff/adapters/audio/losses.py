@@ -28,9 +28,10 @@ class SpectralLoss(ReconstructionLoss):
         """``(B,)`` of complex spectra ``(B, F, T)``."""
 
     def __call__(self, made: Masked, real: Masked) -> Tensor:
-        pair = [(part.x if real.mask is None else torch.where(real.mask, part.x, 0))[:, 0] for part in (made, real)]
-        fitting = [n for n in self.windows if n <= pair[0].shape[-1]] or [min(self.windows)]
-        return torch.stack([self.compared(*(_spectrum(x, n) for x in pair)) for n in fitting]).mean(0)
+        pair = [part.x if real.mask is None else torch.where(real.mask, part.x, 0) for part in (made, real)]
+        fitting = [n for n in self.windows if n <= real.x.shape[-1]] or [min(self.windows)]
+        apart = [self.compared(*(_spectrum(x.flatten(0, 1), n) for x in pair)) for n in fitting]    # of each channel
+        return torch.stack(apart).mean(0).unflatten(0, real.x.shape[:2]).mean(1)
 
 
 class LogSpectral(SpectralLoss):

@@ -7,7 +7,6 @@ generated is cut to what was asked for.
 """
 
 import math
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -17,7 +16,6 @@ from torch import Tensor
 from ...core.types import Masked
 from ..base import Amount
 from ..public import PublicModel, each
-from .io import AudioReader
 from .mel import MelSpec
 from .sound import SoundCodec
 
@@ -39,10 +37,6 @@ class OobleckCodec(SoundCodec):
         self.voices, self.downsampling = int(config["audio_channels"]), (math.prod(config["downsampling_ratios"]),)
         network = model.config("transformer") if model.has("transformer") else {}
         self.window = int(network.get("sample_size", 1))
-
-    @property
-    def reading(self) -> dict[str, Any]:
-        return {**super().reading, "channels": self.voices}
 
     def vae(self, x: Tensor) -> Any:
         """The autoencoder, on the device of ``x``; no module of the codec, so that nothing copies or saves it."""
@@ -67,9 +61,6 @@ class OobleckCodec(SoundCodec):
     def latent_shape(self, *, seconds: Amount) -> tuple[int]:
         """``(T,)``, that of the model's window at least."""
         return (max(self.window, -(-self.positions(seconds) // self.downsampling[0])),)
-
-    def load(self, path: Path, **size: float) -> Tensor:
-        return AudioReader(self.sample_rate, channels=self.voices).read(path)
 
     def _filled(self, x: Tensor) -> Tensor:
         """``x`` ``(B, C, L)`` with as many channels as the model has, followed by silence."""

@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -23,9 +23,12 @@ from .pictures import contact_sheet
 
 
 class SoundCodec(WhitenedCodec):
-    """Samples ``(B, 1, L)`` in [-1, 1]; masks are prefixes: padding comes last. ``mel`` is how sounds are pictured."""
+    """Samples ``(B, voices, L)`` in [-1, 1]; masks are prefixes: padding comes last. ``mel`` is how sounds are
+    pictured, by their first channel."""
 
     suffix = ".wav"
+    voices: int = 1
+    """Channels of a sound."""
 
     def __init__(self, channels: int, mel: MelSpec, *, groups: Mapping[str, int]):
         super().__init__(channels, groups=groups)
@@ -38,7 +41,7 @@ class SoundCodec(WhitenedCodec):
 
     @property
     def reading(self) -> dict[str, Any]:
-        return {"sample_rate": self.sample_rate}
+        return {"sample_rate": self.sample_rate, "channels": self.voices}
 
     def log_mels(self, samples: Masked) -> Masked:
         """Log-mel ``(B, n_mels, T)`` and the mask of its frames."""
@@ -73,7 +76,7 @@ class SoundCodec(WhitenedCodec):
         return WRITTEN
 
     def load(self, path: Path, **size: float) -> Tensor:
-        return AudioReader(self.sample_rate).read(path)
+        return AudioReader(self.sample_rate, channels=self.voices).read(path)
 
     def judge(self) -> Judge:
         return AudioJudge()
@@ -88,14 +91,15 @@ class SoundCodec(WhitenedCodec):
 
 
 class WaveCodec(SoundCodec):
-    """Waveforms at ``sample_rate`` Hz as they are: what a learned codec works on."""
+    """Waveforms of ``channels`` (1 or 2) at ``sample_rate`` Hz as they are: what a learned codec works on."""
 
-    def __init__(self, sample_rate: Count = 8000):
+    def __init__(self, sample_rate: Count = 8000, *, channels: Literal[1, 2] = 1):
         window = 2 ** max(4, round(math.log2(0.032 * sample_rate)))
-        super().__init__(1, MelSpec(
+        super().__init__(channels, MelSpec(
             sample_rate=sample_rate, n_fft=window, hop_length=window // 4, n_mels=48, f_max=sample_rate / 2,
             centre="start",
-        ), groups={"samples": 1})
+        ), groups={"samples": channels})
+        self.voices = channels
 
     def latent_shape(self, *, seconds: Amount) -> tuple[int]:
         """``(L,)``."""
