@@ -62,7 +62,7 @@ def watched(films: Sequence[Tensor]) -> list[Truth]:
 
 def heard(notes: Sequence[Tensor], sample_rate: int, seconds: float) -> list[Truth]:
     """The instrument by its timbre, the height by the pitch."""
-    made = score_notes.made(score_notes.FITTED, sample_rate=sample_rate, seconds=seconds)
+    made = score_notes.synthesised(score_notes.FITTED, sample_rate=sample_rate, seconds=seconds)
     instruments = score_notes.InstrumentClassifier(made, sample_rate)(notes)
     found = []
     for instrument, note in zip(instruments, notes, strict=True):

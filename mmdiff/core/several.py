@@ -61,7 +61,8 @@ class Several(Guidance):
             ])
             for k in range(len(chain) + 1)
         ]
-        return _Chain(conditions, [self.scales[name] for name in chain], self.interval)
+        ends = [1.0, *(self.scales[name] for name in chain), 0.0]     # x0(c_k) counts s_k - s_{k+1} times, s_0 = 1
+        return Weighted(conditions, [a - b for a, b in pairwise(ends)], conditions[-1], self.interval)
 
     def __call__(
         self, denoiser: Denoiser, cond: Condition, *, null: Condition, mask: Tensor | None = None
@@ -69,13 +70,12 @@ class Several(Guidance):
         raise TypeError("Several must be told the labels first: call bind(labels, model)")
 
 
-class _Chain(Guidance):
-    """``conditions`` c_0 .. c_n with the ``scales`` s_1 .. s_n of their differences."""
+class Weighted(Guidance):
+    """The sum of ``weights`` times the predictions of ``conditions``; outside of the ``interval`` that of ``plain``."""
 
-    def __init__(self, conditions: Sequence[Condition], scales: Sequence[float], interval: tuple[float, float]):
-        self.conditions, self.interval = conditions, interval
-        ends = [1.0, *scales, 0.0]                                    # x0(c_k) counts s_k - s_{k+1} times, s_0 = 1
-        self.weights = [a - b for a, b in pairwise(ends)]
+    def __init__(self, conditions: Sequence[Condition], weights: Sequence[float], plain: Condition,
+                 interval: tuple[float, float]):
+        self.conditions, self.weights, self.plain, self.interval = conditions, weights, plain, interval
 
     def __call__(
         self, denoiser: Denoiser, cond: Condition, *, null: Condition, mask: Tensor | None = None
@@ -87,12 +87,12 @@ class _Chain(Guidance):
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
             within = inside(t, self.interval)
             if weights == [1.0] or within is False:
-                return denoiser(x_t, t, self.conditions[-1] if within is False else used[0][0], mask)
+                return denoiser(x_t, t, self.plain if within is False else used[0][0], mask)
             n = len(used)
             x0 = denoiser(torch.cat([x_t] * n), torch.cat([t] * n), joined, masks).chunk(n)
             guided = sum(weight * part for weight, part in zip(weights, x0, strict=True))
             if within is True:
                 return guided
-            return torch.where(expand(within, x_t), guided, denoiser(x_t, t, self.conditions[-1], mask))
+            return torch.where(expand(within, x_t), guided, denoiser(x_t, t, self.plain, mask))
 
         return denoise

@@ -34,7 +34,10 @@ class Model:
 
     def __init__(self):
         self.denoiser, self.conditioner = Denoiser(Exact(), Linear(), Data()), self
-        self.askable = ["a", "b"]
+        self.askable = self.fields = ["a", "b"]
+
+    def check(self, labels):
+        """All numbers can be told."""
 
     def condition(self, rows):
         rows = [{name: value for name, value in row.items() if value is not None} for row in rows]
@@ -47,8 +50,8 @@ class Model:
     def guided(self, guidance, rows=ROWS, t=T, negative=()):
         return guidance.bind(rows, self, negative)(self.denoiser, self.condition(rows), null=self.untold())(X, t)
 
-    def predicted(self, *names):
-        return self.denoiser(X, T, self.condition([{n: row[n] for n in names} for row in ROWS]))
+    def predicted(self, *names, rows=None):
+        return self.denoiser(X, T, self.condition(rows or [{n: row[n] for n in names} for row in ROWS]))
 
 
 @pytest.mark.parametrize("scales", [{"a": 2.0, "b": 0.5}, {"b": 4.0, "a": 1.5}, {"a": 1.0, "b": 3.0}])
