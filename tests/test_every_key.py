@@ -46,6 +46,7 @@ NEEDS = {                                                             # what an 
     "data=latents": ["data.root=latents"], "data=shapes": ["adapter=video"], "data=solids": ["adapter=points"],
     "data=clouds": ["data.root=clouds", "adapter=points"], "experiment=video/scene": ["data.root=films"],
     "experiment=video/moving_digits": ["data.root=digits"], "experiment=points/ldraw6": ["data.root=clouds"],
+    "experiment=video/moving_digits_codec": ["data.root=digits"],
     "experiment=points/furniture": ["data.root=meshes"], "adapter=points": ["data=solids"],
     "adapter=molecules": ["data=folder", "data.root=molecules"], "experiment=points/molecules": ["data.root=molecules"],
     "data=captioned_shapes": ["adapter=video"], "adapter/text=bytes": ["adapter=video", "data=captioned_shapes"],
@@ -153,11 +154,18 @@ def light(sources, monkeypatch):
 
 def everything(config: DictConfig, record: Record | None = None) -> dict[str, Any]:
     """All that a resolved configuration builds, described; ``record`` is of the run that goes on with it."""
+    return described(config, assembled(config, record))
+
+
+def assembled(config: DictConfig, record: Record | None = None) -> training.Assembly:
     run = Path(config.run)
     run.mkdir(exist_ok=True)
-    parts = training.assemble(config, run, own=record)
+    return training.assemble(config, run, own=record)
+
+
+def described(config: DictConfig, parts: training.Assembly) -> dict[str, Any]:
     return describe({
-        "parts": parts, "trainer": trainer.build_trainer(config, run, parts.callbacks),
+        "parts": parts, "trainer": trainer.build_trainer(config, Path(config.run), parts.callbacks),
         **{name: build(config[name], role) for name, role in ROLES.items() if name in config},
     })
 
@@ -228,9 +236,12 @@ def test_every_leaf_changes_what_is_built_and_a_continued_run_takes_it_or_refuse
     keys = [key for key in keys if taken[key] not in SHOWN]
     SHOWN.update(taken.values())
     own = resolved(config)
-    run, before = Path(own.run), everything(own)
-    parts = training.assemble(own, run)
-    record = Record(run, own, [], parts.module.dataset.fields, names(parts.module.dataset), names(parts.val_set))
+    parts = assembled(own)
+    before = described(own, parts)
+    if not keys:
+        return
+    dataset = parts.module.dataset
+    record = Record(Path(own.run), own, [], dataset.fields, names(dataset), names(parts.val_set))
     continued_before = everything(own, record)
     for key in keys:
         if key == "init":                                             # a model to begin with: training/test_init.py
