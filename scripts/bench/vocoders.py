@@ -1,12 +1,12 @@
-"""Copy-synthesis: recordings, or the built-in notes, to log-mel and back, one row a vocoder.
+"""Copy-synthesis: recordings, or the built-in notes, to log-mel and back, one row a vocoder; and codecs trained here.
 
-    python scripts/bench/vocoders.py --data RECORDINGS [--match '.*_[0-4]'] [--n 100]
+    python scripts/bench/vocoders.py --data RECORDINGS [--match '.*_[0-4]'] [--n 100] [--codec RUN ...] [--mel NAME]
     python scripts/bench/vocoders.py --n 60
 
     PESQ       ITU-T P.862, narrow band at 8 kHz; wide band at 16 kHz where the recordings have that
     LSD        mean over frames of sqrt(mean over bins (20 log10 |X| / |Y|)^2), dB, levels at least -80 dB of the peak
-    mel L1     mean |log-mel - log-mel of the copy|, nats, over the frames of the clip
-    RTF        seconds of computing for a second of sound, vocoder alone, clips one by one
+    mel L1     mean |log-mel - log-mel of the copy|, nats, over the frames of the clip; of log-mels alone
+    RTF        seconds of computing for a second of sound, decoding alone, clips one by one
     pitch      of notes: median and 95th percentile of |error| in cents
 """
 
@@ -26,6 +26,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mmdiff.adapters.audio.codec import MelCodec
+from mmdiff.adapters.audio.coders import VocoderCoder
 from mmdiff.adapters.audio.decode import decode
 from mmdiff.adapters.audio.hifigan import HiFiGAN
 from mmdiff.adapters.audio.io import SUFFIXES, AudioReader
@@ -33,7 +34,9 @@ from mmdiff.adapters.audio.measure import cents, pitch
 from mmdiff.adapters.audio.mel import MelSpec
 from mmdiff.adapters.audio.notes import Notes, frequency
 from mmdiff.adapters.audio.vocoder import GriffinLim
+from mmdiff.adapters.autoencoder import Autoencoder
 from mmdiff.core.types import Masked
+from mmdiff.store import load_learner
 
 
 class PseudoInverse(GriffinLim):
@@ -96,20 +99,43 @@ def log_spectral_distance(x: Tensor, y: Tensor) -> float:
     return float((a - b).square().mean(0).sqrt().mean())
 
 
-def score(codec: MelCodec, x: Tensor, rate: int, hz: float) -> dict[str, float]:
+@torch.no_grad()
+def score(codec: MelCodec | Autoencoder, x: Tensor, rate: int, hz: float) -> dict[str, float]:
     """One clip, of a true pitch or NaN, through a codec."""
-    z = codec.encode(Masked(AF.resample(x, rate, codec.sample_rate)[None]))
+    own = codec.modality.sample_rate
+    z = codec.encode(Masked(AF.resample(x, rate, own)[None]))
     start = time.perf_counter()
     y = codec.decode(z).x
     seconds = time.perf_counter() - start
-    copy = AF.resample(y[0], codec.sample_rate, rate)[:, : x.shape[1]]
+    copy = AF.resample(y[0], own, rate)[:, : x.shape[1]]
+    spectral = isinstance(codec, MelCodec) or isinstance(codec.coder, VocoderCoder)
+    again = codec.unwhiten(codec.encode(Masked(y))).x if spectral else None
     return {
         "PESQ": quality(x, copy, rate),
         "LSD (dB)": log_spectral_distance(x, copy),
-        "mel L1": float((codec.encode(Masked(y)).x - z.x).abs().mean()),
+        "mel L1": float("nan") if again is None else mel_distance(again, codec.unwhiten(z).x),
         "RTF": seconds / (x.shape[1] / rate),
         "pitch": abs(cents(pitch(copy, rate), hz)) if hz == hz else hz,
     }
+
+
+def mel_distance(a: Tensor, b: Tensor) -> float:
+    """Mean distance of log-mels ``(1, n_mels, T)``, over the frames that both have."""
+    frames = min(a.shape[-1], b.shape[-1])
+    return float((a[..., :frames] - b[..., :frames]).abs().mean())
+
+
+def codecs(only: str | None, runs: list[Path]) -> Iterator[tuple[str, str, MelCodec | Autoencoder]]:
+    """Name of the mel, of the vocoder, and the codec of each row."""
+    for mel, kind, settings in ROWS:
+        if only in (None, mel):
+            given = (f"{k}={v}" for k, v in settings.items() if k != "mel")
+            yield mel, ", ".join([kind.__name__, *given]), MelCodec(mel, kind(**settings))
+    for run in runs:
+        codec = load_learner(run)[0].codec
+        if not isinstance(codec, Autoencoder):
+            sys.exit(f"{run} is no run of a learned codec")
+        yield type(codec.coder).__name__, run.name, codec.eval()
 
 
 def cell(name: str, values: list[float]) -> str:
@@ -127,15 +153,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="a folder of recordings; without it, the built-in notes")
     parser.add_argument("--match", default=".*", help="regular expression for file names without their ending")
     parser.add_argument("--n", type=int, default=100, help="how many clips")
+    parser.add_argument("--codec", type=Path, nargs="*", default=[], help="runs of learned codecs, a row each")
+    parser.add_argument("--mel", help="mel settings whose rows alone are made")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
     recordings = list(clips(options.data, options.match, options.n) if options.data else notes(options.n))
     print(f"{len(recordings)} clips, {sum(x.shape[1] / r for x, r, _ in recordings):.0f} s\n")
-    for i, (mel, kind, settings) in enumerate(ROWS):
-        name = ", ".join([kind.__name__, *(f"{k}={v}" for k, v in settings.items() if k != "mel")])
-        codec = MelCodec(mel, kind(**settings))
+    for i, (mel, name, codec) in enumerate(codecs(options.mel, options.codec)):
         score(codec, *recordings[0])                                  # warm up
         scores = [score(codec, *clip) for clip in tqdm(recordings, f"{name}, {mel}", leave=False)]
         if i == 0:

@@ -7,7 +7,7 @@ import torch
 
 from mmdiff.adapters.audio.codec import MelCodec
 from mmdiff.adapters.audio.coders import VocoderCoder, WaveCoder
-from mmdiff.adapters.audio.losses import LogSpectral, Phase
+from mmdiff.adapters.audio.losses import Convergence, LogSpectral, Phase
 from mmdiff.adapters.audio.sound import WaveCodec
 from mmdiff.adapters.autoencoder import Autoencoder
 from mmdiff.adapters.bottlenecks import Plain
@@ -117,10 +117,13 @@ def test_a_gain_is_its_own_distance_and_the_opposite_is_out_of_phase():
     louder = Masked(2 * x.x)
     assert LogSpectral()(louder, x).item() == pytest.approx(math.log(2), abs=1e-2)
     assert LogSpectral()(x, x).item() == 0
+    assert Convergence()(louder, x).item() == pytest.approx(1, abs=1e-3) and Convergence()(x, x).item() < 1e-3
+    quiet = Masked(torch.zeros_like(x.x))                             # a hiss of -80 dB on silence is next to nothing
+    assert Convergence()(Masked(1e-4 * x.x), quiet).item() < 0.1
     turned = Phase()(Masked(-x.x), x).item()
     assert turned == pytest.approx(2, abs=1e-3) and Phase()(louder, x).item() == pytest.approx(0, abs=1e-3)
     silence = Masked(torch.zeros_like(x.x).requires_grad_())
-    (LogSpectral()(silence, x) + Phase()(silence, x)).sum().backward()
+    (LogSpectral()(silence, x) + Convergence()(silence, x) + Phase()(silence, x)).sum().backward()
     assert silence.x.grad.isfinite().all()
 
 

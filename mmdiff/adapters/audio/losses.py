@@ -1,6 +1,7 @@
 """How far a sound is from another, as training asks: at several resolutions, in level and in phase.
 
     LogSpectral   mean over windows of mean |ln max(|Y|, f) - ln max(|X|, f)|        X, Y: short-time spectra
+    Convergence   mean over windows of ||Y| - |X|| / ||X||                           what is loud must be as loud
     Phase         mean over windows of sum |X| (1 - cos(arg Y - arg X)) / sum |X|    what is loud must be in phase
 """
 
@@ -42,6 +43,15 @@ class LogSpectral(SpectralLoss):
     def compared(self, made: Tensor, real: Tensor) -> Tensor:
         levels = [_size(x).clamp(min=self.floor).log() for x in (made, real)]
         return (levels[0] - levels[1]).abs().flatten(1).mean(1)
+
+
+class Convergence(SpectralLoss):
+    """Levels of what is loud, where a logarithm hears a quiet hiss as well (Yamamoto et al. 2020, eq. 4)."""
+
+    def compared(self, made: Tensor, real: Tensor) -> Tensor:
+        levels = [_size(x).flatten(1) for x in (made, real)]
+        error, loud = ((x.square().mean(1) + 1e-12).sqrt() for x in (levels[0] - levels[1], levels[1]))
+        return error / loud.clamp(min=1e-3)                           # what is nearly silent has no say
 
 
 class Phase(SpectralLoss):
