@@ -5,8 +5,10 @@ import pytest
 import soundfile
 from omegaconf import OmegaConf
 
+from mmdiff.adapters.video.shapes import Shapes
+from mmdiff.adapters.video.write import write_video
 from mmdiff.cli import plan as command
-from mmdiff.cli.recipe import block, recipe
+from mmdiff.cli.recipe import block, hint, recipe
 from mmdiff.config.build import ConfigError
 from mmdiff.config.overrides import composed
 from mmdiff.training.plan import plan
@@ -44,6 +46,27 @@ def test_a_recipe_composes_is_copied_as_one_command_and_its_first_steps_run(soun
     assert shown[-1].startswith("mmdiff train adapter=audio") and all(one.reason in "\n".join(shown) for one in advice)
     found = plan(config)
     assert found.train + found.val == 40 and found.seconds["step"] > 0
+
+
+def test_training_says_where_files_would_be_read_otherwise_and_nothing_where_not(sounds):
+    words = ["adapter=audio", f"data.root={sounds}"]
+    told = hint(words)
+    assert "adapter.codec.mel=audioldm_16k, adapter.reader.seconds=0.75, adapter.reader.pad=mask" in told
+    assert told.endswith(f"mmdiff plan adapter=audio data.root={sounds}")
+    assert hint([*words, *(one.word for one in recipe(words))]) is None and hint(["adapter=audio"]) is None
+    assert recipe(["adapter=audio_codec", "diffusion=null", f"data.root={sounds}"]) == [], "not for this codec"
+
+
+def test_the_recipe_for_the_built_in_films_is_the_one_made_by_hand(tmp_path):
+    data, by_hand = Shapes(n=40, frames=12, size=16), composed("train", ["experiment=video/demo"])
+    for i in range(40):
+        write_video(data.read(i)[0], tmp_path / f"{i}.mkv", 12)
+    words = ["adapter=video", f"data.root={tmp_path}"]
+    advice = recipe(words)
+    proposed = composed("train", [*words, *(one.word for one in advice)])
+    for key in (one.key.replace("/", ".") for one in advice if one.key not in ("adapter.codec.fps", "optim")):
+        assert OmegaConf.select(proposed, key) == OmegaConf.select(by_hand, key), key
+    assert proposed.optim._target_ == by_hand.optim._target_
 
 
 def test_minutes_become_steps(sounds, tmp_path, capsys, monkeypatch):

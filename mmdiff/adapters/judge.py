@@ -88,6 +88,11 @@ class Judge(ABC):
         """Distances ``(N,)`` of each sample to the real one that it should be."""
         return {}
 
+    def continued(self, given: Tensor, length: int) -> dict[str, Tensor]:
+        """What may follow the first positions ``given`` ``(N, C, T, ...)`` of samples without a model, by the name of
+        the way it is found: ``(N, C, length, ...)``."""
+        return {"last given position": given[:, :, -1:].repeat_interleave(length, 2)}
+
     def between(self, x: Tensor, codec: Any) -> dict[str, tuple[Tensor, Between]]:
         """Numbers for two sets, by name: what is measured of each sample ``(N, ...)``, and the number of two such."""
         return {}

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from ..config.overrides import composed
 from ..config.words import parted
+from .recipe import hint
 from .sweep import Sweep
 
 
@@ -19,8 +20,10 @@ def main(arguments: list[str]) -> int:
         print(OmegaConf.to_yaml(composed("train", words)))
         return 0
     sweep = Sweep("train", words, swept="-m" in flags)
-    from ..training.train import train  # after mistakes in the words: it takes seconds
+    from ..training.train import say, train  # after mistakes in the words: it takes seconds
 
+    if not sweep.swept and (proposed := hint(words)):
+        say(proposed)
     for run in sweep.runs:
         with sweep.attempt(run):
             train(run.config, run.overrides)

@@ -33,11 +33,11 @@ from ..data.writing import write_atomic
 from ..engines.precision import weight_bytes
 from ..generation.pipeline import Pipeline
 from ..generation.request import Request
-from ..metrics.bootstrap import bootstrap
 from ..metrics.classify import confusion
 from ..metrics.rows import Row
 from .embedders.embedder import Embedder, Foreign, load_embedder
 from .following import followed
+from .prediction import prediction
 from .protocol import Protocol, digest
 from .report.findings import gaps, sensitivity
 from .scorer import LEAST, Measured, Scorer
@@ -140,7 +140,10 @@ class Evaluator:
                 "seen": sensitivity(rows, REAL), "confusion": self._confusion(first), "pictures": pictures,
             }
             if 0 < self.protocol.predict < self.real.x.shape[2]:
-                report["prediction"] = self._prediction(pipeline)
+                report["prediction"] = prediction(
+                    pipeline, self.judge, self.real.x, self.real.labels, given=self.protocol.predict,
+                    members=self.protocol.members, batch_size=self.protocol.batch_size,
+                )
             if pipeline.model.controls:
                 report["maps"] = followed(
                     pipeline, self.judge.parted(self.real.x), self.real.labels, self.judge.parted(made.x),
@@ -245,27 +248,6 @@ class Evaluator:
         if len(values) > GROUPS:
             raise ConfigError(f"evaluation.groups: {name} has {len(values)} values, at most {GROUPS} make groups")
         return values
-
-    def _prediction(self, pipeline: Pipeline) -> dict[str, Row]:
-        """The rest of held-out samples from their first positions, and the last given position held as the control."""
-        keep, model, x = self.protocol.predict, pipeline.model, self.real.x
-        made, size = [], self.protocol.batch_size
-        for start in range(0, len(x), size):
-            part, labels = x[start : start + size], self.real.labels[start : start + size]
-            latents, given = (model.codec.encode(Masked(x.to(model.device))).x for x in (part, part[:, :, :keep]))
-            latents[:, :, : given.shape[2]] = given                   # of what is given, and nothing that follows
-            mask = torch.zeros_like(latents[:, :1], dtype=torch.bool)
-            mask[:, :, : given.shape[2]] = True
-            made += model.decoded(model.latents(
-                labels, range(start, start + len(part)), latents.shape[2:], sampler=pipeline.sampler,
-                guidance=pipeline.guidance, known=Masked(latents, mask),
-            ), **pipeline.size)
-        held = x[:, :, keep - 1 : keep].expand_as(x[:, :, keep:])
-        rows: dict[str, Row] = {}
-        for name, guess in {MODEL: torch.stack(made)[:, :, keep:], "last given frame": held}.items():
-            values = self.judge.paired(guess, x[:, :, keep:])
-            rows[name] = {"n": len(x), **{metric: bootstrap(v, resamples=500) for metric, v in values.items()}}
-        return rows
 
 
 def _version(path: Path) -> tuple[int, int]:

@@ -4,10 +4,12 @@
     z = z + g1 Attend(m1(z));   z = z + Cross(z, tokens);   z = z + g2 MLP(m2(z)),     m(z) = (1 + scale) LN(z) + shift
     (shift, scale, g)_1,2 = E(level, vector) + table_l        one E for all blocks (adaLN-single, Chen et al. 2024)
     out = W' m(z),   W' = 0 at initialisation
+    with a head:  out = k(level) held + conv([W' m(z), x, held, level]),   held = the last frame before with less noise
 
 (Peebles & Xie 2023; Ma et al. 2024, Latte.) The level may differ from frame to frame: E is then one row a frame, so
 that one model generates, continues and fills in. Positions are given both as axial RoPE and as waves added at the
-start; RoPE alone is what extrapolates to other sizes.
+start; RoPE alone is what extrapolates to other sizes. Tokens are made one by one, so that boxes show and detail of what
+is given is lost; the head works on pixels, across boxes, and begins from the frame that was given last.
 """
 
 from collections.abc import Sequence
@@ -57,6 +59,35 @@ class VideoBlock(nn.Module):
         return z + gate2 * self.mlp(modulate(z, shift2, scale2))
 
 
+def held(x: Tensor, level: Tensor) -> Tensor:
+    """``x`` ``(B, C, T, H, W)`` with each frame replaced by the last one before it that has less noise, by ``level``
+    ``(B, T)``; 0 where there is none, as where all have the same."""
+    frames = torch.arange(level.shape[1], device=x.device)
+    less = (level[:, None] < level[..., None]) & (frames < frames[:, None])       # (B, T of, T at)
+    last = torch.where(less, frames, -1).amax(2)                                  # (B, T)
+    there = (last >= 0)[:, None, :, None, None]
+    at = last.clamp(min=0)[:, None, :, None, None].expand(-1, x.shape[1], -1, *x.shape[3:])
+    return torch.where(there, x.gather(2, at), 0)
+
+
+class Head(nn.Module):
+    """Features of tokens ``(B, features, T, H, W)``, x ``(B, channels, T, H, W)`` and what is held of it to the output,
+    in two convolutions within each frame; ``level`` ``(B, T)``, ``embedding`` ``(B, T, dim)``."""
+
+    def __init__(self, channels: int, features: int, dim: int):
+        super().__init__()
+        self.conv1 = nn.Conv3d(features + 2 * channels + 1, features, (1, 3, 3), padding=(0, 1, 1))
+        self.conv2 = zero(nn.Conv3d(features, channels, (1, 3, 3), padding=(0, 1, 1)))
+        self.film, self.keep = nn.Linear(dim, 2 * features), zero(nn.Linear(dim, 1))
+
+    def forward(self, features: Tensor, x: Tensor, level: Tensor, embedding: Tensor, mask: Tensor | None) -> Tensor:
+        last, levels = held(x, level), level[:, None, :, None, None].expand_as(x[:, :1])
+        shift, scale = self.film(embedding).mT[..., None, None].chunk(2, dim=1)   # (B, features, T, 1, 1)
+        h = self.conv1(hide(torch.cat([features, x, last, levels], 1), mask))
+        h = hide(F.silu(torch.addcmul(shift, h, 1 + scale)), mask)
+        return self.keep(embedding).mT[..., None, None] * last + self.conv2(h)
+
+
 class VideoDiT(Network):
     """``(x (B, channels, T, H, W), level (B,) or (B, T), cond, mask (B, 1, T, H, W)) -> (B, channels, T, H, W)``.
 
@@ -65,6 +96,7 @@ class VideoDiT(Network):
     ``pattern``: ``"full"`` attention; ``"divided"``, blocks in turn within a frame and along time; ``"window"``, boxes
     of ``window`` tokens, every second block's shifted. ``waves`` adds absolute positions. ``tokens`` adds
     cross-attention to ``cond.tokens`` in every block, ``concat_channels`` are those of ``cond.concat``, read beside x.
+    ``head`` is the width of convolutions between tokens and output, for what goes on from given frames; 0 = none.
     ``blocks`` is the unit for sharding and activation checkpointing.
     """
 
@@ -82,6 +114,7 @@ class VideoDiT(Network):
         window: Sequence[int] = (2, 8, 8),
         waves: bool = True,
         base: float = 100.0,
+        head: int = 0,
         tokens: bool = False,
         concat_channels: int = 0,
         downsampling: Sequence[int] = (),
@@ -117,10 +150,12 @@ class VideoDiT(Network):
             )
             for i in range(depth)
         )
-        self.final = nn.Linear(dim, 2 * dim)
-        self.out = nn.Linear(dim, channels * size)
-        for layer in (self.modulation, self.final, self.out):
-            zero(layer)
+        self.final = zero(nn.Linear(dim, 2 * dim))
+        self.out = nn.Linear(dim, (head or channels) * size)
+        self.head = Head(channels, head, dim) if head else None
+        zero(self.modulation)
+        if self.head is None:
+            zero(self.out)
 
     def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:
         inputs, size = self.intake(x, cond, mask), x.shape[2:]
@@ -130,8 +165,8 @@ class VideoDiT(Network):
         real = None if mask is None else self._any(mask)
         grid = grid_of(z)
         level = level[:, None].expand(-1, size[0]) if level.ndim == 1 else level
-        level = F.pad(level[:, None], (0, round_up(size[0], self.patch[0]) - size[0]), mode="replicate")[:, 0]
-        embedding = self.embedding(rearrange(level, "b (t p) -> b t p", p=self.patch[0]), inputs.vector)
+        levels = F.pad(level[:, None], (0, round_up(size[0], self.patch[0]) - size[0]), mode="replicate")[:, 0]
+        embedding = self.embedding(rearrange(levels, "b (t p) -> b t p", p=self.patch[0]), inputs.vector)
         embedding = embedding[:, :, None, None]                                   # (B, T', 1, 1, D)
         if self.waves:
             z = z + axial_waves(grid, z.shape[-1], base=self.base, like=z)
@@ -143,7 +178,11 @@ class VideoDiT(Network):
         out = rearrange(
             self.out(modulate(z, shift, scale)), "b t h w (p q r c) -> b c (t p) (h q) (w r)", p=p, q=q, r=r
         )
-        return hide(out[:, :, : size[0], : size[1], : size[2]], mask)
+        out = out[:, :, : size[0], : size[1], : size[2]]
+        if self.head is not None:
+            each = embedding[:, :, 0, 0].repeat_interleave(p, 1)[:, : size[0]]    # (B, T, D)
+            out = self.head(out, inputs.x, level, each, mask)
+        return hide(out, mask)
 
     def _patches(self, x: Tensor, pattern: str) -> Tensor:
         p, q, r = self.patch

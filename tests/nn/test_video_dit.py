@@ -5,13 +5,15 @@ import torch
 
 from mmdiff.core.types import Condition
 from mmdiff.nn.grid import Full, Space, Time, Window, axial_angles
-from mmdiff.nn.video_dit import PATTERNS, VideoDiT
+from mmdiff.nn.video_dit import PATTERNS, VideoDiT, held
 
 C, D = 3, 5
 SIZES = [(8, 16, 16), (7, 9, 13), (1, 8, 8), (3, 20, 4)]
 
 
 def make(**options):
+    if options.get("pattern") == "head":
+        options |= {"pattern": "full", "head": 6}
     settings = {"dim": 32, "depth": 2, "heads": 2, "patch": (2, 4, 4), "window": (2, 2, 2), **options}
     return VideoDiT(C, D, **settings)
 
@@ -49,7 +51,7 @@ def test_shifted_windows_join_what_windows_part():
     assert [2, 3, 4, 5] in shifted.split(ids).tolist()
 
 
-@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("pattern", [*PATTERNS, "head"])
 class TestVideoDiT:
     def test_zero_at_initialisation(self, pattern):
         x, level, cond = draw()
@@ -97,6 +99,7 @@ class TestVideoDiT:
     def test_gradients_reach_every_parameter_once_training_has_left_zero(self, pattern):
         torch.manual_seed(0)
         network, (x, level, cond) = make(pattern=pattern, tokens=True), draw(tokens=True)
+        level = level[:, None] * torch.linspace(0.5, 1, 8)
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
         for _ in range(4):
             optimizer.zero_grad()
@@ -125,6 +128,30 @@ def test_without_waves_a_shift_of_all_positions_changes_nothing():
 def test_axial_angles_fill_the_heads(dim):
     turns = axial_angles((2, 3, 4), dim, base=100.0, like=torch.zeros(1))
     assert turns.shape == (2, 3, 4, 1, dim // 2)
+
+
+def test_what_is_held_is_the_last_frame_before_that_has_less_noise():
+    x, level = torch.arange(6.0).reshape(1, 1, 6, 1, 1), torch.tensor([[0.5, 0, 0, 0.5, 0.2, 0.5]])
+    assert held(x, level).flatten().tolist() == [0, 0, 0, 2, 2, 4]
+    assert (held(x, torch.full((1, 6), 0.5)) == 0).all(), "nothing is given"
+
+
+def test_a_head_learns_to_hold_the_given_frame_and_joins_what_boxes_part():
+    torch.manual_seed(0)
+    network, level = make(patch=(4, 4, 4), head=6), torch.tensor([[0, 0, 0.9, 0.9]]).expand(8, -1)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
+    for _ in range(60):
+        still = torch.randn(8, C, 1, 8, 8).expand(-1, -1, 4, -1, -1)
+        x = torch.where(level[:, None, :, None, None] > 0, torch.randn(8, C, 4, 8, 8), still)
+        loss = (network(x, level) - still)[:, :, 2:].square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.05
+    x = x.requires_grad_()
+    network(x, level)[0, 0, 3, 3, 3].backward()
+    own, beside = x.grad[0, :, 3, 3, 3].abs().sum(), x.grad[0, :, 3, 3, 4].abs().sum()
+    assert beside > 0.01 * own, "the pixel in the next box"
 
 
 def test_bad_settings_are_refused():

@@ -5,11 +5,14 @@ import json
 import pytest
 import torch
 
+from mmdiff.adapters.video.judge import VideoJudge
 from mmdiff.adapters.video.reader import read_clip
 from mmdiff.adapters.video.shapes import Shapes
 from mmdiff.adapters.video.write import write_video
+from mmdiff.evaluation.prediction import SEAM, continued, outdone, prediction
 from mmdiff.generation.edits import Edit
 from mmdiff.generation.pipeline import load
+from mmdiff.metrics.bootstrap import Interval
 from tests.conftest import mmdiff
 
 TINY = [
@@ -108,3 +111,24 @@ def test_a_killed_run_continues_bit_for_bit_with_buckets(clips, tmp_path):
         )
     whole, parts = (load(tmp_path / name).model.state_dict() for name in ("whole", "parts"))
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+def test_predictions_see_nothing_of_what_follows_and_are_judged_beside_what_needs_no_model(run):
+    pipeline = load(run, sampler={"_target_": "mmdiff.core.samplers.Euler", "steps": 2})
+    x, labels = torch.stack([Shapes(n=8, frames=4, size=16).read(i)[0] for i in range(8)]), [{}] * 8
+    made = continued(pipeline, x, labels, given=2, batch_size=3)
+    other = torch.cat([x[:, :, :2], -x[:, :, 2:]], 2)
+    assert torch.equal(continued(pipeline, other, labels, given=2, batch_size=3), made)
+    torch.testing.assert_close(made[:, :, :2], x[:, :, :2], atol=1e-5, rtol=0)
+    rows = prediction(pipeline, VideoJudge(), x, labels, given=2, members=2, batch_size=8)
+    assert list(rows) == ["model", "last frame", "last frame, moved along", "real"]
+    assert rows["last frame"]["jump at the seam"].value == 0 < rows["real"]["jump at the seam"].value
+    assert rows["last frame"]["CRPS at +1"].value < rows["last frame"]["CRPS at +2"].value
+
+
+def test_a_summary_says_what_predicts_as_well_without_the_model_and_that_a_seam_shows():
+    low, high = Interval(1.0, 0.9, 1.1), Interval(2.0, 1.9, 2.1)
+    model, held, real = {"CRPS": high, SEAM: high}, {"CRPS": low, SEAM: Interval(0, 0, 0)}, {SEAM: low}
+    first, second = outdone({"model": model, "last frame": held, "real": real})
+    assert "without the model, whose CRPS is 2: last frame 1." in first and "jumps where it begins, by 2" in second
+    assert outdone({"model": {"CRPS": low, SEAM: low}, "last frame": {**held, "CRPS": high}, "real": real}) == []

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ...metrics.pictures import SIZE, drift, psnr, ssim
 from ..judge import Body, Judge
 from .body import ClipBody
-from .motion import acceleration, centres, corrupted, sharpness, speed
+from .motion import acceleration, centres, corrupted, moved_along, sharpness, speed
 
 
 class VideoJudge(Judge):
@@ -59,6 +59,10 @@ class VideoJudge(Judge):
     def paired(self, x: Tensor, truth: Tensor) -> dict[str, Tensor]:
         distances = {"PSNR, dB": psnr(x, truth).clamp(max=100)}
         return distances | ({"SSIM": ssim(x, truth)} if min(x.shape[-2:]) >= SIZE else {})
+
+    def continued(self, given: Tensor, length: int) -> dict[str, Tensor]:
+        moved = {} if given.shape[2] < 2 else {"last frame, moved along": moved_along(given, length)}
+        return {"last frame": given[:, :, -1:].repeat_interleave(length, 2), **moved}
 
     def faults(self, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         fade = torch.linspace(0, 1, x.shape[2])[:, None, None]

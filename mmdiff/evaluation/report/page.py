@@ -12,6 +12,7 @@ from ...data.writing import write_atomic
 from ...metrics.bootstrap import Interval
 from ...metrics.rows import Row, cell_text, markdown, plain
 from ..following import unfollowed
+from ..prediction import outdone
 from ..protocol import differences
 from .findings import disobeyed
 from .plots import confusions, curves, intervals
@@ -88,6 +89,7 @@ def summary(report: Mapping[str, Any]) -> list[str]:
         by = f"{len(told)} of {len(judged)} metrics" + (f": {'; '.join(told)}" if told else "")
         lines.append(f"The {name} is told from real samples by {by}.")
     lines += [*disobeyed(models, rows["real"], report["better"]), *unfollowed(report.get("maps", {}))]
+    lines += outdone(report["prediction"]) if report.get("prediction") else []
     if worst := behind(report):
         groups = ", ".join(f"{group} ({count})" for group, count in worst)
         lines.append(f"Groups that are served worst, beyond chance, in so many metrics: {groups}.")
