@@ -83,7 +83,8 @@ class Head(nn.Module):
     def forward(self, features: Tensor, x: Tensor, level: Tensor, embedding: Tensor, mask: Tensor | None) -> Tensor:
         last, levels = held(x, level), level[:, None, :, None, None].expand_as(x[:, :1])
         shift, scale = self.film(embedding).mT[..., None, None].chunk(2, dim=1)   # (B, features, T, 1, 1)
-        h = self.conv1(hide(torch.cat([features, x, last, levels], 1), mask))
+        h = hide(torch.cat([features, x, last, levels], 1), mask)
+        h = self.conv1(h.contiguous(memory_format=torch.channels_last_3d))        # twice as quickly on a CPU
         h = hide(F.silu(torch.addcmul(shift, h, 1 + scale)), mask)
         return self.keep(embedding).mT[..., None, None] * last + self.conv2(h)
 
