@@ -141,6 +141,8 @@ class DiffusionModel(Learner):
         t = self._times(x0, seed, batch.draws, batch_size)
         eps = normal(seed, batch.draws, Purpose.NOISE, x0)
         u = uniform(seed, batch.draws, Purpose.DROP, 1 + len(batch.labels) + len(self.controls))
+        if batch.told is not None:
+            u = torch.where(batch.told[:, None].to(u.device), 1.0, u)             # above every share that is hidden
         labels, rest = u.split([1 + len(batch.labels), len(self.controls)], 1)
         hidden = self.conditioner.hide(batch.labels, labels)
         return Drawn(features, x0, eps, t, hidden, self._kept(labels[:, :1], rest))

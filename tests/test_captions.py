@@ -106,7 +106,9 @@ def test_a_long_caption_is_cut_in_titles_and_names_but_not_in_what_is_told(told,
 
 @pytest.mark.parametrize(("words", "text"), [
     ([f"cond.caption={LONG} {LONG} {LONG} {LONG}"], "caption has 88 tokens, of which adapter.text.length=64"),
-    (["cond.captoin=a tone"], "did you mean 'caption'"), (["encoder=elsewhere"], "reads no text by an encoder"),
+    (["cond.captoin=a tone"], "did you mean 'caption'"),
+    (["cond.caption=a \ud83d tone"], "labels holds half of a letter"),
+    (["encoder=elsewhere"], "reads no text by an encoder"),
 ])
 def test_a_mistaken_wish_is_refused_before_any_work(told, tmp_path, words, text):
     with pytest.raises(ValueError, match=text):
@@ -163,11 +165,15 @@ def test_a_model_of_captions_is_judged_by_what_captions_tell(tmp_path):
     run = tmp_path / "run"
     begun(run, [*TINY, *BYTES, "data=captioned_notes", "data.n=60", "loader.val=0.25"])
     embedder.main([str(run), f"out={tmp_path / 'judge.safetensors'}", "steps=4"])
-    quick = ["evaluation.n=10", "evaluation.references=20", "evaluation.draws=4", "sampler.steps=2"]
+    quick = ["evaluation.n=10", "evaluation.references=20", "evaluation.draws=4", "sampler.steps=2",
+             "evaluation.captions=2"]
     assert judge.main([str(run), f"evaluation.embedder={tmp_path / 'judge.safetensors'}", *quick]) == 0
     report = json.loads((run / "eval" / "report.json").read_text())
     assert {"instrument right", "height right"} <= set(report["rows"]["model"])
     assert set(report["groups"]["model"]) == {"instrument", "height"} and "caption" not in report["embedder"]["fields"]
+    rows = report["retrieval"]["caption"]
+    assert list(rows) == ["real", "model", "control: captions shuffled"] and rows["real"]["captions"] > 1
+    assert "## caption among others" in (run / "eval" / "report.md").read_text()
 
 
 def test_a_model_file_whose_text_encoder_is_no_folder_is_told_when_a_text_is_read(told, tmp_path):

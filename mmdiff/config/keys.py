@@ -24,7 +24,8 @@ Draw = Annotated[int, Ge(0), Le(2**63 - 1)]
 """A seed of a sample: mmdiff's own generators take 64 bits."""
 
 TRAIN: dict[str, Any] = {
-    "run": Path, "init": Path | None, "codec": Path | None, "seed": Seed, "compile": bool, "recompute": Whole,
+    "run": Path, "init": Path | None, "base": Path | None, "codec": Path | None, "seed": Seed, "compile": bool,
+    "recompute": Whole,
     "train.only": list[str] | None, "lora": Whole | None, "subject": str | None, "dora": bool,
     "checkpoint.every": Whole, "checkpoint.keep": Count, "validation.every": Whole,
     "preview.every": Whole, "preview.n": Whole, "log.every": Count, "logger.tensorboard": bool,

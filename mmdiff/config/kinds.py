@@ -8,6 +8,7 @@ its own) is checked by its role instead, see ``mmdiff.config.build``.
 import inspect
 import json
 import math
+import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
@@ -32,6 +33,8 @@ def check(value: Any, annotation: Any, *, key: str) -> None:
     try:
         adapter.validate_json(json.dumps(value), strict=True)
     except (ValidationError, TypeError):
+        if re.search("[\ud800-\udfff]", json.dumps(value, ensure_ascii=False, default=repr)):
+            raise KindError(f"{key} holds half of a letter (a surrogate alone), which no file can: {value!r}") from None
         raise KindError(f"{key} is {words(annotation)}, got {_shown(value)}") from None
     if isinstance(value, float) and math.isnan(value):
         raise KindError(f"{key} is {words(annotation)}, got nan")

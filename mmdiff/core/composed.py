@@ -22,10 +22,9 @@ SHAPE = "{told: {FIELD: VALUE}, scale: NUMBER}"
 
 
 class Composed(Guidance):
-    """``scale`` of what a request tells, ``also`` any number of wishes ``{"told": {"caption": ...}, "scale": 1.5}``,
-    all computed in one batched call.
+    """``scale`` of what a request tells, and ``also`` any number of wishes ``{"told": {"caption": ...}, "scale": 1}``.
 
-    ``interval`` in t: outside of it what the request tells is told at scale 1.
+    All are computed in one batched call. ``interval`` in t: outside of it what the request tells is told at scale 1.
     """
 
     uses_null = True

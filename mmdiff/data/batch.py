@@ -10,23 +10,27 @@ from .labels import Column
 
 
 class Item(NamedTuple):
-    """One sample ``(C, *S)`` with its raw labels and the number of its draw in the training stream."""
+    """One sample ``(C, *S)`` with its raw labels and the number of its draw in the training stream; ``told`` where none
+    of its labels may be hidden."""
 
     sample: Tensor
     labels: dict[str, str | float | None]
     draw: int
+    told: bool = False
 
 
 class Batch(NamedTuple):
     """Samples ``(B, C, *S)`` with mask, encoded labels of B samples a field, and draws ``(B,)`` int64.
 
-    ``encoded`` tells that the samples are a codec's features.
+    ``encoded`` tells that the samples are a codec's features, ``told`` ``(B,)`` of which nothing may be hidden, None of
+    none.
     """
 
     samples: Masked
     labels: dict[str, Column]
     draws: Tensor
     encoded: bool = False
+    told: Tensor | None = None
 
     def split(self, parts: int) -> list["Batch"]:
         """The batch in so many equal parts, in order."""
@@ -35,6 +39,7 @@ class Batch(NamedTuple):
             Batch(
                 Masked(x[part], None if mask is None else mask[part]),
                 {name: value[part] for name, value in self.labels.items()}, self.draws[part], self.encoded,
+                None if self.told is None else self.told[part],
             )
             for part in (slice(k * size, (k + 1) * size) for k in range(parts))
         ]

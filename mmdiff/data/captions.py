@@ -32,10 +32,7 @@ def captions(cell: Any) -> list[str]:
     cells = cell if isinstance(cell, list) else [cell]
     if not all(item is None or (isinstance(item, str | int | float) and not isinstance(item, bool)) for item in cells):
         raise ValueError("it is no text and no list of texts")
-    found = [caption for item in cells if item is not None and item == item and (caption := folded(item))]
-    if any("\ud800" <= letter <= "\udfff" for caption in found for letter in caption):
-        raise ValueError("it holds half of a letter (a surrogate alone), which no file can")
-    return found
+    return [caption for item in cells if item is not None and item == item and (caption := folded(item))]
 
 
 def beside(path: Path) -> list[str]:

@@ -61,6 +61,10 @@ class Dataset(ABC):
         told = self.column(index)
         return {name: [str(told[name])] for name, field in self.fields.items() if is_text(field) and told.get(name)}
 
+    def told(self, index: int) -> bool:
+        """Whether its draws are told all that is known of it: no label and no map of it is hidden in training."""
+        return False
+
     def shares(self) -> Sequence[tuple[int, float]]:
         """How many samples each part of it has, in order, and its share of every training step."""
         return [(len(self), 1.0)]
@@ -118,6 +122,9 @@ class Subset(Dataset):
 
     def captions(self, index: int) -> Mapping[str, Sequence[str]]:
         return self.dataset.captions(self.indices[index])
+
+    def told(self, index: int) -> bool:
+        return self.dataset.told(self.indices[index])
 
     def known(self) -> Fields:
         return self.dataset.known()

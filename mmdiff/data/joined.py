@@ -14,6 +14,8 @@ from .stream import Shape
 class Joined(Dataset):
     """Two data sets as one: the ``second`` has a ``share`` of every training step, however many samples each has.
 
+    What is untold is learned of the second alone: all of the first is told.
+
     Raises ``ValueError`` where only one of them gives features.
     """
 
@@ -25,6 +27,9 @@ class Joined(Dataset):
 
     def __len__(self) -> int:
         return sum(map(len, self.both))
+
+    def told(self, index: int) -> bool:
+        return index < len(self.both[0])
 
     def shares(self) -> Sequence[tuple[int, float]]:
         return [(len(self.both[0]), 1 - self.share), (len(self.both[1]), self.share)]

@@ -73,8 +73,11 @@ def title(labels: Mapping[str, Label]) -> str:
 
 
 def folded(value: Label) -> str:
-    """A text whose white space is single spaces."""
-    return " ".join(text(value).split())
+    """A text whose white space is single spaces. Raises ``ValueError`` for one that no encoding holds."""
+    found = " ".join(text(value).split())
+    if any("\ud800" <= letter <= "\udfff" for letter in found):
+        raise ValueError("it holds half of a letter (a surrogate alone), which no file can")
+    return found
 
 
 def drawn(text: str) -> str:
@@ -151,7 +154,10 @@ def _nothing(value: Label) -> bool:
 
 def _column(name: str, field: Field, values: list[Label]) -> Column:
     if is_text(field):
-        return [None if _nothing(value) else folded(value) or None for value in values]
+        try:
+            return [None if _nothing(value) else folded(value) or None for value in values]
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
     if is_scalar(field):
         low, high = map(float, field)
         return torch.tensor([_scalar(name, (low, high), value) for value in values], dtype=torch.float32)

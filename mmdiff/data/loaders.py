@@ -83,7 +83,7 @@ class _Draws(TorchDataset):
         if self.coupling is not None and self.coupling.kind != "independent":
             eps = normal(self.seed, torch.tensor([draw]), Purpose.NOISE, Masked(sample[None]))
             sample = self.coupling(sample, eps[0])
-        return Item(sample, labels, draw)
+        return Item(sample, labels, draw, self.random and self.dataset.told(index))
 
     def _read(self, index: int, rng: np.random.Generator | None) -> tuple[Tensor, dict[str, Label], int]:
         """A sample with its number; where its file has become unreadable its fixed choice, or else the next sample,
@@ -106,7 +106,8 @@ class _Collate:
     def __call__(self, items: list[Item]) -> Batch:
         labels = encode_labels(self.fields, [item.labels for item in items])
         draws = torch.tensor([item.draw for item in items])
-        return Batch(pad([item.sample for item in items]), labels, draws, self.encoded)
+        told = torch.tensor([item.told for item in items])
+        return Batch(pad([item.sample for item in items]), labels, draws, self.encoded, told if told.any() else None)
 
 
 def train_loader(

@@ -40,6 +40,7 @@ from .following import followed
 from .prediction import prediction
 from .protocol import Protocol, digest
 from .report.findings import gaps, sensitivity
+from .retrieval import Pairs, retrievals
 from .scorer import LEAST, Measured, Scorer
 from .subject import EvaluatedRun, Samples, known_fields, real_samples, train_embedder
 
@@ -149,7 +150,17 @@ class Evaluator:
                     pipeline, self.judge.parted(self.real.x), self.real.labels, self.judge.parted(made.x),
                     seed=seed, batch_size=self.protocol.batch_size,
                 )
+            if self.protocol.captions:
+                report["retrieval"] = self._retrieval(made.x)
         return report
+
+    def _retrieval(self, made: Tensor) -> dict[str, dict[str, Row]]:
+        """Captions among others; by the embedder where that reads texts too."""
+        by = self.embedder
+        foreign = None
+        if isinstance(by, Foreign) and by.texts is not None:
+            foreign = Pairs(lambda x: by.judge(x).features, by.texts, Path(by.facts["file"]).stem)
+        return retrievals(self.subject, self.protocol, self.real, made, foreign=foreign)
 
     @torch.no_grad()
     def _round_trip(self, x: Tensor) -> Tensor:

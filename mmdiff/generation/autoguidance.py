@@ -26,17 +26,18 @@ from ..store import load_model
 class RunAutoguidance(Guidance):
     """Guide away from ``weak``, a run directory or model file with the same latents and labels: smaller, or earlier.
 
-    ``scale`` 1 is no guidance (Karras et al. 2024).
+    ``scale`` 1 is no guidance (Karras et al. 2024). ``base`` is where the model is that ``weak`` is a change of, if it
+    has moved.
     """
 
-    def __init__(self, weak: str | Path, *, scale: float = 2.0):
-        self.weak, self.scale = weak, scale
+    def __init__(self, weak: str | Path, *, scale: float = 2.0, base: str | Path | None = None):
+        self.weak, self.scale, self.base = weak, scale, base
         self.compared: DiffusionModel | None = None
 
     @cached_property
     def model(self) -> DiffusionModel:
         """The weak model, read when it is first needed."""
-        return load_model(self.weak)[0]
+        return load_model(self.weak, base=self.base)[0]
 
     def bind(
         self, labels: Sequence[Mapping[str, Label]], model: DiffusionModel,

@@ -73,7 +73,7 @@ def base_of(config: DictConfig, own: Record | None, *, resumed: bool, folder: Pa
         return None
     moved = own is not None and Path(config.init).name == ADOPTED                 # with the run
     path = run / ADOPTED if moved else model_file(config.init)
-    base = Base(path, *load_learner(path))
+    base = Base(path, *load_learner(path, base=config.get("base")))
     base.model.eval().requires_grad_(False)
     if own is not None and own.bases[0]["sha256"] != base.header["sha256"]:
         began = own.bases[0]

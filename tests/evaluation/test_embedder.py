@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from mmdiff.adapters.audio.judge import AudioJudge
 from mmdiff.adapters.points.judge import PointJudge
@@ -203,7 +204,15 @@ def test_a_clap_of_transformers_hears_sound_at_its_own_rate(tmp_path):
     assert features.shape == (3, 12) and torch.equal(features, judge.judge(tones, batch=2).features)
     torch.testing.assert_close(features[0], features[1])
     assert (features[0] - features[2]).abs().max() > 1e-3
-    assert judge.facts["file"] == "clap" and len(judge.facts["sha256"]) == 64
+    assert judge.facts["file"] == "clap" and len(judge.facts["sha256"]) == 64 and judge.texts is None
+    words = Tokenizer(models.WordLevel({"<pad>": 1, "<unk>": 0, "low": 2, "high": 3}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    transformers.PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", unk_token="<unk>").save_pretrained(
+        tmp_path / "clap")
+    both = load_embedder(tmp_path / "clap", judge=JUDGES["audio"], settings={"sample_rate": 8000})
+    read = both.texts(["low", "high low"])
+    assert read.shape == (2, 12) and torch.allclose(read[0], both.texts(["low"])[0], atol=1e-5)    # beside padding
+    assert (read[0] - read[1]).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -70,7 +70,7 @@ def test_a_protocol_is_told_apart_by_any_of_its_settings_and_the_difference_is_n
     assert digest(base) == digest(Protocol("v", VideoJudge(), n=20).facts(sampler={"steps": 5}))
 
 
-@pytest.mark.parametrize("wrong", [{"n": 3}, {"seeds": []}, {"draws": 1}, {"predict": -1}])
+@pytest.mark.parametrize("wrong", [{"n": 3}, {"seeds": []}, {"draws": 1}, {"predict": -1}, {"captions": -1}])
 def test_impossible_protocols_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong)).removesuffix("s")):
         Protocol("v", VideoJudge(), **wrong)

@@ -13,6 +13,7 @@ from mmdiff.config.build import ConfigError
 from mmdiff.config.files import MODEL_FILE
 from mmdiff.config.header import ModelFileError, read_header
 from mmdiff.config.overrides import composed, composition
+from mmdiff.generation.autoguidance import RunAutoguidance
 from mmdiff.store import load_model
 from mmdiff.training.base import base_of
 from mmdiff.training.plan import plan
@@ -160,6 +161,11 @@ def test_the_base_must_be_there_and_the_one_that_it_was(base, tmp_path):
     with pytest.raises(ModelFileError, match=r"is a change of base .step 2, .* which is not at .*base="):
         load_model(run)
     assert load_model(run, base=tmp_path / "moved")[1]["step"] == 2
+    assert RunAutoguidance(run, base=tmp_path / "moved").model.fields == load_model(base)[0].fields
+    with pytest.raises(ModelFileError, match="which is not at .*base="):
+        started(run, tmp_path / "next")
+    module = started(run, tmp_path / "next", f"base={tmp_path / 'moved'}").module
+    assert torch.equal(latents(module.averaged.eval()), latents(load_model(run, base=tmp_path / "moved")[0]))
     with pytest.raises(ModelFileError, match="no model at"):
         begin(own, run, "trainer.max_steps=4")
     begin(tmp_path / "moved", run, "trainer.max_steps=4")

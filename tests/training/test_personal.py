@@ -15,6 +15,7 @@ from mmdiff.core.samplers import Sampler
 from mmdiff.core.types import Masked
 from mmdiff.data.cached import cache_folder
 from mmdiff.data.joined import subject_of
+from mmdiff.data.loaders import Loading, train_loader
 from mmdiff.data.stream import Stream
 from mmdiff.model import DiffusionModel
 from mmdiff.store import load_model
@@ -118,6 +119,17 @@ def test_half_of_each_batch_are_latents_that_the_base_makes_once(folder, tmp_pat
     assert torch.equal(again.dataset.read(5)[0], module.dataset.read(5)[0])
     with pytest.raises(AssertionError, match="again"):
         started(folder, tmp_path / "c", "prior.n=13")
+
+
+def test_nothing_is_hidden_of_the_subject_s_files_so_that_what_is_untold_stays_what_the_base_knows(folder, tmp_path):
+    module = started(folder, tmp_path / "a", "adapter.conditioner.drop=0.9")
+    anna = list(module.model.fields["speaker"]).index("anna")
+    for batch in train_loader(module.dataset, Loading(batch_size=8).order(module.dataset, seed=0, steps=3)):
+        assert (batch.labels["speaker"] == anna).equal(batch.told) and batch.told.sum() == 4
+        for part in batch.split(2):
+            hidden = module.model.drawn(part, 0, batch_size=8).labels
+            assert torch.equal(hidden["speaker"][part.told], part.labels["speaker"][part.told])
+            assert (hidden["word"][part.told] >= 0).all() and (hidden["speaker"][~part.told] == -1).any()
 
 
 def test_it_learns_a_new_class_says_so_and_keeps_its_consent(folder, tmp_path, capsys):

@@ -83,12 +83,14 @@ class Embedder(nn.Module):
 
 
 class Foreign:
-    """A user's own network, ``(N, C, *S) -> (N, D)``; it knows no label."""
+    """A user's own network, ``(N, C, *S) -> (N, D)``; it knows no label. ``texts`` embeds texts into the same space,
+    where it does."""
 
     classes: Mapping[str, Sequence[str]] = {}
 
-    def __init__(self, function: Callable[[Tensor], Tensor], facts: dict[str, Any]):
-        self.function, self.facts = function, facts
+    def __init__(self, function: Callable[[Tensor], Tensor], facts: dict[str, Any],
+                 texts: Callable[[Sequence[str]], Tensor] | None = None):
+        self.function, self.facts, self.texts = function, facts, texts
 
     @torch.no_grad()
     def judge(self, x: Tensor, *, batch: int = 64) -> Judged:

@@ -6,7 +6,7 @@ Nothing is fetched, no code of the folder is run, and weights are read from safe
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,17 @@ from torch import Tensor
 
 from ...adapters.judge import Judge
 
+VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model")
+"""Files of which a tokenizer has one at least."""
 Features = Callable[[Tensor], Tensor]
+Texts = Callable[[Sequence[str]], Tensor]
 
 
-def pretrained(folder: Path, *, judge: Judge, settings: Mapping[str, int]) -> tuple[Features, dict[str, Any]]:
-    """``(N, C, *S) -> (N, D)`` and its name and hash. ``ValueError`` says why a folder cannot be used."""
+def pretrained(
+    folder: Path, *, judge: Judge, settings: Mapping[str, int]
+) -> tuple[Features, dict[str, Any], Texts | None]:
+    """``(N, C, *S) -> (N, D)``, its name and hash, and N texts ``-> (N, D)`` where the network compares both (CLAP) and
+    the folder has a tokenizer. ``ValueError`` says why a folder cannot be used."""
     try:
         import transformers
     except ImportError:
@@ -28,6 +34,7 @@ def pretrained(folder: Path, *, judge: Judge, settings: Mapping[str, int]) -> tu
     try:
         prepare = getattr(transformers, judge.preprocessor).from_pretrained(folder, local_files_only=True)
         model = transformers.AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
+        tokenizer = _tokenizer(folder) if hasattr(model, "get_text_features") else None
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{folder} is no model that transformers can load: {str(error).splitlines()[0]}") from None
     embed = getattr(model, "get_audio_features", model)
@@ -35,7 +42,22 @@ def pretrained(folder: Path, *, judge: Judge, settings: Mapping[str, int]) -> tu
     def features(x: Tensor) -> Tensor:
         return _pooled(embed(**judge.prepared(x, prepare, model, **settings)))
 
-    return features, {"file": folder.resolve().name, "sha256": _digest(folder)}
+    def texts(wanted: Sequence[str]) -> Tensor:
+        limit = model.config.text_config.max_position_embeddings - 2              # two are taken before the first word
+        told = tokenizer(list(wanted), padding=True, truncation=True, max_length=limit, return_tensors="pt")
+        return _pooled(model.get_text_features(**told))
+
+    facts = {"file": folder.resolve().name, "sha256": _digest(folder)}
+    return features, facts, texts if tokenizer is not None else None
+
+
+def _tokenizer(folder: Path) -> Any:
+    """What splits texts; None where the folder has none, for which transformers would make up one of no words."""
+    if not any((folder / name).is_file() for name in VOCABULARIES):
+        return None
+    import transformers
+
+    return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def _pooled(output: Any) -> Tensor:

@@ -14,6 +14,7 @@ from ...metrics.rows import Row, cell_text, markdown, plain
 from ..following import unfollowed
 from ..prediction import outdone
 from ..protocol import differences
+from ..retrieval import misread
 from .findings import disobeyed
 from .plots import confusions, curves, intervals
 
@@ -66,6 +67,8 @@ def sections(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         ))
     for name, rows in report.get("maps", {}).items():
         parts.append((f"Distance to the map {name}", markdown([{"": kind, **row} for kind, row in rows.items()])))
+    for name, rows in report.get("retrieval", {}).items():
+        parts.append((f"{name} among others", markdown([{"": kind, **row} for kind, row in rows.items()])))
     parts.append(("What each metric sees", "Blind: not told apart from real samples.\n\n" + markdown(seen(report))))
     for field, groups in report["groups"]["model"].items():
         parts.append((f"Model by {field}", markdown(turned(groups))))
@@ -88,7 +91,8 @@ def summary(report: Mapping[str, Any]) -> list[str]:
         told = [metric for metric, seen in judged.items() if seen]
         by = f"{len(told)} of {len(judged)} metrics" + (f": {'; '.join(told)}" if told else "")
         lines.append(f"The {name} is told from real samples by {by}.")
-    lines += [*disobeyed(models, rows["real"], report["better"]), *unfollowed(report.get("maps", {}))]
+    lines += [*disobeyed(models, rows["real"], report["better"]), *unfollowed(report.get("maps", {})),
+              *misread(report.get("retrieval", {}))]
     lines += outdone(report["prediction"]) if report.get("prediction") else []
     if worst := behind(report):
         groups = ", ".join(f"{group} ({count})" for group, count in worst)
