@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from mmdiff.adapters.audio.codec import MelCodec
-from mmdiff.adapters.audio.coders import VocoderCoder, WaveCoder
+from mmdiff.adapters.audio.coders import VocoderCoder, WaveCoder, envelope
 from mmdiff.adapters.audio.losses import Convergence, LogSpectral, Phase
+from mmdiff.adapters.audio.mel import MelSpec
 from mmdiff.adapters.audio.sound import WaveCodec
 from mmdiff.adapters.autoencoder import Autoencoder
 from mmdiff.adapters.bottlenecks import Plain
@@ -49,6 +50,18 @@ def test_the_latents_of_a_vocoder_are_the_log_mels_that_models_of_spectrograms_h
     x = Masked(sound(7777)[None])
     assert torch.equal(vocoder().features(x).x, MelCodec("speech_8k").features(x).x)
     vocoder().fit([x])                                                # silent bands have no deviation of their own
+
+
+@pytest.mark.parametrize("name", ["speech_8k", "speech_8k_48", "audioldm_16k", "vocos_24k"])
+def test_the_envelope_of_an_even_spectrum_is_that_spectrum(name):
+    mel = MelSpec.named(name)
+    shares, level = envelope(mel)
+    magnitude = torch.full((mel.n_fft // 2 + 1, 3), 0.2)
+    found = shares @ (mel.basis() @ magnitude**mel.power).clamp(min=mel.floor).log() + level
+    heard = mel.basis().sum(0) > 0
+    assert heard.float().mean() > 0.6
+    torch.testing.assert_close(found[heard].exp(), magnitude[heard], rtol=1e-4, atol=0)
+    assert (found[~heard] <= mel.log_floor / mel.power + 1e-5).all()
 
 
 @torch.no_grad()

@@ -1,8 +1,9 @@
 """Sound to latents and back: a vocoder for the log-mel spectrograms of any preset, and an autoencoder of waveforms.
 
-    vocoder    fixed log-mel -> ConvNeXt -> (log magnitude, phase) of every frame -> overlapping windows added
+    vocoder    fixed log-mel -> ConvNeXt -> (log magnitude - smooth, phase) of every frame -> overlapping windows added
     waves      strided convolutions with snake activations, both ways
 
+``smooth`` is the log-mel itself, drawn through the bins of a spectrum: harmonics and phase are left to be learned.
 (Siuzdak 2024, Vocos: the network works at the rate of frames alone, so it is much quicker than one that works at that
 of samples.)
 """
@@ -37,20 +38,39 @@ class _Frames(nn.Module):
     """Log-mel ``(B, n_mels, T)`` to waveforms ``(B, 1, T hop)``."""
 
     window: Tensor
+    shares: Tensor
+    level: Tensor
 
     def __init__(self, mel: MelSpec, *, width: int, depth: int):
         super().__init__()
         self.mel, self.network = mel, ConvNeXt(mel.n_mels, mel.n_fft + 2, width=width, depth=depth)
-        self.register_buffer("window", mel.window(), persistent=False)
+        shares, level = envelope(mel)
+        for name, value in (("window", mel.window()), ("shares", shares), ("level", level)):
+            self.register_buffer(name, value, persistent=False)
 
     def forward(self, log_mel: Tensor) -> Tensor:
-        log_magnitude, phase = self.network(log_mel.clamp(min=self.mel.log_floor)).float().chunk(2, 1)
+        log_mel = log_mel.float().clamp(min=self.mel.log_floor)
+        change, phase = self.network(log_mel).float().chunk(2, 1)
+        log_magnitude = self.shares @ log_mel + self.level + change
         spectrum = torch.polar(log_magnitude.exp().clamp(max=LOUDEST * self.mel.n_fft), phase)
         pieces = torch.fft.irfft(spectrum.mT, n=self.mel.n_fft).mT * self.window[:, None]
         weight = overlap_add(self.window.square()[:, None].expand(-1, log_mel.shape[-1])[None], self.mel.hop_length)
         wave = overlap_add(pieces, self.mel.hop_length) / weight.clamp(min=1e-3)
         start = self.mel.left
         return wave[:, None, start : start + self.mel.samples(log_mel.shape[-1])]
+
+
+def envelope(mel: MelSpec) -> tuple[Tensor, Tensor]:
+    """A ``(F, n_mels)`` and b ``(F, 1)``: A log-mel + b is the log magnitude of a spectrum that is even in each band.
+
+    A bin has the bands that reach it, by their share of it; one that none reaches is at the floor.
+    """
+    basis = mel.basis()                                               # (n_mels, F)
+    reached = (basis / basis.amax(1, keepdim=True).clamp(min=1e-12)).T
+    total = reached.sum(1, keepdim=True)                              # (F, 1)
+    shares = reached / total.clamp(min=1e-12)
+    level = torch.where(total > 0, -shares @ basis.sum(1).clamp(min=1e-12).log()[:, None], mel.log_floor)
+    return shares / mel.power, level / mel.power
 
 
 class VocoderCoder(GridCoder):
