@@ -8,6 +8,7 @@ What is saved is the codec alone, ready for ``codec=`` of a diffusion run: nothi
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +18,27 @@ from .adapters.autoencoder import Autoencoder
 from .adapters.base import Codec
 from .adapters.latents import LatentTask
 from .adapters.reconstruction import ReconstructionLoss, mean
-from .core.rng import Purpose, normal
+from .core.rng import Purpose, normal_at
 from .core.types import Masked
-from .data.batch import Batch
+from .data.batch import Batch, Draw
 from .data.labels import Label, title
 from .data.reader import Reader
-from .learner import Example, Learner
+from .learner import Example, KeyedDraw, Learner, largest, latent_extents
+
+
+@dataclass(frozen=True)
+class LatentDraw(KeyedDraw):
+    """``eps`` ``(B, count, C, *S)``, like ``count`` latents each."""
+
+    codec: Codec
+    count: int
+    purpose: Purpose
+
+    def __call__(self, batch: Batch, seed: int, *, batch_size: int) -> Batch:
+        extents = latent_extents(self.codec, batch)
+        shape = (len(batch.draws), self.codec.channels, *largest(extents))
+        eps = [normal_at(seed, batch.draws, self.purpose, shape, extents, part) for part in range(self.count)]
+        return batch._replace(random={"eps": torch.stack(eps, 1)})
 
 
 class CodecModel(Learner):
@@ -89,8 +105,15 @@ class CodecModel(Learner):
     def loss(self, batch: Batch, seed: int, *, batch_size: int | None = None) -> Tensor:
         return self.losses(batch, seed, batch_size=batch_size)[0]
 
+    @property
+    def draw(self) -> Draw:
+        """Noise of latents: the bottleneck's, and that of each of ``latent``."""
+        return LatentDraw(self.codec, 1 + len(self.asked), Purpose.NOISE)
+
     def losses(self, batch: Batch, seed: int, *, batch_size: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        terms, made, real = self._terms(batch, seed, Purpose.NOISE)
+        if batch.random is None:
+            batch = self.draw(batch, seed, batch_size=batch_size or len(batch.draws))
+        terms, made, real = self._terms(batch)
         if self.adversary is None:
             return terms[:, 0], {}
         with torch.autocast(real.x.device.type, enabled=False):
@@ -100,18 +123,19 @@ class CodecModel(Learner):
 
     @torch.no_grad()
     def validation_loss(self, batch: Batch) -> Tensor:
-        return self._terms(batch, 0, Purpose.VALIDATION)[0]
+        draw = LatentDraw(self.codec, 1 + len(self.asked), Purpose.VALIDATION)
+        return self._terms(draw(batch, 0, batch_size=len(batch.draws)))[0]
 
-    def _terms(self, batch: Batch, seed: int, purpose: Purpose) -> tuple[Tensor, Masked, Masked]:
+    def _terms(self, batch: Batch) -> tuple[Tensor, Masked, Masked]:
         """``(B, len(validated))``: the loss, its terms and the penalty; and what was decoded, of what."""
+        assert batch.random is not None
         x = self.codec.base.features(batch.samples)
         h, mask = self.codec.coder.encode(x)
-        like = Masked(h[:, : self.codec.channels].float(), mask)
-        z, numbers = self.codec.bottleneck.drawn(h, normal(seed, batch.draws, purpose, like))
+        noise = batch.random["eps"].to(h.device).unbind(1)
+        z, numbers = self.codec.bottleneck.drawn(h, noise[0])
         y, penalty = self._decoded(Masked(z, mask), x), mean(numbers, mask)
         terms = [self._apart(y, x, name) for name in self.compared]
-        for i, task in enumerate(self.asked.values(), 1):
-            eps = normal(seed, batch.draws, purpose, like, i)
+        for task, eps in zip(self.asked.values(), noise[1:], strict=True):
             terms.append(self._kept_by(task, Masked(z, mask), x, eps))
         weights = [*(loss.weight for loss in self.compared.values()), *(task.weight for task in self.asked.values())]
         total = penalty + sum(weight * term for weight, term in zip(weights, terms, strict=True))

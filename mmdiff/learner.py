@@ -8,6 +8,7 @@ is trained, and the parameters of that class say which other parts it is made of
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
@@ -15,17 +16,86 @@ import torch
 from torch import Tensor, nn
 
 from .adapters.adversary import Adversary
-from .adapters.base import Codec
+from .adapters.base import Codec, Conditioner
 from .adapters.controls import Control
 from .adapters.texts import TextEncoder
+from .core.given import Given
+from .core.rng import Purpose, normal_at, uniform
+from .core.schedules import Schedule
+from .core.times import TimeDistribution
 from .core.types import Masked
-from .data.batch import Batch
+from .data.batch import Batch, Draw, pad, unpad
 from .data.coupling import Coupling
 from .data.labels import Column, Fields, Label
 from .data.reader import Reader
+from .nn.tensors import outlined
 
 Example = tuple[str, Tensor]
 """A title, and a sample ``(C, *S)`` on the CPU."""
+
+
+def latent_extents(codec: Codec, batch: Batch) -> list[tuple[int, ...]]:
+    """``*S`` of the latent of each sample, by its shape alone."""
+    if batch.encoded:
+        return [tuple(x.shape[1:]) for x in unpad(batch.samples)]
+    return [tuple(codec.latent_shape(**codec.size(x))) for x in unpad(batch.samples)]
+
+
+def largest(extents: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """What they are padded to in a batch."""
+    return tuple(map(max, zip(*extents, strict=True)))
+
+
+class KeyedDraw:
+    """A ``Draw`` that is pickled for data workers without the weights of modules that it knows."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: outlined(part) if isinstance(part, nn.Module) else part for name, part in vars(self).items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+
+
+@dataclass(frozen=True)
+class DenoisingDraw(KeyedDraw):
+    """Noise ``eps``, times ``t``, and which maps are ``kept``; labels are hidden, sets paired with their noise."""
+
+    codec: Codec
+    conditioner: Conditioner
+    schedule: Schedule
+    time: TimeDistribution
+    given: Given | None
+    coupling: Coupling | None
+    controls: int
+    """How many maps there are."""
+
+    def __call__(self, batch: Batch, seed: int, *, batch_size: int) -> Batch:
+        extents, draws = latent_extents(self.codec, batch), batch.draws
+        shape = largest(extents)
+        eps = normal_at(seed, draws, Purpose.NOISE, (len(draws), self.codec.channels, *shape), extents)
+        t = self.time.draw(uniform(seed, draws, Purpose.TIME)[:, 0], self.schedule, index=draws % batch_size,
+                           count=batch_size)
+        if self.given is not None:
+            lengths = torch.tensor([extent[0] for extent in extents])
+            t = torch.where(self.given.clean(seed, draws, lengths, shape[0]), 0, t[:, None])
+        u = uniform(seed, draws, Purpose.DROP, 1 + len(batch.labels) + self.controls)
+        if batch.told is not None:
+            u = torch.where(batch.told[:, None], 1.0, u)                              # above every share that is hidden
+        labels, own = u.split([1 + len(batch.labels), self.controls], 1)
+        everything, each = self.conditioner.drop_all, self.conditioner.drop_each
+        kept = (labels[:, :1] >= everything) & (own >= (each or everything))
+        return batch._replace(
+            samples=self._paired(batch.samples, eps, extents), labels=self.conditioner.hide(batch.labels, labels),
+            random={"eps": eps, "t": t.float(), "kept": kept}, extents=None if len(set(extents)) == 1 else extents,
+        )
+
+    def _paired(self, samples: Masked, eps: Tensor, extents: Sequence[tuple[int, ...]]) -> Masked:
+        """The samples, the points of each in the order that goes with its noise."""
+        if self.coupling is None or self.coupling.kind == "independent":
+            return samples
+        noise = unpad(Masked(eps, samples.mask), extents)
+        pairs = zip(unpad(samples, extents), noise, strict=True)
+        return samples._replace(x=pad([self.coupling(x.cpu(), e) for x, e in pairs]).x.to(samples.x.device))
 
 
 class Drawn(NamedTuple):
@@ -39,14 +109,20 @@ class Drawn(NamedTuple):
     """Those that are told."""
     kept: Tensor
     """``(B, controls)`` bool: which maps are told."""
+    extents: Sequence[tuple[int, ...]] | None = None
+    """``*S`` of each sample, where they differ and are known."""
 
 
 class Objective(ABC):
     """What a diffusion model learns of a batch."""
 
+    def draw(self, model: Any) -> Draw:
+        """What is random in ``loss``."""
+        return model.denoising_draw
+
     @abstractmethod
-    def loss(self, model: Any, batch: Batch, seed: int, *, batch_size: int) -> Tensor:
-        """Per sample ``(B,)``, fixed by (seed, draw); a step has ``batch_size`` draws."""
+    def loss(self, model: Any, batch: Batch) -> Tensor:
+        """Per sample ``(B,)``, of a batch with all that is random."""
 
     @abstractmethod
     def validation_loss(self, model: Any, batch: Batch, quantiles: int) -> Tensor:
@@ -56,8 +132,8 @@ class Objective(ABC):
 class Denoising(Objective):
     """The expected x0."""
 
-    def loss(self, model: Any, batch: Batch, seed: int, *, batch_size: int) -> Tensor:
-        d = model.drawn(batch, seed, batch_size=batch_size)
+    def loss(self, model: Any, batch: Batch) -> Tensor:
+        d = model.drawn(batch)
         cond = model.drawn_condition(d)
         return model.diffusion_loss(model.denoiser, d.x0, eps=d.eps, t=d.t, cond=cond)          # x_t, network, target
 
@@ -68,6 +144,11 @@ class Denoising(Objective):
         times = model.diffusion_loss.time.quantile(u, model.denoiser.schedule).to(d.t)
         losses = [model.diffusion_loss(model.denoiser, d.x0, eps=d.eps, t=t.expand(len(d.t)), cond=cond) for t in times]
         return torch.stack(losses, 1)
+
+
+def draw_nothing(batch: Batch, seed: int, *, batch_size: int) -> Batch:
+    """The draw of a loss in which nothing is random."""
+    return batch._replace(random={})
 
 
 class Learner(nn.Module, ABC):
@@ -84,8 +165,6 @@ class Learner(nn.Module, ABC):
 
     reader: Reader
     codec: Codec
-    coupling: Coupling | None = None
-    """How the points of a set are paired with the noise of their draw before they are a batch."""
     controls: Mapping[str, Control] = MappingProxyType({})
     """The maps that it is told."""
 
@@ -113,11 +192,17 @@ class Learner(nn.Module, ABC):
         """What its model file holds the tensors of."""
         return self
 
+    @property
+    def draw(self) -> Draw:
+        """What is random in its loss, for data workers: nothing, unless a learner says otherwise."""
+        return draw_nothing
+
     @abstractmethod
     def loss(self, batch: Batch, seed: int, *, batch_size: int | None = None) -> Tensor:
         """Training loss per sample ``(B,)``; all that is random in it is fixed by (seed, draw).
 
-        ``batch_size`` is the number of draws of one optimizer step.
+        ``batch_size`` is the number of draws of one optimizer step. A batch for which ``draw`` has been called is taken
+        as it is.
         """
 
     def losses(self, batch: Batch, seed: int, *, batch_size: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:

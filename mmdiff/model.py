@@ -24,15 +24,15 @@ from .core.guidance import Guidance, Unguided
 from .core.jumps import JumpDenoiser, along
 from .core.loss import DiffusionLoss
 from .core.parameterizations import Parameterization
-from .core.rng import Purpose, normal, uniform
+from .core.rng import Purpose, normal
 from .core.samplers import Auto, Sampler
 from .core.schedules import Schedule, Shifted
 from .core.times import TimeDistribution
 from .core.types import Condition, Denoise, Masked
 from .core.weightings import Weighting
-from .data.batch import Batch
+from .data.batch import Batch, Draw
 from .data.labels import Column, Fields, Label, encode_labels, title, to_device
-from .learner import Denoising, Drawn, Example, Learner, Objective
+from .learner import Denoising, DenoisingDraw, Drawn, Example, Learner, Objective
 from .marks.base import Mark, Source
 from .marks.ledger import LedgerMark
 from .nn.jumps import JumpEmbedding
@@ -133,24 +133,32 @@ class DiffusionModel(Learner):
 
         ``batch_size`` is the number of draws of one optimizer step, of which stratified times take one each.
         """
-        return self.objective.loss(self, batch, seed, batch_size=batch_size or len(batch.draws))
+        if batch.random is None:
+            batch = self.draw(batch, seed, batch_size=batch_size or len(batch.draws))
+        return self.objective.loss(self, batch)
 
-    def drawn(self, batch: Batch, seed: int, *, batch_size: int) -> Drawn:
-        """What one step learns of a batch, fixed by (seed, draw)."""
+    @property
+    def draw(self) -> Draw:
+        """Noise, times, hidden labels and what else the objective needs."""
+        return self.objective.draw(self)
+
+    @property
+    def denoising_draw(self) -> Draw:
+        """What is random in denoising."""
+        return DenoisingDraw(self.codec, self.conditioner, self.denoiser.schedule, self.diffusion_loss.time, self.given,
+                             self.coupling, len(self.controls))
+
+    def drawn(self, batch: Batch) -> Drawn:
+        """What one step learns of a batch with all that is random in it."""
+        assert batch.random is not None
         features, x0 = self._encoded(batch)
-        t = self._times(x0, seed, batch.draws, batch_size)
-        eps = normal(seed, batch.draws, Purpose.NOISE, x0)
-        u = uniform(seed, batch.draws, Purpose.DROP, 1 + len(batch.labels) + len(self.controls))
-        if batch.told is not None:
-            u = torch.where(batch.told[:, None].to(u.device), 1.0, u)             # above every share that is hidden
-        labels, rest = u.split([1 + len(batch.labels), len(self.controls)], 1)
-        hidden = self.conditioner.hide(batch.labels, labels)
-        return Drawn(features, x0, eps, t, hidden, self._kept(labels[:, :1], rest))
+        eps, t, kept = (batch.random[name].to(x0.x.device) for name in ("eps", "t", "kept"))
+        return Drawn(features, x0, eps, t, batch.labels, kept, batch.extents)
 
     def drawn_condition(self, drawn: Drawn) -> Condition:
         """The condition of what was drawn."""
         cond = self.conditioner(drawn.labels)
-        return following(cond, self.controls, drawn.features, drawn.x0, drawn.kept)
+        return following(cond, self.controls, drawn.features, drawn.x0, drawn.kept, drawn.extents)
 
     @torch.no_grad()
     def validation_loss(self, batch: Batch) -> Tensor:
@@ -195,24 +203,11 @@ class DiffusionModel(Learner):
         features = batch.samples if batch.encoded else self.codec.features(batch.samples)
         return features, self.codec.whiten(features)
 
-    def _kept(self, u: Tensor, own: Tensor) -> Tensor:
-        """``(B, controls)``: which maps training tells; ``u`` ``(B, 1)`` hides labels too, ``own`` one map each."""
-        everything, each = self.conditioner.drop_all, self.conditioner.drop_each
-        return (u >= everything) & (own >= (each or everything))
-
     @torch.no_grad()
     def map_of(self, name: str, sample: Tensor) -> Tensor:
         """The map ``(width, *S)`` that a control makes of a sample ``(C, *S)``, as in training."""
         features = self.codec.features(Masked(sample[None].to(self.device)))
         return maps_of(self.controls[name], features, self.codec.whiten(features))[0]
-
-    def _times(self, x0: Masked, seed: int, draws: Tensor, count: int) -> Tensor:
-        """``(B,)``, or ``(B, T)`` where positions of the first axis may be given clean, at t = 0."""
-        u = uniform(seed, draws, Purpose.TIME)[:, 0]
-        t = self.diffusion_loss.time.draw(u, self.denoiser.schedule, index=draws.cpu() % count, count=count)
-        if self.given is not None:
-            t = torch.where(self.given.clean(x0, seed, draws), 0, t[:, None])
-        return t.to(x0.x.device, torch.float32)
 
     @property
     def askable(self) -> list[str]:

@@ -39,12 +39,12 @@ class Adversary(nn.Module, ABC):
         """``(B, channels, *S)`` -> ``(B, ...)``, above 0 where it looks real."""
 
     def heeded(self, made: Masked, draws: Tensor) -> Tensor:
-        """What the codec's loss has of it, ``(B,)``: its own weights get no gradient."""
+        """What the codec's loss has of it, ``(B,)``: its own weights get no gradient. ``draws`` are on the host."""
         if not (draws >= self.start).any():
             return made.x.new_zeros(len(made.x))
         still = {name: value.detach() for name, value in (*self.named_parameters(), *self.named_buffers())}
         told = -functional_call(self, still, (_real(made),)).flatten(1).mean(1)
-        return self.weight * torch.where((draws >= self.start).to(told.device), told, 0)
+        return self.weight * torch.where(draws.to(told.device, non_blocking=True) >= self.start, told, 0)
 
     def loss(self, made: Masked, real: Masked) -> tuple[Tensor, Tensor]:
         """Its own loss ``(B,)``, and the share of patches that it told right, ``(B,)``: 0.5 is chance."""

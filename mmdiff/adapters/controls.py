@@ -36,12 +36,15 @@ def total(controls: Mapping[str, Control]) -> int:
 
 
 @torch.no_grad()
-def maps_of(control: Control, features: Masked, latents: Masked) -> Tensor:
+def maps_of(
+    control: Control, features: Masked, latents: Masked, extents: Sequence[tuple[int, ...]] | None = None
+) -> Tensor:
     """The maps ``(B, width, *S)`` of a padded batch, each made of its sample alone and zero beyond it."""
     if latents.mask is None:
         return control(features.x.float(), latents.x)
     maps = latents.x.new_zeros(len(latents.x), control.width, *latents.x.shape[2:])
-    for x, own, latent in zip(maps, unpad(Masked(features.x.float(), latents.mask)), unpad(latents), strict=True):
+    pairs = zip(unpad(Masked(features.x.float(), latents.mask), extents), unpad(latents, extents), strict=True)
+    for x, (own, latent) in zip(maps, pairs, strict=True):
         x[(slice(None), *(slice(n) for n in latent.shape[1:]))] = control(own[None], latent[None])[0]
     return maps
 
@@ -60,12 +63,13 @@ def joined(
 
 
 def following(
-    cond: Condition, controls: Mapping[str, Control], features: Masked, latents: Masked, kept: Tensor
+    cond: Condition, controls: Mapping[str, Control], features: Masked, latents: Masked, kept: Tensor,
+    extents: Sequence[tuple[int, ...]] | None = None,
 ) -> Condition:
     """``cond`` with the maps of the samples themselves, where ``kept`` ``(B, controls)``."""
     if not controls:
         return cond
-    maps = {name: maps_of(control, features, latents) for name, control in controls.items()}
+    maps = {name: maps_of(control, features, latents, extents) for name, control in controls.items()}
     return cond._replace(concat=joined(controls, maps, dict(zip(controls, kept.unbind(1), strict=True))))
 
 

@@ -92,7 +92,8 @@ def path(model: DiffusionModel, asked: Sequence[SampleSpec], x1: Tensor, calls: 
     """``(B, calls + 1, C, *S)``: ``x1``, and what is said on the way."""
     scale = torch.tensor([float(str(wish.labels[SCALE])) for wish in asked], device=x1.device)
     cond = model.condition([{name: value for name, value in wish.labels.items() if name != SCALE} for wish in asked])
-    denoise = guided(model.denoiser, cond, model.conditioner.null(len(asked)), scale)
+    null = model.conditioner.null(len(asked))
+    denoise = guided(model.denoiser, cond, null, None if bool((scale == 1).all()) else scale)
     found = [x1]
 
     def watched(x_t: Tensor, t: Tensor) -> Tensor:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from .rng import Purpose, uniform
-from .types import Masked
 
 KINDS = ("none", "first", "prefix", "ends", "some")
 
@@ -44,10 +43,6 @@ class Given:
         given = table[kind, torch.arange(len(u))]
         return given & ~given.all(1, keepdim=True)
 
-    def clean(self, x0: Masked, seed: int, draws: Tensor) -> Tensor:
-        """``(B, T)`` bool: the given positions of the latents ``x0`` ``(B, C, T, ...)``, fixed by (seed, draw)."""
-        size = x0.x.shape[2]
-        lengths = torch.full((len(draws),), size)
-        if x0.mask is not None:
-            lengths = x0.mask[:, 0].flatten(2).any(2).sum(1).cpu() if x0.mask.ndim > 3 else x0.mask[:, 0].sum(1).cpu()
+    def clean(self, seed: int, draws: Tensor, lengths: Tensor, size: int) -> Tensor:
+        """``(B, size)`` bool: the given positions of latents, fixed by (seed, draw); the rest as for ``draw``."""
         return self.draw(uniform(seed, draws, Purpose.GIVEN, 2 + size), lengths, size)

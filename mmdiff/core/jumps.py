@@ -87,7 +87,7 @@ class JumpDenoiser(Denoiser):
         """As that of any denoiser. Where ``t`` is ``(B, T)`` the jump is that of the noisiest position."""
         begin, cond = t if t.ndim == 1 else t.amax(1), cond or Condition()
         end = self.level(begin if self.ends is None else self.ends(begin))
-        scale = torch.as_tensor(self.scale, dtype=end.dtype, device=end.device).expand(len(end))
+        scale = self.scale if isinstance(self.scale, Tensor) else end.new_full((len(end),), self.scale)
         embedded = self.embedding(end.to(x_t.dtype), scale.to(x_t.dtype))
         vector = embedded if cond.vector is None else cond.vector + embedded
         return super().output(x_t, t, cond._replace(vector=vector), mask)
@@ -106,12 +106,15 @@ def along(denoiser: Denoiser, ends: Ends | None) -> Denoiser:
     return denoiser if ends is None else jumping(denoiser, "sampler=jump").aimed(ends=ends)
 
 
-def guided(denoiser: Denoiser, cond: Condition, null: Condition, scale: Tensor, mask: Tensor | None = None) -> Denoise:
-    """Classifier-free guidance by a scale for each sample, ``(B,)``: what a student of ``denoiser`` learns at once."""
+def guided(
+    denoiser: Denoiser, cond: Condition, null: Condition, scale: Tensor | None, mask: Tensor | None = None
+) -> Denoise:
+    """Classifier-free guidance by a scale for each sample, ``(B,)``: what a student of ``denoiser`` learns at once;
+    None: without, that is by scale 1."""
+    if scale is None:
+        return denoiser.bind(cond, mask)
     if isinstance(denoiser, JumpDenoiser):                            # it has learned it already
         return denoiser.aimed(scale=scale).bind(cond, mask)
-    if bool((scale == 1).all()):
-        return denoiser.bind(cond, mask)
     both, masks = Condition.cat([cond, null]), None if mask is None else torch.cat([mask, mask])
 
     def denoise(x_t: Tensor, t: Tensor) -> Tensor:

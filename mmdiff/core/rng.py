@@ -7,6 +7,7 @@ a resumed run or a straight one, and any batch composition see the same noise. T
 it keeps 32 bits of its seed, and keys would collide after some ten thousand draws.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 import numpy as np
@@ -41,10 +42,27 @@ def stream(seed: int, draw: int, purpose: Purpose, part: int = 0) -> np.random.G
     return np.random.Generator(np.random.Philox(key=seed % 2**64, counter=counter))
 
 
+class _Streams:
+    """One generator that goes from key to key: to make one takes longer than most of what is drawn from it."""
+
+    def __init__(self) -> None:
+        self.bits = np.random.Philox(key=0)
+        self.generator, self.state = np.random.Generator(self.bits), self.bits.state
+
+    def __call__(self, seed: int, draw: int, purpose: Purpose, part: int = 0) -> np.random.Generator:
+        """As ``stream``, until the next call."""
+        self.state["state"]["key"][:] = seed % 2**64, 0
+        self.state["state"]["counter"][:] = 0, part % 2**64, draw % 2**64, int(purpose)
+        self.bits.state = self.state
+        return self.generator
+
+
 def uniform(seed: int, draws: Tensor, purpose: Purpose, count: int = 1) -> Tensor:
     """``(B, count)`` float64 in the open interval (0, 1), row i fixed by ``draws[i]``."""
-    rows = [stream(seed, draw, purpose).random(count) for draw in draws.tolist()]
-    return torch.from_numpy(np.stack(rows)).clamp_(2.0**-54, 1 - 2.0**-53)
+    streams, rows = _Streams(), np.empty((len(draws), count))
+    for row, draw in zip(rows, draws.tolist(), strict=True):
+        streams(seed, draw, purpose).random(out=row)
+    return torch.from_numpy(rows).clamp_(2.0**-54, 1 - 2.0**-53)
 
 
 def normal(seeds: int | list[int], draws: Tensor, purpose: Purpose, like: Masked, part: int = 0) -> Tensor:
@@ -52,18 +70,26 @@ def normal(seeds: int | list[int], draws: Tensor, purpose: Purpose, like: Masked
 
     A row is drawn at the extent of its real part, so padding (whatever else is in the batch) does not change it.
     """
-    x, mask = like
-    seeds = [seeds] * len(x) if isinstance(seeds, int) else seeds
-    noise = np.zeros(x.shape, dtype=np.float32)
+    extents = None if like.mask is None else [_extent(mask[0]) for mask in like.mask]
+    return normal_at(seeds, draws, purpose, like.x.shape, extents, part).to(like.x.device)
+
+
+def normal_at(
+    seeds: int | list[int], draws: Tensor, purpose: Purpose, shape: Sequence[int],
+    extents: Sequence[Sequence[int]] | None = None, part: int = 0,
+) -> Tensor:
+    """As ``normal``, on the host, of a ``shape`` ``(B, C, *S)`` and what is real of each sample, ``*S`` (None: all)."""
+    seeds = [seeds] * len(draws) if isinstance(seeds, int) else seeds
+    streams, noise = _Streams(), np.zeros(tuple(shape), dtype=np.float32)
     for i, draw in enumerate(draws.tolist()):
-        generator = stream(seeds[i], draw, purpose, part)
-        extent = x.shape[2:] if mask is None else _extent(mask[i, 0])
-        if extent == x.shape[2:]:
+        generator = streams(seeds[i], draw, purpose, part)
+        extent = tuple(shape[2:]) if extents is None else tuple(extents[i])
+        if extent == tuple(shape[2:]):
             generator.standard_normal(dtype=np.float32, out=noise[i])
         else:
             box = (slice(None), *(slice(n) for n in extent))
-            noise[i][box] = generator.standard_normal((x.shape[1], *extent), dtype=np.float32)
-    return torch.from_numpy(noise).to(x.device)
+            noise[i][box] = generator.standard_normal((shape[1], *extent), dtype=np.float32)
+    return torch.from_numpy(noise)
 
 
 def _extent(mask: Tensor) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """One batch for every modality: padded samples, their mask, labels and the draws that key their randomness."""
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -31,6 +32,10 @@ class Batch(NamedTuple):
     draws: Tensor
     encoded: bool = False
     told: Tensor | None = None
+    random: Mapping[str, Tensor] | None = None
+    """All that is random in the loss, ``(B, ...)`` each, once a learner's ``draw`` has been called."""
+    extents: Sequence[tuple[int, ...]] | None = None
+    """``*S`` of each sample's latent, known with that, where they are of several sizes."""
 
     def split(self, parts: int) -> list["Batch"]:
         """The batch in so many equal parts, in order."""
@@ -40,9 +45,20 @@ class Batch(NamedTuple):
                 Masked(x[part], None if mask is None else mask[part]),
                 {name: value[part] for name, value in self.labels.items()}, self.draws[part], self.encoded,
                 None if self.told is None else self.told[part],
+                None if self.random is None else {name: value[part] for name, value in self.random.items()},
+                None if self.extents is None else self.extents[part],
             )
             for part in (slice(k * size, (k + 1) * size) for k in range(parts))
         ]
+
+
+class Draw(Protocol):
+    """What is random in a learner's loss: ``batch`` with it, fixed by (seed, draw); a step has ``batch_size`` draws.
+
+    A function of keys and shapes alone: data workers call it, so that a batch has all of it when it comes.
+    """
+
+    def __call__(self, batch: Batch, seed: int, *, batch_size: int) -> Batch: ...
 
 
 def pad(samples: list[Tensor]) -> Masked:
@@ -60,9 +76,10 @@ def pad(samples: list[Tensor]) -> Masked:
     return Masked(x, mask)
 
 
-def unpad(samples: Masked) -> list[Tensor]:
-    """The inverse of ``pad``."""
+def unpad(samples: Masked, extents: Sequence[tuple[int, ...]] | None = None) -> list[Tensor]:
+    """The inverse of ``pad``; ``extents``, where they are known, save the device the question."""
     if samples.mask is None:
         return list(samples.x)
-    boxes = [tuple(slice(int(n) + 1) for n in m[0].nonzero().amax(0)) for m in samples.mask]
-    return [x[(slice(None), *box)] for x, box in zip(samples.x, boxes, strict=True)]
+    if extents is None:
+        extents = [tuple((m[0].nonzero().amax(0) + 1).tolist()) for m in samples.mask]
+    return [x[(slice(None), *map(slice, extent))] for x, extent in zip(samples.x, extents, strict=True)]

@@ -10,13 +10,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from ..core.rng import Purpose, normal, stream
+from ..core.rng import Purpose, stream
 from ..core.types import Masked
-from .batch import Batch, Item, pad
+from .batch import Batch, Draw, Item, pad
 from .captions import Tags, worded
-from .coupling import Coupling
 from .dataset import Dataset, spread
-from .labels import Fields, Label, encode_labels, is_text
+from .labels import Label, encode_labels, is_text
 from .splits import split
 from .stream import Key, Shape, Stream, batch_sizes
 
@@ -67,10 +66,8 @@ class Loading:
 class _Draws(TorchDataset):
     """Items keyed by (draw, index), read without random choices for validation."""
 
-    def __init__(
-        self, dataset: Dataset, seed: int, random: bool, coupling: Coupling | None = None, tags: Tags | None = None
-    ):
-        self.dataset, self.seed, self.random, self.coupling, self.tags = dataset, seed, random, coupling, tags
+    def __init__(self, dataset: Dataset, seed: int, random: bool, tags: Tags | None = None):
+        self.dataset, self.seed, self.random, self.tags = dataset, seed, random, tags
         self.texts = any(map(is_text, dataset.fields.values()))
 
     def __getitem__(self, key: Key) -> Item:
@@ -80,9 +77,6 @@ class _Draws(TorchDataset):
         if self.random and self.texts:
             words = stream(self.seed, draw, Purpose.WORDS)
             labels = worded(labels, self.dataset.captions(index), self.tags, words)
-        if self.coupling is not None and self.coupling.kind != "independent":
-            eps = normal(self.seed, torch.tensor([draw]), Purpose.NOISE, Masked(sample[None]))
-            sample = self.coupling(sample, eps[0])
         return Item(sample, labels, draw, self.random and self.dataset.told(index))
 
     def _read(self, index: int, rng: np.random.Generator | None) -> tuple[Tensor, dict[str, Label], int]:
@@ -100,26 +94,31 @@ class _Draws(TorchDataset):
 
 
 class _Collate:
-    def __init__(self, fields: Fields, encoded: bool):
-        self.fields, self.encoded = fields, encoded
+    """Items to a batch; ``draw`` gives it what is random in a loss, of steps of ``world`` such batches."""
+
+    def __init__(self, dataset: Dataset, draw: Draw | None = None, *, seed: int = 0, world: int = 1):
+        self.fields, self.encoded = dataset.fields, dataset.encoded
+        self.draw, self.seed, self.world = draw, seed, world
 
     def __call__(self, items: list[Item]) -> Batch:
         labels = encode_labels(self.fields, [item.labels for item in items])
         draws = torch.tensor([item.draw for item in items])
         told = torch.tensor([item.told for item in items])
-        return Batch(pad([item.sample for item in items]), labels, draws, self.encoded, told if told.any() else None)
+        samples = pad([item.sample for item in items])
+        batch = Batch(samples, labels, draws, self.encoded, told if told.any() else None)
+        return batch if self.draw is None else self.draw(batch, self.seed, batch_size=self.world * len(items))
 
 
 def train_loader(
-    dataset: Dataset, order: Stream, *, workers: int = 0, pin_memory: bool = False,
-    coupling: Coupling | None = None, tags: Tags | None = None,
+    dataset: Dataset, order: Stream, *, workers: int = 0, pin_memory: bool = False, draw: Draw | None = None,
+    tags: Tags | None = None,
 ) -> DataLoader:
-    """Training batches in the order of a stream, one an optimizer step; ``coupling`` pairs sets with their noise,
-    ``tags`` words captions."""
+    """Training batches in the order of a stream, one an optimizer step; ``draw`` gives them what is random in a
+    learner's loss, ``tags`` words captions."""
     return DataLoader(
-        _Draws(dataset, order.seed, random=True, coupling=coupling, tags=tags), batch_sampler=order,
-        collate_fn=_Collate(dataset.fields, dataset.encoded), num_workers=workers, pin_memory=pin_memory,
-        generator=torch.Generator(),
+        _Draws(dataset, order.seed, random=True, tags=tags), batch_sampler=order,
+        collate_fn=_Collate(dataset, draw, seed=order.seed, world=order.world), num_workers=workers,
+        pin_memory=pin_memory, generator=torch.Generator(),
     )
 
 
@@ -132,7 +131,7 @@ def eval_loader(
     batches = [[(i, i) for i in batch] for batch in batches_of_one_shape(dataset, chosen, batch_size)]
     return DataLoader(
         _Draws(dataset, 0, random=False), batch_sampler=batches[rank::world],
-        collate_fn=_Collate(dataset.fields, dataset.encoded), num_workers=workers, generator=torch.Generator(),
+        collate_fn=_Collate(dataset), num_workers=workers, generator=torch.Generator(),
     )
 
 

@@ -26,7 +26,7 @@ from ..core.types import Masked
 from ..data.dataset import Dataset, spread
 from ..data.labels import Label, text
 from ..data.writing import write_atomic
-from ..metrics.bootstrap import bootstrap
+from ..metrics.bootstrap import Interval, bootstrap
 from ..metrics.classify import share
 from ..metrics.rows import Row, markdown, plain
 from .embedders.embedder import Embedder, Foreign
@@ -118,7 +118,7 @@ def _right(
 ) -> Row:
     """The shares of samples whose classes are seen or heard."""
     found = embedder.judge(judge.stacked(list(samples), codec.modality, size)).probabilities
-    row: Row = {}
+    row: dict[str, str | int | float | Interval] = {}
     for name, classes in embedder.classes.items():
         true = [text(column[name]) for column in columns if name in column]
         if len(true) == len(columns):

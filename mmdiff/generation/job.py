@@ -10,7 +10,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,6 +25,7 @@ from ..provenance.signing import Signing
 from .outputs import Output, clear
 from .record import facts
 from .request import Request
+from .sampling import Generated, generate
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline
@@ -83,8 +84,13 @@ def save_all(
         if len(todo) < len(own):
             print(f"{len(own) - len(todo)} of {len(own)} are there already")
         clear((outputs[i] for i in todo), out)
-        for k, sample, changed in pipeline.made([requests[i] for i in todo], batch_size):
-            outputs[todo[k]].write(partial(codec.save, sample, **options), changed)
+
+        def save(made: Generated) -> None:
+            outputs[todo[made.position]].write(partial(codec.save, made.sample, **options), made.changes)
+
+        with closing(generate(pipeline, [requests[i] for i in todo], batch_size, save=save)) as samples:
+            for _ in samples:                                         # they are on the disk, and held by nobody
+                pass
     if not all(output.there() for output in outputs):
         return [outputs[i].path for i in own]
     rows = [row for row in listed(out) if row["file"] not in {output.path.name for output in outputs}]

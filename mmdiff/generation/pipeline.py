@@ -1,20 +1,13 @@
-"""A trained model that is asked for samples.
+"""A trained model that is asked for samples: what ``mmdiff.load`` gives. How they are made is in ``sampling``."""
 
-Requests of one size, whatever files they start from, run in micro-batches of exactly ``batch_size`` (the last one
-filled up by repetition), so an item is the same to the last bit whatever else is asked for.
-"""
-
-import inspect
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 from annotated_types import Ge
 from torch import Tensor
-from tqdm import tqdm
 
 from ..config.build import build
 from ..config.kinds import check
@@ -23,21 +16,21 @@ from ..core.guidance import Guidance, Unguided
 from ..core.samplers import Sampler
 from ..data.dataset import spread
 from ..data.labels import Label
-from ..data.progress import progress_bar
 from ..engines.base import Eager, Engines, node_of
 from ..engines.precision import Float32, Precision
 from ..marks.base import Mark
 from ..marks.ledger import LedgerMark
-from ..model import DiffusionModel, LabelOrMap
+from ..model import DiffusionModel
 from ..provenance.policy import Policy
 from ..provenance.signing import Signing
 from ..store import Scales, chosen_device, load_model
 from .computing import Computing, one_call, weights_key
-from .edits import Edit, EncodedEdit, Way, carry_out
+from .edits import Edit
 from .job import Terms, save_all
-from .outputs import described, seal
+from .outputs import seal
 from .references import Reference, errors_named, known, referred
 from .request import Request, plain_number
+from .sampling import generate
 
 UNGUIDED = f"{Unguided.__module__}.{Unguided.__qualname__}"
 BATCH = 16
@@ -180,58 +173,15 @@ class Pipeline:
         self, requests: Sequence[Request], batch_size: int, *, show_progress: bool = True
     ) -> Iterator[tuple[int, Tensor]]:
         """(position, sample) of every request, those of one size together, as they are made."""
-        for position, sample, _ in self.made(requests, batch_size, show_progress=show_progress):
+        for position, sample, _ in generate(self, requests, batch_size, show_progress=show_progress):
             yield position, sample
 
-    def made(
-        self, requests: Sequence[Request], batch_size: int, *, show_progress: bool = True
-    ) -> Iterator[tuple[int, Tensor, dict[str, float]]]:
-        """As ``run``, with what the codec had to change of each sample; with progress, that is told at the end."""
+    def prepare(self, requests: Sequence[Request], batch_size: int) -> None:
+        """Refuse what the model does not know, say what it cannot do, and choose the engine: before any work."""
         self._check(requests)
         if self.notice and requests:
             warnings.warn(self.notice, stacklevel=2)
         self.choose_engine(requests, batch_size)
-        changes: list[dict[str, float]] = []
-        sizes = [tuple(sorted(self.size_of(request).items())) for request in requests]
-        for size in dict.fromkeys(sizes):
-            if foreign := set(dict(size)) - set(inspect.signature(self.model.codec.latent_shape).parameters):
-                raise ValueError(f"samples of this model have no {foreign.pop()}=; their size is {dict(self.size)}")
-            self.model.codec.latent_shape(**dict(size))
-        tasks = [(size, request.edit) for size, request in zip(sizes, requests, strict=True)]
-        window = self.model.codec.latent_shape(**self.size)[0]
-        placed: dict[tuple[Any, Edit | None], EncodedEdit] = {
-            (size, edit): EncodedEdit.of(edit, self.model.codec, dict(size), window, device=self.model.device)
-            for size, edit in dict.fromkeys(tasks) if edit is not None
-        }
-        maps: dict[tuple[Any, str, Reference], Tensor] = {}
-        for size, request in zip(sizes, requests, strict=True):
-            for name, file in request.references.items():
-                if (size, name, file) not in maps:
-                    with errors_named(name, file):
-                        maps[size, name, file] = file.map(name, self.model, dict(size)).cpu()
-        groups: dict[tuple[Any, Way | None], list[int]] = {}
-        for i, task in enumerate(tasks):
-            groups.setdefault((task[0], placed[task].way if task in placed else None), []).append(i)
-        bar: tqdm = progress_bar(total=len(requests), unit="item", disable=not requests or not show_progress)
-        with bar:
-            for (size, _), members in groups.items():
-                for k in range(0, len(members), batch_size):
-                    part = members[k : k + batch_size]
-                    rows = [part[i % len(part)] for i in range(batch_size)]
-                    given = [placed[tasks[i]] for i in rows if tasks[i] in placed]
-                    follow: list[dict[str, Tensor]] = [
-                        {name: maps[size, name, file] for name, file in requests[i].references.items()} for i in rows
-                    ]
-                    samples = self._batch([requests[i] for i in rows], dict(size), follow, given, bar)
-                    for position, (sample, changed) in zip(part, samples, strict=False):
-                        if not torch.isfinite(sample).all():
-                            seed = requests[position].seed
-                            raise FloatingPointError(f"the sample with seed {seed} holds NaN: is the model trained?")
-                        changes.append(changed)
-                        yield position, sample, changed
-                    bar.update(len(part))
-        if show_progress and (told := described(changes)):
-            print(told)
 
     def _check(self, requests: Sequence[Request]) -> None:
         """Refuse labels that the model does not know before any work, naming the request where they differ."""
@@ -243,26 +193,6 @@ class Pipeline:
                 known(request.controls, self.model)
             except ValueError as error:
                 raise ValueError(str(error) if alike else f"request {request.name or i + 1}: {error}") from None
-
-    def _batch(
-        self, rows: list[Request], size: dict[str, float], maps: Sequence[Mapping[str, Tensor]],
-        placed: Sequence[EncodedEdit], bar: tqdm,
-    ) -> list[tuple[Tensor, dict[str, float]]]:
-        def progress(call: int) -> None:
-            bar.set_postfix_str(f"network call {call + 1}/{self.sampler.calls}")
-
-        told: list[dict[str, LabelOrMap]] = [{**r.labels, **own} for r, own in zip(rows, maps, strict=True)]
-        make = partial(
-            self.model.latents, told, [r.seed for r in rows], sampler=self.sampler,
-            guidance=self.guidance, progress=progress, negative=[r.negative for r in rows],
-            mark=self.mark,
-        )
-        latents = carry_out(make, placed, device=self.model.device) if placed else make(
-            self.model.codec.latent_shape(**size))
-        return [
-            (self.mark.embed_sample(sample, row.seed, self.model.codec), changed)
-            for (sample, changed), row in zip(self.model.finished(latents, **size), rows, strict=True)
-        ]
 
     def size_of(self, request: Request) -> dict[str, float]:
         """The whole size of a request: a length in seconds replaces the model's own in frames."""

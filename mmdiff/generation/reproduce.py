@@ -103,7 +103,7 @@ def _file(
     held = texts(record) if "file" in record else tags.read(original)
     count = record["batch_size"]
     tried: list[Tensor] = []
-    for _, sample, _ in pipeline.made([request] * count, count, show_progress=False):
+    for _, sample in pipeline.run([request] * count, count, show_progress=False):
         if any(torch.equal(sample, other) for other in tried):
             continue
         tried.append(sample)

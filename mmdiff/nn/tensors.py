@@ -1,7 +1,9 @@
-"""Tensors by name, and whether each finds its place; sizes that are filled up."""
+"""Tensors by name, and whether each finds its place; sizes that are filled up; modules without their weights."""
 
+import copy
 from collections.abc import Mapping
 
+import torch
 from torch import Size, Tensor, nn
 
 
@@ -54,3 +56,11 @@ def place(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         raise ValueError(f"{len(differ)} of {len({**own, **given})} tensors find no place, such as {name} "
                          f"({extent(given.get(name))} given, {extent(own.get(name))} here)")
     module.load_state_dict(tensors)
+
+
+def outlined(module: nn.Module) -> nn.Module:
+    """A copy whose parameters and buffers take no memory."""
+    empty = {id(t): torch.empty(t.shape, dtype=t.dtype, device="meta") for t in module.buffers()}
+    empty |= {id(p): nn.Parameter(torch.empty(p.shape, dtype=p.dtype, device="meta"), requires_grad=False)
+              for p in module.parameters()}
+    return copy.deepcopy(module, empty)

@@ -117,7 +117,7 @@ class Trial:
 
     def batch(self) -> Batch:
         """The first training batch."""
-        return next(iter(train_loader(self.dataset, self.order(), coupling=self.model.coupling)))
+        return next(iter(train_loader(self.dataset, self.order(), draw=self.model.draw)))
 
     def order(self) -> Stream:
         """The training stream."""

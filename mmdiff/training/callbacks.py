@@ -27,7 +27,9 @@ class Every(L.Callback):
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
         if self.due(trainer, trainer.global_step):
-            self.act(trainer, cast(TrainingModule, module), trainer.global_step)      # the only one that is trained
+            module = cast(TrainingModule, module)                     # the only one that is trained
+            module.settle()                                           # nothing is done with a step that was not taken
+            self.act(trainer, module, trainer.global_step)
 
     def due(self, trainer: L.Trainer, step: int) -> bool:
         """Whether to act after this step."""

@@ -13,6 +13,7 @@ et al. 2025).
 """
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
 import torch
@@ -23,9 +24,9 @@ from torch import Tensor
 from ..core.jumps import JumpDenoiser, guided, jump, jump_loss, share
 from ..core.rng import Purpose, uniform
 from ..core.types import Condition, Masked, expand
-from ..data.batch import Batch
+from ..data.batch import Batch, Draw
 from ..data.dataset import Dataset
-from ..learner import Denoising, Drawn
+from ..learner import Denoising, Drawn, KeyedDraw
 from ..model import DiffusionModel
 from .base import Base
 from .few import Chance, Few, jumps_of, teacher_of
@@ -47,6 +48,37 @@ class _Way(NamedTuple):
     null: Condition
 
 
+@dataclass(frozen=True)
+class WayDraw(KeyedDraw):
+    """Where jumps go, ``t``, ``s``, ``r`` and ``scale`` of ``_Way``, beside what is random in ``denoising``.
+
+    The arguments are those of the objective; ``draws`` are those of a run of so many steps.
+    """
+
+    denoising: Draw
+    ends: float
+    still: float
+    least: float
+    steps: int
+    scales: tuple[float, float]
+
+    def __call__(self, batch: Batch, seed: int, *, batch_size: int) -> Batch:
+        batch = self.denoising(batch, seed, batch_size=batch_size)
+        assert batch.random is not None
+        given, u = batch.random["t"], uniform(seed, batch.draws, Purpose.JUMP, 5)
+        progress = (batch.draws / (batch_size * self.steps)).clamp(max=1)
+        (low, high), own = self.scales, given if given.ndim == 1 else given.amax(1)
+        still, part, scale = u[:, 0] < self.still, (self.least**progress).to(own), low + (high - low) * u[:, 4]
+        u = u.to(own)
+        t = torch.where((u[:, 1] < self.ends) & ~still, 1, own)
+        r = torch.where(still, t, torch.where(u[:, 2] < self.ends, 0, t * u[:, 3]))
+        s = r + part * (t - r)
+        if given.ndim == 2:                                           # what is given is clean all the way
+            t, s, r = (torch.where(given > 0, time[:, None], 0) for time in (t, s, r))
+        way = {"begin": t, "middle": s, "end": r, "scale": scale.to(own), "still": still}
+        return batch._replace(random={**batch.random, **way})
+
+
 class _Consistency(Few):
     """``ends`` is the chance that a jump begins at noise alone, and that it ends at the data; ``still`` the share of
     those that go nowhere."""
@@ -66,9 +98,12 @@ class _Consistency(Few):
         """D* at r = t, where ``x0`` is what the denoiser gives there."""
         return x0
 
-    def loss(self, model: DiffusionModel, batch: Batch, seed: int, *, batch_size: int) -> Tensor:
-        drawn, denoiser = model.drawn(batch, seed, batch_size=batch_size), jumps_of(model)
-        way = self._drawn_way(model, drawn, batch, seed, batch_size)
+    def draw(self, model: DiffusionModel) -> Draw:
+        return WayDraw(model.denoising_draw, self.ends, self.still, self.least, self.steps, jumps_of(model).scales)
+
+    def loss(self, model: DiffusionModel, batch: Batch) -> Tensor:
+        drawn, denoiser = model.drawn(batch), jumps_of(model)
+        way = self._drawn_way(model, drawn, batch)
         mask = drawn.x0.mask
         with torch.no_grad():
             first = self._aimed(denoiser, way.s, way.scale)(way.x_t, way.t, way.cond, mask)
@@ -84,19 +119,11 @@ class _Consistency(Few):
         """That of the denoiser, r = t without guidance."""
         return Denoising().validation_loss(model, batch, quantiles)
 
-    def _drawn_way(self, model: DiffusionModel, drawn: Drawn, batch: Batch, seed: int, batch_size: int) -> _Way:
-        u = uniform(seed, batch.draws, Purpose.JUMP, 5)
-        progress = (batch.draws.cpu() / (batch_size * self.steps)).clamp(max=1)
-        still, part = u[:, 0] < self.still, self.least**progress
-        low, high = jumps_of(model).scales
-        own, device = drawn.t if drawn.t.ndim == 1 else drawn.t.amax(1), drawn.t.device
-        still, part, scale = still.to(device), part.to(own), (low + (high - low) * u[:, 4]).to(own)
-        u = u.to(own)
-        t = torch.where((u[:, 1] < self.ends) & ~still, 1, own)
-        r = torch.where(still, t, torch.where(u[:, 2] < self.ends, 0, t * u[:, 3]))
-        s = r + part * (t - r)
-        if drawn.t.ndim == 2:                                         # what is given is clean all the way
-            t, s, r = (torch.where(drawn.t > 0, time[:, None], 0) for time in (t, s, r))
+    def _drawn_way(self, model: DiffusionModel, drawn: Drawn, batch: Batch) -> _Way:
+        assert batch.random is not None
+        t, s, r, scale, still = (
+            batch.random[name].to(drawn.t.device) for name in ("begin", "middle", "end", "scale", "still")
+        )
         level = model.denoiser.levels(t, drawn.x0.x)[0]
         x_t = level.alpha * drawn.x0.x + level.sigma * drawn.eps
         return _Way(x_t, t, s, r, scale, still, model.drawn_condition(drawn), model.conditioner.null(len(scale)))
@@ -124,7 +151,8 @@ class Consistent(_Consistency):
         assert self._teacher is not None
         teacher = self._teacher.to(x_s.device)
         cond, null = teacher.drawn_condition(drawn), teacher.conditioner.null(len(x_s))
-        return teacher.codec.limited(guided(teacher.denoiser, cond, null, way.scale, drawn.x0.mask)(x_s, way.s))
+        scale = None if jumps_of(model).scales == (1, 1) else way.scale
+        return teacher.codec.limited(guided(teacher.denoiser, cond, null, scale, drawn.x0.mask)(x_s, way.s))
 
 
 class Scratch(_Consistency):

@@ -6,6 +6,7 @@ Others are in ``training.consistent``; D* and the loss in ``core.jumps``.
 """
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -18,7 +19,7 @@ from ..config.build import ConfigError, build
 from ..core.jumps import JumpDenoiser, arrow, jump_loss
 from ..core.rng import Purpose, uniform
 from ..core.types import Level, Masked, expand
-from ..data.batch import Batch
+from ..data.batch import Batch, Draw
 from ..data.dataset import Dataset, Subset
 from ..data.labels import Fields, plain_fields
 from ..learner import Learner, Objective
@@ -111,6 +112,22 @@ def jumps_of(model: DiffusionModel) -> JumpDenoiser:
     return model.denoiser
 
 
+@dataclass(frozen=True)
+class PathDraw:
+    """The nodes where jumps ``begin`` and ``end``; the arguments are those of ``Paths``."""
+
+    ends: float
+    calls: int
+    still: float
+
+    def __call__(self, batch: Batch, seed: int, *, batch_size: int) -> Batch:
+        u = uniform(seed, batch.draws, Purpose.JUMP, 5)
+        begin = torch.where(u[:, 0] < self.ends, 0, (u[:, 1] * self.calls).long())
+        later = begin + 1 + (u[:, 3] * (self.calls - begin)).long()
+        end = torch.where(u[:, 2] < self.ends, self.calls, later)
+        return batch._replace(random={"begin": begin, "end": torch.where(u[:, 4] < self.still, begin, end)})
+
+
 class Paths(Few):
     """``n`` paths of the teacher, made once with ``calls`` network calls each: the least work, and the best student up
     to 4 calls. A jump begins at noise alone with the chance ``ends``, and with that ends at the data; ``still`` is the
@@ -142,12 +159,12 @@ class Paths(Few):
         low, high = map(float, config.diffusion.jumps)
         return {"path": cost(teacher_of(teacher), teacher.header, train, self.n, calls=self.calls, scales=(low, high))}
 
-    def loss(self, model: DiffusionModel, batch: Batch, seed: int, *, batch_size: int) -> Tensor:
-        u = uniform(seed, batch.draws, Purpose.JUMP, 5)
-        begin = torch.where(u[:, 0] < self.ends, 0, (u[:, 1] * self.calls).long())
-        later = begin + 1 + (u[:, 3] * (self.calls - begin)).long()
-        end = torch.where(u[:, 2] < self.ends, self.calls, later)
-        return self._loss(model, batch, begin, torch.where(u[:, 4] < self.still, begin, end))
+    def draw(self, model: DiffusionModel) -> Draw:
+        return PathDraw(self.ends, self.calls, self.still)
+
+    def loss(self, model: DiffusionModel, batch: Batch) -> Tensor:
+        assert batch.random is not None
+        return self._loss(model, batch, batch.random["begin"], batch.random["end"])
 
     def validation_loss(self, model: DiffusionModel, batch: Batch, quantiles: int) -> Tensor:
         """Of jumps that end at the data, from little noise to much."""
@@ -160,7 +177,8 @@ class Paths(Few):
         (x, mask), denoiser, found = batch.samples, jumps_of(model), way(model, batch.samples.x, self.calls)
         sample, (i, j) = torch.arange(len(x), device=x.device), (node.to(x.device) for node in (begin, end))
         x_t, x_r, said = found.nodes[sample, i], found.nodes[sample, j], found.said[sample, i]
-        t, r = (found.times[node].to(x) for node in (begin, end))
+        times = found.times.to(x.device, non_blocking=True)
+        t, r = (times[node].to(x) for node in (i, j))
         start, goal = (denoiser.levels(time, x_t)[0] for time in (t, r))
         clean = expand(j == self.calls, x_t)                          # where a schedule itself ends a little above
         goal = Level(torch.where(clean, 1, goal.alpha), torch.where(clean, 0, goal.sigma))

@@ -2,13 +2,15 @@
 
     losses of the batch, gradient  ->  finite?  ->  clip  ->  optimizer  ->  averages  ->  learning rate
 
-What is trained (a ``Learner``) says what its loss is (``DiffusionModel.loss``: t, x_t, network). Nothing that is not
-finite goes past the second arrow: neither weights nor moments nor averages ever hold it.
+What is trained (a ``Learner``) says what its loss is (``DiffusionModel.loss``: x_t, network, target). Nothing that is
+not finite goes past the second arrow: neither weights nor moments nor averages ever hold it. The device sees to that by
+itself and never waits for the host: what is random comes with the batch, and that a step was not taken is told one
+step later, or before anything is done with what came of it.
 """
 
 import math
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import lightning as L
 import torch
@@ -24,18 +26,37 @@ from ..data.batch import Batch
 from ..data.dataset import Dataset
 from ..data.loaders import Loading, train_loader
 from ..learner import Learner
+from ..nn.tensors import outlined
 from .ema import Ema
+from .late import Late
 from .learning import leave_out, unlearned
 from .muon import CombinedOptimizer
-from .optim import AdamW, Recipe, impose, settings
-from .sharded import gathered, outline, shard
+from .optim import AdamW, Recipe, impose, settings, skip_unless
+from .sharded import gathered, shard
+
+LARGEST = torch.finfo(torch.float32).max ** 0.5
+"""The greatest gradient whose square there is."""
+
+
+class Taken(NamedTuple):
+    """A step, and what the device has found of it and not told yet."""
+
+    step: int
+    names: list[str]
+    """Of the ``values``: numbers that are logged."""
+    values: Late
+    losses: Tensor
+    draws: Tensor
+    scale: float
+    """By which fp16 has gradients too large."""
+    lr: float
 
 
 class TrainingModule(L.LightningModule):
     """Trains a model on a data set; ``ema`` maps names of tracks to their settings, and the first track is used."""
 
     metrics: dict[str, float]
-    """Of the step just taken: ``loss`` (mean over its samples), ``grad_norm`` (before it is clipped) and ``lr``."""
+    """Of the newest step that is settled: ``loss`` (mean over its samples), ``grad_norm`` (before clipping), ``lr``."""
     _outline: nn.ModuleDict
     whole_step: int
     """The step that weights, moments, averages and learning rate are all of; -1 while they are changed."""
@@ -54,6 +75,7 @@ class TrainingModule(L.LightningModule):
         self.seed, self.max_steps, self.accumulate = seed, max_steps, accumulate
         self.ema = nn.ModuleDict({name: Ema(model.trainable, **settings) for name, settings in ema.items()})
         self.metrics, self.whole_step = {}, -1
+        self._taken: Taken | None = None
         leave_out(self, unlearned(model, self))
         self.strict_loading = False                                   # names are compared before: see continuing.fits
 
@@ -75,7 +97,7 @@ class TrainingModule(L.LightningModule):
         if self.model.against is not None:
             raise ValueError("adversary= is not sharded over processes: take trainer=ddp, or leave it out")
         mesh = self.device_mesh["data_parallel"]
-        self.__dict__["_outline"] = outline(self.tracks[0].average)     # no part of the module
+        self.__dict__["_outline"] = outlined(self.tracks[0].average)     # no part of the module
         for part in (self.model.trainable, *(track.average for track in self.tracks)):
             shard(part, mesh)
 
@@ -86,8 +108,13 @@ class TrainingModule(L.LightningModule):
         )
         return train_loader(
             self.dataset, self.order, workers=self.loading.workers, pin_memory=self.device.type == "cuda",
-            coupling=self.model.coupling, tags=self.loading.tags,
+            draw=self.model.draw, tags=self.loading.tags,
         )
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """All but the draws, which are keys and stay on the host."""
+        moved: Batch = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return moved._replace(draws=batch.draws)
 
     def on_train_start(self) -> None:
         """What is configured is in force, whatever a checkpoint says: of that the moments stay."""
@@ -106,11 +133,9 @@ class TrainingModule(L.LightningModule):
             with torch.autocast(self.device.type, enabled=False), self._kept_local(len(losses) < self.accumulate):
                 self.manual_backward((loss + more.get("adversary", 0)).mean() / self.accumulate)
         with torch.autocast(self.device.type, enabled=False):
-            norm = self._checked_norm(torch.cat(losses), batch.draws, lr=optimizer.param_groups[0]["lr"])
+            norm = self._checked(torch.cat(losses), beside, batch.draws, optimizer)
             if self.optim.clip:
                 nn.utils.clip_grads_with_norm_(model.trainable.parameters(), self.optim.clip, norm)
-            if model.against is not None:
-                self._check_adversary(model.against, beside)
             self.whole_step = -1
             optimizer.step()
             optimizer.zero_grad()
@@ -128,40 +153,61 @@ class TrainingModule(L.LightningModule):
         strategy = self.trainer.strategy
         return strategy.block_backward_sync() if wanted and isinstance(strategy, ParallelStrategy) else nullcontext()
 
-    def _checked_norm(self, losses: Tensor, draws: Tensor, *, lr: float) -> Tensor:
-        """The gradient's norm, of all processes; with one wait for the device it is logged with the loss, and a step
-        that would leave something that is not finite is refused (``FloatingPointError``) by all processes alike."""
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+    def _checked(
+        self, losses: Tensor, beside: list[dict[str, Tensor]], draws: Tensor, optimizer: LightningOptimizer
+    ) -> Tensor:
+        """The gradient's norm, of all processes. A step that would leave something that is not finite is not taken,
+        by no process, and told when it is settled."""
+        scaler, strategy = getattr(self.trainer.precision_plugin, "scaler", None), self.trainer.strategy
         scale = 1.0 if scaler is None else scaler.get_scale()         # fp16: by which gradients are too large here
         gradients = [p.grad for p in self.model.trainable.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients) / scale
         whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
-        both = torch.stack([losses.mean().float(), whole.float().to(losses.device)])
-        loss, size = self.trainer.strategy.reduce(both, reduce_op="mean").tolist()
-        self.metrics = {"loss": loss, "grad_norm": size, "lr": lr}
-        if not math.isfinite(loss):
-            bad = draws[~losses.isfinite().cpu()].tolist()
-            names = ", ".join(self.dataset.name(self.order.index(draw)) for draw in bad[:5])
-            raise FloatingPointError(f"the loss is not finite at step {self.global_step + 1}"
-                                     + (f", for {names}" if names else ""))
-        if not math.isfinite(size) and scale > 1:
-            return norm                                               # the scaler skips this step and scales less
-        greatest = size if self.optim.clip == 0 else min(size, self.optim.clip)
-        if not math.isfinite(size) or greatest > torch.finfo(torch.float32).max ** 0.5:    # moments hold its square
-            raise FloatingPointError(
-                f"the gradient is not finite at step {self.global_step + 1} (norm {size:g}, loss {loss:g}); a lower "
-                "optim.lr, a longer optim.warmup or optim.clip may help"
-            )
+        found = {"loss": losses.mean(), "grad_norm": whole}
+        if (critic := self.model.against) is not None:                # the balance of codec and critic is logged too
+            found |= {name: torch.stack([part[name] for part in beside]).sum() for name in beside[0]}
+            found["adversary_grad_norm"] = nn.utils.clip_grad_norm_(critic.parameters(), 1.0)
+        values = strategy.reduce(torch.stack([v.float().to(losses.device) for v in found.values()]), reduce_op="mean")
+        assert isinstance(values, Tensor)
+        if scaler is None:
+            skip_unless(optimizer.optimizer, self._fine(values))
+        taken = Taken(self.global_step + 1, list(found), Late(values), losses, draws, scale,
+                      lr=optimizer.param_groups[0]["lr"])
+        self._settle(self._taken)
+        self._taken = taken
         return norm
 
-    def _check_adversary(self, critic: nn.Module, beside: list[dict[str, Tensor]]) -> None:
-        """Log the balance of codec and critic, and refuse a step of the critic that is not finite."""
-        size = nn.utils.clip_grad_norm_(critic.parameters(), 1.0)
-        told = {name: sum(part[name] for part in beside) for name in beside[0]} | {"adversary_grad_norm": size}
-        both = self.trainer.strategy.reduce(torch.stack([torch.as_tensor(v) for v in told.values()]), reduce_op="mean")
-        self.metrics |= dict(zip(told, both.tolist(), strict=True))
-        if not all(map(math.isfinite, both.tolist())):
-            raise FloatingPointError(f"the adversary is not finite at step {self.global_step + 1}: a lower "
+    def _fine(self, values: Tensor) -> Tensor:
+        """Whether all ``values`` are finite, and the gradient such that moments, which hold its square, are."""
+        size = values[1].clamp(max=self.optim.clip) if self.optim.clip else values[1]
+        return values.isfinite().all() & (size <= LARGEST)
+
+    def settle(self) -> None:
+        """Wait for the step just taken: ``metrics`` are then of it. Raises ``FloatingPointError``, in all processes,
+        where it was not to be taken."""
+        taken, self._taken = self._taken, None
+        self._settle(taken)
+
+    def _settle(self, taken: "Taken | None") -> None:
+        if taken is None:
+            return
+        values = dict(zip(taken.names, taken.values.read(), strict=True))
+        self.metrics, (loss, size) = {**values, "lr": taken.lr}, (values["loss"], values["grad_norm"])
+        if not math.isfinite(loss):
+            bad = taken.draws[~taken.losses.isfinite().cpu()].tolist()
+            names = ", ".join(self.dataset.name(self.order.index(draw)) for draw in bad[:5])
+            raise FloatingPointError(f"the loss is not finite at step {taken.step}"
+                                     + (f", for {names}" if names else ""))
+        if not math.isfinite(size) and taken.scale > 1:
+            return                                                    # the scaler skips this step and scales less
+        greatest = size if self.optim.clip == 0 else min(size, self.optim.clip)
+        if not math.isfinite(size) or greatest > LARGEST:
+            raise FloatingPointError(
+                f"the gradient is not finite at step {taken.step} (norm {size:g}, loss {loss:g}); a lower "
+                "optim.lr, a longer optim.warmup or optim.clip may help"
+            )
+        if not all(map(math.isfinite, values.values())):
+            raise FloatingPointError(f"the adversary is not finite at step {taken.step}: a lower "
                                      "adversary.lr or adversary.weight, or a later adversary.start may help")
 
     def finite(self) -> bool:

@@ -10,7 +10,8 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LambdaLR
 
 DECAYS = {
@@ -51,6 +52,18 @@ def impose(asked: list[dict[str, Any]], optimizer: torch.optim.Optimizer, schedu
             if "step" in state:
                 state["step"] = state["step"].to(parameter.device if group.get("fused") else "cpu")
     schedule._last_lr = [group["lr"] for group in optimizer.param_groups]
+
+
+def skip_unless(optimizer: torch.optim.Optimizer, fine: Tensor) -> None:
+    """Have the next step change nothing where ``fine`` () is False, which the device alone knows yet; an optimizer that
+    cannot leave a step out by itself has gradients of 0 there."""
+    for one in getattr(optimizer, "optimizers", (optimizer,)):
+        if getattr(one, "_step_supports_amp_scaling", False):         # fused ones, as for torch's GradScaler
+            vars(one)["found_inf"] = (~fine).float()
+            continue
+        for gradient in (p.grad for group in one.param_groups for p in group["params"] if p.grad is not None):
+            own = gradient.to_local() if isinstance(gradient, DTensor) else gradient
+            own.masked_fill_(~fine, 0)
 
 
 class AdamW(Recipe):

@@ -38,9 +38,9 @@ class Progress(L.Callback):
     ) -> None:
         module = cast(TrainingModule, module)
         new = trainer.global_step - self.bar.n
-        if not new or not self.bar.update(new):
+        if not new or not self.bar.update(new) or not module.metrics:
             return
-        loss = module.metrics["loss"]
+        loss = module.metrics["loss"]                                 # of the step before, which is known by now
         self.loss = loss if self.loss is None else 0.9 * self.loss + 0.1 * loss
         rate = (self.bar.format_dict["rate"] or 0) * module.order.step(trainer.global_step - 1).size
         left = self.preview_every - trainer.global_step % self.preview_every if self.preview_every else math.inf

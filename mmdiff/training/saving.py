@@ -21,6 +21,7 @@ from ..store import save_model
 from .alone import alone
 from .callbacks import Every
 from .checkpoints import PATTERN, SAVING, checkpoint_path, prune
+from .late import Late
 from .module import TrainingModule
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
@@ -35,9 +36,10 @@ class Chooser(Protocol):
 class Checkpoints(Every, L.pytorch.callbacks.Checkpoint):             # Lightning calls callbacks of this class last
     """Saves the state to resume from and the model to generate with, unless a ``chooser`` keeps the latter.
 
-    Ctrl-C, SIGTERM, SIGUSR1 (SLURM's warning) and SIGHUP (the terminal is gone) let the step finish, save, and stop the
-    run, whichever process gets them; a second one stops it at once. An error saves the last step that was whole; where
-    weights are sharded over several processes it cannot, since all would have to take part.
+    Ctrl-C, SIGTERM, SIGUSR1 (SLURM's warning) and SIGHUP (the terminal is gone) let the step finish, and of several
+    processes one or two more, save, and stop the run, whichever process gets them; a second one stops it at once. An
+    error saves the last step that was whole; where weights are sharded over several processes it cannot, since all
+    would have to take part.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Checkpoints(Every, L.pytorch.callbacks.Checkpoint):             # Lightnin
         self.run, self.config, self.keep, self.chooser, self.bases = run, config, keep, chooser, list(bases)
         self.save = save
         self.signal, self._received = 0, 0                            # what all processes know of, and this one
+        self._shared: Late | None = None                              # what they are about to know
         self.least = 0
         """No model of an earlier step than this replaces the model file."""
         self.saved = 0
@@ -68,10 +71,12 @@ class Checkpoints(Every, L.pytorch.callbacks.Checkpoint):             # Lightnin
         rank_zero_info("\nstopping after this step; press Ctrl-C again to stop at once")
 
     def due(self, trainer: L.Trainer, step: int) -> bool:
-        self.signal = self._received
-        if trainer.world_size > 1:
-            shared = torch.tensor(self.signal, device=trainer.strategy.root_device)
-            self.signal = int(trainer.strategy.reduce(shared, reduce_op="max"))
+        if trainer.world_size == 1:
+            self.signal = self._received
+        else:                                                         # read a step late, as nothing waits for it
+            own = torch.full((1,), float(self._received), device=trainer.strategy.root_device)
+            shared, self._shared = self._shared, Late(trainer.strategy.reduce(own, reduce_op="max"))
+            self.signal = 0 if shared is None else int(shared.read()[0])
         trainer.should_stop = trainer.should_stop or self.signal > 0
         return super().due(trainer, step) or trainer.should_stop or step == trainer.max_steps
 
@@ -103,6 +108,7 @@ class Checkpoints(Every, L.pytorch.callbacks.Checkpoint):             # Lightnin
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Whatever ended the run without a word."""
         if trainer.global_step not in (self._tried, self.saved):
+            cast(TrainingModule, module).settle()
             self.act(trainer, cast(TrainingModule, module), trainer.global_step)
 
     def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
@@ -114,6 +120,7 @@ class Checkpoints(Every, L.pytorch.callbacks.Checkpoint):             # Lightnin
             return
         self._tried, folder = step, self.run / "checkpoints"
         try:
+            module.settle()
             if not math.isfinite(module.greatest().item()):
                 return
             state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
@@ -121,5 +128,7 @@ class Checkpoints(Every, L.pytorch.callbacks.Checkpoint):             # Lightnin
             trainer.strategy.save_checkpoint(state, checkpoint_path(folder, step))
             self.saved = step
             self._settle(folder, step)
+        except FloatingPointError:                                    # it was not taken
+            return
         except Exception as error:                                    # the first error is the one to tell
             warnings.warn(f"step {step} could not be saved either: {error}", stacklevel=1)

@@ -71,12 +71,6 @@ def shard(trainable: nn.ModuleDict, mesh: DeviceMesh) -> None:
         fully_shard(module, mesh=mesh)
 
 
-def outline(module: nn.ModuleDict) -> nn.ModuleDict:
-    """A copy whose parameters take no memory: what ``gathered`` fills in."""
-    empty = {id(p): nn.Parameter(p.detach().to("meta"), requires_grad=False) for p in module.parameters()}
-    return copy.deepcopy(module, empty)
-
-
 def gathered(sharded: nn.ModuleDict, like: nn.ModuleDict) -> nn.ModuleDict:
     """The whole of a sharded module, on every process, in the form of ``like``. All processes must call it."""
     tensors = {

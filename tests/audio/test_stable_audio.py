@@ -122,7 +122,7 @@ def test_loss_is_that_of_the_library_s_parts(adopted, pipeline):
     batch = Batch(Masked(waves), {"caption": [*TEXTS], "seconds": torch.full((2,), SECONDS)}, draws)
     with torch.no_grad():
         x0 = pipeline.vae.encode(waves).latent_dist.mode()
-        t, eps = model._times(Masked(x0), 0, draws, 2), normal(0, draws, Purpose.NOISE, Masked(x0))
+        t, eps = model.draw(batch, 0, batch_size=2).random["t"], normal(0, draws, Purpose.NOISE, Masked(x0))
         alpha, sigma = ((math.pi / 2 * t).cos()[:, None, None], (math.pi / 2 * t).sin()[:, None, None])
         text = pipeline.encode_prompt(TEXTS, "cpu", False)
         start, end = pipeline.encode_duration(0.0, SECONDS, "cpu", False, 2)

@@ -40,12 +40,18 @@ class Exact:
     def drawn_condition(self, drawn):
         return drawn.labels["cond"]
 
-    def drawn(self, batch, seed, *, batch_size):
+    def denoising_draw(self, batch, seed, *, batch_size):
         generator = torch.Generator().manual_seed(seed)
-        count = len(batch.draws)
         eps = torch.randn(batch.samples.x.shape, dtype=torch.float64, generator=generator)
-        t = 0.05 + 0.95 * torch.rand(count, dtype=torch.float64, generator=generator)
-        return Drawn(batch.samples, batch.samples, eps, t, batch.labels, torch.ones(count, 0))
+        t = 0.05 + 0.95 * torch.rand(len(batch.draws), dtype=torch.float64, generator=generator)
+        return batch._replace(random={"eps": eps, "t": t})
+
+    def drawn(self, batch):
+        return Drawn(batch.samples, batch.samples, batch.random["eps"], batch.random["t"], batch.labels, None)
+
+
+def loss_of(objective, model, batch, batch_size):
+    return objective.loss(model, objective.draw(model)(batch, 0, batch_size=batch_size))
 
 
 def batch(x, cond, first=0):
@@ -66,9 +72,9 @@ def test_the_exact_map_is_what_is_taught_as_the_denoisers_part_of_the_way_gets_s
         objective, model = kind(still=0.0, least=least), Exact(denoiser)
         objective.steps, objective._teacher = 1, model
         learned = batch(gaussian(256), Condition(), first=256)        # at the end of the run
-        errors.append(objective.loss(model, learned, 0, batch_size=256).mean().item())
+        errors.append(loss_of(objective, model, learned, 256).mean().item())
     assert errors[0] > 5 * errors[1] > 50 * errors[2] and errors[2] < 2e-4
-    begun = objective.loss(model, batch(gaussian(256), Condition()), 0, batch_size=10**6).mean().item()
+    begun = loss_of(objective, model, batch(gaussian(256), Condition()), 10**6).mean().item()
     assert begun == pytest.approx(errors[0], rel=0.2)                 # all of the way is the denoiser's
 
 
@@ -113,7 +119,7 @@ def test_at_rest_the_data_teach_the_denoiser_under_guidance_without_bias(monkeyp
         return x0.new_zeros(len(x0))
 
     monkeypatch.setattr(consistent, "jump_loss", loss)
-    Scratch(still=1.0).loss(model, batch(x0[..., None], cond), 0, batch_size=count)
+    loss_of(Scratch(still=1.0), model, batch(x0[..., None], cond), count)
     strong = (seen["scale"] > 2)[:, None]
     looks = torch.cat([seen["x_t"], seen["x_t"] * strong, cond.vector, cond.vector * strong], 1)
     products = looks[:, :, None] * seen["error"][:, None]             # (count, looks, 2)

@@ -119,7 +119,7 @@ def test_the_loss_of_a_draw_does_not_depend_on_the_batch_it_is_in(base, kind, tm
     from mmdiff.data.batch import Item
     from mmdiff.data.loaders import _Collate
 
-    whole = _Collate(module.dataset.fields, module.dataset.encoded)(
+    whole = _Collate(module.dataset)(
         [Item(*item, draw) for item, (draw, _) in zip(items, list(loader)[1], strict=True)]
     )
     model = module.model.eval()

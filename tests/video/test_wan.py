@@ -140,7 +140,7 @@ def test_loss_and_gradient_are_those_of_the_library_s_parts(adopted, pipeline):
         mean, std = (torch.tensor(getattr(pipeline.vae.config, f"latents_{name}")).view(1, -1, 1, 1, 1)
                      for name in ("mean", "std"))
         x0 = (pipeline.vae.encode(clips).latent_dist.mode() - mean) / std
-        t = model._times(Masked(x0), 0, draws, 2)
+        t = model.draw(batch, 0, batch_size=2).random["t"]
         s = (3 * t / (1 + 2 * t))[:, None, None, None, None]
         eps = normal(0, draws, Purpose.NOISE, Masked(x0))
         told, _ = pipeline.encode_prompt(TEXTS, do_classifier_free_guidance=False, max_sequence_length=512)

@@ -100,7 +100,7 @@ def integrate(
     noise: Callable[[int], Tensor] | None = None, progress: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Where a table takes ``x`` ``(B, C, *S)``; ``time`` are those of its nodes."""
-    times = torch.tensor([time[row.node] for row in rows], dtype=x.dtype, device=x.device).unbind()
+    times = torch.tensor([time[row.node] for row in rows], dtype=x.dtype).to(x.device, non_blocking=True).unbind()
     depth = max(max(len(row.step), len(row.correct or ())) for row in rows) - 1
     first, base, drawn = x, x, 0
     memory: list[Tensor] = []
