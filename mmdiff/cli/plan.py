@@ -1,5 +1,5 @@
 """``mmdiff plan [run=DIR] [adapter=... data=... key=value ...] [plan.minutes=20]``: what ``mmdiff train`` would take.
-``plan.device=h100 [plan.devices=8 plan.trainer=fsdp plan.utilisation=0.4]``: what it would take on others than these.
+``plan.device=h100 [plan.devices=8 plan.trainer=fsdp plan.utilisation=0.4 plan.price=2.5]``: what on other devices.
 
 Every part of the run is tried with the same words; exit code 2 and the reason where one would fail. Of a folder it is
 said first what its files advise, as a recipe to copy; ``plan.minutes`` tries that recipe and says how many steps fit.
@@ -29,7 +29,7 @@ LEAST = 1000
 """Optimizer steps below which a smaller recipe is tried."""
 ELSEWHERE: dict[str, Any] = {
     "plan.device": str, "plan.devices": Annotated[int, Ge(1)], "plan.trainer": Literal["ddp", "fsdp"],
-    "plan.utilisation": Annotated[float, Gt(0), Le(1)],
+    "plan.utilisation": Annotated[float, Gt(0), Le(1)], "plan.price": Annotated[float, Gt(0)],
 }
 """What a run on other devices is reckoned with."""
 UTILISATION = 0.4
@@ -99,12 +99,15 @@ def _reckoned(words: list[str], told: Mapping[str, Any]) -> int:
     found, utilisation = estimate(config), told.get("utilisation", UTILISATION)
     devices, trainer = told.get("devices", 1), told.get("trainer", "ddp")
     made = costs(found, config, device, devices=devices, trainer=trainer, utilisation=utilisation)
-    print("\n".join(shown(found, made, trainer=trainer, utilisation=utilisation, steps=config.trainer.max_steps)))
+    print("\n".join(shown(found, made, trainer=trainer, utilisation=utilisation, steps=config.trainer.max_steps,
+                          price=told.get("price"))))
     return 0
 
 
-def shown(found: "Estimate", made: "Costs", *, trainer: str, utilisation: float, steps: int) -> list[str]:
-    """What a run takes on other devices, as it is printed."""
+def shown(
+    found: "Estimate", made: "Costs", *, trainer: str, utilisation: float, steps: int, price: float | None = None
+) -> list[str]:
+    """What a run takes on other devices, as it is printed; ``price`` is that of a device and hour."""
     device, split = made.device, f" / {made.devices}" if trainer == "fsdp" else ""
     parts = {"weights": found.weights, "gradients": found.gradients, "moments": found.moments,
              "averages": found.averages}
@@ -120,8 +123,8 @@ def shown(found: "Estimate", made: "Costs", *, trainer: str, utilisation: float,
     told.append(f"work        {found.flop / 1e9:.4g} GFLOP a sample, {made.flop / 1e12:.4g} TFLOP a step; "
                 f"{made.sent / 1e6:.4g} MB sent by each device")
     told.append(f"step        {made.seconds:.3g} s at {utilisation:.0%} of the peak (plan.utilisation)")
-    cost = f", {made.dollars:,.2f} dollars at {device.price:g} a device and hour" if device.price else ""
-    return [*told, f"run         {steps} steps, {made.days:.3g} days{cost}"]
+    cost = "" if price is None else f", {price * made.hours:,.2f} at {price:g} a device and hour (plan.price)"
+    return [*told, f"run         {steps} steps, {made.days:.3g} days, {made.hours:.3g} device hours{cost}"]
 
 
 def _within(minutes: float, words: list[str], *, swept: bool) -> int:

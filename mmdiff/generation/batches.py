@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
+from ..data.labels import Label
 from ..model import LabelOrMap
 from .edits import Edit, EncodedEdit, Way
 from .references import Reference, errors_named
@@ -28,6 +29,16 @@ class MicroBatch(NamedTuple):
     """With the maps of files that are followed."""
     edits: list[EncodedEdit]
     """What they start from; none, or of every row."""
+
+    @property
+    def seeds(self) -> list[int]:
+        """Of all rows."""
+        return [request.seed for request in self.requests]
+
+    @property
+    def negative(self) -> list[dict[str, Label]]:
+        """What all rows keep away from."""
+        return [request.negative for request in self.requests]
 
 
 def micro_batches(pipeline: "Pipeline", requests: Sequence[Request], batch_size: int) -> Iterator[MicroBatch]:

@@ -43,8 +43,8 @@ def generate(
 
     def denoise(batch: MicroBatch) -> tuple[MicroBatch, Tensor]:
         make = partial(
-            model.latents, batch.labels, [request.seed for request in batch.requests], sampler=pipeline.sampler,
-            guidance=pipeline.guidance, negative=[request.negative for request in batch.requests], mark=pipeline.mark,
+            model.latents, batch.labels, batch.seeds, negative=batch.negative, sampler=pipeline.sampler,
+            guidance=pipeline.guidance, mark=pipeline.mark,
             progress=lambda call: bar.set_postfix_str(f"network call {call + 1}/{pipeline.sampler.calls}"),
         )
         if batch.edits:
@@ -53,24 +53,23 @@ def generate(
 
     @torch.no_grad()
     def finish(denoised: tuple[MicroBatch, Tensor]) -> list[Generated]:
-        batch, latents = denoised
-        found, decoded = [], model.finished(latents, **batch.size)
-        for position, request, (sample, changes) in zip(batch.positions, batch.requests, decoded, strict=False):
-            sample = pipeline.mark.embed_sample(sample, request.seed, model.codec)
-            if not torch.isfinite(sample).all():
-                raise FloatingPointError(f"the sample with seed {request.seed} holds NaN: is the model trained?")
-            found.append(Generated(position, sample, changes))
+        (batch, latents), found = denoised, []
+        decoded = model.finished(latents, **batch.size)
+        for position, seed, (sample, changes) in zip(batch.positions, batch.seeds, decoded, strict=False):
+            found.append(Generated(position, pipeline.mark.embed_sample(sample, seed, model.codec), changes))
+            if not torch.isfinite(found[-1].sample).all():
+                raise FloatingPointError(f"the sample with seed {seed} holds NaN: is the model trained?")
             if save is not None:
                 save(found[-1])
         return found
 
-    told: list[dict[str, float]] = []
+    changes: list[dict[str, float]] = []
     with bar:
         for samples in overlapped(map(denoise, micro_batches(pipeline, requests, batch_size)), finish):
-            told += [generated.changes for generated in samples]
+            changes += [generated.changes for generated in samples]
             bar.update(len(samples))
             yield from samples
-    if show_progress and (sentence := described(told)):
+    if show_progress and (sentence := described(changes)):
         print(sentence)
 
 

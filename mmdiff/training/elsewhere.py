@@ -49,7 +49,6 @@ class Device:
     tflops_16: float
     tflops_32: float
     link_gb: float
-    price: float = 0.0
 
 
 class Trace(NamedTuple):
@@ -94,7 +93,8 @@ class Costs(NamedTuple):
     flop: float
     seconds: float
     days: float
-    dollars: float
+    hours: float
+    """Of all devices together."""
 
 
 def estimate(config: DictConfig, size: Mapping[str, float] | None = None) -> Estimate:
@@ -151,7 +151,7 @@ def costs(
     return Costs(
         device, devices, own, found.fixed / parts + own * activations, max(0, int(room // found.activations)),
         max(0, int(room // (found.recomputed or found.activations))), sent, flop, seconds, hours / 24,
-        hours * devices * device.price,
+        hours * devices,
     )
 
 

@@ -176,7 +176,7 @@ def test_what_a_policy_refuses_is_told_in_a_line_and_logged_and_nothing_is_made(
 ):
     pipeline, rules = mmdiff.load(audio, device="cpu"), tmp_path / "rules.yaml"
     rules.write_text(RULES)
-    pipeline.made = None                                              # nothing is generated
+    pipeline.prepare = None                                           # nothing is generated
     asked = [Request(seed=i, labels=labels) for i in range(n)]
     with pytest.raises(Refused, match=f"^refused by rules.yaml: {reason}"):
         pipeline.save(asked, tmp_path / "out", audit=tmp_path / "log", policy=rules, **settings)

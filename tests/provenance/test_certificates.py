@@ -58,7 +58,7 @@ def issued(folder, *, purposes=(MAIL,), usage=(), days=(-1, 30), ca=False, autho
 def test_a_certificate_that_may_not_sign_is_refused_before_anything_is_generated(audio, tmp_path, properties, reason):
     own = C2pa(*map(str, issued(tmp_path, **properties)))
     pipeline = mmdiff.load(audio, device="cpu")
-    pipeline.made = None                                              # nothing is generated
+    pipeline.prepare = None                                           # nothing is generated
     with pytest.raises(ConfigError, match=f"may not sign: .*{reason}"):
         pipeline.save([Request()], tmp_path / "out", provenance=own)
     assert not (tmp_path / "out").exists()

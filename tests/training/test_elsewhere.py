@@ -14,7 +14,7 @@ WORDS = [
     f"adapter.conditioner.dim={E}", "data=notes", "data.n=4", "adapter.codec.mel=speech_8k_48",
     "adapter.reader.seconds=0.8", "loader.batch_size=8", "trainer.max_steps=1000",
 ]
-CARD = Device("card", memory_gb=1, tflops_16=10, tflops_32=1, link_gb=10, price=2)
+CARD = Device("card", memory_gb=1, tflops_16=10, tflops_32=1, link_gb=10)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_a_run_is_as_long_as_its_slowest_part_and_memory_is_shared_where_trainin
     assert one.seconds == pytest.approx(8 * found.flop / 0.5e12) and one.sent == 0
     assert one.memory == found.fixed + 8 * found.activations
     assert one.largest == int((RESERVED * 1e9 - found.fixed) // found.activations)
-    assert one.dollars == pytest.approx(one.seconds * 1000 / 3600 * 2) and one.days == pytest.approx(one.dollars / 48)
+    assert one.hours == pytest.approx(one.seconds * 1000 / 3600) and one.days == pytest.approx(one.hours / 24)
     four = costs(found, config, CARD, devices=4, trainer="fsdp", utilisation=0.5)
     assert four.memory == found.fixed / 4 + 2 * found.activations
     assert four.sent == 3 / 4 * 3 * found.weights
@@ -64,9 +64,9 @@ def test_a_run_is_as_long_as_its_slowest_part_and_memory_is_shared_where_trainin
 
 
 def test_the_command_prints_it_and_tells_mistakes(capsys):
-    assert main([*WORDS, "plan.device=h100", "plan.devices=8", "plan.trainer=fsdp"]) == 0
+    assert main([*WORDS, "plan.device=h100", "plan.devices=8", "plan.trainer=fsdp", "plan.price=2.5"]) == 0
     said = capsys.readouterr().out
-    assert "8 x H100, 80 GB each, fsdp" in said and "GFLOP a sample" in said and "dollars at 3 a device" in said
+    assert "8 x H100, 80 GB each, fsdp" in said and "GFLOP a sample" in said and "at 2.5 a device and hour" in said
     for words, told in ((["plan.device=h101"], "h100"), (["plan.devices=8"], "goes with plan.device"),
                         (["plan.device=h100", "plan.minutes=3"], "use one"),
                         (["plan.device=h100", "plan.devices=0"], "plan.devices")):
