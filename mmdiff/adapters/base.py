@@ -228,7 +228,9 @@ class Conditioner(nn.Module, ABC):
 
     @abstractmethod
     def hide(self, labels: dict[str, Column], u: Tensor) -> dict[str, Column]:
-        """Labels as training sees them, some not told; ``u`` ``(B, 1 + fields)`` is uniform in (0, 1)."""
+        """Labels as training sees them, some not told; ``u`` ``(B, 1 + fields)`` is uniform in (0, 1).
+
+        Data workers call it: it asks no parameter."""
 
     def encoder(self) -> TextEncoder | None:
         """What reads its texts; None where no field is a text."""

@@ -55,7 +55,9 @@ def bare(parts: Assembly, device: torch.device) -> Iterator[float]:
     optimizer, schedule = module.optim(model, steps=STEPS)
     order = module.loading.order(module.dataset, seed=0, steps=STEPS + WARM)
     last = clock()
-    for batch in train_loader(module.dataset, order, workers=module.loading.workers, coupling=model.coupling):
+    paired = model.coupling is not None and model.coupling.kind != "independent"          # with the noise that is drawn
+    draw = model.draw if paired else None
+    for batch in train_loader(module.dataset, order, workers=module.loading.workers, draw=draw):
         batch = move_data_to_device(batch, device)
         with torch.no_grad():
             x0 = model.codec.encode(batch.samples)

@@ -1,4 +1,4 @@
-"""What two stages at a time hide of a generation job: python scripts/bench/overlap.py RUN [n=64 batch_size=16 rounds=5].
+"""What two stages at a time hide of a job: python scripts/bench/overlap.py RUN [n=64 batch_size=16 rounds=5].
 
 The same files are made with both stages in turn and at a time, in turns. ``beside`` is all that is not denoising, taken
 where the stages come in turn; what is hidden is the seconds that were saved, as a share of it. Files are compared.
