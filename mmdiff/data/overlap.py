@@ -8,7 +8,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Done = TypeVar("Done")
 WAITING = 2
-"""Items that are made and not done with, at most: what bounds the memory."""
+"""Items that wait while one more is made, at most: what bounds the memory."""
 
 
 def overlapped(items: Iterable[Item], act: Callable[[Item], Done]) -> Iterator[Done]:

@@ -35,7 +35,7 @@ def test_no_more_items_are_made_than_may_wait():
     def items():
         for i in range(12):
             made.append(i)
-            if i == WAITING + 1:                                      # as many as there is room for
+            if i == WAITING:                                          # as many as there is room for
                 go.set()
             yield i
 
@@ -43,7 +43,7 @@ def test_no_more_items_are_made_than_may_wait():
         assert go.wait(20)
         return len(made) - item
 
-    assert max(overlapped(items(), act)) <= WAITING + 2
+    assert max(overlapped(items(), act)) <= WAITING + 1
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, ValueError])
