@@ -93,6 +93,19 @@ def test_guidance_leads_away_from_negative_labels_where_there_are_any(pipeline, 
         guided.sample(1, negative={"instrument": "brass"})
 
 
+def test_a_wish_beside_what_a_request_tells_is_guided_to_as_if_the_request_told_it(pipeline):
+    def composed(scale, kind):
+        node = {"_target_": "mmdiff.core.composed.Composed", "scale": 0.0}
+        return Pipeline(pipeline.model, pipeline.header,
+                        guidance={**node, "also": [{"told": {"instrument": kind}, "scale": scale}]})
+
+    cfg = {"_target_": "mmdiff.core.guidance.ClassifierFree", "scale": 3.0}
+    guided = Pipeline(pipeline.model, pipeline.header, guidance=cfg).sample(1, cond={"instrument": "blown"})[0]
+    torch.testing.assert_close(composed(3.0, "blown").sample(1)[0], guided, rtol=0, atol=1e-2)
+    with pytest.raises(ValueError, match="instrument has no class 'brass'"):
+        composed(3.0, "brass").sample(1)
+
+
 @pytest.mark.parametrize("seconds", [0.05, 0.25, 0.4])
 def test_the_requested_length_is_honoured_to_one_hop(pipeline, seconds):
     sample = pipeline.sample(1, seconds=seconds)[0]

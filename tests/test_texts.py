@@ -146,6 +146,17 @@ def test_a_text_that_is_too_long_is_refused_with_what_would_not_be_read_unless_i
     assert cut([long], CPU)[1].sum() == 6
 
 
+def test_words_that_are_read_each_on_its_own_have_the_same_states_in_any_order_and_company():
+    encoder = Bytes(width=32, heads=2, depth=0)
+    one, other = (encoder([text], CPU)[0][0] for text in ("a red disc", "disc of red"))
+    torch.testing.assert_close(one[[1, 2]], other[[2, 0]])
+    together = Bytes(width=32, heads=2, depth=1)
+    one, other = (together([text], CPU)[0][0] for text in ("a red disc", "disc of red"))
+    assert (one[[1, 2]] - other[[2, 0]]).abs().max() > 1e-3
+    with pytest.raises(ValueError, match="depth at least 0"):
+        Bytes(depth=-1)
+
+
 def test_words_are_told_apart_by_letters_place_and_order_in_any_script():
     torch.manual_seed(0)
     encoder = Bytes(width=32, heads=2)

@@ -65,15 +65,18 @@ def padded_length(count: int) -> int:
 
 
 class Bytes(nn.Module, TextEncoder):
-    """Words of any script by their UTF-8 bytes. ``width`` of a state, ``depth`` blocks of ``heads`` heads."""
+    """Words of any script by their UTF-8 bytes. ``width`` of a state, ``depth`` blocks of ``heads`` heads.
+
+    With ``depth`` 0 each word is read on its own: neither its place nor what stands beside it is known.
+    """
 
     def __init__(
         self, *, width: int = 128, depth: int = 2, heads: int = 4, length: int = 64, truncate: bool = False
     ):
         super().__init__()
-        if min(width, depth, heads, length) < 1 or width % (2 * heads):
-            raise ValueError(f"need width a multiple of 2 heads, depth and length at least 1, got {width}, {heads}, "
-                             f"{depth} and {length}")
+        if min(width, heads, length) < 1 or depth < 0 or width % (2 * heads):
+            raise ValueError(f"need width a multiple of 2 heads, depth at least 0 and length at least 1, got {width}, "
+                             f"{heads}, {depth} and {length}")
         self.width, self.length, self.truncate, self.heads = width, length, truncate, heads
         self.letters = nn.Embedding(LETTERS * 256 + 1, width, padding_idx=LETTERS * 256)
         self.word = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(),

@@ -31,6 +31,7 @@ def pretrained(
         raise ValueError(f"the folder {folder} needs transformers: pip install 'mmdiff[eval]'") from None
     if judge.preprocessor is None:
         raise ValueError(f"{folder}: a folder of transformers does not judge {judge.name}")
+    tokenizer: Any = None
     try:
         prepare = getattr(transformers, judge.preprocessor).from_pretrained(folder, local_files_only=True)
         model = transformers.AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
