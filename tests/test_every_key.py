@@ -45,6 +45,7 @@ NEEDS = {                                                             # what an 
     "adapter=audio_base": ["data.n=3"], "data=moving_digits": ["data.root=digits", "adapter=video"],
     "data=latents": ["data.root=latents"], "data=shapes": ["adapter=video"], "data=solids": ["adapter=points"],
     "data=clouds": ["data.root=clouds", "adapter=points"], "experiment=video/scene": ["data.root=films"],
+    "experiment=video/forecast": ["data.root=films"],
     "experiment=video/moving_digits": ["data.root=digits"], "experiment=points/ldraw6": ["data.root=clouds"],
     "experiment=video/moving_digits_codec": ["data.root=digits"],
     "experiment=points/furniture": ["data.root=meshes"], "adapter=points": ["data=solids"],
@@ -269,7 +270,7 @@ def chosen(group: str, name: str) -> tuple[DictConfig, list[str]]:
     """The configuration of a choice, and the keys that its file states."""
     choice = [f"{group}={name}"] if group else []
     overrides = ["run=run", "data.n=6", *choice, *NEEDS.get(f"{group}={name}", [])]
-    sources = ("folder", "fsdd", "digits", "scene", "clouds", "ldraw", "furniture", "molecules", "latents")
+    sources = ("folder", "fsdd", "digits", "scene", "forecast", "clouds", "ldraw", "furniture", "molecules", "latents")
     if any(part in name for part in sources):
         overrides.remove("data.n=6")
     stated = OmegaConf.load(Path(__file__).parents[1] / "configs" / (f"{group}/{name}.yaml" if group else "train.yaml"))

@@ -87,6 +87,10 @@ class Dataset(ABC):
         files, or such as have no time."""
         raise ValueError("loader.by_time needs files of which parts can be read, data=folder: these samples are wholes")
 
+    def laid_out(self, indices: Sequence[int]) -> "Dataset":
+        """Some samples; of a file that holds several, one after another, all of them."""
+        return Subset(self, indices)
+
     def report(self) -> dict:
         """What was kept and what was skipped, with reasons."""
         return {"kept": len(self), "skipped": []}
@@ -128,6 +132,9 @@ class Subset(Dataset):
 
     def known(self) -> Fields:
         return self.dataset.known()
+
+    def laid_out(self, indices: Sequence[int]) -> Dataset:
+        return self.dataset.laid_out([self.indices[i] for i in indices])
 
 
 def spread(count: int, limit: int | None = None) -> list[int]:

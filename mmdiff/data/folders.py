@@ -237,16 +237,25 @@ class FolderDataset(Dataset):
             warnings.warn(f"{len(paths) - len(long)} of {len(paths)} files are too short to hold out their last part: "
                           "they are trained on as wholes", stacklevel=4)
         rest, held = copy.copy(self), copy.copy(self)
-        rest.parts, held.parts, held.rows, held.extents = dict.fromkeys(long, readers[0]), {}, [], []
+        rest.parts, held.parts = dict.fromkeys(long, readers[0]), dict.fromkeys(long, readers[1])
         rest.extents = [found[i][0] if i in rest.parts else extent for i, extent in enumerate(self.extents)]
-        for i in long:
-            count = readers[1].clips(paths[i])                        # a long film is judged by more than one clip
-            ends = [share + (1 - share) * k / count for k in range(count + 1)]
+        held.extents = [found[i][1] if i in held.parts else extent for i, extent in enumerate(self.extents)]
+        return rest, held.laid_out(long)                              # a long film is judged by more than one clip
+
+    def laid_out(self, indices: Sequence[int]) -> Dataset:
+        made = copy.copy(self)
+        made.parts, made.rows, made.extents = {}, [], []
+        for i in indices:
+            reader = self._reader(i)
+            count = max(1, reader.clips(self.rows[i][0]))
+            start, stop = reader.part
+            ends = [start + (stop - start) * k / count for k in range(count + 1)]
             for part in pairwise(ends):
-                held.parts[len(held.rows)] = self.reader.within(*part)
-                held.rows.append(self.rows[i])
-                held.extents.append(found[i][1])
-        return rest, held
+                if count > 1 or i in self.parts:
+                    made.parts[len(made.rows)] = self.reader.within(*part)
+                made.rows.append(self.rows[i])
+                made.extents.append(self.extents[i])
+        return made
 
     def extent(self, index: int) -> Shape:
         return self.extents[index]

@@ -42,7 +42,7 @@ from .protocol import Protocol, digest
 from .report.findings import gaps, sensitivity
 from .retrieval import Pairs, retrievals
 from .scorer import LEAST, Measured, Scorer
-from .subject import EvaluatedRun, Samples, known_fields, real_samples, train_embedder
+from .subject import EvaluatedRun, Samples, known_fields, real_samples, train_embedder, training_samples
 
 REAL, CODEC, MODEL = "real", "codec", "model"
 GROUPS = 50
@@ -61,9 +61,7 @@ class Evaluator:
             raise ConfigError(f"{held}: an evaluation needs {LEAST}, so train with more, such as loader.val=0.2")
         self.known = known_fields(subject)
         codec = self.codec = copy.deepcopy(subject.pipeline.model.codec.modality).cpu()
-        reference = real_samples(
-            subject, self.judge, subject.train, protocol.references, title="reading training samples"
-        )
+        reference = training_samples(subject, self.judge, protocol.references)
         order = torch.randperm(len(reference.x), generator=torch.Generator().manual_seed(0))    # any first n are a draw
         self.reference = reference.picked(order.tolist())
         self.real = real_samples(subject, self.judge, subject.held, protocol.n, title="reading held-out samples")

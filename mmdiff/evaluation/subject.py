@@ -29,6 +29,8 @@ from ..generation.pipeline import Pipeline
 from .embedders.embedder import Embedder, load_embedder
 from .embedders.fitting import fit, scored
 
+ENOUGH = 1000
+"""Training files from which one sample each is taken; of fewer, as many as follow one another in each."""
 FITTED, FITTED_BYTES = 16384, 2**31
 """Training samples that an embedder is trained on, at most, and what they may take in memory, about."""
 
@@ -121,6 +123,14 @@ def real_samples(subject: EvaluatedRun, judge: Judge, dataset: Dataset, n: int, 
     return Samples(x, list(labels), columns)
 
 
+def training_samples(subject: EvaluatedRun, judge: Judge, n: int) -> Samples:
+    """``n`` of the samples that a run learned from, or all, of one size."""
+    train = subject.train
+    if len(train) < min(n, ENOUGH):                                   # one film may be all there is
+        train = train.laid_out(range(len(train)))
+    return real_samples(subject, judge, train, n, title="reading training samples")
+
+
 def train_embedder(subject: EvaluatedRun, judge: Judge, path: Path, *, steps: int = 1000, seed: int = 0) -> Embedder:
     """An embedder of the run's training split at ``path``, with its accuracy on held-out samples.
 
@@ -128,7 +138,7 @@ def train_embedder(subject: EvaluatedRun, judge: Judge, path: Path, *, steps: in
     """
     settings, fields = judge.settings(subject.pipeline.model.codec.modality), known_fields(subject)
     count = min(FITTED, max(1, FITTED_BYTES // (4 * subject.train.read(0)[0].numel())))
-    train = real_samples(subject, judge, subject.train, count, title="reading training samples")
+    train = training_samples(subject, judge, count)
     held = real_samples(subject, judge, subject.held, 1000, title="reading held-out samples")
     key = _key(train, held, {"judge": [judge.name, vars(judge)], "settings": settings, "steps": steps, "seed": seed})
     cached = cache_folder() / "embedders" / f"{key}.safetensors"

@@ -6,6 +6,7 @@ import torch
 
 from mmdiff.adapters.audio.io import AudioReader, write_audio
 from mmdiff.adapters.video.reader import VideoReader
+from mmdiff.data.dataset import Subset
 from mmdiff.data.folders import FolderDataset
 from mmdiff.data.loaders import Loading
 from mmdiff.data.splits import split
@@ -105,6 +106,9 @@ def test_the_last_part_of_a_film_is_held_out(tmp_path):
         return {number((frame + 1) * 127.5) for frame in frames}
 
     assert shown(train) == set(range(30)) and shown(held) == set(range(30, 40)) and len(held) == 2
+    every = Subset(train, [0]).laid_out([0])
+    assert len(every) == 7 and shown(every) <= set(range(30)) and len(set(names(every))) == 7, "as they follow"
+    assert [number((every.read(i)[0][:, 0].permute(1, 2, 0).numpy() + 1) * 127.5) for i in range(2)] == [0, 5]
     with pytest.raises(ValueError, match="no file is long enough to hold out its last part: .*shorter than a clip"):
         split(data, 0.02, by_time=True)
 
