@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
         return _codec(config, path, words)
     from ..evaluation.bench import Evaluator
     from ..evaluation.protocol import Protocol
-    from ..evaluation.report.page import heading, summary, turned, write_report, write_sweep
+    from ..evaluation.report.page import heading, predictions, summary, turned, write_report, write_sweep
     from ..evaluation.subject import open_run
     from ..generation.pipeline import load
     from ..metrics.rows import markdown
@@ -58,7 +58,8 @@ def main(arguments: list[str]) -> int:
         report = bench.report(pipelines[0])
         write_report(report, out)
         shown = {name: row for name, row in report["rows"].items() if not name.startswith("control")}
-        print(heading(report), markdown(turned(shown)), *summary(report), sep="\n\n")
+        foretold = predictions(report) if report.get("prediction") else ()
+        print(heading(report), markdown(turned(shown)), *foretold, *summary(report), sep="\n\n")
         print(f"\nControls, groups and pictures: {out / 'report.html'}, report.md and report.json")
         return 0
     swept = []

@@ -60,11 +60,7 @@ def sections(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = report["rows"]
     parts = [("Summary", "\n\n".join(summary(report))), ("Rows", markdown(turned(rows)))]
     if report.get("prediction"):
-        given = report["protocol"]["predict"]
-        parts.append((
-            f"Prediction from the first {given} frames",
-            markdown([{"": name, **row} for name, row in report["prediction"].items()]),
-        ))
+        parts.append(predictions(report))
     for name, rows in report.get("maps", {}).items():
         parts.append((f"Distance to the map {name}", markdown([{"": kind, **row} for kind, row in rows.items()])))
     for name, rows in report.get("retrieval", {}).items():
@@ -80,6 +76,12 @@ def sections(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = {"protocol": report["protocol"], "embedder": report["embedder"]}
     parts.append(("Protocol", f"```json\n{json.dumps(facts, indent=1)}\n```"))
     return parts
+
+
+def predictions(report: Mapping[str, Any]) -> tuple[str, str]:
+    """How well the rest of samples is predicted: (title, body)."""
+    rows = [{"": name, **row} for name, row in report["prediction"].items()]
+    return f"Prediction from the first {report['protocol']['predict']} positions", markdown(rows)
 
 
 def summary(report: Mapping[str, Any]) -> list[str]:
