@@ -35,7 +35,7 @@ def pretrained(
     try:
         prepare = getattr(transformers, judge.preprocessor).from_pretrained(folder, local_files_only=True)
         model = transformers.AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
-        tokenizer: Any = _tokenizer(folder) if hasattr(model, "get_text_features") else None
+        tokenizer = _tokenizer(folder) if hasattr(model, "get_text_features") else None
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{folder} is no model that transformers can load: {str(error).splitlines()[0]}") from None
     embed = getattr(model, "get_audio_features", model)
