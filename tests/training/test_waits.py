@@ -10,6 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmdiff.core.guidance import ClassifierFree
+from mmdiff.core.rng import Purpose, normal
 from mmdiff.core.samplers import Auto
 from mmdiff.data.batch import Batch, pad
 from mmdiff.data.labels import encode_labels
@@ -83,6 +84,12 @@ def test_loss_and_gradient_of_a_batch_with_padding_ask_for_nothing(module):
     with asked() as found:
         module.model.loss(batch, 0).mean().backward()
     assert not found
+
+
+def test_noise_is_drawn_at_the_extents_that_latents_have(module):
+    batch = padded(module)
+    x0 = module.model.codec.encode(batch.samples)
+    assert x0.mask is not None and torch.equal(batch.random["eps"], normal(0, batch.draws, Purpose.NOISE, x0))
 
 
 def test_a_step_of_a_sampler_asks_for_nothing(module):
