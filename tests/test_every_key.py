@@ -245,7 +245,7 @@ def test_every_leaf_changes_what_is_built_and_a_continued_run_takes_it_or_refuse
     record = Record(Path(own.run), own, [], dataset.fields, names(dataset), names(parts.val_set))
     continued_before = everything(own, record)
     for key in keys:
-        if key == "init":                                             # a model to begin with: training/test_init.py
+        if key in ("init", "base"):                                   # a model to begin with: training/test_init.py
             continue
         if not (key != "run" and in_force(own, config, key, record, continued_before)):
             assert changes(own, key, before), f"{group}={name}: nothing that is built depends on {key}"

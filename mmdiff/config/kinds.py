@@ -56,7 +56,7 @@ def words(annotation: Any) -> str:
         return f"[{', '.join(words(a) for a in inner)}]"
     kind = origin or annotation
     if inspect.isclass(kind) and issubclass(kind, Mapping):
-        return "a mapping" + (f" to {words(inner[1])}" if inner else "")
+        return "a mapping" + (f" to {words(inner[1])}" if inner and inner[1] is not Any else "")
     if inspect.isclass(kind) and issubclass(kind, Sequence) and kind is not str:
         return "a list" + (f" of which each is {words(inner[0])}" if inner else "")
     simple = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path"}
