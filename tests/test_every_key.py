@@ -135,7 +135,7 @@ def sources(tmp_path_factory):
         encode(composed("encode", [f"data.n={n}"]), str(root / folder), progress=False)
     for folder in ("films", "filmsx"):
         (root / folder).mkdir()
-        write_video(torch.zeros(1, 12, 64, 64), root / folder / f"{folder}.mkv", 15)
+        write_video(torch.zeros(1, 60, 64, 64), root / folder / f"{folder}.mkv", 15)
     return root
 
 

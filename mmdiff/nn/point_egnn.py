@@ -3,7 +3,6 @@
     d_ij = |x_i - x_j|,    m_ij = silu(W silu(A h_i + B h_j + C hats(d_ij)))            (EGNN, Satorras et al. 2021)
     h_i <- h_i + g1 M sum_j sigmoid(G m_ij) m_ij,    h_i <- h_i + g2 MLP(h_i)           (gates as in adaLN-Zero)
     v_i  = k(e) sum_j (w m_ij) (x_i - x_j) / (1 + d_ij),    x_i <- x_i - n v_i,    n = sin(pi level / 2)
-    g1, g2, k and shifts and scales = E(level, vector) + table_l       one E for all blocks (Chen et al. 2024)
     out  = s(e) (x - mean x) + c(e) mean x / n + sum of v;    W' h for the other channels;    w, s, c, W' = 0 at first
 
 Turning or mirroring the points does the same to the output, permuting them permutes it, and moving all of them adds one
@@ -37,7 +36,7 @@ class MessageBlock(nn.Module):
     nodes: Tensor
 
     def __init__(
-        self, dim: int, heads: int, *, pair: int, nodes: int, mlp_ratio: float, context_dim: int | None,
+        self, dim: int, heads: int, emb_dim: int, *, pair: int, nodes: int, mlp_ratio: float, context_dim: int | None,
         backend: str,
     ):
         super().__init__()
@@ -49,15 +48,16 @@ class MessageBlock(nn.Module):
         self.cross = Attention(dim, heads, context_dim=context_dim, backend=backend) if context_dim else None
         self.cross_norm = nn.LayerNorm(dim) if context_dim else None
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, dim))
-        self.table = nn.Parameter(torch.zeros(6 * dim + 1))
+        self.modulation = zero(nn.Linear(emb_dim, 6 * dim + 1))
         if self.cross is not None:
             zero(self.cross.out)
 
     def forward(
-        self, h: Tensor, places: Tensor, modulation: Tensor, inputs: Inputs, pairs: Tensor | None = None
+        self, h: Tensor, places: Tensor, embedding: Tensor, inputs: Inputs, pairs: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """``modulation`` ``(B, 1, 6 dim + 1)``; ``pairs`` ``(B, N, N)`` is 1 where both points are real."""
-        shift1, scale1, gate1, shift2, scale2, gate2, gain = (modulation + self.table).split(self.parts, dim=-1)
+        """``pairs`` ``(B, N, N)`` is 1 where both points are real."""
+        modulation = self.modulation(embedding)[:, None].split(self.parts, dim=-1)
+        shift1, scale1, gate1, shift2, scale2, gate2, gain = modulation
         places = places.detach()
         distance = _distances(places)[..., None]                                              # (B, N, N, 1)
         a, b = self.ends(modulate(h, shift1, scale1)).chunk(2, dim=-1)
@@ -117,12 +117,11 @@ class PointEGNN(Network):
             )
         self.intake = Intake(channels, cond_dim, concat_channels=concat_channels, tokens=tokens)
         self.level, self.embedding = LevelFeatures(16), Embedding(dim, cond_dim)
-        self.gates = zero(nn.Linear(dim, 6 * dim + 1))
         self.stem = nn.Sequential(nn.Linear(channels - 3 + 16, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.maps = zero(nn.Linear(concat_channels, dim, bias=False)) if concat_channels else None
         self.blocks = nn.ModuleList(
             MessageBlock(
-                dim, heads, pair=pair, nodes=nodes, mlp_ratio=mlp_ratio, context_dim=cond_dim if tokens else None,
+                dim, heads, dim, pair=pair, nodes=nodes, mlp_ratio=mlp_ratio, context_dim=cond_dim if tokens else None,
                 backend=check_backend(backend),
             )
             for _ in range(depth)
@@ -146,9 +145,9 @@ class PointEGNN(Network):
         h = self.stem(torch.cat([rest, self.level(each)], dim=-1))
         if self.maps is not None and inputs.maps is not None:
             h = h + self.maps(inputs.maps.mT)
-        pairs, gates = None if mask is None else real * real.mT, self.gates(embedding)[:, None]
+        pairs = None if mask is None else real * real.mT
         for block in self.blocks:
-            h, v = block(h, places, gates, inputs, pairs)
+            h, v = block(h, places, embedding, inputs, pairs)
             out, places = out + v, places - share * v
         shift, scale = self.modulation(embedding)[:, None].chunk(2, dim=-1)
         other = self.out(modulate(h, shift, scale))
