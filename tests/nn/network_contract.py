@@ -3,8 +3,6 @@
     network(x (B, C, *S), level (B,), cond, mask (B, 1, *S)) -> (B, C, *S)
 """
 
-import time
-
 import pytest
 import torch
 
@@ -153,16 +151,15 @@ class NetworkContract:
         exact = network(x, level, cond, mask)
         assert (out.float() - exact).norm() < 0.1 * exact.norm()
 
-    def test_it_overfits_one_batch_in_seconds(self):
+    def test_it_overfits_one_batch_within_a_thousand_steps(self):
         torch.manual_seed(0)
         network, (x, level, cond) = self.make(), draw(8, 16)
         optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
-        start = time.perf_counter()
-        while time.perf_counter() - start < 10:
+        for _ in range(1000):
             loss = (network(x, level, cond) - x.flip(-1)).square().mean()
             if loss < 0.1 * x.square().mean():
                 return
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        pytest.fail(f"loss {loss:.3f} after 10 s, at the start {x.square().mean():.3f}")
+        pytest.fail(f"loss {loss:.3f} after 1000 steps, at the start {x.square().mean():.3f}")
