@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from ..adapters.base import Codec
 from ..config.build import build
 from ..core.rng import Purpose, stream
 from ..core.samplers import Sampler
@@ -22,6 +23,7 @@ from ..data.cached import cache_folder, one_at_a_time
 from ..data.dataset import Dataset
 from ..data.labels import Fields, Label, is_scalar, is_text, plain_fields
 from ..data.progress import progress_bar
+from ..data.stream import Shape
 from ..model import DiffusionModel
 from ..store import chosen_device
 from .encode import hashed, settings
@@ -47,11 +49,12 @@ class SampleSpec(NamedTuple):
 
 
 def sample_specs(
-    fields: Fields, like: Dataset, size: Mapping[str, float], n: int, *, seed: int = 0
+    fields: Fields, like: Dataset, codec: Codec, size: Mapping[str, float], n: int, *, seed: int = 0
 ) -> list[SampleSpec]:
     """``n`` wishes within ``fields``, of the sizes of the samples of ``like`` (``size`` where those do not tell): each
     class equally often, scalars over all of their range, texts as they are told there."""
-    found = []
+    found: list[SampleSpec] = []
+    buckets: dict[Shape, dict[str, float]] = {}
     for i in range(n):
         labels: dict[str, Label] = {}
         for k, (name, field) in enumerate(fields.items()):
@@ -64,7 +67,12 @@ def sample_specs(
             else:
                 order = stream(seed, i // len(field), Purpose.ORDER, k).permutation(len(field))
                 labels[name] = field[int(order[i % len(field)])]
-        found.append(SampleSpec(labels, dict(like.size(i % len(like)) or size), like.shape(i % len(like))))
+        own, shape = like.size(i % len(like)), like.shape(i % len(like))
+        if own is None and shape is not None:
+            if shape not in buckets:
+                buckets[shape] = codec.size(like.read(i % len(like))[0])
+            own = buckets[shape]
+        found.append(SampleSpec(labels, dict(own or size), shape))
     return found
 
 

@@ -125,7 +125,7 @@ def wished(
     """What ``n`` paths are made of: labels, those that are hidden left out, and scales."""
     conditioner, fields = model.conditioner, model.conditioner.fields
     u = uniform(seed, torch.arange(n), Purpose.PATH, 2 + len(fields))
-    found = sample_specs(fields, like, header["config"]["size"], n, seed=seed)
+    found = sample_specs(fields, like, model.codec, header["config"]["size"], n, seed=seed)
     return [wish._replace(labels={**_hidden(wish.labels, row, conditioner.drop_all, conditioner.drop_each),
                                   SCALE: scales[0] + (scales[1] - scales[0]) * row[0]})
             for wish, row in zip(found, u.tolist(), strict=True)]

@@ -4,8 +4,8 @@
 
 Groups that the model is not made of are left out. A group that is named (``adapter=audio_dit``) is chosen anew. The
 fields of the conditioner are no configuration: what can be told follows from the base's fields and the data. A student
-(``few=``) learns of what its teacher did, so the data of a run, and how they are loaded, come along where none are
-named.
+(``few=``) learns of what its teacher learned of, as it did: the data of a run, how they are loaded and the optimizer
+come along where no data are named.
 """
 
 import copy
@@ -26,7 +26,7 @@ from .record import own_config
 MADE_OF = ("adapter", "diffusion", "reconstruction", "adversary", "sampler", "guidance")
 """Groups of a training configuration that may make what is trained."""
 OPTION = "_base_"
-OF_RUN = ("data", "loader")
+OF_RUN = ("data", "loader", "optim")
 """Parts that only a run directory knows."""
 BRINGS = {"few": ("sampler", "guidance")}
 """Groups that choose others, which are then not those of the base."""
@@ -79,4 +79,5 @@ def choices(base: Path, named: set[str]) -> list[str]:
     found = [line for group, line in lines.items() if group not in chosen]
     if "few" in named and not {"data", "data.root", "experiment"} & named and own_config(base) is not None:
         found += [f"data={OPTION}", f"+loader={OPTION}"]
+        found += [] if "optim" in named else [f"optim={OPTION}"]
     return found

@@ -86,7 +86,9 @@ class _Consistency(Few):
     def __init__(self, ends: float, still: float, least: float):
         self.ends, self.still, self.least, self.steps = ends, still, least, 1
 
-    def start(self, teacher: Base | None, config: DictConfig, train: Dataset, held: Dataset) -> tuple[Dataset, Dataset]:
+    def start(
+        self, model: DiffusionModel, teacher: Base | None, config: DictConfig, train: Dataset, held: Dataset
+    ) -> tuple[Dataset, Dataset]:
         self.steps = config.trainer.max_steps
         return train, held
 
@@ -143,9 +145,11 @@ class Consistent(_Consistency):
         super().__init__(ends, still, least)
         self._teacher: DiffusionModel | None = None
 
-    def start(self, teacher: Base | None, config: DictConfig, train: Dataset, held: Dataset) -> tuple[Dataset, Dataset]:
+    def start(
+        self, model: DiffusionModel, teacher: Base | None, config: DictConfig, train: Dataset, held: Dataset
+    ) -> tuple[Dataset, Dataset]:
         self._teacher = teacher_of(teacher)
-        return super().start(teacher, config, train, held)
+        return super().start(model, teacher, config, train, held)
 
     def on_the_way(self, model: DiffusionModel, drawn: Drawn, way: _Way, x_s: Tensor) -> Tensor:
         assert self._teacher is not None

@@ -5,6 +5,7 @@
 Others are in ``training.consistent``; D* and the loss in ``core.jumps``.
 """
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Annotated
@@ -47,7 +48,9 @@ class Few(Objective):
         return {}
 
     @abstractmethod
-    def start(self, teacher: Base | None, config: DictConfig, train: Dataset, held: Dataset) -> tuple[Dataset, Dataset]:
+    def start(
+        self, model: DiffusionModel, teacher: Base | None, config: DictConfig, train: Dataset, held: Dataset
+    ) -> tuple[Dataset, Dataset]:
         """What is trained on, and what validated with: ``train`` and ``held`` are the samples of the run."""
 
 
@@ -75,7 +78,7 @@ def began(
     elif jumps_of(model).scales[1] > 1 and model.conditioner.dropped == 0:
         raise ConfigError(f"{_CONTRAST} (adapter.conditioner.drop=0): diffusion.jumps=[1,1] learns jumps without it")
     model.objective = few
-    return few.start(base, config, train, held)
+    return few.start(model, base, config, train, held)
 
 
 def objective(model: Learner) -> str:
@@ -116,35 +119,50 @@ def jumps_of(model: DiffusionModel) -> JumpDenoiser:
 class PathDraw:
     """The nodes where jumps ``begin`` and ``end``; the arguments are those of ``Paths``."""
 
-    ends: float
     calls: int
+    free: float
     still: float
 
     def __call__(self, batch: Batch, seed: int, *, batch_size: int) -> Batch:
-        u = uniform(seed, batch.draws, Purpose.JUMP, 5)
-        begin = torch.where(u[:, 0] < self.ends, 0, (u[:, 1] * self.calls).long())
-        later = begin + 1 + (u[:, 3] * (self.calls - begin)).long()
-        end = torch.where(u[:, 2] < self.ends, self.calls, later)
-        return batch._replace(random={"begin": begin, "end": torch.where(u[:, 4] < self.still, begin, end)})
+        begin, end = self.nodes(uniform(seed, batch.draws, Purpose.JUMP, 5))
+        return batch._replace(random={"begin": begin, "end": end})
+
+    def nodes(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Both ``(B,)``, for uniform ``u`` ``(B, 5)``."""
+        each = 2 ** (u[:, 0] * max(1, int(math.log2(self.calls)))).long()             # calls of a sample: 1, 2, 4 ...
+        number = (u[:, 1] * each).long()
+        begin, end = number * self.calls // each, (number + 1) * self.calls // each
+        free, still = u[:, 2] < self.free, u[:, 2] >= 1 - self.still
+        begin = torch.where(free, (u[:, 3] * self.calls).long(), begin)
+        end = torch.where(free, begin + 1 + (u[:, 4] * (self.calls - begin)).long(), end)
+        return begin, torch.where(still, begin, end)
 
 
 class Paths(Few):
     """``n`` paths of the teacher, made once with ``calls`` network calls each: the least work, and the best student up
-    to 4 calls. A jump begins at noise alone with the chance ``ends``, and with that ends at the data; ``still`` is the
-    share of those that go nowhere, so that the student stays a denoiser, for other samplers.
+    to 4 calls. What is learned are the jumps of 1, 2, 4 ... calls, each number as often; the share ``free`` of them
+    are between any two nodes, for other numbers, and the share ``still`` goes nowhere, so that the student stays a
+    denoiser, for other samplers.
     """
 
-    def __init__(self, *, n: Number = 4096, calls: Number = 8, ends: Chance = 0.4, still: Chance = 0.15):
-        self.n, self.calls, self.ends, self.still = n, calls, ends, still
+    def __init__(self, *, n: Number = 4096, calls: Number = 8, free: Chance = 0.1, still: Chance = 0.1):
+        if free + still > 1:
+            raise ValueError(f"few.free and few.still are shares of the jumps, 1 together at most; got {free}, {still}")
+        self.n, self.calls, self.free, self.still = n, calls, free, still
         self.notice = f"jumps are learned of {n} paths that init= makes"
 
-    def start(self, teacher: Base | None, config: DictConfig, train: Dataset, held: Dataset) -> tuple[Dataset, Dataset]:
-        base = teacher_of(teacher)
-        if base.given is not None or base.controls:
-            learned = "maps" if base.controls else "frames that are given"
+    def start(
+        self, model: DiffusionModel, teacher: Base | None, config: DictConfig, train: Dataset, held: Dataset
+    ) -> tuple[Dataset, Dataset]:
+        if model.given is not None:
             raise ConfigError(f"few=paths has the teacher make samples of noise and labels, and init={config.init} "
-                              f"also follows {learned}: take few=consistent")
+                              "also follows frames that are given: take few=consistent, or adapter.given=null, for a "
+                              "student that does not")
+        if model.controls:
+            raise ConfigError(f"few=paths has the teacher make samples of noise and labels, and init={config.init} "
+                              "also follows maps: take few=consistent")
         assert teacher is not None
+        base = teacher_of(teacher)
         kept, (low, high) = min(HELD, max(1, self.n // 16)), map(float, config.diffusion.jumps)
         try:
             made = paths(base, teacher.header, train, self.n + kept, calls=self.calls, scales=(low, high),
@@ -160,7 +178,7 @@ class Paths(Few):
         return {"path": cost(teacher_of(teacher), teacher.header, train, self.n, calls=self.calls, scales=(low, high))}
 
     def draw(self, model: DiffusionModel) -> Draw:
-        return PathDraw(self.ends, self.calls, self.still)
+        return PathDraw(self.calls, self.free, self.still)
 
     def loss(self, model: DiffusionModel, batch: Batch) -> Tensor:
         assert batch.random is not None

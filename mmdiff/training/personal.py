@@ -49,7 +49,7 @@ class OfBase(Prior):
         self.share, self.n = share, n
 
     def __call__(self, own: Dataset, base: Base, config: DictConfig, reader: Reader) -> Dataset:
-        asked = sample_specs(base.fields, own, base.header["config"]["size"], self.n)
+        asked = sample_specs(base.fields, own, base.model.codec, base.header["config"]["size"], self.n)
         try:
             return generated(generating(base.model, base.path), base.header, asked)
         except OSError as error:

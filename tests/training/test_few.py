@@ -107,7 +107,16 @@ def test_the_data_of_the_teachers_run_come_along_unless_others_are_named(base, t
     own = composed("train", [*TINY])
     assert config.data == own.data and config.loader.val == 0.1
     assert composed("train", words_of(base, "consistent", tmp_path / "run", "loader.val=0.2")).loader.val == 0.2
-    assert composed("train", words_of(base, "consistent", tmp_path / "run", "data=notes", "data.n=9")).data.n == 9
+    other = composed("train", words_of(base, "consistent", tmp_path / "run", "data=notes", "data.n=9"))
+    assert other.data.n == 9
+
+
+def test_the_optimizer_of_the_teachers_run_comes_along_unless_data_or_another_are_named(base, tmp_path):
+    def optim(*words):
+        return composed("train", words_of(base, "paths", tmp_path / "run", *words)).optim
+
+    assert optim().lr == 0.02 and optim("optim.warmup=7").lr == 0.02 and optim("optim.warmup=7").warmup == 7
+    assert optim("optim=adamw") == optim("data=notes") == composed("train", [*TINY]).optim
 
 
 @pytest.mark.parametrize("kind", KINDS)
