@@ -25,7 +25,7 @@ from ..provenance.signing import Signing
 from .outputs import Output, clear
 from .record import facts
 from .request import Request
-from .sampling import Generated, generate
+from .sampling import GeneratedSample, generate
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline
@@ -85,7 +85,7 @@ def save_all(
             print(f"{len(own) - len(todo)} of {len(own)} are there already")
         clear((outputs[i] for i in todo), out)
 
-        def save(made: Generated) -> None:
+        def save(made: GeneratedSample) -> None:
             outputs[todo[made.position]].write(partial(codec.save, made.sample, **options), made.changes)
 
         with closing(generate(pipeline, [requests[i] for i in todo], batch_size, save=save)) as samples:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .pipeline import Pipeline
 
 
-class Generated(NamedTuple):
+class GeneratedSample(NamedTuple):
     """The sample ``(C, *S)`` of the request number ``position``, and what the codec had to change of it."""
 
     position: int
@@ -34,8 +34,8 @@ class Generated(NamedTuple):
 
 def generate(
     pipeline: "Pipeline", requests: Sequence[Request], batch_size: int, *,
-    save: Callable[[Generated], None] | None = None, show_progress: bool = True,
-) -> Generator[Generated, None, None]:
+    save: Callable[[GeneratedSample], None] | None = None, show_progress: bool = True,
+) -> Generator[GeneratedSample, None, None]:
     """What is asked for, those of one size together, in micro-batches of exactly ``batch_size``, each sample once it is
     saved. With progress, what the codec had to change is told at the end."""
     pipeline.prepare(requests, batch_size)
@@ -52,11 +52,11 @@ def generate(
         return batch, make(model.codec.latent_shape(**batch.size))
 
     @torch.no_grad()
-    def finish(denoised: tuple[MicroBatch, Tensor]) -> list[Generated]:
+    def finish(denoised: tuple[MicroBatch, Tensor]) -> list[GeneratedSample]:
         (batch, latents), found = denoised, []
         decoded = model.finished(latents, **batch.size)
         for position, seed, (sample, changes) in zip(batch.positions, batch.seeds, decoded, strict=False):
-            found.append(Generated(position, pipeline.mark.embed_sample(sample, seed, model.codec), changes))
+            found.append(GeneratedSample(position, pipeline.mark.embed_sample(sample, seed, model.codec), changes))
             if not torch.isfinite(found[-1].sample).all():
                 raise FloatingPointError(f"the sample with seed {seed} holds NaN: is the model trained?")
             if save is not None:
