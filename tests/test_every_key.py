@@ -74,8 +74,9 @@ NEEDS = {                                                             # what an 
     "adapter=points_small": ["data=solids"], "adapter=points_base": ["data=solids"],
 }
 ELSEWHERE = {
-    ("experiment", "personal"), ("few", "paths"), ("few", "consistent"), ("adapter", "wan"),
+    ("experiment", "personal"), ("few", "paths"), ("few", "consistent"), ("adapter", "wan"), ("adapter", "wan_ti2v"),
     ("adapter", "stable_audio"), ("adapter", "video_wan"), ("adapter", "audio_oobleck"),
+    ("adapter", "audio_dac"), ("adapter", "audio_mimi"),
 }
 STRINGS = {
     "auto": "ddp", "cpu": "gpu", "gpu": "cpu", "ddp": "auto", "silence": "mask", "mask": "silence", "sounds": "others",

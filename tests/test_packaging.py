@@ -156,7 +156,7 @@ def test_importing_the_library_changes_nothing_of_other_libraries():
     assert subprocess.run([sys.executable, "-c", IMPORT_ALL], timeout=300).returncode == 0
 
 
-GROUPS = [group for group in KINDS.values() if group not in {"evaluation", "accelerator"}]
+GROUPS = [group for group in KINDS.values() if group not in {"evaluation", "accelerator", "published"}]
 GROUPS += ["diffusion/parameterization", "diffusion/time", "diffusion/weight", "optim", "logger", "debug"]
 LATER = ("mark", "provenance", "engine", "precision")
 """Groups of ``mmdiff sample``."""

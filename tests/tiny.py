@@ -58,6 +58,20 @@ def wan(folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
+def wan_ti2v(folder: Path, *, seed: int = 0) -> Path:
+    """Wan 2.2, text and picture to video: 2 blocks, latents x 4 x 16 x 16, a time for each token."""
+    import diffusers
+
+    source = diffusers.WanPipeline.from_pretrained(wan(folder, seed=seed))
+    vae = diffusers.AutoencoderKLWan(
+        base_dim=4, decoder_base_dim=4, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, is_residual=True,
+        in_channels=12, out_channels=12, patch_size=2, scale_factor_spatial=16,
+        latents_mean=[0.1, -0.2, 0.0, 0.3], latents_std=[0.5, 0.8, 1.1, 0.7],
+    )
+    diffusers.WanPipeline(**{**source.components, "vae": woken(vae)}, expand_timesteps=True).save_pretrained(folder)
+    return folder
+
+
 def stable_audio(folder: Path, *, seed: int = 0) -> Path:
     """Stable Audio Open: 2 blocks, stereo at 8 kHz, latents of 16 samples, windows of 24."""
     import diffusers
@@ -88,4 +102,29 @@ def stable_audio(folder: Path, *, seed: int = 0) -> Path:
     )
     pipeline.save_pretrained(folder)
     (folder / "README.md").write_text(CARD.replace("apache-2.0", "other\nlicense_name: stable-audio-community"))
+    return folder
+
+
+def dac(folder: Path, *, seed: int = 0) -> Path:
+    """DAC at 8 kHz: 16 channels for 16 samples."""
+    import transformers
+
+    torch.manual_seed(seed)
+    woken(transformers.DacModel(transformers.DacConfig(
+        encoder_hidden_size=4, downsampling_ratios=[4, 4], decoder_hidden_size=16, n_codebooks=2, codebook_size=16,
+        codebook_dim=4, sampling_rate=8000,
+    ))).save_pretrained(folder)
+    return folder
+
+
+def mimi(folder: Path, *, seed: int = 0) -> Path:
+    """Mimi at 8 kHz: 16 channels for 32 samples."""
+    import transformers
+
+    torch.manual_seed(seed)
+    woken(transformers.MimiModel(transformers.MimiConfig(
+        sampling_rate=8000, frame_rate=250, hidden_size=16, num_filters=4, upsampling_ratios=[4, 4], codebook_size=16,
+        codebook_dim=8, num_quantizers=2, vector_quantization_hidden_dimension=8, upsample_groups=16,
+        num_hidden_layers=1, intermediate_size=32, num_attention_heads=2, num_key_value_heads=2,
+    ))).save_pretrained(folder)
     return folder

@@ -139,6 +139,10 @@ class Codec(nn.Module, ABC):
             "evaluation=series_v1 for series (C, T)"
         )
 
+    def frozen(self) -> dict[str, int]:
+        """Bytes of the weights of public models that it works with, by what they are; see ``public_parts``."""
+        return {}
+
     @property
     def modality(self) -> "Codec":
         """The codec that knows the samples, which judges ask: itself, but of a learned one that within it."""

@@ -101,12 +101,17 @@ class Pretrained(TextEncoder):
     @cached_property
     def network(self) -> Any:
         """The part of the folder's network that reads texts, frozen."""
-        transformers, config = _transformers(), self.loaded("AutoConfig")
-        name = "AutoModelForTextEncoding"
-        if type(config) not in transformers.MODEL_FOR_TEXT_ENCODING_MAPPING:
-            name = "AutoModel"
-        whole = self.loaded(name, use_safetensors=True)
+        whole = self.loaded(self._class(self.loaded("AutoConfig")), use_safetensors=True)
         return getattr(whole, "text_model", whole).eval().requires_grad_(False)
+
+    @property
+    def weight_bytes(self) -> int:
+        """What its weights take in memory; they are not read."""
+        config = self.loaded("AutoConfig")
+        with torch.device("meta"):
+            made = getattr(_transformers(), self._class(config)).from_config(config)
+        own = getattr(made, "text_model", made)
+        return sum(tensor.numel() * tensor.element_size() for tensor in own.parameters())
 
     @property
     def limit(self) -> int:
@@ -135,6 +140,12 @@ class Pretrained(TextEncoder):
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise ValueError(f"{folder} is no text encoder that transformers can load: "
                              f"{str(error).strip().splitlines()[0]}") from None
+
+    @staticmethod
+    def _class(config: Any) -> str:
+        """Which class of transformers reads texts by such a configuration."""
+        known = type(config) in _transformers().MODEL_FOR_TEXT_ENCODING_MAPPING
+        return "AutoModelForTextEncoding" if known else "AutoModel"
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         return self.tokenizer(list(texts), truncation=False, padding=False, verbose=False)["input_ids"] if texts else []

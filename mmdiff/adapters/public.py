@@ -10,6 +10,7 @@ them. No constructor opens weights where it is on the meta device.
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 from weakref import WeakValueDictionary
@@ -17,6 +18,7 @@ from weakref import WeakValueDictionary
 import torch
 import yaml
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from ..core.types import Masked
 from ..data.batch import pad, unpad
@@ -82,14 +84,15 @@ class PublicModel:
         return folder
 
     def config(self, part: str, kind: str | None = None) -> dict[str, Any]:
-        """The settings of a part, which is of the class ``kind`` of diffusers where that is said."""
+        """The settings of a part, which is of the class ``kind`` of diffusers or transformers where that is said."""
         file = self.place(part) / "config.json"
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ValueError(f"cannot read {file}: {error}") from None
-        if not isinstance(found, dict) or kind not in (None, found.get("_class_name")):
-            own = found.get("_class_name") if isinstance(found, dict) else "no class"
+        own = (found.get("_class_name") or next(iter(found.get("architectures") or ()), None)
+               if isinstance(found, dict) else "no class")
+        if not isinstance(found, dict) or kind not in (None, own):
             raise ValueError(f"{file} is of {own}, and this adapter takes {kind}")
         return found
 
@@ -101,10 +104,13 @@ class PublicModel:
                                  "codec, text encoder and transformer are to be of one model")
 
     def load(self, part: str, kind: str, dtype: Precision = "float32") -> nn.Module:
-        """A part that is of the class ``kind`` of diffusers, frozen, its weights in ``dtype``. All who ask share it."""
-        settings, known = self.config(part, kind), _diffusers(kind)
-        if torch.get_default_device().type == "meta":
-            return known.from_config(settings).to(getattr(torch, dtype)).eval().requires_grad_(False)
+        """A part that is of the class ``kind`` of diffusers or transformers, frozen, its weights in ``dtype``. All who
+        ask share it."""
+        settings, known = self.config(part, kind), _class(kind)
+        if hollow():
+            of_diffusers = "model_type" not in settings
+            made = known.from_config(settings) if of_diffusers else known(known.config_class.from_dict(settings))
+            return _cast(made, getattr(torch, dtype)).eval().requires_grad_(False)
         key = (self.digest(part), kind, dtype)
         if (module := _loaded.get(key)) is None:
             folder = self.checked(part)
@@ -113,11 +119,31 @@ class PublicModel:
                     folder, local_files_only=True, use_safetensors=True, torch_dtype=getattr(torch, dtype)
                 )
             except (OSError, ValueError, KeyError) as error:
-                raise ValueError(f"{folder} holds no weights that diffusers can load: "
+                raise ValueError(f"{folder} holds no weights that {kind} can load: "
                                  f"{str(error).strip().splitlines()[0]}") from None
             _loaded[key] = module.eval().requires_grad_(False)
         self._held[part] = module
         return module
+
+
+def hollow() -> bool:
+    """Whether tensors that are made now have a shape alone: on the meta device, or where a network is traced."""
+    probe = torch.empty(0)
+    return probe.is_meta or isinstance(probe, FakeTensor)
+
+
+def weight_bytes(module: nn.Module) -> int:
+    """Bytes of the weights of a module."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in chain(module.parameters(), module.buffers()))
+
+
+def _cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The module in a precision, but for what its class keeps in float32, as ``from_pretrained`` casts it."""
+    kept = set(getattr(module, "_keep_in_fp32_modules", None) or ())
+    for name, parameter in module.named_parameters():
+        if not kept & set(name.split(".")):
+            parameter.data = parameter.data.to(dtype)
+    return module
 
 
 def each(batch: Masked, function: Callable[[Tensor], Tensor]) -> Masked:
@@ -131,10 +157,12 @@ def each(batch: Masked, function: Callable[[Tensor], Tensor]) -> Masked:
 
 
 def pipeline_of(path: Path) -> str:
-    """The class of diffusers' pipeline that a folder was written by. Raises ``ValueError`` where it was by none."""
+    """The class of diffusers' pipeline that a folder was written by, with what sets models of one class apart. Raises
+    ``ValueError`` where it was by none."""
     file = path.expanduser() / "model_index.json"
     try:
-        return str(json.loads(file.read_text(encoding="utf-8"))["_class_name"])
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return f"{found['_class_name']}{' with expand_timesteps' if found.get('expand_timesteps') else ''}"
     except (OSError, ValueError, KeyError, TypeError):
         raise ValueError(f"{path} is no folder of a public model: it has no model_index.json that names its pipeline, "
                          "as diffusers' save_pretrained writes it") from None
@@ -157,14 +185,15 @@ def _card(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _diffusers(kind: str) -> Any:
-    """A class of diffusers."""
+def _class(kind: str) -> Any:
+    """A class of diffusers, or of transformers where that one has none of this name."""
     told = logging.getLogger("xformers")                              # warns of kernels that nobody asks for
     before, told.disabled = told.disabled, True
     try:
         import diffusers
+        import transformers
 
-        return getattr(diffusers, kind)
+        return getattr(diffusers if hasattr(diffusers, kind) else transformers, kind)
     except ImportError:
         raise ValueError("public models need diffusers: pip install 'mmdiff[diffusers]'") from None
     finally:

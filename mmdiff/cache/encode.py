@@ -22,8 +22,9 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from ..adapters.base import Codec, Reader
-from ..config.adapter import build_codec, resolve_codec
+from ..config.adapter import build_codec, resolve_codec, resolve_files
 from ..config.build import ConfigError, build, complete, parameters, plain, target_class
+from ..config.files import resolved
 from ..core.rng import Purpose, stream
 from ..core.types import Masked
 from ..data.batch import unpad
@@ -33,6 +34,7 @@ from ..data.progress import progress_bar
 from ..store import WHITENING, fill
 from .latents import DTYPES, FORMAT, INDEX, Latents
 from .shards import Location, Shards
+from .texts import keep_texts
 
 
 class JobPart(NamedTuple):
@@ -43,13 +45,14 @@ class JobPart(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """What became of a share: its items, the features made for them now, the items left out with reasons, and how many
-    processes of the job have yet to finish before the cache can be used."""
+    """What became of a share: its items, the features made for them now, the items left out with reasons, how many
+    processes of the job have yet to finish before the cache can be used, and how many captions are kept."""
 
     items: int
     made: int
     skipped: list[list[str]]
     waiting: int
+    captions: int
 
 
 def settings(adapter: DictConfig, codec: Codec, reader: Reader, *, dtype: str) -> dict[str, Any]:
@@ -110,10 +113,11 @@ def encode(
             shards.flush()
             raise
     shards.flush()
+    captions = keep_texts(resolve_files(resolved(config)).adapter, dataset, members, device, progress=progress)
     shards.write(lists[share.part], json.dumps(work.done()).encode())
     waiting = _finish(dataset, origin, told, shards, lists)
     skipped = [[dataset.name(i), reason] for i, reason in work.skipped.items()]
-    return Encoded(len(members), work.made, skipped, waiting)
+    return Encoded(len(members), work.made, skipped, waiting, captions)
 
 
 def uncached(latents: Latents, reader: Reader, *, root: str | None = None) -> Dataset:

@@ -14,6 +14,7 @@ from ..cache.encode import JobPart, encode
 from ..config.build import ConfigError
 from ..config.overrides import composed
 from ..config.words import parted, written
+from ..data.cached import cache_folder
 from ..store import chosen_device
 from .places import writable
 
@@ -39,6 +40,8 @@ def main(arguments: list[str]) -> int:
         print(f"skipped {name}: {reason}")
     print(f"{out}: {done.items - len(done.skipped)} of {done.items} items are encoded, {len(done.skipped)} skipped; "
           f"{done.made} encoded now")
+    if done.captions:
+        print(f"{done.captions} captions are kept in {cache_folder() / 'texts'}: training from here reads none")
     if done.waiting:
         print(f"{done.waiting} of {share.count} processes have yet to finish before it can be used")
     else:

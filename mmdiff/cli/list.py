@@ -14,9 +14,10 @@ KINDS = {
     "students": "few",
     "marks": "mark", "provenance": "provenance", "experiments": "experiment", "evaluations": "evaluation",
     "engines": "engine", "precisions": "precision", "devices": "accelerator",
+    "published": "published",
 }
 
-KEYS = {"devices": "plan.device"}
+KEYS = {"devices": "plan.device", "published": "plan.model"}
 """What chooses an option, where it is no group of the configuration."""
 
 

@@ -3,35 +3,41 @@
 
 Every part of the run is tried with the same words; exit code 2 and the reason where one would fail. Of a folder it is
 said first what its files advise, as a recipe to copy; ``plan.minutes`` tries that recipe and says how many steps fit.
-Devices (``mmdiff list devices``, or a FILE.yaml of your own) are not tried but reckoned with; no weights are allocated.
+Devices (``mmdiff list devices``, a FILE.yaml of your own, or a size of memory such as 24GB) are not tried but reckoned
+with; no weights are allocated or read, so of a public model (``adapter=wan``) the files of settings do, and without
+``adapter.model=`` those that were published (``plan.model=NAME``, ``mmdiff list published``).
 """
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from ..config.build import ConfigError, build
-from ..config.files import load_yaml
-from ..config.options import chosen
+from ..config.build import TARGET, ConfigError, build, target_class
+from ..config.files import literal, load_yaml
+from ..config.options import chosen, named
 from ..config.overrides import composed, value
 from ..config.words import Word, parted
 from .sweep import Sweep
 
 if TYPE_CHECKING:
-    from ..training.elsewhere import Costs, Estimate
+    from ..training.elsewhere import Costs, Device, Estimate
     from ..training.plan import Plan
 
 LEAST = 1000
 """Optimizer steps below which a smaller recipe is tried."""
 ELSEWHERE: dict[str, Any] = {
-    "plan.device": str, "plan.devices": Annotated[int, Ge(1)], "plan.trainer": Literal["ddp", "fsdp"],
-    "plan.utilisation": Annotated[float, Gt(0), Le(1)], "plan.price": Annotated[float, Gt(0)],
+    "plan.device": str, "plan.model": str, "plan.devices": Annotated[int, Ge(1)],
+    "plan.trainer": Literal["ddp", "fsdp"], "plan.utilisation": Annotated[float, Gt(0), Le(1)],
+    "plan.price": Annotated[float, Gt(0)],
 }
 """What a run on other devices is reckoned with."""
+MEMORY = re.compile(r"(\d+(?:\.\d+)?) ?GB")
 UTILISATION = 0.4
 """Share of the peak that a transformer of some hundred million parameters reaches in 16 bits with fused attention."""
 
@@ -92,16 +98,53 @@ def elsewhere(words: list[str]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _reckoned(words: list[str], told: Mapping[str, Any]) -> int:
-    from ..training.elsewhere import Device, costs, estimate
+    from ..training.advice import advice
+    from ..training.elsewhere import costs, estimate
 
-    config, name = composed("train", words), str(told["device"])
-    device = build(load_yaml(name) if Path(name).suffix == ".yaml" else chosen("accelerator", name), Device)
-    found, utilisation = estimate(config), told.get("utilisation", UTILISATION)
-    devices, trainer = told.get("devices", 1), told.get("trainer", "ddp")
-    made = costs(found, config, device, devices=devices, trainer=trainer, utilisation=utilisation)
-    print("\n".join(shown(found, made, trainer=trainer, utilisation=utilisation, steps=config.trainer.max_steps,
-                          price=told.get("price"))))
+    config, device = composed("train", words), _device(str(told["device"]))
+    with _model(config, told.get("model")) as name:
+        found = estimate(config)
+    run: dict[str, Any] = {"devices": told.get("devices", 1), "trainer": told.get("trainer", "ddp"),
+                           "utilisation": told.get("utilisation", UTILISATION)}
+    made = costs(found, config, device, **run)
+    if name is not None:
+        print(f"model       the settings of {name} as they were published (plan.model), samples of adapter.reader")
+    lines = shown(found, made, trainer=run["trainer"], utilisation=run["utilisation"], steps=config.trainer.max_steps,
+                  price=told.get("price"))
+    print("\n".join([*lines, *advice(found, config, device, **run)]))
     return 0
+
+
+def _device(name: str) -> "Device":
+    """The device of a name, of a file, or of a size of memory alone."""
+    from ..training.elsewhere import Device
+
+    if (memory := MEMORY.fullmatch(name)) is not None:
+        return Device(f"{memory[1]} GB", float(memory[1]))
+    return build(load_yaml(name) if Path(name).suffix == ".yaml" else chosen("accelerator", name), Device)
+
+
+@contextmanager
+def _model(config: DictConfig, name: str | None) -> Iterator[str | None]:
+    """Name published settings as the model of a configuration that takes one and names none."""
+    from ..training.published import fitting, unpacked
+
+    left_out = OmegaConf.is_missing(config.adapter, "model")
+    if name is not None and not left_out:
+        raise ConfigError(f"plan.model={name} stands in for adapter.model= of a public model, such as adapter=wan: "
+                          "leave one of them out")
+    if not left_out:
+        yield None
+        return
+    network = target_class(str(OmegaConf.select(config, f"adapter.network.{TARGET}")))
+    names = fitting(getattr(network, "pipelines", ()))
+    if name is None and not names:
+        raise ConfigError("name the folder of the model by adapter.model=, or its published settings by plan.model=")
+    if name is not None and name not in names and name in named("published"):
+        raise ConfigError(f"plan.model={name} is of another family; this adapter reads {', '.join(names) or 'none'}")
+    with unpacked(name or names[0]) as folder:
+        config.adapter.model = literal(str(folder))
+        yield name or names[0]
 
 
 def shown(
@@ -109,11 +152,12 @@ def shown(
 ) -> list[str]:
     """What a run takes on other devices, as it is printed; ``price`` is that of a device and hour."""
     device, split = made.device, f" / {made.devices}" if trainer == "fsdp" else ""
-    parts = {"weights": found.weights, "gradients": found.gradients, "moments": found.moments,
-             "averages": found.averages}
-    of = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in parts.items())
+    parts = {"weights": found.weights, "gradients": found.learned, "moments": found.moments,
+             "averages": found.averages, "computed weights": found.computed}
+    of = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in parts.items() if size)
+    few = f", {found.learned / 4e6:.2f} M learn" if found.learned < 4 * found.parameters else ""
     told = [f"device      {made.devices} x {device.name}, {device.memory_gb:g} GB each, {trainer}"]
-    told.append(f"parameters  {found.parameters / 1e6:.2f} M: {of}{split}")
+    told.append(f"parameters  {found.parameters / 1e6:.2f} M{few}: {of}{split}")
     again = "" if found.recomputed is None else f", {found.recomputed / 1e6:.1f} MB with recompute=1"
     told.append(f"activations {found.activations / 1e6:.1f} MB a sample{again}")
     fits = "" if made.memory <= device.memory_gb * 1e9 else ": does not fit"
@@ -122,6 +166,11 @@ def shown(
     told.append(f"batch       at most {made.largest} samples on each device{more}")
     told.append(f"work        {found.flop / 1e9:.4g} GFLOP a sample, {made.flop / 1e12:.4g} TFLOP a step; "
                 f"{made.sent / 1e6:.4g} MB sent by each device")
+    if found.beside:
+        frozen = ", ".join(f"{name} {size / 1e9:.2f} GB" for name, size in found.beside.items())
+        told.append(f"besides     {frozen}: not loaded where latents and texts are kept (mmdiff encode, data=latents)")
+    if math.isnan(made.seconds):
+        return [*told, "step        seconds are known of a device by name: mmdiff list devices"]
     told.append(f"step        {made.seconds:.3g} s at {utilisation:.0%} of the peak (plan.utilisation)")
     cost = "" if price is None else f", {price * made.hours:,.2f} at {price:g} a device and hour (plan.price)"
     return [*told, f"run         {steps} steps, {made.days:.3g} days, {made.hours:.3g} device hours{cost}"]

@@ -66,8 +66,8 @@ def left_to_files(node: Any) -> list[str]:
 def build_adapter(node: Any, codec: Codec, reader: Reader, *, fields: Fields | None = None) -> Adapter:
     """The whole adapter; ``fields`` is what the data can tell of a sample (a model file's node has them already)."""
     told: dict[str, Any] = {} if fields is None else {"fields": plain_fields(fields)}
-    if node.get("text") is not None:
-        told["text"] = build(node["text"], TextEncoder, **_public(node, "text", TextEncoder))
+    if (text := build_text(node)) is not None:
+        told["text"] = text
     told |= _public(node, "conditioner", Conditioner)
     conditioner = build(part(node, "conditioner"), Conditioner, **told)
     controls = _controls(node.get("controls") or {}, codec, conditioner.fields)
@@ -76,6 +76,11 @@ def build_adapter(node: Any, codec: Codec, reader: Reader, *, fields: Fields | N
     given = None if node.get("given") is None else build(node["given"], Given)
     coupling = None if node.get("coupling") is None else build(node["coupling"], Coupling)
     return Adapter(reader, codec, conditioner, network, given, coupling, controls)
+
+
+def build_text(node: Any) -> TextEncoder | None:
+    """What reads texts, where an ``adapter`` node says so."""
+    return None if node.get("text") is None else build(node["text"], TextEncoder, **_public(node, "text", TextEncoder))
 
 
 def _controls(node: Any, codec: Codec, fields: Fields) -> dict[str, Control]:
@@ -194,17 +199,18 @@ def _absent(config: Any, role: str) -> bool:
 def build_learner(config: Any, codec: Codec, reader: Reader, *, fields: Fields | None = None) -> Learner:
     """What a run trains, of a configuration and its codec and reader; ``fields`` is what the data can tell (the
     configuration of a model file has them already)."""
+    if is_conditional(config):
+        return learner_of(config, adapter=build_adapter(part(config, "adapter"), codec, reader, fields=fields))
+    return learner_of(config, codec=codec, reader=reader)
+
+
+def learner_of(config: Any, **made: Any) -> Learner:
+    """What a run trains, of a configuration and the parts of it that are ``made``: adapter, or codec and reader."""
     name = learner_part(config)
     taken = parameters(config[name][TARGET], Learner)
-    follows: dict[str, Any] = {
-        role: None if _absent(config, role) else build(part(config, role), kind)
-        for role, kind in ROLES.items() if role in taken
-    }
-    if "adapter" in taken:
-        follows["adapter"] = build_adapter(part(config, "adapter"), codec, reader, fields=fields)
-    else:
-        follows |= {"codec": codec, "reader": reader}
-    return build(config[name], Learner, **follows)
+    roles = {role: None if _absent(config, role) else build(part(config, role), kind)
+             for role, kind in ROLES.items() if role in taken}
+    return build(config[name], Learner, **roles, **made)
 
 
 def is_conditional(config: Any) -> bool:

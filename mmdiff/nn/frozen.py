@@ -9,6 +9,7 @@ A held tensor that is replaced (a change was merged into it, a file brings anoth
 
 import copy
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any, TypeVar, cast
 
@@ -34,6 +35,17 @@ def frozen_tensors(module: nn.Module) -> dict[str, Tensor]:
 def sharing(module: Module) -> Module:
     """A module of the same structure and of the same tensors."""
     return copy.deepcopy(module, {id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())})
+
+
+@contextmanager
+def still_frozen(module: nn.Module) -> Iterator[None]:
+    """What is somebody else's in ``module`` and below stays so while its tensors are replaced by others of their names.
+    """
+    names = {part: [name for name, _ in _frozen(part)] for part in module.modules() if hasattr(part, FROZEN)}
+    yield
+    for part, own in names.items():
+        both = dict(chain(part.named_parameters(remove_duplicate=False), part.named_buffers(remove_duplicate=False)))
+        setattr(part, FROZEN, [both[name] for name in own])
 
 
 def _frozen(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

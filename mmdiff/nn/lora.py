@@ -10,8 +10,9 @@ alpha: the product is the change. W0 is never written, so the base's bits come b
 
 What learns is in float32 at least, whatever the precision of W0; W and the layer's output keep that of W0.
 
-A linear layer of ``LARGE`` or more weights computes W0 x + s B (A x) while A and B learn, so that neither W nor its
-gradient takes memory; all else computes with W. The two agree to rounding.
+A linear layer of ``LARGE`` or more weights, or of weights in 16 bits, computes W0 x + s B (A x) while A and B learn: so
+neither W nor its gradient takes memory, and no small change is lost as W is rounded. All else computes with W. The two
+agree to rounding.
 """
 
 from abc import ABC, abstractmethod
@@ -29,6 +30,7 @@ PARTS = {"lora_A": "a", "lora_B": "b", "lora_magnitude": "magnitude"}
 """How the tensors of a layer end in a file, and what they are here."""
 LARGE = 2**22
 """Weights of a layer of which no copy and no gradient is made: those of models of a billion parameters have so many."""
+HALF = (torch.bfloat16, torch.float16)
 TINY = 1e-12
 """The least length of a row: a row of zeros has a direction only once it is changed."""
 
@@ -70,7 +72,7 @@ class LowRank(Part):
 
     def through(self, x: Tensor, base: Tensor, layer: nn.Linear) -> Tensor:
         """D x for ``x`` ``(..., columns)``, where the layer unchanged gives ``base = W0 x + bias`` ``(..., rows)``."""
-        product = F.linear(F.linear(x.to(self.a.dtype), self.a), self.b)
+        product = F.linear(F.linear(x, self.a.to(x.dtype)), self.b.to(x.dtype))      # nothing as large as x in float32
         if self.magnitude is None:
             return product
         plain = base if layer.bias is None else base - layer.bias
@@ -227,7 +229,8 @@ def _linear(self: nn.Linear, x: Tensor) -> Tensor:
     """The forward pass of a changed linear layer."""
     changed = cast(Changed, _changes(self))
     low = {name: part for name, part in changed.parts.items() if isinstance(part, LowRank)}
-    if _base(self).numel() < LARGE or len(low) < len(changed.parts) or not any(p.learns for p in low.values()):
+    plain = _base(self).numel() < LARGE and _base(self).dtype not in HALF
+    if plain or len(low) < len(changed.parts) or not any(p.learns for p in low.values()):
         return F.linear(x, self.weight, self.bias)
     base = out = F.linear(x, _base(self), self.bias)
     for name, part in low.items():

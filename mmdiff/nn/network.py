@@ -44,6 +44,9 @@ class Network(nn.Module, ABC):
     pipelines: tuple[str, ...] = ()
     """The classes of diffusers' pipelines whose folders it reads."""
 
+    task: str = ""
+    """What the hub calls that which a pretrained network does: ``text-to-video``."""
+
     @abstractmethod
     def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:
         """``x`` ``(B, channels, *S)``, ``level`` ``(B,)`` or ``(B, T)``, ``mask`` ``(B, 1, *S)`` bool, True where real

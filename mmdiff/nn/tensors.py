@@ -1,7 +1,7 @@
 """Tensors by name, and whether each finds its place; sizes that are filled up; modules without their weights."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Size, Tensor, nn
@@ -58,9 +58,9 @@ def place(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     module.load_state_dict(tensors)
 
 
-def outlined(module: nn.Module) -> nn.Module:
-    """A copy whose parameters and buffers take no memory."""
+def outlined(module: nn.Module, *, shared: Iterable[Tensor] = ()) -> nn.Module:
+    """A copy whose parameters and buffers take no memory, but for those that are ``shared`` with it."""
     empty = {id(t): torch.empty(t.shape, dtype=t.dtype, device="meta") for t in module.buffers()}
     empty |= {id(p): nn.Parameter(torch.empty(p.shape, dtype=p.dtype, device="meta"), requires_grad=False)
               for p in module.parameters()}
-    return copy.deepcopy(module, empty)
+    return copy.deepcopy(module, empty | {id(tensor): tensor for tensor in shared})

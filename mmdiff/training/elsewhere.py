@@ -1,40 +1,44 @@
-"""What a run will take on devices that are not here: nothing is computed, and no weights are allocated.
+"""What a run will take on devices that are not here: nothing is computed, and no weights are allocated or read.
 
-    fixed     = weights + gradients + moments + averages, over the devices where training is sharded
-    memory    <= fixed + batch x activations of a sample,     traced through forward and backward of fake tensors
+    fixed     = weights + gradients + moments + averages + computed weights,  over the devices where training is sharded
+    memory    <= fixed + batch x activations of a sample,                     see ``mmdiff.training.traced``
     seconds   = max(FLOP / (devices x peak x utilisation),  bytes sent / link)               a step, overlapped
     sent      = 2 (n - 1) / n x gradients  (all-reduce),  or 3 (n - 1) / n x weights  (two gathers and a scatter)
 
-Multiplications and additions of a forward and a backward pass count each, and again where a block is computed again.
-Data, validation, previews and the codec are left out: ``mmdiff plan`` measures them where it runs.
+Of a public model the files of settings are enough, and where no data are named a sample is of the size that its reader
+reads. Data, validation, previews and the codec are left out: ``mmdiff plan`` measures them where it runs.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.distributed._tools.mem_tracker import MemTracker
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from ..adapters.base import Adapter
+from ..adapters.base import Adapter, Codec, Conditioner, Reader
+from ..adapters.pretrained import Pretrained
 from ..cache.latents import Latents
-from ..config.adapter import build_adapter, build_codec, is_conditional, resolve_codec, resolve_files
-from ..config.build import ConfigError, build
-from ..config.files import resolved
+from ..config.adapter import build_adapter, build_codec, is_conditional, learner_of, resolve_codec, resolve_files
+from ..config.build import TARGET, ConfigError, build, target_class
+from ..config.files import literal, resolved
 from ..data.dataset import Dataset
+from ..data.labels import Fields
 from ..data.loaders import Loading
+from ..model import DiffusionModel
+from ..store import generating
+from .adopting import read_size
+from .base import Base, pretrained
 from .blocks import prepare
+from .learning import learn
 from .optim import Recipe
+from .traced import Trace, Unread, step, traced
 from .trainer import ACCUMULATE
 
-FEW, MORE = 512, 1024
-"""Samples that are traced, as many as make activations more than gradients: memory is highest where they are, then."""
 GB, HOUR = 1e9, 3600.0
 RESERVED = 0.9
 """Share of a device's memory that is taken to be there for tensors."""
@@ -42,21 +46,13 @@ RESERVED = 0.9
 
 @dataclass(frozen=True)
 class Device:
-    """One accelerator; see ``configs/accelerator``."""
+    """One accelerator; see ``configs/accelerator``. Without its speed (``tflops_16`` 0) seconds are not known."""
 
     name: str
     memory_gb: float
-    tflops_16: float
-    tflops_32: float
-    link_gb: float
-
-
-class Trace(NamedTuple):
-    """A forward and backward pass of one sample more, and what stays whatever the batch."""
-
-    flop: int
-    activations: int
-    """Bytes."""
+    tflops_16: float = 0.0
+    tflops_32: float = 0.0
+    link_gb: float = 0.0
 
 
 class Estimate(NamedTuple):
@@ -64,20 +60,27 @@ class Estimate(NamedTuple):
 
     parameters: int
     weights: int
-    gradients: int
+    learned: int
+    """Bytes of the weights that learn, in float32, as their gradients."""
     moments: int
     averages: int
+    computed: int
+    """Bytes of what is computed from weights, such as changed ones, while activations are kept."""
     flop: int
     activations: int
     recomputed: int | None
     """Activations where every block is computed again; None where a network has no blocks."""
     again: int
     """FLOP of a sample then, those that are done twice counted twice."""
+    half: bool
+    """Whether the network computes in 16 bits."""
+    beside: Mapping[str, int]
+    """Bytes of frozen parts that are loaded only where latents, or the states of texts, are not kept."""
 
     @property
     def fixed(self) -> int:
         """Bytes whatever the batch."""
-        return self.weights + self.gradients + self.moments + self.averages
+        return self.weights + self.learned + self.moments + self.averages + self.computed
 
 
 class Costs(NamedTuple):
@@ -104,32 +107,20 @@ def estimate(config: DictConfig, size: Mapping[str, float] | None = None) -> Est
         raise ConfigError("plan.device is of diffusion models; a codec is planned where it is trained, by mmdiff plan")
     config = resolve_files(resolved(config))
     codec, reader = build_codec(config.adapter)
-    dataset = build(config.data, Dataset, reader=reader)
-    codec, reader = resolve_codec(config.adapter, codec, reader, dataset.inferred)
-    sample = dataset.read(max(range(len(dataset)), key=lambda i: prod(dataset.extent(i) or (1,))))[0]
-    shape = sample.shape[1:] if isinstance(dataset, Latents) else codec.latent_shape(**(size or codec.size(sample)))
+    codec, reader, shape, fields = _learned_from(config, codec, reader, size)
     recipe, half = build(config.optim, Recipe), "16" in str(config.trainer.get("precision") or "")
+    hollow = FakeTensorMode()
     try:
-        with FakeTensorMode():
-            adapter = build_adapter(config.adapter, codec, reader, fields=dataset.fields)
-            parts = nn.ModuleDict({"network": adapter.network, "conditioner": adapter.conditioner})
-            weights = _bytes(parts.state_dict().values())
-            learned = [p for p in parts.parameters() if p.requires_grad]
-            plain = traced(_step(adapter, codec.channels, shape, half=half), parts)
-            moments = _moments(recipe, parts, learned)
-            try:
-                prepare(adapter.network, recompute=1, compiled=False)
-                again: Trace | None = traced(_step(adapter, codec.channels, shape, half=half), parts)
-            except ValueError:
-                again = None
+        with hollow:
+            adapter = build_adapter(config.adapter, codec, reader, fields=fields)
+            beside = _beside(adapter)
+        model = generating(learner_of(config, adapter=adapter), "plan.device")
+        _learn(model, config)
+        with hollow:
+            return _traced(model, recipe, shape, half=half, tracks=len(config.ema), beside=beside)
     except (RuntimeError, NotImplementedError, TypeError) as error:
         raise ConfigError(f"this network is not traced without its weights, so mmdiff plan has to try it here: {error}"
                           ) from error
-    tracks = len(config.ema)
-    return Estimate(
-        sum(p.numel() for p in parts.parameters()), weights, _bytes(learned), moments, tracks * _bytes(learned),
-        plain.flop, plain.activations, again and again.activations, again.flop if again else plain.flop,
-    )
 
 
 def costs(
@@ -137,16 +128,16 @@ def costs(
     utilisation: float,
 ) -> Costs:
     """That run on a number of devices."""
-    half = "16" in str(config.trainer.get("precision") or "")
     parts = devices if trainer == "fsdp" else 1
     passes = config.trainer.get(ACCUMULATE, 1)
     batch = build(config.loader, Loading).batch_size
     own, room = batch / devices / passes, RESERVED * device.memory_gb * GB - found.fixed / parts
     activations = found.recomputed if config.recompute and found.recomputed is not None else found.activations
-    sent = (devices - 1) / devices * (3 * found.weights * passes if trainer == "fsdp" else 2 * found.gradients)
+    sent = (devices - 1) / devices * (3 * found.weights * passes if trainer == "fsdp" else 2 * found.learned)
     flop = batch * (found.again if config.recompute else found.flop)
-    peak = 1e12 * (device.tflops_16 if half else device.tflops_32)
-    seconds = max(flop / (devices * peak * utilisation), sent / (device.link_gb * GB))
+    peak = 1e12 * (device.tflops_16 if found.half else device.tflops_32)
+    seconds = flop / (devices * peak * utilisation) if peak else float("nan")
+    seconds = max(seconds, sent / (device.link_gb * GB)) if device.link_gb else seconds
     hours = seconds * config.trainer.max_steps / HOUR
     return Costs(
         device, devices, own, found.fixed / parts + own * activations, max(0, int(room // found.activations)),
@@ -155,46 +146,59 @@ def costs(
     )
 
 
-def _step(adapter: Adapter, channels: int, shape: tuple[int, ...], *, half: bool) -> Callable[[int], None]:
-    """A forward and a backward pass of a number of samples."""
-    def run(batch: int) -> None:
-        cond = adapter.conditioner.null(batch)
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            out = adapter.network(torch.randn(batch, channels, *shape), torch.rand(batch), cond)
-        out.float().square().mean().backward()
-
-    return run
-
-
-def traced(run: Callable[[int], None], parts: nn.Module) -> Trace:
-    """What one sample more takes. Under ``FakeTensorMode``."""
-    flop, peaks = [], []
-    for batch in (FEW, MORE):
-        with _counted() as counter:
-            run(batch)
-        flop.append(counter.get_total_flops())
-        parts.zero_grad()
-        tracker = MemTracker()
-        tracker.track_external(parts)
-        with tracker:
-            run(batch)
-        parts.zero_grad()
-        peaks.append(sum(device["Total"] for device in tracker.get_tracker_snapshot("peak").values()))
-    more = MORE - FEW
-    return Trace((flop[1] - flop[0]) // more, (peaks[1] - peaks[0]) // more)
+def _learned_from(
+    config: DictConfig, codec: Codec, reader: Reader, size: Mapping[str, float] | None
+) -> tuple[Codec, Reader, tuple[int, ...], Fields]:
+    """Codec and reader as the data settle them, the shape of a latent, and what can be told."""
+    conditioner: type[Conditioner] = target_class(str(config.adapter.conditioner[TARGET]), Conditioner)
+    if conditioner.tells is not None and any(OmegaConf.is_missing(config.data, str(name)) for name in config.data):
+        size = size or read_size(config.adapter, codec)
+        return codec, reader, codec.latent_shape(**size), conditioner.tells
+    dataset = build(config.data, Dataset, reader=reader)
+    codec, reader = resolve_codec(config.adapter, codec, reader, dataset.inferred)
+    sample = dataset.read(max(range(len(dataset)), key=lambda i: prod(dataset.extent(i) or (1,))))[0]
+    shape = sample.shape[1:] if isinstance(dataset, Latents) else codec.latent_shape(**(size or codec.size(sample)))
+    return codec, reader, tuple(shape), dataset.fields
 
 
-@contextmanager
-def _counted() -> Iterator[FlopCounterMode]:
-    """The counter, which does not know the attention of a CPU by itself."""
-    aten = torch.ops.aten
-    known: Mapping[Any, Callable[..., int]] = {
-        aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
-        aten._scaled_dot_product_flash_attention_for_cpu_backward:
-            lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad, q, k, v),
-    }
-    with FlopCounterMode(display=False, custom_mapping=dict(known)) as counter:
-        yield counter
+def _learn(model: DiffusionModel, config: DictConfig) -> None:
+    """Let learn what the run says, where the model that it starts from is as large as this one."""
+    if config.get("init") is None and pretrained(config):
+        config.init = literal(str(config.adapter.model))
+    base = None if config.get("init") is None else Base(Path(config.init), model, {})
+    learn(model, base, config)
+
+
+def _beside(adapter: Adapter) -> dict[str, int]:
+    """Bytes of the codec's public parts and of a frozen text encoder, by what they are."""
+    encoder, found = adapter.conditioner.encoder(), adapter.codec.frozen()
+    return {**found, **({"text encoder": encoder.weight_bytes} if isinstance(encoder, Pretrained) else {})}
+
+
+def _traced(
+    model: DiffusionModel, recipe: Recipe, shape: tuple[int, ...], *, half: bool, tracks: int,
+    beside: Mapping[str, int],
+) -> Estimate:
+    parts, network, conditioner = model.trainable, model.network, model.conditioner
+    if isinstance(encoder := conditioner.encoder(), Pretrained):
+        setattr(conditioner, "text", Unread(encoder))                             # noqa: B010 (of no declared class)
+    learned = [p for p in parts.parameters() if p.requires_grad]
+    weights = _bytes([*parts.parameters(), *parts.buffers()])
+    run = step(network, conditioner, model.codec.channels, shape, half=half)
+    plain = traced(run, parts)
+    moments, learning = _moments(recipe, parts, learned), _bytes(learned)
+    try:
+        prepare(network, recompute=1, compiled=False)
+        again: Trace | None = traced(step(network, conditioner, model.codec.channels, shape, half=half), parts)
+    except ValueError:
+        again = None
+    own = {p.dtype for p in network.parameters() if not p.requires_grad}
+    return Estimate(
+        sum(p.numel() for p in parts.parameters()), weights, learning, moments, tracks * learning,
+        max(0, plain.constant), plain.flop,
+        plain.activations, again and again.activations, again.flop if again else plain.flop,
+        half or bool(own & {torch.bfloat16, torch.float16}), beside,
+    )
 
 
 def _moments(recipe: Recipe, parts: nn.Module, learned: list[nn.Parameter]) -> int:

@@ -26,13 +26,14 @@ from ..data.batch import Batch
 from ..data.dataset import Dataset
 from ..data.loaders import Loading, train_loader
 from ..learner import Learner
+from ..nn.frozen import frozen_tensors
 from ..nn.tensors import outlined
 from .ema import Ema
 from .late import Late
 from .learning import leave_out, unlearned
 from .muon import CombinedOptimizer
 from .optim import AdamW, Recipe, impose, settings, skip_unless
-from .sharded import gathered, shard
+from .sharded import gathered, public, shard
 
 LARGEST = torch.finfo(torch.float32).max ** 0.5
 """The greatest gradient whose square there is."""
@@ -97,9 +98,12 @@ class TrainingModule(L.LightningModule):
         if self.model.against is not None:
             raise ValueError("adversary= is not sharded over processes: take trainer=ddp, or leave it out")
         mesh = self.device_mesh["data_parallel"]
-        self.__dict__["_outline"] = outlined(self.tracks[0].average)     # no part of the module
-        for part in (self.model.trainable, *(track.average for track in self.tracks)):
-            shard(part, mesh)
+        average = self.tracks[0].average
+        outline = outlined(average, shared=frozen_tensors(average).values())     # what gathered() fills in
+        self.__dict__["_outline"] = outline                                      # no part of the module
+        for track in self.tracks:
+            shard(track.average, mesh, whole=public(track.average))
+        shard(self.model.trainable, mesh)
 
     def train_dataloader(self) -> DataLoader:
         self.order = self.loading.order(

@@ -2,7 +2,8 @@
 
     forward, backward of a block:  gather its weights -> compute -> scatter its gradients -> drop its weights
 
-The units are the blocks of the network. A checkpoint is a folder to which every process writes its part
+The units are the blocks of the network. Weights of a public model are spread too, and the averages, which share them,
+are put together with those on the host. A checkpoint is a folder to which every process writes its part
 (``torch.distributed.checkpoint``); any number of processes can read it.
 """
 
@@ -24,6 +25,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
+from ..nn.frozen import frozen_tensors, still_frozen
 from ..nn.network import blocks
 
 METADATA = (
@@ -63,12 +65,19 @@ class Sharded(ModelParallelStrategy):
         self.barrier()
 
 
-def shard(trainable: nn.ModuleDict, mesh: DeviceMesh) -> None:
-    """Spread the parameters of each module, block by block, over the processes of ``mesh``."""
-    for module in trainable.values():
-        for block in blocks(module):
-            fully_shard(block, mesh=mesh)
-        fully_shard(module, mesh=mesh)
+def shard(trainable: nn.ModuleDict, mesh: DeviceMesh, *, whole: set[nn.Parameter] | None = None) -> None:
+    """Spread the parameters of each module, but for those that stay ``whole``, block by block, over the processes of
+    ``mesh``."""
+    with still_frozen(trainable):
+        for module in trainable.values():
+            for block in blocks(module):
+                fully_shard(block, mesh=mesh, ignored_params=whole)
+            fully_shard(module, mesh=mesh, ignored_params=whole)
+
+
+def public(module: nn.Module) -> set[nn.Parameter]:
+    """The parameters of ``module`` that are those of a public model: in memory whole once, beside their parts."""
+    return {tensor for tensor in frozen_tensors(module).values() if isinstance(tensor, nn.Parameter)}
 
 
 def gathered(sharded: nn.ModuleDict, like: nn.ModuleDict) -> nn.ModuleDict:

@@ -1,11 +1,25 @@
 """What a run will take on a device that is not here: counts are those by hand."""
 
-import pytest
+import copy
+import dataclasses
+import shutil
 
+import pytest
+import torch
+import transformers
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.checkpoint import checkpoint
+
+from mmdiff.adapters.public import PublicModel, weight_bytes
 from mmdiff.cli.plan import main
 from mmdiff.config.build import ConfigError
 from mmdiff.config.overrides import composed
+from mmdiff.training.advice import advice
 from mmdiff.training.elsewhere import RESERVED, Device, costs, estimate
+from mmdiff.training.published import unpacked
+from mmdiff.training.traced import Peak
+from tests import tiny
 
 N, C, D, E = 50, 48, 32, 16
 """Frames and channels of the latent, width of the network and of the condition vector."""
@@ -32,7 +46,7 @@ def test_parameters_are_those_by_hand(found):
     ends = (64 + 1) * D + (D + 1) * D + E * D + (C + 1) * D + (D + 1) * 2 * D + (D + 1) * C + D + 1
     told = 4 * E + (17 + 1) * E + E                                   # three instruments or none, a pitch or none
     assert found.parameters == 2 * block + ends + told
-    assert (found.gradients, found.averages) == (4 * found.parameters, 4 * found.parameters)
+    assert (found.learned, found.averages) == (4 * found.parameters, 4 * found.parameters)
     assert found.moments == pytest.approx(8 * found.parameters, rel=1e-2)        # and a count of steps for each tensor
 
 
@@ -72,3 +86,84 @@ def test_the_command_prints_it_and_tells_mistakes(capsys):
                         (["plan.device=h100", "plan.devices=0"], "plan.devices")):
         with pytest.raises(ConfigError, match=told):
             main([*WORDS, *words])
+
+
+def test_a_pass_takes_as_many_bytes_traced_as_done():
+    network = nn.ModuleList(nn.Sequential(nn.Linear(8, 32), nn.GELU(), nn.Linear(32, 8)) for _ in range(3))
+
+    def peak():
+        made = copy.deepcopy(network)
+        with Peak(made) as found:
+            x = torch.randn(100, 8)
+            for block in made:
+                x = x + checkpoint(block, x, use_reentrant=False)
+            x.square().mean().backward()
+        return found.most
+
+    done = peak()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        assert 0 < peak() == done
+
+
+@pytest.fixture(scope="module")
+def settings_alone(tmp_path_factory):
+    """A public model, and a folder of its files of settings."""
+    folder = tiny.wan(tmp_path_factory.mktemp("models") / "wan")
+    weights = shutil.ignore_patterns("*.safetensors")
+    bare = shutil.copytree(folder, tmp_path_factory.mktemp("bare") / "wan", ignore=weights)
+    return folder, ["adapter=wan", f"adapter.model={bare}", "lora=4", "loader.batch_size=4", *(
+        f"adapter.reader.{name}={n}" for name, n in {"frames": 5, "height": 32, "width": 48}.items()
+    )]
+
+
+def test_a_public_model_is_planned_without_weights_and_without_data(settings_alone):
+    folder, words = settings_alone
+    model = PublicModel(folder)
+    base = sum(p.numel() for p in model.load("transformer", "WanTransformer3DModel").parameters())
+    found = estimate(composed("train", [*words, "adapter.network.dtype=float32"]))
+    assert found.learned == 4 * (found.parameters - base) and found.moments >= 2 * found.learned
+    assert 4 * found.parameters <= found.weights < 4.5 * found.parameters          # and angles of positions
+    half = estimate(composed("train", words))
+    assert half.weights < found.weights and half.learned == found.learned and half.half and not found.half
+    assert half.activations < found.activations and half.flop < found.flop         # no weight is computed from a change
+    vae = model.load("vae", "AutoencoderKLWan")
+    assert found.beside == {"autoencoder": weight_bytes(vae), "text encoder": weight_bytes(
+        transformers.UMT5EncoderModel.from_pretrained(folder / "text_encoder"))}
+
+
+def test_without_a_rank_a_public_model_has_nothing_to_plan(settings_alone):
+    with pytest.raises(ConfigError, match="give the change that learns a rank"):
+        estimate(composed("train", [*settings_alone[1], "lora=null"]))
+
+
+@pytest.mark.parametrize(("name", "billions"), [("wan_1_3b", 1.42), ("wan_14b", 14.29), ("stable_audio_open", 1.06)])
+def test_published_settings_are_of_models_of_the_published_size(name, billions):
+    with unpacked(name) as folder, torch.device("meta"):
+        model = PublicModel(folder)
+        network = model.load("transformer", model.config("transformer")["_class_name"])
+    assert sum(p.numel() for p in network.parameters()) / 1e9 == pytest.approx(billions, abs=0.005)
+
+
+def test_what_does_not_fit_is_told_with_what_would(config, found):
+    run = {"devices": 1, "trainer": "ddp", "utilisation": 0.5}
+    assert advice(found, config, CARD, **run) == []
+    per = found.recomputed + 8 * (found.activations - found.recomputed) // 10
+    small = dataclasses.replace(CARD, memory_gb=(found.fixed + 8 * per) / RESERVED / 1e9)
+    (line,) = advice(found, config, small, **run)
+    assert line.startswith("to fit      recompute=1: ")
+    least = dataclasses.replace(CARD, memory_gb=(found.fixed + 2.5 * found.recomputed) / RESERVED / 1e9)
+    first, last = advice(found, config, least, **run)
+    assert first.endswith("GB, and") and last.startswith("to fit      trainer.accumulate_grad_batches=4: ")
+    none = dataclasses.replace(CARD, memory_gb=1e-9)
+    assert advice(found, config, none, **run)[-1].endswith("a smaller model or a device with more memory")
+
+
+def test_a_size_of_memory_is_a_device_and_published_settings_a_model(settings_alone, capsys, monkeypatch):
+    assert main([*settings_alone[1], "plan.device=24GB"]) == 0
+    said = capsys.readouterr().out
+    assert "1 x 24 GB, 24 GB each" in said and "mmdiff list devices" in said and "text encoder" in said
+    words = [word for word in settings_alone[1] if not word.startswith("adapter.model=")]
+    with pytest.raises(ConfigError, match="plan.model=stable_audio_open is of another family"):
+        main([*words, "plan.device=24GB", "plan.model=stable_audio_open"])
+    with pytest.raises(ConfigError, match="leave one of them out"):
+        main([*settings_alone[1], "plan.device=24GB", "plan.model=wan_1_3b"])

@@ -101,6 +101,7 @@ class StableAudioNetwork(Network):
 
     public_parts, kind, pipelines = ("transformer",), "StableAudioDiTModel", ("StableAudioPipeline",)
     pretrained, pads, puts_out, inner = True, False, V, "transformer"
+    task = "text-to-audio"
 
     def __init__(
         self, channels: int, cond_dim: int, *, model: PublicModel, tokens: bool = True, dtype: Precision = "float32"

@@ -21,7 +21,7 @@ from ...nn.frozen import freeze, sharing
 from ...nn.inputs import CondLike
 from ...nn.network import Network
 from ..base import Amount, Count
-from ..public import Precision, PublicModel, each
+from ..public import Precision, PublicModel, each, weight_bytes
 from .codec import ClipCodec
 
 TIMES = 1000.0
@@ -57,6 +57,9 @@ class WanCodec(ClipCodec):
     def vae(self, x: Tensor) -> Any:
         """The autoencoder, on the device of ``x``; no module of the codec, so that nothing copies or saves it."""
         return self.model.load("vae", self.kind).to(x.device)
+
+    def frozen(self) -> dict[str, int]:
+        return {"autoencoder": weight_bytes(self.model.load("vae", self.kind))}
 
     def features(self, samples: Masked) -> Masked:
         return each(samples, lambda x: self.vae(x).encode(self._filled(x)).latent_dist.mode())
@@ -99,6 +102,7 @@ class WanNetwork(Network):
 
     public_parts, kind, pipelines = ("transformer",), "WanTransformer3DModel", ("WanPipeline",)
     pretrained, pads, puts_out, inner = True, False, Difference, "transformer"
+    task = "text-to-video"
 
     def __init__(
         self, channels: int, cond_dim: int, *, model: PublicModel, tokens: bool = True, dtype: Precision = "float32"
@@ -136,3 +140,11 @@ class WanNetwork(Network):
             return TIMES * t
         tokens = x[0, 0, 0].numel() // (self.patch[1] * self.patch[2])            # of a frame
         return TIMES * t[:, :: self.patch[0]].repeat_interleave(tokens, dim=1)
+
+
+class FrameWanNetwork(WanNetwork):
+    """Wan 2.2 TI2V, which learned with a time for each frame: that of what is given is 0, so a first frame that is
+    given is the picture of image to video."""
+
+    pipelines = ("WanPipeline with expand_timesteps", "WanImageToVideoPipeline with expand_timesteps")
+    task = "image-to-video"

@@ -1,0 +1,83 @@
+"""Wan 2.2 TI2V through diffusers' own classes: a time for each frame, so a given first frame is image to video."""
+
+import diffusers
+import pytest
+import torch
+from PIL import Image
+
+from mmdiff.cli import adopt
+from mmdiff.config.header import read_header
+from mmdiff.core.guidance import ClassifierFree
+from mmdiff.core.rng import Purpose, normal
+from mmdiff.core.samplers import Euler
+from mmdiff.core.types import Masked
+from mmdiff.data.batch import Batch
+from mmdiff.store import load_model
+from tests import tiny
+from tests.published import Listed, of_flow
+
+SIZE = {"frames": 5, "height": 64, "width": 96}
+TEXTS, SEEDS = ["a red disc", "the blue square moves"], [3, 4]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.wan_ti2v(tmp_path_factory.mktemp("models") / "ti2v")
+
+
+@pytest.fixture(scope="module")
+def model(folder, tmp_path_factory):
+    path = tmp_path_factory.mktemp("adopted") / "ti2v.safetensors"
+    sizes = [f"adapter.reader.{name}={n}" for name, n in SIZE.items()]
+    adopt.main([str(folder), f"out={path}", "adapter.network.dtype=float32", *sizes])
+    assert read_header(path)["config"]["adapter"]["network"]["_target_"].endswith("FrameWanNetwork")
+    return load_model(path)[0]
+
+
+def made(kind, folder, model, **more):
+    """Latents that the library's pipeline makes, and the nodes of its scheduler."""
+    loaded = diffusers.WanPipeline.from_pretrained(folder)
+    pictures = {} if kind is diffusers.WanPipeline else {"image_encoder": None, "image_processor": None}
+    parts = {**loaded.components, **pictures}
+    pipeline = kind(**parts, expand_timesteps=True)
+    pipeline.set_progress_bar_config(disable=True)
+    like = Masked(torch.empty(2, model.codec.channels, *model.codec.latent_shape(**SIZE)))
+    noise = normal(SEEDS, torch.zeros(2, dtype=torch.long), Purpose.START, like, 0)
+    told, empty = loaded.encode_prompt(TEXTS, ["", ""], max_sequence_length=512)
+    found = pipeline(prompt_embeds=told, negative_prompt_embeds=empty, num_inference_steps=6, guidance_scale=5.0,
+                     latents=noise, output_type="latent", num_frames=5, height=64, width=96, **more).frames
+    return found, Listed(of_flow(pipeline.scheduler.sigmas))
+
+
+def ours(model, grid, known=None):
+    rows = [{"caption": text} for text in TEXTS]
+    return model.latents(rows, SEEDS, model.codec.latent_shape(**SIZE), sampler=Euler(6, grid),
+                         guidance=ClassifierFree(5.0), known=known)
+
+
+def test_samples_are_those_of_the_library_s_pipeline(folder, model):
+    found, grid = made(diffusers.WanPipeline, folder, model)
+    assert (found - ours(model, grid)).abs().max() < 1e-5 < found.std()
+
+
+def test_a_first_frame_that_is_given_is_image_to_video(folder, model):
+    pixels = torch.rand(64, 96, 3, generator=torch.Generator().manual_seed(0)).mul(255).to(torch.uint8)
+    picture = Image.fromarray(pixels.numpy())
+    found, grid = made(diffusers.WanImageToVideoPipeline, folder, model, image=picture)
+    clip = (pixels.permute(2, 0, 1)[:, None].float() / 255 * 2 - 1).expand(2, -1, -1, -1, -1)
+    first = model.codec.encode(Masked(clip)).x
+    latents = torch.cat([first, torch.zeros_like(found[:, :, 1:])], 2)
+    mask = torch.zeros_like(found[:, :1], dtype=torch.bool)
+    mask[:, :, 0] = True
+    assert (found - ours(model, grid, Masked(latents, mask))).abs().max() < 1e-5 < found.std()
+
+
+def test_training_gives_first_frames_clean_without_a_loss_and_all_levels_alike_are_one(model):
+    clips = torch.rand(8, 3, 5, 64, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    batch = Batch(Masked(clips), {"caption": TEXTS * 4}, torch.arange(8))
+    drawn = model.drawn(batch, 0, batch_size=8)
+    assert drawn.t.shape == (8, 2) and {0.0} < set(drawn.t[:, 0].tolist()) and (drawn.t[:, 1] > 0).all()
+    assert model.loss(batch, 0).isfinite().all()
+    x, level, cond = drawn.x0.x, torch.rand(8), model.condition([{"caption": text} for text in TEXTS * 4])
+    each = model.network(x, level[:, None].expand(-1, 2), cond)
+    torch.testing.assert_close(each, model.network(x, level, cond), rtol=0, atol=1e-5)
