@@ -1,8 +1,10 @@
-"""``mmdiff export RUN as=model|onnx|torch out=FILE [precision=bf16|fp16|int8 lora=RUN:SCALE base=RUN encoder=DIR]``.
+"""``mmdiff export RUN as=model|onnx|torch|mmdiff|diffusers out=PATH [precision=int8 lora=RUN:SCALE base= encoder=]``.
 
 ``as=model precision=int8`` writes a model file a quarter of the size (bf16 and fp16: half), which ``mmdiff sample``
-takes as it is. ``as=onnx`` and ``as=torch`` (torch.export) write the network alone for other programs, at any batch and
-size, with the model's configuration beside the weights: docs/performance.md says what goes in and comes out.
+takes as it is. ``as=mmdiff`` writes a folder to share, with a card, for ``mmdiff.load``, and ``as=diffusers`` one with
+a change of a public model for its pipeline. ``as=onnx`` and ``as=torch`` (torch.export) write the network alone for
+other programs, at any batch and size, with the model's configuration beside the weights: docs/performance.md says what
+goes in and comes out.
 """
 
 import json
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
 
     from ..model import DiffusionModel
 
-FORMS = {"model": ".safetensors", "onnx": ".onnx", "torch": ".pt2"}
-"""What is written, by the ending of its file."""
+FORMS = {"model": ".safetensors", "onnx": ".onnx", "torch": ".pt2", "mmdiff": "", "diffusers": ""}
+"""What is written, by the ending of its file; folders have none."""
 KEYS = ("as", "out", "precision", "lora", "base", "encoder")
 BATCH = 2
 """Samples that a network is traced with, at least."""
@@ -34,14 +36,16 @@ def main(arguments: list[str]) -> int:
     if form not in FORMS:
         raise ConfigError(f"as={form}: {suggest(form, list(FORMS))}")
     if len(paths) != 1 or out.suffix != FORMS[form]:
-        raise ConfigError(f"mmdiff export takes one run or model file, and for as={form} an out= that ends in "
-                          f"{FORMS[form]}")
+        ending = f"an out= that ends in {FORMS[form]}" if FORMS[form] else "a folder as out="
+        raise ConfigError(f"mmdiff export takes one run or model file, and for as={form} {ending}")
     if ("precision" in told) != (form == "model"):
         raise ConfigError("as=model needs a precision= that makes it smaller" if form == "model" else
                           f"as={form} is written in fp32: leave precision out, other programs have their own")
     if out.exists():
         raise ConfigError(f"out={out} is there already: choose another name")
     writable("out", out.parent)
+    if not FORMS[form]:
+        return _folder(paths[0], form, told, out)
 
     from ..store import load_model
 
@@ -54,6 +58,17 @@ def main(arguments: list[str]) -> int:
         _model(paths[0], model, header, told["precision"], out)
     else:
         _network(model, header, form, out)
+    return 0
+
+
+def _folder(path: str, form: str, told: dict[str, str], out: Path) -> int:
+    from .repository import write_diffusers, write_mmdiff
+
+    if other := [key for key in told if key not in ("as", "out")]:
+        raise ConfigError(f"as={form} writes a model as it is: leave {other[0]} out")
+    (write_mmdiff if form == "mmdiff" else write_diffusers)(path, out)
+    print(f"{out} is a folder for others, with a README.md to look through: " + (
+        f"mmdiff.load({str(out)!r})" if form == "mmdiff" else f"pipeline.load_lora_weights({str(out)!r})"))
     return 0
 
 

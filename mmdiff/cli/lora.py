@@ -56,6 +56,15 @@ def _merge(paths: list[str], told: dict[str, str]) -> int:
 
 
 def _export(paths: list[str], told: dict[str, str]) -> int:
+    if (program := told["as"]) not in {"peft", "diffusers"} or len(paths) != 1:
+        raise ConfigError("mmdiff lora export takes one change and as=peft or as=diffusers")
+    export(paths[0], out := Path(told["out"]), program)
+    print(f"{out} holds the change as {program} reads it, of model.denoiser.network")
+    return 0
+
+
+def export(source: str, out: Path, program: str) -> None:
+    """Write a change of a model's network into the folder ``out``, as ``peft`` or ``diffusers`` reads it."""
     from safetensors.torch import save_file
 
     from ..config.header import model_file
@@ -63,9 +72,7 @@ def _export(paths: list[str], told: dict[str, str]) -> int:
     from ..store import built, generating
     from ..weights import read_model_file
 
-    if (program := told["as"]) not in {"peft", "diffusers"} or len(paths) != 1:
-        raise ConfigError("mmdiff lora export takes one change and as=peft or as=diffusers")
-    header, tensors = read_model_file(path := model_file(paths[0]))
+    header, tensors = read_model_file(path := model_file(source))
     if "base" not in header:
         raise ConfigError(f"{path} is a whole model, and no change of one")
     start, network = _known(generating(built(path, header["config"]), path).network)
@@ -77,7 +84,7 @@ def _export(paths: list[str], told: dict[str, str]) -> int:
         made, rank = written(network, own, prefix=PREFIXES[0] if program == "peft" else "transformer.")
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
-    writable("out", out := Path(told["out"]))
+    writable("out", out)
     out.mkdir(parents=True, exist_ok=True)
     if program == "peft":
         config = peft_config(rank, made, base=header["bases"][0]["name"])
@@ -85,8 +92,6 @@ def _export(paths: list[str], told: dict[str, str]) -> int:
         save_file(made, out / "adapter_model.safetensors", {"format": "pt"})
     else:
         save_file(made, out / "pytorch_lora_weights.safetensors", {"format": "pt"})
-    print(f"{out} holds the change as {program} reads it, of model.denoiser.network")
-    return 0
 
 
 def _import(paths: list[str], told: dict[str, str]) -> int:

@@ -6,12 +6,13 @@ import shutil
 import diffusers
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
 from mmdiff.adapters import public
 from mmdiff.adapters.video.wan import WanNetwork
 from mmdiff.adapters.video.write import write_video
-from mmdiff.cli import adopt, lora
+from mmdiff.cli import adopt, encode, export, lora
 from mmdiff.config.build import ConfigError
 from mmdiff.config.files import MODEL_FILE
 from mmdiff.config.header import ModelFileError, read_header
@@ -27,9 +28,12 @@ from mmdiff.store import load_model
 from mmdiff.testing import AdapterContract
 from mmdiff.training.base import base_of
 from mmdiff.training.run import assemble, opened
+from mmdiff.training.sharded import contents
 from mmdiff.training.train import train
 from tests import tiny
 from tests.published import Listed, Until, of_flow
+from tests.training.faults import killed_after
+from tests.training.launch import Job
 from tests.training.states import state
 
 SIZE = {"frames": 5, "height": 32, "width": 48}
@@ -209,6 +213,68 @@ def test_a_change_is_the_same_in_the_library_and_comes_back(adopted, run, pipeli
     save_file({**load_file(file), "transformer.blocks.9.attn1.to_q.lora_A.weight": torch.zeros(4, 24)}, file)
     with pytest.raises(ConfigError, match=r"1 of \d+ tensors find no layer of this network, such as transformer.bl"):
         lora.main(["import", str(file), f"base={adopted}", f"out={tmp_path / 'other.safetensors'}"])
+
+
+@pytest.fixture(scope="module")
+def cache(words, tmp_path_factory):
+    """Latents and captions, kept."""
+    out = tmp_path_factory.mktemp("cache") / "latents"
+    encode.main([*(word for word in words if not word.startswith(tuple(w.partition("=")[0] for w in LOOP[1:]))),
+                 f"out={out}"])
+    return out
+
+
+def test_a_base_of_16_bits_learns_from_a_cache_alone_and_with_blocks_computed_again_to_the_same_bits(
+    words, cache, tmp_path, monkeypatch
+):
+    opened, load_part = [], public.PublicModel.load
+    monkeypatch.setattr(public.PublicModel, "load",
+                        lambda self, part, *rest: opened.append(part) or load_part(self, part, *rest))
+    monkeypatch.setattr(public.PublicModel, "checked", lambda self, part: opened.append(part) or self.place(part))
+    own = [word for word in words if not word.startswith(("adapter.network.dtype", "data."))]
+    for recompute in (0, 1):
+        run = tmp_path / str(recompute)
+        train(composed("train", [*own, "data=latents", f"data.root={cache}", f"run={run}", f"recompute={recompute}",
+                                 "trainer.max_steps=2"]))
+    assert set(opened) <= {"transformer", "tokenizer"}
+    both = [load_file(tmp_path / name / MODEL_FILE) for name in ("0", "1")]
+    assert all(torch.equal(value, both[1][name]) for name, value in both[0].items())
+    assert {value.dtype for value in both[0].values()} == {torch.float32}
+    model, _ = load_model(tmp_path / "0")
+    assert model.network.transformer.blocks[0].attn1.to_q.weight.dtype == torch.bfloat16
+
+
+def test_two_processes_with_a_part_of_the_model_each_go_on_and_learn_what_one_learns(words, run, tmp_path):
+    words = [*(word for word in words if not word.startswith("trainer")), "trainer=fsdp_cpu", "trainer.max_steps=4"]
+    part = tmp_path / "part"
+    Job("train", *words, f"run={part}", world=2, fault=killed_after(3), output=tmp_path).wait(-9)
+    Job("train", f"run={part}", world=2, output=tmp_path).wait()
+    both = load_file(part / MODEL_FILE)
+    for name, tensor in load_file(run / MODEL_FILE).items():
+        torch.testing.assert_close(both[name], tensor, rtol=1e-3, atol=1e-5)
+    names = contents(part / "checkpoints" / "step-000000004.ckpt").state_dict_metadata
+    assert not [name for name in names if name.endswith(("original", "proj_out.bias", "scale_shift_table"))]
+
+
+def test_a_run_is_a_folder_to_share_with_a_card(run, adopted, folder, pipeline, tmp_path):
+    assert export.main([str(run), "as=mmdiff", f"out={tmp_path / 'made'}"]) == 0
+    there = shutil.move(tmp_path / "made", tmp_path / "there")
+    model = load(there, device="cpu", encoder=folder).model
+    assert torch.equal(ours(model, pipeline, 2), ours(load_model(run)[0], pipeline, 2))
+    about = {"license": "apache-2.0", "library_name": "mmdiff", "base_model": "wan", "base_model_relation": "adapter",
+             "pipeline_tag": "text-to-video", "tags": ["mmdiff", "video", "lora"]}
+    assert card(there) == about
+    assert export.main([str(run), "as=diffusers", f"out={tmp_path / 'lora'}"]) == 0
+    lora.main(["export", str(run), f"out={tmp_path / 'same'}", "as=diffusers"])
+    name = "pytorch_lora_weights.safetensors"
+    assert (tmp_path / "lora" / name).read_bytes() == (tmp_path / "same" / name).read_bytes()
+    assert card(tmp_path / "lora")["library_name"] == "diffusers"
+    with pytest.raises(ConfigError, match="is a whole model, and no change of one"):
+        export.main([str(adopted), "as=diffusers", f"out={tmp_path / 'none'}"])
+
+
+def card(folder):
+    return yaml.safe_load((folder / "README.md").read_text().split("---")[1])
 
 
 @pytest.mark.parametrize(("changed", "told"), [

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ...config.files import CONFIG_FILE, load_yaml
 from ...config.header import chain, consent, model_file, read_header
 from ...config.record import DATA_FILE
@@ -22,9 +24,15 @@ LISTED = 12
 
 def card(run: Path, *, licence: str | None = None, use: str | None = None) -> str:
     """The card of a run directory, in Markdown. ``licence`` is an SPDX name, ``use`` what the model is meant for."""
+    header = read_header(model_file(run))
+    return f"{head(header, licence=licence)}\n# {run.absolute().name}\n\n{body(run, header, licence=licence, use=use)}"
+
+
+def body(run: Path, header: Mapping[str, Any], *, licence: str | None = None, use: str | None = None) -> str:
+    """The card below its title."""
     file = model_file(run)
-    header = read_header(file)
     report = read_report(found) if (found := run / "eval" / "report.json").exists() else None
+    licence = licence or _licence(header)
     parts = {
         "Model": _model(file, header), "Training data": _data(run, header), "Evaluation": _evaluation(report, header),
         "Groups served worst": _groups(report), "Intended use": [use or UNTOLD], "Licence": [licence or UNTOLD],
@@ -33,15 +41,32 @@ def card(run: Path, *, licence: str | None = None, use: str | None = None) -> st
             "(`mmdiff reproduce FILE`), and can be signed, marked and logged.",
         ],
     }
-    body = "\n\n".join(f"## {title}\n\n" + "\n".join(lines) for title, lines in parts.items())
-    return f"{_head(header, licence)}\n# {run.absolute().name}\n\n{body}\n"
+    return "\n\n".join(f"## {title}\n\n" + "\n".join(lines) for title, lines in parts.items()) + "\n"
 
 
-def _head(header: Mapping[str, Any], licence: str | None) -> str:
+def head(header: Mapping[str, Any], *, licence: str | None = None, library: str = "mmdiff", task: str = "") -> str:
+    """What Hugging Face reads of a model: also of which public model it is a change, and by what licence that came."""
+    licence, public = licence or _licence(header), _public(header)
+    facts: dict[str, Any] = {"license": licence.lower()} if licence else {}
+    if public and licence and not licence.replace("-", "").replace(".", "").isalnum():
+        facts = {"license": "other", "license_name": licence}
+    facts |= {"library_name": library}
+    if public:
+        facts |= {"base_model": public["name"], "base_model_relation": "adapter"}
+    facts |= {"pipeline_tag": task} if task else {}
     kind = header["config"]["adapter"]["codec"]["_target_"].split(".")[-3:][0]
-    lines = ["library_name: mmdiff", "tags:", "- mmdiff", f"- {kind}"]
-    lines = [f"license: {licence.lower()}", *lines] if licence else lines
-    return "\n".join(["---", *lines, "---", ""])
+    tags = ["mmdiff", kind, *(["lora"] if public else [])]
+    return "\n".join(["---", yaml.safe_dump({**facts, "tags": tags}, sort_keys=False).strip(), "---", ""])
+
+
+def _public(header: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The public model that a model began with, where it did."""
+    return next((base for base in header.get("bases", []) if "licence" in base), None)
+
+
+def _licence(header: Mapping[str, Any]) -> str | None:
+    public = _public(header)
+    return None if public is None else str(public["licence"])
 
 
 def _model(file: Path, header: Mapping[str, Any]) -> Iterator[str]:
