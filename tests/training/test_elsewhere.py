@@ -136,7 +136,9 @@ def test_without_a_rank_a_public_model_has_nothing_to_plan(settings_alone):
         estimate(composed("train", [*settings_alone[1], "lora=null"]))
 
 
-@pytest.mark.parametrize(("name", "billions"), [("wan_1_3b", 1.42), ("wan_14b", 14.29), ("stable_audio_open", 1.06)])
+@pytest.mark.parametrize(("name", "billions"), [
+    ("wan_1_3b", 1.42), ("wan_14b", 14.29), ("wan_ti2v_5b", 5.0), ("stable_audio_open", 1.06),
+])
 def test_published_settings_are_of_models_of_the_published_size(name, billions):
     with unpacked(name) as folder, torch.device("meta"):
         model = PublicModel(folder)
