@@ -146,5 +146,5 @@ class FrameWanNetwork(WanNetwork):
     """Wan 2.2 TI2V, which learned with a time for each frame: that of what is given is 0, so a first frame that is
     given is the picture of image to video."""
 
-    pipelines = ("WanPipeline with expand_timesteps", "WanImageToVideoPipeline with expand_timesteps")
+    pipelines = ("WanPipeline with expand_timesteps",)
     task = "image-to-video"
