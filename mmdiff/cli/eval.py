@@ -1,6 +1,7 @@
 """``mmdiff eval RUN [evaluation=PROTOCOL evaluation.n=200 sampler=... sampler.steps=... -m]``.
 
-Judges a trained model and writes RUN/eval/report.json, .md and .html. With ``-m`` and several values
+Judges a trained model and writes RUN/eval/report.json, .md and .html. ``against=FILE`` says besides whether it is
+better than another model of the same codec, such as the one that it began with. With ``-m`` and several values
 (``-m sampler.steps=5,10,20 guidance.scale=1,2``, ``-m precision=fp32,bf16,int8``) it measures every combination and
 writes sweep.json, .md and .png.
 ``mmdiff eval --compare A.json B.json`` puts two reports side by side, if they were made by one protocol.
@@ -33,6 +34,8 @@ def main(arguments: list[str]) -> int:
         raise ConfigError("say what to judge: mmdiff eval RUN, a run directory")
     combinations = _combinations(words) if "-m" in flags else [words]
     config, _ = _composed(combinations[0])
+    if "-m" in flags and config.against is not None:
+        raise ConfigError("against= is of one judgement, and -m makes several: leave one of them out")
     if "--cfg" in flags:
         print(OmegaConf.to_yaml(config))
         return 0
@@ -53,9 +56,10 @@ def main(arguments: list[str]) -> int:
     subject = open_run(config.run, stored, root=config.root)
     _refuse_other(stored.model.codec, protocol, config.run)
     pipelines = [_pipeline(stored, *_composed(part)) for part in combinations]
+    others = _others(config, stored, words) if config.against is not None else {}
     bench = Evaluator(subject, protocol, out, embedder=embedder)
     if "-m" not in flags:
-        report = bench.report(pipelines[0])
+        report = bench.report(pipelines[0], against=others)
         write_report(report, out)
         shown = {name: row for name, row in report["rows"].items() if not name.startswith("control")}
         foretold = predictions(report) if report.get("prediction") else ()
@@ -67,6 +71,20 @@ def main(arguments: list[str]) -> int:
         swept.append((_choice(words, combinations), bench.report(pipeline, controls=False)))
     print(write_sweep(swept, out))
     return 0
+
+
+def _others(config: DictConfig, stored: Any, words: list[str]) -> dict[str, Any]:
+    """The model that is compared with, by its name. Raises ``ConfigError`` where it makes other samples."""
+    from ..generation.pipeline import load
+
+    other = load(config.against, device=config.device, encoder=config.encoder)
+    kinds = [(type(one.model.codec), one.model.codec.channels) for one in (stored, other)]
+    if kinds[0] != kinds[1]:
+        (own, channels), (its, others) = kinds
+        raise ConfigError(f"against={config.against} has {others} channels of {its.__name__}, and {config.run} "
+                          f"{channels} of {own.__name__}: name a model of the same codec")
+    other.header["config"]["size"] = stored.size                      # both make samples of one size
+    return {str(config.against): _pipeline(other, *_composed(words))}
 
 
 def _codec(config: DictConfig, path: Path, words: list[str]) -> int:

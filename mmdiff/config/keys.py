@@ -47,7 +47,8 @@ TABLES: dict[str, dict[str, Any]] = {
         "keep": Count | None, "overlap": Whole | None, "hole": tuple[float, float] | None,
     },
     "eval": {
-        "run": Path, "lora": str | None, "base": Path | None, "out": Path | None, "root": str | Path | None,
+        "run": Path, "against": Path | None, "lora": str | None, "base": Path | None, "out": Path | None,
+        "root": str | Path | None,
         "device": str | None, "encoder": Path | None,
     },
     "mark_find": {

@@ -27,7 +27,7 @@ from ..config.header import consent
 from ..core.types import Masked
 from ..data.batch import pad, unpad
 from ..data.dataset import spread
-from ..data.labels import Label, is_scalar, suggest, text
+from ..data.labels import Fields, suggest, text
 from ..data.progress import progress_bar
 from ..data.writing import write_atomic
 from ..engines.precision import weight_bytes
@@ -35,11 +35,12 @@ from ..generation.pipeline import Pipeline
 from ..generation.request import Request
 from ..metrics.classify import confusion
 from ..metrics.rows import Row
+from .against import difference, table
 from .embedders.embedder import Embedder, Foreign, load_embedder
 from .following import followed
 from .prediction import prediction
 from .protocol import Protocol, digest
-from .report.findings import gaps, sensitivity
+from .report.findings import gaps, grouped, sensitivity
 from .retrieval import Pairs, retrievals
 from .scorer import LEAST, Measured, Scorer
 from .subject import EvaluatedRun, Samples, known_fields, real_samples, train_embedder, training_samples
@@ -97,8 +98,13 @@ class Evaluator:
             samples=len(self.real.x),
         )
 
-    def report(self, pipeline: Pipeline, *, controls: bool = True) -> dict[str, Any]:
-        """All rows, findings and pictures; without ``controls`` real samples and the model alone, as in a sweep."""
+    def report(
+        self, pipeline: Pipeline, *, controls: bool = True, against: Mapping[str, Pipeline] | None = None
+    ) -> dict[str, Any]:
+        """All rows, findings and pictures; without ``controls`` real samples and the model alone, as in a sweep.
+
+        ``against`` are other models, by name, that this one is compared with, with the first seed.
+        """
         rows: dict[str, Row] = {REAL: self.floor_row}
         pictures = {}
         sets: dict[str, Measured] = {}
@@ -134,6 +140,8 @@ class Evaluator:
             "better": {metric: self.scorer.better(metric) for row in rows.values() for metric in row},
             **self._groups(first),
         }
+        if against:
+            report["against"] = {name: self._against(first, rows, name, other) for name, other in against.items()}
         if controls:
             report |= {
                 "seen": sensitivity(rows, REAL), "confusion": self._confusion(first), "pictures": pictures,
@@ -160,6 +168,17 @@ class Evaluator:
             foreign = Pairs(lambda x: by.judge(x).features, by.texts, Path(by.facts["file"]).stem)
         return retrievals(self.subject, self.protocol, self.real, made, foreign=foreign)
 
+    def _against(self, own: Measured, rows: Mapping[str, Row], name: str, other: Pipeline) -> dict[str, Any]:
+        """What differs from another model that is asked for the same; it is told what it knows of the labels."""
+        under = f"against-{other.header['sha256'][:12]}"
+        made, _ = self._generated(other, self.protocol.seeds[0], fields=other.model.fields, under=under)
+        measured = self.scorer.measure(made.x, self.truth)
+        row, found = self.scorer.row(measured), difference(self.scorer, own, measured)
+        better = {metric: self.scorer.better(metric) for metric in found}
+        first = next(key for key in rows if key.startswith(MODEL))
+        return {"sha256": other.header["sha256"], "row": row,
+                "table": table({MODEL: rows[first], name: row}, found, better)}
+
     @torch.no_grad()
     def _round_trip(self, x: Tensor) -> Tensor:
         model, samples = self.subject.pipeline.model, []
@@ -171,11 +190,14 @@ class Evaluator:
             samples += unpad(Masked(back.float().cpu(), None if mask is None else mask.cpu()))
         return self.judge.stacked(samples, self.codec, self.subject.pipeline.size)
 
-    def _generated(self, pipeline: Pipeline, seed: int) -> tuple[Samples, dict[str, float] | None]:
-        """Samples with the labels of the real ones, from files: what was made before is not made again."""
-        requests = self._requests(seed)
+    def _generated(
+        self, pipeline: Pipeline, seed: int, *, fields: Fields | None = None, under: str = "samples"
+    ) -> tuple[Samples, dict[str, float] | None]:
+        """Samples with the labels of the real ones, from files ``under`` a folder: what was made before is not made
+        again."""
+        requests = self._requests(seed, fields)
         pipeline.choose_engine(requests, self._batch(requests))              # choosing an engine is no cost of a sample
-        folder = self.out / "samples" / digest(pipeline.settings)[:12]
+        folder = self.out / under / digest(pipeline.settings)[:12]
         cost, before = folder / f".cost-{seed}.json", {path: _version(path) for path in folder.glob("*")}
         begun, processor = time.perf_counter(), time.process_time()
         paths = pipeline.save(
@@ -198,13 +220,16 @@ class Evaluator:
         samples = [made[i] for i in range(len(requests))]
         return self.real._replace(x=self.judge.stacked(samples, self.codec, pipeline.size))
 
-    def _requests(self, seed: int) -> list[Request]:
-        """The labels of the real samples, and their sizes where each has its own."""
+    def _requests(self, seed: int, fields: Fields | None = None) -> list[Request]:
+        """The labels of the real samples, of ``fields`` alone where those are told, and their sizes where each has its
+        own."""
         sizes: list[dict[str, float]] = [{} for _ in self.real.labels]
         if self.judge.own_sizes:
             sizes = [self.codec.size(sample) for sample in self.judge.parted(self.real.x)]
-        rows = zip(self.real.labels, sizes, strict=True)
-        return [Request(seed=seed + i, labels=labels, size=size) for i, (labels, size) in enumerate(rows)]
+        known = [{name: value for name, value in labels.items() if fields is None or name in fields}
+                 for labels in self.real.labels]
+        return [Request(seed=seed + i, labels=labels, size=size)
+                for i, (labels, size) in enumerate(zip(known, sizes, strict=True))]
 
     def _batch(self, requests: Sequence[Request]) -> int:
         """No more than are asked for of one size: batches are of one size, and filled up."""
@@ -262,18 +287,3 @@ class Evaluator:
 def _version(path: Path) -> tuple[int, int]:
     """What changes when a file is written anew."""
     return (stat := path.stat()).st_ino, stat.st_mtime_ns
-
-
-def grouped(labels: Sequence[Mapping[str, Label]], name: str, field: Sequence) -> dict[str, Tensor]:
-    """Positions of the samples with each value of a field; a scalar's range is cut into thirds."""
-    groups: dict[str, list[int]] = {}
-    for i, row in enumerate(labels):
-        value = row.get(name)
-        if value is None:
-            continue
-        if is_scalar(field):
-            low, high = (float(v) for v in field)
-            third = min(2, max(0, int(3 * (float(value) - low) / max(high - low, 1e-12))))
-            value = f"{low + third * (high - low) / 3:g} to {low + (third + 1) * (high - low) / 3:g}"
-        groups.setdefault(text(value), []).append(i)
-    return {value: torch.tensor(groups[value]) for value in sorted(groups)}

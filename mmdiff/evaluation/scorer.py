@@ -4,9 +4,9 @@ Of a set all is measured once (``Measured``); a row is then taken of all of it o
 of one class. Means have bootstrap intervals, shares Wilson's, numbers of two sets the spread on halves of both.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,6 +41,15 @@ BETTER = {
     "FD": -1, "KD": -1, "precision": 1, "recall": 1, "coverage": 1, "identity": 1, "copies": -1, "W1": -1,
 }
 """+1 where more is better, -1 where less is; all others should be those of real samples."""
+
+
+class SetNumber(NamedTuple):
+    """A number ``of`` some samples and some ``references``, both by position; it lies in ``least`` to ``most``."""
+
+    of: Callable[..., float]
+    references: int
+    least: float = 0.0
+    most: float = np.inf
 
 
 @dataclass
@@ -134,59 +143,72 @@ class Scorer:
         return row
 
     def _sets(self, m: Measured, rows: Tensor, among: Tensor) -> dict[str, Value]:
-        """Numbers of two sets; those of distances take as many references as there were samples."""
+        """Numbers of two sets, and those of their coverage."""
+        found: dict[str, Value] = {
+            name: halves_interval(number.of, len(rows), number.references, draws=self.draws, seed=self.seed,
+                                  least=number.least, most=number.most)
+            for name, number in self.numbers(m, rows, among).items()
+        }
+        near = self.near(m, rows, among)
+        return found if near is None else found | self._coverage(near)
+
+    def near(self, m: Measured, rows: Tensor, among: Tensor) -> Distances | None:
+        """Distances of features to as many references as there were samples; None where those are too few."""
+        if m.near is None:
+            raise ValueError("a set is scored by its distances to the references: measure it first")
+        few = among[among < m.near.between.shape[1]].numpy()
+        return m.near.part(rows.numpy(), few) if len(few) >= LEAST else None
+
+    def numbers(self, m: Measured, rows: Tensor, among: Tensor) -> dict[str, SetNumber]:
+        """Numbers of two sets, of the samples at ``rows`` and the references at ``among``; those of distances take as
+        many references as there were samples."""
         if m.kernels is None or m.near is None:
             raise ValueError("a set is scored by its distances to the references: measure it first")
         own, n, count, at = self.own, len(rows), len(among), rows.numpy()
         few = among[among < m.near.between.shape[1]].numpy()
         k, near = m.kernels.part(at, among.numpy()), m.near.part(at, few)
         features, reference = m.features[rows], own.features[among]
-        everything: dict[str, Value] = {}
-
-        def add(name: str, statistic: Any, n: int, size: int, **bounds: float) -> None:
-            everything[name] = halves_interval(
-                statistic, n, size, draws=self.draws, seed=self.seed, **bounds
-            )
-
-        add(f"FD-{self.name}", lambda s, r: frechet_distance(features[s], reference[r]), n, count)
-        add(f"KD-{self.name}", lambda s, r: kernel_distance_of(k.part(s, r)), n, count, least=-np.inf)
-        if len(few) >= LEAST:
-            everything |= self._coverage(near)
-        add("diversity", lambda s, r: _mean_pair(near.samples[np.ix_(s, s)]), n, n)
+        found = {
+            f"FD-{self.name}": SetNumber(lambda s, r: frechet_distance(features[s], reference[r]), count),
+            f"KD-{self.name}": SetNumber(lambda s, r: kernel_distance_of(k.part(s, r)), count, least=-np.inf),
+            "diversity": SetNumber(lambda s, r: _mean_pair(near.samples[np.ix_(s, s)]), n),
+        }
         for name, p in m.probabilities.items():
-            add(f"{name} score", lambda s, r, p=p[rows]: classifier_score(p[s]), n, n, least=1)
+            found[f"{name} score"] = SetNumber(lambda s, r, p=p[rows]: classifier_score(p[s]), n, least=1)
         for name, values in m.values.items():
             a, b = values[rows], own.values[name][among]
             if a.isfinite().sum() >= LEAST:
-                add(f"W1 {name}", lambda s, r, a=a, b=b: wasserstein(a[s], b[r]), n, len(b))
+                found[f"W1 {name}"] = SetNumber(lambda s, r, a=a, b=b: wasserstein(a[s], b[r]), len(b))
         for name, (values, statistic) in m.between.items():
             a, b = values[rows], own.between[name][0][among]
-            add(name, lambda s, r, a=a, b=b, f=statistic: f(a[s], b[r]), n, len(b))
+            found[name] = SetNumber(lambda s, r, a=a, b=b, f=statistic: f(a[s], b[r]), len(b))
         scores = {"MMD": (matching_distance, np.inf), "COV": (matched_share, 1.0), "1-NNA": (_one_nearest, 1.0)}
         for name, d in {"": near, **m.matrices}.items():
             d = d if name == "" else d.part(at, few)
             for score, (f, most) in scores.items():
                 if len(few) >= LEAST and (name or score == "1-NNA"):
-                    title = f"{score}-{name or self.name}"
-                    add(title, lambda s, r, d=d, f=f: f(d.part(s, r)), *d.between.shape, most=most)
-        return everything
+                    title, size = f"{score}-{name or self.name}", d.between.shape[1]
+                    found[title] = SetNumber(lambda s, r, d=d, f=f: f(d.part(s, r)), size, most=most)
+        return found
 
-    def _coverage(self, d: Distances) -> dict[str, Interval]:
-        """The four, all with the same halves."""
+    def coverage(self, d: Distances) -> tuple[np.ndarray, np.ndarray]:
+        """The four of ``Coverage``, and what they are on halves ``(draws, 4)``, all of the same."""
         n, m = d.between.shape
         rng, k = np.random.default_rng(self.seed), min(self.k, n // 2 - 1, m // 2 - 1)
-        halves = np.array([
-            coverage_of(d.part(rng.permutation(n)[: n // 2], rng.permutation(m)[: m // 2]), k=k)
-            for _ in range(self.draws)
-        ])
-        found = {}
-        for name, value, values in zip(Coverage._fields, coverage_of(d, k=k), halves.T, strict=True):
-            found[name] = interval_around(value, values)
+        halves = [coverage_of(d.part(rng.permutation(n)[: n // 2], rng.permutation(m)[: m // 2]), k=k)
+                  for _ in range(self.draws)]
+        return np.array(coverage_of(d, k=k)), np.array(halves)
+
+    def _coverage(self, d: Distances) -> dict[str, Value]:
+        """The four with their intervals."""
+        (n, m), (values, halves) = d.between.shape, self.coverage(d)
+        found: dict[str, Value] = {}
+        for name, value, some in zip(Coverage._fields, values, halves.T, strict=True):
+            around = interval_around(value, list(some))
             if name != "density":                                     # a share; on halves it may not move at all
-                plain = wilson(value, n if name == "precision" else m)
-                found[name] = Interval(
-                    value, min(plain.low, found[name].low), max(plain.high, min(1.0, found[name].high))
-                )
+                plain = wilson(float(value), n if name == "precision" else m)
+                around = Interval(around.value, min(plain.low, around.low), max(plain.high, min(1.0, around.high)))
+            found[name] = around
         return found
 
 

@@ -18,11 +18,14 @@ from mmdiff.config.build import ConfigError
 from mmdiff.config.overrides import composed
 from mmdiff.config.record import names
 from mmdiff.data.writing import write_atomic
-from mmdiff.evaluation.bench import Evaluator, grouped
+from mmdiff.evaluation.against import ALIKE, BETTER, WORSE, verdict
+from mmdiff.evaluation.bench import Evaluator
 from mmdiff.evaluation.protocol import digest
+from mmdiff.evaluation.report.findings import grouped
 from mmdiff.evaluation.report.page import summary
 from mmdiff.evaluation.subject import Samples, open_run
 from mmdiff.generation.pipeline import load as mmdiff_load
+from mmdiff.metrics.bootstrap import Interval
 from mmdiff.training.quality import Quality
 from mmdiff.training.saving import Checkpoints
 from mmdiff.training.train import train
@@ -60,6 +63,35 @@ def test_a_report_holds_the_floor_the_codec_controls_groups_and_its_protocol(jud
     assert set(told["groups"]["model"]["instrument"]) <= {"plucked", "blown", "struck"}
     assert told["rows"]["model"]["level, dB"]["low"] <= told["rows"]["model"]["level, dB"]["value"]
     assert told["model"]["calls"] == 2 and told["model"]["cost"]["model"]["seconds"] > 0
+
+
+def test_a_model_is_told_from_another_by_the_difference_of_every_number_and_not_from_itself(judged, run, capsys):
+    common = [str(judged), f"evaluation.embedder={judged / 'judge.safetensors'}", *QUICK, "out=OUT"]
+    told = {}
+    for name, other in (("itself", judged), ("another", run)):
+        words = [word.replace("OUT", str(judged / name)) for word in common]
+        assert command.main([*words, f"against={other}"]) == 0
+        (found,) = json.loads((judged / name / "report.json").read_text())["against"].values()
+        told[name] = found
+    assert "are not told apart by any of" in capsys.readouterr().out
+    assert {row["says"] for row in told["itself"]["table"]} <= {"", ALIKE}
+    assert all(set(row["difference"].values()) == {0.0} for row in told["itself"]["table"])
+    rows = {row[""]: row for row in told["another"]["table"]}
+    for name in ("FD-own", "KD-own", "coverage", "diversity", "instrument right"):
+        mine, theirs, found = (rows[name][side] for side in ("model", str(run), "difference"))
+        assert found["low"] <= found["value"] <= found["high"], name
+        assert found["value"] == pytest.approx(mine["value"] - theirs["value"], abs=1e-6), name
+    assert any(row["difference"]["value"] for row in rows.values())
+    assert "## Against" in (judged / "another" / "report.md").read_text()
+    with pytest.raises(ConfigError, match="leave one of them out"):
+        command.main([str(judged), f"against={run}", "-m", "sampler.steps=1,2"])
+
+
+def test_a_difference_is_better_or_worse_only_beyond_its_interval():
+    assert [verdict(Interval(*value), sign) for value, sign in (
+        ((1.0, 0.5, 2.0), 1), ((1.0, 0.5, 2.0), -1), ((-1.0, -2.0, -0.5), -1), ((1.0, -0.1, 2.0), 1),
+        ((1.0, 0.5, 2.0), 0),
+    )] == [BETTER, WORSE, BETTER, ALIKE, ""]
 
 
 def test_scalars_are_grouped_by_thirds_of_their_range_and_what_is_not_told_by_none():

@@ -5,12 +5,15 @@
     shortfall   how much worse the model is in a group than real samples of that group; gap = worst - best
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+import torch
 from scipy.stats import studentized_range
+from torch import Tensor
 
+from ...data.labels import Label, is_scalar, text
 from ...metrics.bootstrap import Interval
 from ...metrics.rows import Row, Value
 
@@ -95,3 +98,18 @@ def gaps(
 def chance(groups: int) -> float:
     """Half widths by which the extremes of so many equal groups differ in 1 of 20 cases: the studentized range."""
     return float(studentized_range.ppf(0.95, groups, 10_000)) / (2**0.5 * 1.96)
+
+
+def grouped(labels: Sequence[Mapping[str, Label]], name: str, field: Sequence) -> dict[str, Tensor]:
+    """Positions of the samples with each value of a field; a scalar's range is cut into thirds."""
+    groups: dict[str, list[int]] = {}
+    for i, row in enumerate(labels):
+        value = row.get(name)
+        if value is None:
+            continue
+        if is_scalar(field):
+            low, high = (float(v) for v in field)
+            third = min(2, max(0, int(3 * (float(value) - low) / max(high - low, 1e-12))))
+            value = f"{low + third * (high - low) / 3:g} to {low + (third + 1) * (high - low) / 3:g}"
+        groups.setdefault(text(value), []).append(i)
+    return {value: torch.tensor(groups[value]) for value in sorted(groups)}

@@ -11,6 +11,7 @@ from typing import Any
 from ...data.writing import write_atomic
 from ...metrics.bootstrap import Interval
 from ...metrics.rows import Row, cell_text, markdown, plain
+from ..against import sentence
 from ..following import unfollowed
 from ..prediction import outdone
 from ..protocol import differences
@@ -59,6 +60,7 @@ def sections(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The report in Markdown: (title, body)."""
     rows = report["rows"]
     parts = [("Summary", "\n\n".join(summary(report))), ("Rows", markdown(turned(rows)))]
+    parts += [(f"Against {name}", markdown(found["table"])) for name, found in report.get("against", {}).items()]
     if report.get("prediction"):
         parts.append(predictions(report))
     for name, rows in report.get("maps", {}).items():
@@ -93,6 +95,8 @@ def summary(report: Mapping[str, Any]) -> list[str]:
         told = [metric for metric, seen in judged.items() if seen]
         by = f"{len(told)} of {len(judged)} metrics" + (f": {'; '.join(told)}" if told else "")
         lines.append(f"The {name} is told from real samples by {by}.")
+    others = report.get("against", {}).items()
+    lines += [sentence(found["table"], own="The model", other=name) for name, found in others]
     lines += [*disobeyed(models, rows["real"], report["better"]), *unfollowed(report.get("maps", {})),
               *misread(report.get("retrieval", {}))]
     lines += outdone(report["prediction"]) if report.get("prediction") else []
