@@ -99,8 +99,8 @@ class TrainingModule(L.LightningModule):
             raise ValueError("adversary= is not sharded over processes: take trainer=ddp, or leave it out")
         mesh = self.device_mesh["data_parallel"]
         average = self.tracks[0].average
-        outline = outlined(average, shared=frozen_tensors(average).values())     # what gathered() fills in
-        self.__dict__["_outline"] = outline                                      # no part of the module
+        shared = [*frozen_tensors(average).values(), *average.buffers()]
+        self.__dict__["_outline"] = outlined(average, shared=shared)     # filled by gathered(); no part of it
         for track in self.tracks:
             shard(track.average, mesh, whole=public(track.average))
         shard(self.model.trainable, mesh)
