@@ -21,6 +21,8 @@ from mmdiff.config.overrides import composed, composition
 from mmdiff.core.guidance import ClassifierFree
 from mmdiff.core.several import Several
 from mmdiff.core.types import Condition, Masked
+from mmdiff.data.batch import Batch
+from mmdiff.data.labels import encode_labels
 from mmdiff.data.loaders import eval_loader
 from mmdiff.evaluation.following import followed, unfollowed
 from mmdiff.nn.dit1d import DiT1d
@@ -187,12 +189,15 @@ def test_a_run_goes_on_to_the_bits_of_the_one_that_was_not_stopped(tmp_path):
 
 
 def test_which_maps_are_told_is_fixed_by_seed_and_draw_and_hides_with_the_labels(film):
-    model = load_model(film)[0]
-    u = torch.rand(4000, 2, generator=torch.Generator().manual_seed(0))
-    kept = model._kept(u[:, :1], u[:, 1:])
-    assert not kept[u[:, 0] < 0.1].any() and abs(kept.float().mean() - 0.81) < 0.02
+    model, n = load_model(film)[0], 2000
+    labels = encode_labels(model.conditioner.fields, [{"shape": "disc"}] * n)
+    batch = Batch(Masked(torch.zeros(n, 3, 4, 16, 16)), labels, torch.arange(n))
+    drawn = model.draw(batch, 0, batch_size=n)
+    kept = drawn.random["kept"]
+    assert not kept[drawn.labels["shape"] < 0].any() and abs(kept.float().mean() - 0.81) < 0.03
+    assert kept.equal(model.draw(batch, 0, batch_size=n).random["kept"])
     model.conditioner.drop_each = 0.5
-    assert abs(model._kept(u[:, :1], u[:, 1:]).float().mean() - 0.45) < 0.03
+    assert abs(model.draw(batch, 0, batch_size=n).random["kept"].float().mean() - 0.45) < 0.04
 
 
 @pytest.mark.parametrize("words", [[], ["lora=2"], ["train.only=[network.maps]"]])

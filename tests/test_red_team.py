@@ -37,6 +37,7 @@ from mmdiff.core.parameterizations import Parameterization
 from mmdiff.core.samplers import Sampler
 from mmdiff.core.schedules import Linear, Schedule
 from mmdiff.core.times import TimeDistribution, UniformTime
+from mmdiff.core.types import Condition
 from mmdiff.core.weightings import Weighting
 from mmdiff.data.coupling import Coupling
 from mmdiff.data.reader import Reader
@@ -236,6 +237,7 @@ NEEDED = {
     "schedule": Linear(), "weights": URL,
     "model": PublicModel(Path("nowhere")), "base": PixelCodec(), "coder": FilmCoder(), "text": Bytes(),
     "elements": ["C", "H"], "grid": Even(), "digest": "0" * 64, "width": 8, "path": URL, "scales": {"a": 2.0},
+    "conditions": [], "plain": Condition(), "interval": (0.0, 1.0), "encoder": Bytes(),
 }
 
 

@@ -75,7 +75,8 @@ def rescue(saving, *, greatest=1.0, step=3):
         strategy=SimpleNamespace(save_checkpoint=AtomicCheckpointIO().save_checkpoint),
     )
     module = SimpleNamespace(
-        averaged=saving.model, device_mesh=None, whole_step=step, greatest=lambda: torch.tensor(greatest)
+        averaged=saving.model, device_mesh=None, whole_step=step, settle=lambda: None,
+        greatest=lambda: torch.tensor(greatest),
     )
     saving._tried = 0
     saving.on_exception(trainer, module, OSError("a file cannot be read"))
