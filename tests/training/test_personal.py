@@ -127,7 +127,7 @@ def test_nothing_is_hidden_of_the_subject_s_files_so_that_what_is_untold_stays_w
     for batch in train_loader(module.dataset, Loading(batch_size=8).order(module.dataset, seed=0, steps=3)):
         assert (batch.labels["speaker"] == anna).equal(batch.told) and batch.told.sum() == 4
         for part in batch.split(2):
-            hidden = module.model.drawn(part, 0, batch_size=8).labels
+            hidden = module.model.draw(part, 0, batch_size=8).labels
             assert torch.equal(hidden["speaker"][part.told], part.labels["speaker"][part.told])
             assert (hidden["word"][part.told] >= 0).all() and (hidden["speaker"][~part.told] == -1).any()
 
