@@ -12,10 +12,11 @@ from mmdiff.nn.dit1d import DiT1d
 from mmdiff.nn.network import blocks
 from mmdiff.nn.point_dit import PointDiT
 from mmdiff.nn.point_egnn import PointEGNN
+from mmdiff.nn.tensors import outlined
 from mmdiff.nn.unet1d import UNet1d
 from mmdiff.nn.video_dit import VideoDiT
 from mmdiff.training.blocks import prepare
-from mmdiff.training.sharded import gathered, outline
+from mmdiff.training.sharded import gathered
 
 SMALL = {"dim": 32, "depth": 3, "heads": 2}
 NETWORKS = {
@@ -96,7 +97,7 @@ def test_a_network_without_blocks_and_a_negative_number_are_refused():
 
 def test_an_outline_takes_no_memory_and_is_filled_with_the_whole():
     network, x, _ = made("points")
-    empty = outline(network)
+    empty = outlined(network, shared=network.buffers())
     assert all(p.is_meta for p in empty.parameters())
     filled = gathered(network, empty)
     assert torch.equal(filled(x, torch.ones(2)), network(x, torch.ones(2)))

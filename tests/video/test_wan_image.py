@@ -75,7 +75,7 @@ def test_a_first_frame_that_is_given_is_image_to_video(folder, model):
 def test_training_gives_first_frames_clean_without_a_loss_and_all_levels_alike_are_one(model):
     clips = torch.rand(8, 3, 5, 64, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
     batch = Batch(Masked(clips), {"caption": TEXTS * 4}, torch.arange(8))
-    drawn = model.drawn(batch, 0, batch_size=8)
+    drawn = model.drawn(model.draw(batch, 0, batch_size=8))
     assert drawn.t.shape == (8, 2) and {0.0} < set(drawn.t[:, 0].tolist()) and (drawn.t[:, 1] > 0).all()
     assert model.loss(batch, 0).isfinite().all()
     x, level, cond = drawn.x0.x, torch.rand(8), model.condition([{"caption": text} for text in TEXTS * 4])
