@@ -9,8 +9,9 @@ import transformers
 from mmdiff.adapters.audio.tokenizers import DacCodec, MimiCodec
 from mmdiff.adapters.public import PublicModel
 from mmdiff.core.types import Masked
-from mmdiff.testing import AdapterContract, Trial
+from mmdiff.testing import Trial
 from tests import tiny
+from tests.laws import PublicCodecContract
 
 CODECS = {"dac": (tiny.dac, DacCodec, "DacModel", 16), "mimi": (tiny.mimi, MimiCodec, "MimiModel", 32)}
 
@@ -44,7 +45,7 @@ def test_a_sound_of_any_length_is_filled_up_and_cut_to_what_it_was(case):
     assert codec.decode_sized(z, seconds=x.shape[-1] / 8000).x.shape == x.shape
 
 
-class TestContract(AdapterContract):
+class TestContract(PublicCodecContract):
     adapter = "audio_dac"
     lossy = math.inf                                                  # a codec that has learned nothing
 
@@ -55,11 +56,3 @@ class TestContract(AdapterContract):
                "adapter.network.depth=2", "adapter.network.heads=4", "adapter.conditioner.dim=32", "data=notes",
                "data.n=8"]
         return Trial("audio_dac", own, tmp_path_factory.mktemp("trial"))
-
-    @pytest.mark.slow
-    def test_two_processes_train_as_one(self, trial):
-        super().test_two_processes_train_as_one(trial)
-
-    @pytest.mark.slow
-    def test_one_batch_is_overfitted(self, trial):
-        super().test_one_batch_is_overfitted(trial)

@@ -21,9 +21,10 @@ from mmdiff.core.samplers.dpm import DPMSolverPP2M
 from mmdiff.core.types import Masked
 from mmdiff.data.batch import Batch
 from mmdiff.store import load_model
-from mmdiff.testing import AdapterContract
+from mmdiff.testing import Trial
 from mmdiff.training.train import train
 from tests import tiny
+from tests.laws import PublicCodecContract, PublicContract
 from tests.published import Listed, Until
 
 SECONDS, LONGEST = 0.03, 24 * 16 / 8000
@@ -153,23 +154,17 @@ def test_a_run_holds_the_change_alone_goes_on_bit_for_bit_and_is_the_same_in_pef
     assert (found - made).abs().max() < 1e-5 < (found - plain).abs().max() / 10
 
 
-class TestContract(AdapterContract):
+class TestContract(PublicContract):
     adapter = "stable_audio"
     lossy = math.inf                                                  # an autoencoder that has learned nothing
 
     @pytest.fixture(scope="class")
     def trial(self, words, tmp_path_factory):
-        from mmdiff.testing import Trial
-
         return Trial("stable_audio", [word for word in words[1:] if "loader.val" not in word],
                      tmp_path_factory.mktemp("trial"))
 
-    @pytest.mark.slow
-    def test_two_processes_train_as_one(self, trial):
-        super().test_two_processes_train_as_one(trial)
 
-
-class TestCodecAlone(AdapterContract):
+class TestCodecAlone(PublicCodecContract):
     """Its autoencoder is the codec of a network of our own."""
 
     adapter = "audio_oobleck"
@@ -177,18 +172,8 @@ class TestCodecAlone(AdapterContract):
 
     @pytest.fixture(scope="class")
     def trial(self, folder, words, tmp_path_factory):
-        from mmdiff.testing import Trial
-
         alone = shutil.copytree(folder / "vae", tmp_path_factory.mktemp("codec") / "vae")
         own = [f"adapter.model={alone}", "adapter.reader.seconds=0.05", "adapter.network.dim=64",
                "adapter.network.depth=2", "adapter.network.heads=4", "adapter.conditioner.dim=32",
                "data.pattern=(?P<kind>.)", *(word for word in words if word.startswith("data.root"))]
         return Trial("audio_oobleck", own, tmp_path_factory.mktemp("trial"))
-
-    @pytest.mark.slow
-    def test_two_processes_train_as_one(self, trial):
-        super().test_two_processes_train_as_one(trial)
-
-    @pytest.mark.slow
-    def test_one_batch_is_overfitted(self, trial):
-        super().test_one_batch_is_overfitted(trial)

@@ -25,12 +25,13 @@ from mmdiff.data.batch import Batch
 from mmdiff.generation.pipeline import load
 from mmdiff.nn.frozen import frozen_tensors
 from mmdiff.store import load_model
-from mmdiff.testing import AdapterContract
+from mmdiff.testing import Trial
 from mmdiff.training.base import base_of
 from mmdiff.training.run import assemble, opened
 from mmdiff.training.sharded import contents
 from mmdiff.training.train import train
 from tests import tiny
+from tests.laws import PublicCodecContract, PublicContract
 from tests.published import Listed, Until, of_flow
 from tests.training.faults import killed_after
 from tests.training.launch import Job
@@ -296,23 +297,17 @@ def test_a_folder_of_another_pipeline_is_refused(tmp_path):
         adopt.main([str(tmp_path / "none"), f"out={tmp_path / 'none.safetensors'}"])
 
 
-class TestContract(AdapterContract):
+class TestContract(PublicContract):
     adapter = "wan"
 
     @pytest.fixture(scope="class")
     def trial(self, words, tmp_path_factory):
-        from mmdiff.testing import Trial
-
         own = [word for word in words[1:] if not word.startswith(("adapter.reader", "loader.val"))]
         sizes = ["adapter.reader.frames=21", "adapter.reader.height=16", "adapter.reader.width=16"]
         return Trial("wan", [*own, *sizes], tmp_path_factory.mktemp("trial"))
 
-    @pytest.mark.slow
-    def test_two_processes_train_as_one(self, trial):
-        super().test_two_processes_train_as_one(trial)
 
-
-class TestCodecAlone(AdapterContract):
+class TestCodecAlone(PublicCodecContract):
     """Its autoencoder is the codec of a network of our own."""
 
     adapter = "video_wan"
@@ -320,19 +315,9 @@ class TestCodecAlone(AdapterContract):
 
     @pytest.fixture(scope="class")
     def trial(self, folder, tmp_path_factory):
-        from mmdiff.testing import Trial
-
         alone = shutil.copytree(folder / "vae", tmp_path_factory.mktemp("codec") / "vae")
         own = [f"adapter.model={alone}", "adapter.reader.frames=9", "adapter.reader.height=32",
                "adapter.reader.width=32", "adapter.network.dim=48", "adapter.network.depth=1",
                "adapter.network.heads=2", "adapter.conditioner.dim=16", "data.n=8", "data.frames=9",
                "data.fps=16"]
         return Trial("video_wan", own, tmp_path_factory.mktemp("trial"))
-
-    @pytest.mark.slow
-    def test_two_processes_train_as_one(self, trial):
-        super().test_two_processes_train_as_one(trial)
-
-    @pytest.mark.slow
-    def test_one_batch_is_overfitted(self, trial):
-        super().test_one_batch_is_overfitted(trial)
