@@ -159,11 +159,19 @@ def node(config: DictConfig, name: str) -> dict[str, Any] | None:
 
 
 def setting(pipeline: "Pipeline", config: DictConfig, late: Sequence[Word], name: str) -> dict[str, Any]:
-    """The chosen option or the one of the model itself, with single values changed."""
-    found = node(config, name) or dict(pipeline.header["config"].get(name) or pipeline.settings[name])
+    """The chosen option or the one of the model itself, with single values changed.
+
+    ``ConfigError`` for a value that the option asks for and no word gives.
+    """
+    chosen = config.get(name) or {}
+    asked = [str(key) for key in chosen if OmegaConf.is_missing(chosen, key)]
+    found = plain({key: chosen[key] for key in chosen if key not in asked})
+    found = found or dict(pipeline.header["config"].get(name) or pipeline.settings[name])
     words = [word for word in late if word.key.startswith(f"{name}.")]
     for word in sorted(words, key=lambda word: not word.key.endswith("._target_")):        # first what a part is
         found = _changed(found, word, word.key.split(".")[1:])
+    if without := [key for key in asked if key not in found]:
+        raise ConfigError(f"{name}.{without[0]} is not set: add {name}.{without[0]}=VALUE")
     return found
 
 

@@ -98,6 +98,17 @@ def test_a_part_of_a_stored_setting_is_of_its_kind_too():
     assert setting(weak, *parsed(["x", "guidance.weak=s/seed=1 [b]"]), "guidance")["weak"] == "s/seed=1 [b]"
 
 
+@pytest.mark.parametrize(("option", "word", "value"), [
+    ("autoguidance", "guidance.weak=runs/weak", "runs/weak"), ("several", "guidance.scales={a: 2.0}", {"a": 2.0}),
+])
+def test_what_an_option_asks_for_is_given_by_a_word_or_named(option, word, value):
+    stored = made_by(guidance={"_target_": "mmdiff.core.guidance.Unguided"})
+    key = word.partition("=")[0]
+    assert setting(stored, *parsed(["x", f"guidance={option}", word]), "guidance")[key.partition(".")[2]] == value
+    with pytest.raises(ConfigError, match=f"^{key} is not set: add {key}=VALUE"):
+        setting(stored, *parsed(["x", f"guidance={option}"]), "guidance")
+
+
 FIELDS = {"label": ["01", "1", "1e3", "a: b", "no", "null", "# x"], "pitch": (48.0, 72.0)}
 
 
