@@ -31,6 +31,7 @@ from mmdiff.nn.point_dit import PointDiT
 from mmdiff.nn.point_egnn import PointEGNN
 from mmdiff.nn.unet1d import UNet1d
 from mmdiff.nn.video_dit import VideoDiT
+from mmdiff.nn.video_uvit import VideoUViT
 from mmdiff.store import load_model
 from mmdiff.training.base import base_of
 from mmdiff.training.run import assemble, opened
@@ -144,7 +145,7 @@ def test_what_is_not_told_is_zero_and_says_so():
 
 
 @pytest.mark.parametrize(("kind", "size"), [
-    (UNet1d, (9,)), (DiT1d, (9,)), (VideoDiT, (3, 9, 9)), (PointDiT, (9,)), (PointEGNN, (9,)),
+    (UNet1d, (9,)), (DiT1d, (9,)), (VideoDiT, (3, 9, 9)), (VideoUViT, (3, 9, 9)), (PointDiT, (9,)), (PointEGNN, (9,)),
 ], ids=lambda value: getattr(value, "__name__", ""))
 def test_a_network_that_begins_to_read_maps_keeps_its_bits_and_untold_ones_never_change_them(kind, size):
     base, one, two = (kind(8, 5, concat_channels=n).eval() for n in (0, 2, 5))

@@ -32,7 +32,7 @@ class Spatial(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         h = super().forward(rearrange(x, "b t h w c -> (b t) c h w"))
-        return rearrange(h, "(b t) c h w -> b t h w c", b=len(x))
+        return rearrange(h, "n c h w -> n h w c").unflatten(0, x.shape[:2])
 
 
 class Temporal(nn.Module):

@@ -19,6 +19,7 @@ from mmdiff.nn.point_dit import PointDiT
 from mmdiff.nn.point_egnn import PointEGNN
 from mmdiff.nn.unet1d import UNet1d
 from mmdiff.nn.video_dit import VideoDiT
+from mmdiff.nn.video_uvit import VideoUViT
 
 CHANNELS, COND_DIM = 4, 3
 
@@ -42,6 +43,9 @@ NETWORKS = {
     "dit1d": (lambda: DiT1d(CHANNELS, COND_DIM, dim=16, depth=1, heads=2, patch=3), (13,), (4,)),
     "video_dit": (
         lambda: VideoDiT(CHANNELS, COND_DIM, dim=16, depth=1, heads=1, patch=(2, 2, 2)), (3, 5, 4), (1, 4, 6)
+    ),
+    "video_uvit": (
+        lambda: VideoUViT(CHANNELS, COND_DIM, widths=(4,), dim=16, depth=1, heads=2), (3, 5, 4), (1, 4, 8)
     ),
     "point_dit": (lambda: PointDiT(CHANNELS, COND_DIM, dim=16, depth=1, heads=2, frequencies=4), (9,), (5,)),
     "point_egnn": (lambda: PointEGNN(CHANNELS, COND_DIM, dim=16, depth=1, heads=2, pair=4, nodes=4), (7,), (5,)),

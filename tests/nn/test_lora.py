@@ -14,6 +14,7 @@ from mmdiff.nn.point_dit import PointDiT
 from mmdiff.nn.point_egnn import PointEGNN
 from mmdiff.nn.unet1d import UNet1d
 from mmdiff.nn.video_dit import VideoDiT
+from mmdiff.nn.video_uvit import VideoUViT
 
 C, D = 3, 6
 
@@ -38,6 +39,7 @@ NETWORKS = {
     "dit1d": (lambda: DiT1d(C, D, dim=16, depth=2, heads=2, patch=2), (13,), False),
     "video_dit": (lambda: VideoDiT(C, D, dim=32, depth=2, heads=2, patch=(1, 4, 4)), (2, 8, 8), False),
     "video_dit_tokens": (lambda: VideoDiT(C, D, dim=32, depth=1, heads=2, patch=(1, 4, 4), tokens=1), (2, 8, 8), True),
+    "video_uvit": (lambda: VideoUViT(C, D, widths=(4, 8), dim=16, depth=1, heads=2), (2, 8, 8), False),
     "point_dit": (lambda: PointDiT(C, D, dim=16, depth=2, heads=2, frequencies=4), (20,), False),
     "point_dit_voxels": (lambda: PointDiT(C, D, dim=16, depth=2, heads=2, frequencies=4, voxels=4), (20,), False),
     "point_egnn": (lambda: PointEGNN(4, D, dim=16, depth=2, heads=2, pair=8, nodes=6), (6,), False, 4),

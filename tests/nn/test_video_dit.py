@@ -1,4 +1,4 @@
-"""The video transformer and its groups of tokens."""
+"""The networks of films: the transformer with its groups of tokens, and the U-ViT."""
 
 import pytest
 import torch
@@ -6,12 +6,15 @@ import torch
 from mmdiff.core.types import Condition
 from mmdiff.nn.grid import Full, Space, Time, Window, axial_angles
 from mmdiff.nn.video_dit import PATTERNS, VideoDiT, held
+from mmdiff.nn.video_uvit import VideoUViT
 
 C, D = 3, 5
 SIZES = [(8, 16, 16), (7, 9, 13), (1, 8, 8), (3, 20, 4)]
 
 
 def make(**options):
+    if options.get("pattern") == "uvit":
+        return VideoUViT(C, D, widths=(8, 12), dim=32, depth=1, heads=2, tokens=options.get("tokens", False))
     if options.get("pattern") == "head":
         options |= {"pattern": "full", "head": 6}
     settings = {"dim": 32, "depth": 2, "heads": 2, "patch": (2, 4, 4), "window": (2, 2, 2), **options}
@@ -51,8 +54,8 @@ def test_shifted_windows_join_what_windows_part():
     assert [2, 3, 4, 5] in shifted.split(ids).tolist()
 
 
-@pytest.mark.parametrize("pattern", [*PATTERNS, "head"])
-class TestVideoDiT:
+@pytest.mark.parametrize("pattern", [*PATTERNS, "head", "uvit"])
+class TestNetworksOfFilms:
     def test_zero_at_initialisation(self, pattern):
         x, level, cond = draw()
         assert (make(pattern=pattern)(x, level, cond) == 0).all()
@@ -154,7 +157,18 @@ def test_a_head_learns_to_hold_the_given_frame_and_joins_what_boxes_part():
     assert beside > 0.01 * own, "the pixel in the next box"
 
 
+def test_a_pixel_of_a_film_reaches_those_around_it_in_the_next_position_and_frame():
+    network, (x, level, cond) = awake(pattern="uvit"), draw((3, 16, 16), 1)
+    x = x.requires_grad_()
+    network(x, level, cond)[0, 0, 1, 3, 3].backward()
+    assert (x.grad[0, :, 1, 3, 4].abs().sum() > 0) and (x.grad[0, :, 2, 3, 3].abs().sum() > 0)
+
+
 def test_bad_settings_are_refused():
+    with pytest.raises(ValueError, match="need a width at least"):
+        VideoUViT(C, D, widths=())
+    with pytest.raises(ValueError, match="RoPE"):
+        VideoUViT(C, D, dim=16, heads=4)
     with pytest.raises(ValueError, match="patch"):
         make(patch=(2, 8))
     with pytest.raises(ValueError, match="pattern"):
