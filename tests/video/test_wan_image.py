@@ -1,20 +1,30 @@
 """Wan 2.2 TI2V through diffusers' own classes: a time for each frame, so a given first frame is image to video."""
 
+import shutil
+
 import diffusers
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
-from mmdiff.cli import adopt
+from mmdiff.adapters.video.write import write_video
+from mmdiff.cli import adopt, lora
+from mmdiff.config.files import MODEL_FILE
 from mmdiff.config.header import read_header
+from mmdiff.config.overrides import completed, composed
 from mmdiff.core.guidance import ClassifierFree
 from mmdiff.core.rng import Purpose, normal
 from mmdiff.core.samplers import Euler
 from mmdiff.core.types import Masked
 from mmdiff.data.batch import Batch
 from mmdiff.store import load_model
+from mmdiff.testing import Trial
+from mmdiff.training.train import train
 from tests import tiny
+from tests.laws import PublicContract
 from tests.published import Listed, of_flow
+from tests.training.launch import Job
 
 SIZE = {"frames": 5, "height": 64, "width": 96}
 TEXTS, SEEDS = ["a red disc", "the blue square moves"], [3, 4]
@@ -26,6 +36,29 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def words(folder, tmp_path_factory):
+    root = tmp_path_factory.mktemp("clips")
+    for i in range(8):
+        clip = torch.full((3, 21, 32, 32), -0.5)
+        clip[i % 3, :, 4 + i : 12 + i, :20] = 0.8
+        write_video(clip, root / f"{i}.mkv", 24)
+        (root / f"{i}.txt").write_text(TEXTS[i % 2])
+    return [
+        "adapter=wan_ti2v", f"adapter.model={folder}", "adapter.network.dtype=float32", "adapter.reader.frames=5",
+        "adapter.reader.height=32", "adapter.reader.width=32", f"data.root={root}", "data.captions=true", "lora=4",
+        "loader.batch_size=4", "loader.val=0", "trainer=cpu", "trainer.max_steps=4", "checkpoint.every=2",
+        "preview.n=0", "log.every=1", "logger=csv", "optim.lr=0.02", "++trainer.accumulate_grad_batches=2",
+    ]
+
+
+@pytest.fixture(scope="module")
+def run(words, tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "turns"
+    train(composed("train", [*words, f"run={path}"]))
+    return path
+
+
+@pytest.fixture(scope="module")
 def model(folder, tmp_path_factory):
     path = tmp_path_factory.mktemp("adopted") / "ti2v.safetensors"
     sizes = [f"adapter.reader.{name}={n}" for name, n in SIZE.items()]
@@ -34,9 +67,11 @@ def model(folder, tmp_path_factory):
     return load_model(path)[0]
 
 
-def made(kind, folder, model, **more):
-    """Latents that the library's pipeline makes, and the nodes of its scheduler."""
+def made(kind, folder, model, change=None, **more):
+    """Latents that the library's pipeline makes, with a ``change`` of its weights, and the nodes of its scheduler."""
     loaded = diffusers.WanPipeline.from_pretrained(folder)
+    if change:
+        loaded.load_lora_weights(change)
     pictures = {} if kind is diffusers.WanPipeline else {"image_encoder": None, "image_processor": None}
     parts = {**loaded.components, **pictures}
     pipeline = kind(**parts, expand_timesteps=True)
@@ -81,3 +116,41 @@ def test_training_gives_first_frames_clean_without_a_loss_and_all_levels_alike_a
     x, level, cond = drawn.x0.x, torch.rand(8), model.condition([{"caption": text} for text in TEXTS * 4])
     each = model.network(x, level[:, None].expand(-1, 2), cond)
     torch.testing.assert_close(each, model.network(x, level, cond), rtol=0, atol=1e-5)
+
+
+def test_a_run_goes_on_to_the_bits_of_the_one_that_was_not_stopped(run, tmp_path):
+    part = shutil.copytree(run, tmp_path / "part")
+    for path in (part / MODEL_FILE, part / "checkpoints" / "step-000000004.ckpt"):
+        path.unlink()
+    train(composed("train", [f"run={part}"]), completed("train", [f"run={part}"]))
+    assert (part / MODEL_FILE).read_bytes() == (run / MODEL_FILE).read_bytes()
+
+
+def test_two_processes_learn_to_the_bit_what_one_learns_in_two_parts(words, run, tmp_path):
+    both = tmp_path / "both"
+    own = [word for word in words if not word.startswith(("trainer=", "++trainer"))]
+    Job("train", *own, "trainer=ddp_cpu", "trainer.max_steps=4", f"run={both}", world=2, output=tmp_path).wait()
+    made, alone = load_file(both / MODEL_FILE), load_file(run / MODEL_FILE)
+    assert made.keys() == alone.keys() and all(torch.equal(value, alone[name]) for name, value in made.items())
+
+
+def test_a_change_is_the_same_in_the_library_and_comes_back(folder, model, run, tmp_path):
+    lora.main(["export", str(run), f"out={tmp_path / 'lora'}", "as=diffusers"])
+    plain, _ = made(diffusers.WanPipeline, folder, model)
+    found, grid = made(diffusers.WanPipeline, folder, model, tmp_path / "lora")
+    own = ours(load_model(run)[0], grid)
+    assert (found - own).abs().max() < 1e-5 < (found - plain).abs().max() / 10
+    file = tmp_path / "lora" / "pytorch_lora_weights.safetensors"
+    lora.main(["import", str(file), f"base={run / 'base.safetensors'}", f"out={tmp_path / 'back.safetensors'}"])
+    again, _ = load_model(run / "base.safetensors", lora={tmp_path / "back.safetensors": 1.0})
+    assert torch.equal(ours(again, grid), own)
+
+
+class TestContract(PublicContract):
+    adapter = "wan_ti2v"
+
+    @pytest.fixture(scope="class")
+    def trial(self, words, tmp_path_factory):
+        own = [word for word in words[1:] if not word.startswith(("adapter.reader", "++trainer"))]
+        sizes = ["adapter.reader.frames=21", "adapter.reader.height=16", "adapter.reader.width=16"]
+        return Trial("wan_ti2v", [*own, *sizes], tmp_path_factory.mktemp("trial"))
