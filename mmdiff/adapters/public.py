@@ -17,14 +17,18 @@ from weakref import WeakValueDictionary
 
 import torch
 import yaml
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from ..core.types import Masked
 from ..data.batch import pad, unpad
+from ..nn.rows import quantize
 from .pretrained import digest
 
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["float32", "bfloat16", "float16", "int8"]
+"""Of weights that do not learn; those in int8 (``mmdiff.nn.rows``) compute in bfloat16, and are so outside of blocks.
+"""
 UNKNOWN = "not said"
 _loaded: WeakValueDictionary[tuple[str, ...], nn.Module] = WeakValueDictionary()
 
@@ -85,7 +89,7 @@ class PublicModel:
 
     def config(self, part: str, kind: str | None = None) -> dict[str, Any]:
         """The settings of a part, which is of the class ``kind`` of diffusers or transformers where that is said."""
-        file = self.place(part) / "config.json"
+        file = self.place(part) / settings_file(part)
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -94,6 +98,22 @@ class PublicModel:
                if isinstance(found, dict) else "no class")
         if not isinstance(found, dict) or kind not in (None, own):
             raise ValueError(f"{file} is of {own}, and this adapter takes {kind}")
+        return found
+
+    def tensors(self, part: str, names: Iterable[str]) -> dict[str, Tensor]:
+        """Some tensors of a part, without the rest; of one whose weights are not asked for (``hollow``), none.
+
+        Raises ``ValueError`` where one is not there.
+        """
+        if hollow():
+            return {}
+        found: dict[str, Tensor] = {}
+        for path in sorted(self.checked(part).glob("*.safetensors")):
+            with safe_open(path, "pt") as file:
+                found |= {name: file.get_tensor(name) for name in set(names) & set(file.keys())}
+        if missing := set(names) - found.keys():
+            raise ValueError(f"{self.place(part)} holds no weights with {', '.join(sorted(missing))}, which this "
+                             "adapter needs of it")
         return found
 
     def agree(self, part: str, config: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -110,26 +130,41 @@ class PublicModel:
         if hollow():
             of_diffusers = "model_type" not in settings
             made = known.from_config(settings) if of_diffusers else known(known.config_class.from_dict(settings))
-            return _cast(made, getattr(torch, dtype)).eval().requires_grad_(False)
+            return _frozen(_cast(made, computing(dtype)), dtype)
         key = (self.digest(part), kind, dtype)
         if (module := _loaded.get(key)) is None:
             folder = self.checked(part)
             try:
                 module = known.from_pretrained(
-                    folder, local_files_only=True, use_safetensors=True, torch_dtype=getattr(torch, dtype)
+                    folder, local_files_only=True, use_safetensors=True, torch_dtype=computing(dtype)
                 )
             except (OSError, ValueError, KeyError) as error:
                 raise ValueError(f"{folder} holds no weights that {kind} can load: "
                                  f"{str(error).strip().splitlines()[0]}") from None
-            _loaded[key] = module.eval().requires_grad_(False)
+            _loaded[key] = _frozen(module, dtype)
         self._held[part] = module
         return module
+
+
+def settings_file(part: str) -> str:
+    """What the settings of a part are called in its folder."""
+    return "scheduler_config.json" if part == "scheduler" else "config.json"
 
 
 def hollow() -> bool:
     """Whether tensors that are made now have a shape alone: on the meta device, or where a network is traced."""
     probe = torch.empty(0)
     return probe.is_meta or isinstance(probe, FakeTensor)
+
+
+def computing(dtype: Precision) -> torch.dtype:
+    """What weights in a precision compute in."""
+    return torch.bfloat16 if dtype == "int8" else getattr(torch, dtype)
+
+
+def _frozen(module: nn.Module, dtype: Precision) -> nn.Module:
+    module = module.eval().requires_grad_(False)
+    return quantize(module) if dtype == "int8" else module
 
 
 def weight_bytes(module: nn.Module) -> int:

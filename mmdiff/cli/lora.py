@@ -40,6 +40,7 @@ def main(arguments: list[str]) -> int:
 
 def _merge(paths: list[str], told: dict[str, str]) -> int:
     from ..config.header import chain, model_file
+    from ..nn.rows import in_rows
     from ..store import load_model, save_model
 
     if not paths:
@@ -48,6 +49,9 @@ def _merge(paths: list[str], told: dict[str, str]) -> int:
     model, header = load_model(paths[0], lora=scales(paths[1:]), base=told.get("base"))
     if "base" not in header and not header.get("lora"):
         raise ConfigError(f"{paths[0]} is a whole model: say what is added to it, mmdiff lora merge {paths[0]} CHANGE")
+    if any(map(in_rows, model.trainable.modules())):
+        raise ConfigError(f"{paths[0]} is of weights in 8 bits, which have no place for a change: merge it into a base "
+                          "that was adopted with adapter.network.dtype=bfloat16 or float32")
     bases = chain(model_file(paths[0]), header)
     facts = {"step": header.get("step"), "bases": bases, "lora": header.get("lora", [])}
     save_model(model, header["config"], out, **facts)

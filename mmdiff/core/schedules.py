@@ -43,7 +43,7 @@ class Schedule(ABC):
         return 2 * (alpha.log() - sigma.log())
 
 
-class _Spherical(Schedule):
+class Spherical(Schedule):
     """alpha^2 + sigma^2 = 1."""
 
     def norm(self, level: Level, slope: Level) -> tuple[Tensor, Tensor]:
@@ -51,7 +51,7 @@ class _Spherical(Schedule):
         return n, (level.alpha * slope.alpha + level.sigma * slope.sigma) / n
 
 
-class VariancePreserving(_Spherical):
+class VariancePreserving(Spherical):
     """The DDPM schedule in continuous time (Ho et al. 2020; Song et al. 2021, eq. 33).
 
     ``beta_min`` and ``beta_max`` are rates per unit of t: 0.1 and 20 are the 1e-4 and 0.02 of 1000 DDPM steps.
@@ -82,7 +82,7 @@ class VariancePreserving(_Spherical):
         return (2 * minus_2_log_alpha / (root + self.beta_min)).clamp(0, 1)
 
 
-class Cosine(_Spherical):
+class Cosine(Spherical):
     """The cosine schedule without offset (Nichol & Dhariwal 2021; Hoogeboom et al. 2023): zero SNR at t = 1."""
 
     def level(self, t: Tensor) -> Level:

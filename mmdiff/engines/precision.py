@@ -1,7 +1,7 @@
 """The precision in which the blocks of a network work.
 
     bf16, fp16   weights in 16 bits, blocks under autocast
-    int8         W = s q,  q in -127 .. 127,  s = max |row of W| / 127;  the products are those of floats
+    int8         W = s q, see ``mmdiff.nn.rows``;  the products are those of floats
     int8, fp8    with activations: torchao's, each row of the input with a scale of its own; linear layers alone
 
 What is outside of blocks (the embedding of the noise level, the first and the last layer) keeps its precision, and so
@@ -10,16 +10,16 @@ does all between network calls: those are few of the weights, and where rounding
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import parametrize
 
 from ..nn.network import blocks
+from ..nn.rows import layers, quantize
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 FP8 = (8, 9)
 """The least compute capability of a GPU that multiplies float8."""
 
@@ -86,10 +86,7 @@ class Int8(Precision):
         self.name = "int8 with activations" if activations else "int8"
 
     def stored(self, network: nn.Module) -> nn.Module:
-        for layer in layers(network):
-            if not parametrize.is_parametrized(layer):
-                parametrize.register_parametrization(layer.requires_grad_(False), "weight", _Rows())
-        return network
+        return quantize(network)
 
     def computed(self, network: nn.Module) -> nn.Module:
         if not self.activations:
@@ -122,15 +119,6 @@ class Fp8(Precision):
             name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"the device {device}"
             return f"{name} does not multiply float8, GPUs from compute capability 8.9 on do: take int8 or bf16"
         return missing()
-
-
-def layers(network: nn.Module) -> Iterator[nn.Module]:
-    """The linear and convolutional layers within blocks. Raises ``ValueError`` where a network has no blocks."""
-    units = list(blocks(network))
-    if not units:
-        raise ValueError(f"low precision works block by block, and {type(network).__name__} has no blocks: take fp32")
-    for block in units:
-        yield from (part for part in block.modules() if isinstance(part, LAYERS))
 
 
 def quantized(network: nn.Module, config: Any) -> nn.Module:
@@ -170,15 +158,3 @@ def _under(forward: Callable[..., Any], device: str, dtype: torch.dtype) -> Call
         return tuple(part.float() for part in out) if isinstance(out, tuple) else out.float()
 
     return run
-
-
-class _Rows(nn.Module):
-    """A weight ``(out, ...)`` as whole numbers and a scale for each row."""
-
-    def forward(self, whole: Tensor, scale: Tensor) -> Tensor:
-        return whole * scale
-
-    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        size = weight.abs().amax(tuple(range(1, weight.ndim)), keepdim=True)
-        scale = torch.where(size > 0, size / 127, 1)
-        return (weight / scale).round().to(torch.int8), scale

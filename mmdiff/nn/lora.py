@@ -10,9 +10,9 @@ alpha: the product is the change. W0 is never written, so the base's bits come b
 
 What learns is in float32 at least, whatever the precision of W0; W and the layer's output keep that of W0.
 
-A linear layer of ``LARGE`` or more weights, or of weights in 16 bits, computes W0 x + s B (A x) while A and B learn: so
-neither W nor its gradient takes memory, and no small change is lost as W is rounded. All else computes with W. The two
-agree to rounding.
+A linear layer of ``LARGE`` or more weights, or of weights in 16 or 8 bits, computes W0 x + s B (A x) while A and B
+learn: so neither W nor its gradient takes memory, and no small change is lost as W is rounded. All else computes with
+W. The two agree to rounding.
 """
 
 from abc import ABC, abstractmethod
@@ -23,6 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+
+from . import rows
+from .rows import in_rows
 
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Embedding
 """What can be changed."""
@@ -171,24 +174,29 @@ def rescale(module: nn.Module, scale: float, *, name: str = "change") -> None:
 
 
 def merge(module: nn.Module) -> None:
-    """Make every changed weight a plain one of the same bits."""
+    """Make every changed weight a plain one of the same bits; those in 8 bits, which have no place for what is added,
+    stay as they are with it beside them."""
     for layer in _changed_layers(module):
-        with torch.no_grad():
-            _restore(layer, nn.Parameter(layer.weight, requires_grad=_base(layer).requires_grad))
+        if not in_rows(layer):
+            with torch.no_grad():
+                _restore(layer, nn.Parameter(layer.weight, requires_grad=_base(layer).requires_grad))
 
 
 def remove(module: nn.Module) -> None:
     """Take all changes away: the weights are the base's again."""
     for layer in _changed_layers(module):
-        _restore(layer, _base(layer))
+        if in_rows(layer):
+            del cast(Any, layer).parametrizations.weight[-1]
+        else:
+            _restore(layer, cast(nn.Parameter, _base(layer)))
 
 
 def _changes(layer: Any) -> Changed | None:
     """The changes of a layer's weight, where it has any."""
     if not parametrize.is_parametrized(layer, "weight"):
         return None
-    first = layer.parametrizations.weight[0]
-    return first if isinstance(first, Changed) else None
+    last = layer.parametrizations.weight[-1]
+    return last if isinstance(last, Changed) else None
 
 
 def _changed(module: nn.Module) -> dict[str, Changed]:
@@ -200,15 +208,17 @@ def _changed_layers(module: nn.Module) -> list[Layer]:
     return [layer for layer in layers(module).values() if _changes(layer) is not None]
 
 
-def _base(layer: Any) -> nn.Parameter:
+def _base(layer: Any) -> Tensor:
     """The weight of the base."""
+    if in_rows(layer):
+        return rows.weight(layer)
     return layer.weight if _changes(layer) is None else layer.parametrizations.weight.original
 
 
 def _free(layer: Layer, name: str, change: str) -> Tensor:
     """The base's weight of a layer. Raises ``ValueError`` where that cannot be given a ``change``."""
     changed = _changes(layer)
-    if changed is None and parametrize.is_parametrized(layer):
+    if changed is None and parametrize.is_parametrized(layer) and not in_rows(layer):
         raise ValueError(f"the parameters of {name} are computed by another parametrization: they cannot be changed")
     if changed is not None and change in changed.parts:
         raise ValueError(f"{name} has a change {change!r} already")
@@ -218,7 +228,8 @@ def _free(layer: Layer, name: str, change: str) -> Tensor:
 def insert(layer: nn.Module, part: Part, *, name: str = "change", scale: float = 1.0) -> None:
     """Add what ``part(W0)`` gives to the weight of a layer."""
     if (changed := _changes(layer)) is None:
-        plain, changed = type(layer) is nn.Linear, Changed()
+        plain = type(layer) is nn.Linear or (isinstance(layer, nn.Linear) and in_rows(layer))
+        changed = Changed()
         parametrize.register_parametrization(layer, "weight", changed, unsafe=True)
         if plain:
             cast(Any, type(layer)).forward = _linear                  # of a class that is this layer's own
@@ -226,13 +237,14 @@ def insert(layer: nn.Module, part: Part, *, name: str = "change", scale: float =
 
 
 def _linear(self: nn.Linear, x: Tensor) -> Tensor:
-    """The forward pass of a changed linear layer."""
-    changed = cast(Changed, _changes(self))
+    """The forward pass of a changed linear layer, and of one in 8 bits that a copy of it was changed of."""
+    if (changed := _changes(self)) is None:
+        return rows.linear(self, x)
     low = {name: part for name, part in changed.parts.items() if isinstance(part, LowRank)}
-    plain = _base(self).numel() < LARGE and _base(self).dtype not in HALF
-    if plain or len(low) < len(changed.parts) or not any(p.learns for p in low.values()):
+    few = not in_rows(self) and _base(self).numel() < LARGE and _base(self).dtype not in HALF
+    if few or len(low) < len(changed.parts) or not any(p.learns for p in low.values()):
         return F.linear(x, self.weight, self.bias)
-    base = out = F.linear(x, _base(self), self.bias)
+    base = out = rows.linear(self, x) if in_rows(self) else F.linear(x, _base(self), self.bias)
     for name, part in low.items():
         if changed.scales[name]:
             out = torch.add(out, part.through(x, base, self), alpha=changed.scales[name])

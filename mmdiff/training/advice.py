@@ -62,7 +62,11 @@ def _changes(found: Estimate, config: DictConfig, device: Device, run: dict[str,
     if passes > config.trainer.get(ACCUMULATE, 1):
         OmegaConf.update(config, f"trainer.{ACCUMULATE}", passes, force_add=True)
         yield Remedy(f"trainer.{ACCUMULATE}={passes}", costs(found, config, device, **run))
+    if run["devices"] == 1 and not config.offload and config.recompute == 1 and found.elsewhere > 0:
+        config.offload = True
+        yield Remedy("offload=true", costs(found, config, device, **run))
     while run["devices"] < MOST:
+        config.offload = False
         run = {**run, "trainer": "fsdp", "devices": 2 * run["devices"]}
         OmegaConf.update(config, f"trainer.{ACCUMULATE}", 1, force_add=True)
         config.loader.batch_size = run["devices"]                     # one sample each

@@ -4,12 +4,14 @@
     memory    <= fixed + batch x activations of a sample,                     see ``mmdiff.training.traced``
     seconds   = max(FLOP / (devices x peak x utilisation),  bytes sent / link)               a step, overlapped
     sent      = 2 (n - 1) / n x gradients  (all-reduce),  or 3 (n - 1) / n x weights  (two gathers and a scatter)
+    offload   : weights of three blocks instead of all,  and twice their bytes from the host in each pass
 
 Of a public model the files of settings are enough, and where no data are named a sample is of the size that its reader
 reads. Data, validation, previews and the codec are left out: ``mmdiff plan`` measures them where it runs.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -30,6 +32,7 @@ from ..data.dataset import Dataset
 from ..data.labels import Fields
 from ..data.loaders import Loading
 from ..model import DiffusionModel
+from ..nn.offload import frozen_places
 from ..store import generating
 from .adopting import read_size
 from .base import Base, pretrained
@@ -40,6 +43,8 @@ from .traced import Trace, Unread, step, traced
 from .trainer import ACCUMULATE
 
 GB, HOUR = 1e9, 3600.0
+HOST = 20e9
+"""Bytes a second from the host's memory to a device, as over 16 lanes of PCIe 4."""
 RESERVED = 0.9
 """Share of a device's memory that is taken to be there for tensors."""
 
@@ -76,11 +81,18 @@ class Estimate(NamedTuple):
     """Whether the network computes in 16 bits."""
     beside: Mapping[str, int]
     """Bytes of frozen parts that are loaded only where latents, or the states of texts, are not kept."""
+    blocks: Sequence[int] = ()
+    """Bytes of the weights of each block that are a public model's."""
 
     @property
     def fixed(self) -> int:
         """Bytes whatever the batch."""
         return self.weights + self.learned + self.moments + self.averages + self.computed
+
+    @property
+    def elsewhere(self) -> int:
+        """Bytes of those that ``offload`` keeps on the host: all but of three blocks."""
+        return sum(self.blocks) - 3 * max(self.blocks, default=0)
 
 
 class Costs(NamedTuple):
@@ -105,11 +117,11 @@ def estimate(config: DictConfig, size: Mapping[str, float] | None = None) -> Est
     Raises ``ConfigError`` where it cannot be known so."""
     if not is_conditional(config):
         raise ConfigError("plan.device is of diffusion models; a codec is planned where it is trained, by mmdiff plan")
-    config = resolve_files(resolved(config))
-    codec, reader = build_codec(config.adapter)
+    config, hollow = resolve_files(resolved(config)), FakeTensorMode()
+    with hollow if pretrained(config) else nullcontext():              # no weights of a public model are needed
+        codec, reader = build_codec(config.adapter)
     codec, reader, shape, fields = _learned_from(config, codec, reader, size)
     recipe, half = build(config.optim, Recipe), "16" in str(config.trainer.get("precision") or "")
-    hollow = FakeTensorMode()
     try:
         with hollow:
             adapter = build_adapter(config.adapter, codec, reader, fields=fields)
@@ -131,16 +143,18 @@ def costs(
     parts = devices if trainer == "fsdp" else 1
     passes = config.trainer.get(ACCUMULATE, 1)
     batch = build(config.loader, Loading).batch_size
-    own, room = batch / devices / passes, RESERVED * device.memory_gb * GB - found.fixed / parts
+    fixed = found.fixed / parts - (max(0, found.elsewhere) if config.offload else 0)
+    own, room = batch / devices / passes, RESERVED * device.memory_gb * GB - fixed
     activations = found.recomputed if config.recompute and found.recomputed is not None else found.activations
     sent = (devices - 1) / devices * (3 * found.weights * passes if trainer == "fsdp" else 2 * found.learned)
     flop = batch * (found.again if config.recompute else found.flop)
     peak = 1e12 * (device.tflops_16 if found.half else device.tflops_32)
     seconds = flop / (devices * peak * utilisation) if peak else float("nan")
     seconds = max(seconds, sent / (device.link_gb * GB)) if device.link_gb else seconds
+    seconds = max(seconds, 2 * passes * sum(found.blocks) / HOST) if config.offload else seconds
     hours = seconds * config.trainer.max_steps / HOUR
     return Costs(
-        device, devices, own, found.fixed / parts + own * activations, max(0, int(room // found.activations)),
+        device, devices, own, fixed + own * activations, max(0, int(room // found.activations)),
         max(0, int(room // (found.recomputed or found.activations))), sent, flop, seconds, hours / 24,
         hours * devices,
     )
@@ -198,6 +212,7 @@ def _traced(
         max(0, plain.constant), plain.flop,
         plain.activations, again and again.activations, again.flop if again else plain.flop,
         half or bool(own & {torch.bfloat16, torch.float16}), beside,
+        [_bytes(place.weight for place in places) for places in frozen_places(network)],
     )
 
 

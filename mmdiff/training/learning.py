@@ -94,6 +94,8 @@ def learn(model: Learner, base: Base | None, config: DictConfig) -> None:
 
 def _keep(model: Learner, base: Base, config: DictConfig) -> None:
     """Refuse a codec with other tensors than the base's: a change does not hold them."""
+    if model.codec is base.model.codec:
+        return
     own, other = model.codec.state_dict(), base.model.codec.state_dict()
     if own.keys() != other.keys() or not all(torch.equal(own[name], other[name]) for name in own):
         raise ConfigError(f"lora= leaves the codec of init={config.init} as it is, and adapter.codec would replace a "

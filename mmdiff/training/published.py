@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ..adapters.public import settings_file
 from ..config.build import ConfigError
 from ..config.options import chosen, named
 
@@ -31,7 +32,7 @@ def unpacked(name: str) -> Iterator[Path]:
         (folder / "model_index.json").write_text(json.dumps(parts.pop("model_index")), encoding="utf-8")
         for part, settings in parts.items():
             (folder / part).mkdir()
-            (folder / part / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+            (folder / part / settings_file(part)).write_text(json.dumps(settings), encoding="utf-8")
         yield folder
 
 

@@ -32,6 +32,7 @@ from ..core.types import Masked
 from ..data.dataset import Dataset, Subset, spread
 from ..data.labels import Fields, grown, is_text
 from ..data.loaders import Loading, samples
+from ..nn.offload import offload
 from ..store import fill, model_config, save_model
 from . import personal
 from .base import Base, check_kind, described, inherit, save_change_of
@@ -94,7 +95,9 @@ def assemble(
     if base is not None:
         check_kind(base, config)
     guidance = build(config.guidance, Guidance) if is_conditional(config) else None  # mistakes first
-    build(config.trainer, L.Trainer, **dict.fromkeys(QUIET, False))
+    trainer = build(config.trainer, L.Trainer, **dict.fromkeys(QUIET, False))
+    if config.offload and trainer.world_size > 1:
+        raise ConfigError("offload=true is for one device: over several, trainer=fsdp spreads the weights")
     L.seed_everything(config.seed, verbose=False)                     # initial weights; all else is keyed
     codec, reader = build_codec(config.adapter)
     known = own.fields if own else base.fields if base else {}
@@ -136,7 +139,10 @@ def assemble(
         model, drawn, optim=build(config.optim, Recipe), loading=loading, ema=plain(config.ema),
         seed=config.seed, max_steps=config.trainer.max_steps, accumulate=config.trainer.get(ACCUMULATE, 1),
     )
-    prepare(model.network, recompute=config.recompute, compiled=config.compile)
+    prepare(model.network, recompute=config.recompute, compiled=config.compile, offload=config.offload)
+    if config.offload:
+        for track in module.tracks:
+            offload(track.average["network"])
     shown = val_set if len(val_set) else train_set
     preview = PreviewMaker(stored["size"], shown, n=config.preview.n)
     validation = Validation(config.validation.every if len(checked) and loading.val_samples else 0, checked, loading)

@@ -2,12 +2,15 @@ import pytest
 import torch
 
 from mmdiff.core.schedules import Cosine, Linear, Shifted, VarianceExploding, VariancePreserving
+from mmdiff.core.tabulated import ScaledLinear
 
 SCHEDULES = {
     "vp": VariancePreserving(),
     "cosine": Cosine(),
     "ve": VarianceExploding(),
     "linear": Linear(),
+    "scaled_linear": ScaledLinear(snr_scale=3.0),
+    "scaled_linear_with_signal": ScaledLinear(steps=50, zero_terminal=False),
     "shifted_vp": Shifted(VariancePreserving(), 2.0),
     "shifted_cosine": Shifted(Cosine(), 0.5),
     "shifted_ve": Shifted(VarianceExploding(), 3.0),
@@ -108,3 +111,16 @@ def test_variance_preserving_is_the_limit_of_the_ddpm_table():
 def test_impossible_values_are_refused(make):
     with pytest.raises(ValueError, match="got"):
         make()
+
+
+def test_a_table_is_met_at_every_step_and_undone_by_its_index():
+    """CogVideoX's: shifted SNR, then no signal at the last step, as its scheduler in diffusers computes it."""
+    diffusers = pytest.importorskip("diffusers")
+    for scale in (1.0, 3.0):
+        theirs = diffusers.CogVideoXDDIMScheduler(rescale_betas_zero_snr=True, snr_shift_scale=scale)
+        table, steps = ScaledLinear(snr_scale=scale), torch.arange(1000)
+        alpha, sigma = table.level((steps + 1).double() / 1000)
+        torch.testing.assert_close(alpha**2, theirs.alphas_cumprod, rtol=1e-10, atol=1e-14)
+        index = table.index_of(torch.atan2(sigma, alpha))
+        torch.testing.assert_close(index, steps.double(), rtol=0, atol=1e-6)
+    assert table.level(torch.ones(1))[0].abs() < 1e-7 and table.index_of(torch.zeros(1)).item() == -1

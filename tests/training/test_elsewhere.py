@@ -16,7 +16,7 @@ from mmdiff.cli.plan import main
 from mmdiff.config.build import ConfigError
 from mmdiff.config.overrides import composed
 from mmdiff.training.advice import advice
-from mmdiff.training.elsewhere import RESERVED, Device, costs, estimate
+from mmdiff.training.elsewhere import HOST, RESERVED, Device, costs, estimate
 from mmdiff.training.published import unpacked
 from mmdiff.training.traced import Peak
 from tests import tiny
@@ -158,6 +158,21 @@ def test_what_does_not_fit_is_told_with_what_would(config, found):
     assert first.endswith("GB, and") and last.startswith("to fit      trainer.accumulate_grad_batches=4: ")
     none = dataclasses.replace(CARD, memory_gb=1e-9)
     assert advice(found, config, none, **run)[-1].endswith("a smaller model or a device with more memory")
+
+
+def test_blocks_of_a_public_model_may_wait_on_the_host(config, found):
+    run, block = {"devices": 1, "trainer": "ddp", "utilisation": 0.5}, found.weights
+    large = found._replace(weights=9 * block, blocks=[block] * 8)
+    small = dataclasses.replace(CARD, memory_gb=(found.fixed + 3 * block + 1.5 * found.recomputed) / RESERVED / 1e9)
+    told = advice(large, config, small, **run)
+    assert told[-1].startswith("to fit      offload=true: ") and not told[-1].endswith("and")
+    config = copy.deepcopy(config)
+    config.recompute = 1
+    without = costs(large, config, CARD, **run)
+    config.offload = True
+    made = costs(large, config, CARD, **run)
+    assert without.memory - made.memory == 5 * block
+    assert made.seconds >= 2 * 8 * block / HOST
 
 
 def test_a_size_of_memory_is_a_device_and_published_settings_a_model(settings_alone, capsys, monkeypatch):

@@ -225,24 +225,26 @@ def cache(words, tmp_path_factory):
     return out
 
 
-def test_a_base_of_16_bits_learns_from_a_cache_alone_and_with_blocks_computed_again_to_the_same_bits(
-    words, cache, tmp_path, monkeypatch
+@pytest.mark.parametrize(("dtype", "kinds"), [
+    ("bfloat16", {torch.bfloat16}), ("int8", {torch.int8, torch.bfloat16, torch.float32}),
+])
+def test_a_base_of_few_bits_learns_from_a_cache_alone_and_to_the_same_bits_with_less_memory(
+    words, cache, tmp_path, monkeypatch, dtype, kinds
 ):
     opened, load_part = [], public.PublicModel.load
     monkeypatch.setattr(public.PublicModel, "load",
                         lambda self, part, *rest: opened.append(part) or load_part(self, part, *rest))
     monkeypatch.setattr(public.PublicModel, "checked", lambda self, part: opened.append(part) or self.place(part))
     own = [word for word in words if not word.startswith(("adapter.network.dtype", "data."))]
-    for recompute in (0, 1):
-        run = tmp_path / str(recompute)
-        train(composed("train", [*own, "data=latents", f"data.root={cache}", f"run={run}", f"recompute={recompute}",
-                                 "trainer.max_steps=2"]))
+    for name, less in (("plain", []), ("again", ["recompute=1"]), ("host", ["recompute=1", "offload=true"])):
+        train(composed("train", [*own, "data=latents", f"data.root={cache}", f"run={tmp_path / name}", *less,
+                                 f"adapter.network.dtype={dtype}", "trainer.max_steps=2"]))
     assert set(opened) <= {"transformer", "tokenizer"}
-    both = [load_file(tmp_path / name / MODEL_FILE) for name in ("0", "1")]
-    assert all(torch.equal(value, both[1][name]) for name, value in both[0].items())
-    assert {value.dtype for value in both[0].values()} == {torch.float32}
-    model, _ = load_model(tmp_path / "0")
-    assert model.network.transformer.blocks[0].attn1.to_q.weight.dtype == torch.bfloat16
+    plain, *others = (load_file(tmp_path / name / MODEL_FILE) for name in ("plain", "again", "host"))
+    assert all(torch.equal(value, other[name]) for other in others for name, value in plain.items())
+    assert {value.dtype for value in plain.values()} == {torch.float32}
+    layer = load_model(tmp_path / "plain")[0].network.transformer.blocks[0].attn1.to_q
+    assert {parameter.dtype for parameter in layer.parameters()} == kinds, "8 bits have no place for a change"
 
 
 def test_two_processes_with_a_part_of_the_model_each_go_on_and_learn_what_one_learns(words, run, tmp_path):

@@ -21,9 +21,9 @@ from ...core.types import Condition
 from ...data.labels import TEXT, Column, Fields, Label, is_scalar, is_text
 from ...nn.frozen import freeze, sharing
 from ...nn.inputs import CondLike
-from ...nn.network import Network
 from ..base import Conditioner
 from ..public import Precision, PublicModel
+from ..public_network import PublicNetwork
 from ..texts import TextEncoder
 
 SECONDS = "seconds"
@@ -96,36 +96,25 @@ class TimedPrompt(Conditioner):
                              f"{seconds}")
 
 
-class StableAudioNetwork(Network):
-    """The transformer of ``model``, whose own weights are in ``dtype`` and never learn: changes of them do."""
+class StableAudioNetwork(PublicNetwork):
+    """The transformer of Stable Audio Open."""
 
-    public_parts, kind, pipelines = ("transformer",), "StableAudioDiTModel", ("StableAudioPipeline",)
-    pretrained, pads, puts_out, inner = True, False, V, "transformer"
-    task = "text-to-audio"
+    kind, pipelines = "StableAudioDiTModel", ("StableAudioPipeline",)
+    puts_out, reads, task = V, "cross_attention_input_dim", "text-to-audio"
 
     def __init__(
         self, channels: int, cond_dim: int, *, model: PublicModel, tokens: bool = True, dtype: Precision = "float32"
     ):
-        super().__init__()
-        config = model.config("transformer", self.kind)
-        wanted = {"in_channels": channels, "out_channels": channels, "cross_attention_input_dim": cond_dim}
-        model.agree("transformer", config, wanted)
-        if not tokens:
-            raise ValueError("this transformer reads a text: name captions by data.captions=true or data.texts=")
-        self.model, self.turned = model, config["attention_head_dim"] // 2
-        self.transformer: Any = sharing(model.load("transformer", self.kind, dtype))
-        freeze(self)
+        super().__init__(channels, cond_dim, model=model, tokens=tokens, dtype=dtype)
+        self.turned = self.config["attention_head_dim"] // 2
 
     def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:
-        if mask is not None and not mask.all():
-            raise ValueError("this transformer knows no padding: sounds of a batch are of one length, such as "
-                             "adapter.reader.pad=silence gives")
-        if cond is None or cond.tokens is None or cond.vector is None:
-            raise ValueError("this transformer is told tokens and a vector, and one of them was not given")
-        own = self.transformer.proj_in.weight.dtype
+        tokens = self.tokens(cond, mask)
+        if cond is None or cond.vector is None:
+            raise ValueError("this transformer is told tokens and a vector, and the vector was not given")
         out = self.transformer(
-            x.to(own), level.to(own), encoder_hidden_states=cond.tokens.to(own),
-            global_hidden_states=cond.vector[:, None].to(own), rotary_embedding=self._turns(x), return_dict=False,
+            x.to(tokens), level.to(tokens), encoder_hidden_states=tokens,
+            global_hidden_states=cond.vector[:, None].to(tokens), rotary_embedding=self._turns(x), return_dict=False,
         )[0]
         return out.to(x.dtype)
 
