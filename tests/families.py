@@ -1,0 +1,114 @@
+"""What is shown of every family of public models: its samples, its runs and its changes are those of the library."""
+
+import shutil
+from abc import ABC, abstractmethod
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mmdiff.cli import adopt, lora
+from mmdiff.config.files import MODEL_FILE
+from mmdiff.config.overrides import completed, composed
+from mmdiff.core.guidance import ClassifierFree
+from mmdiff.core.rng import Purpose, normal
+from mmdiff.core.types import Masked
+from mmdiff.store import load_model
+from mmdiff.training.train import train
+
+TEXTS, SEEDS = ["a red disc", "the blue square moves"], [3, 4]
+LOOP = [
+    "adapter.network.dtype=float32", "data.captions=true", "lora=4", "loader.batch_size=4", "loader.val=0",
+    "trainer=cpu", "trainer.max_steps=4", "checkpoint.every=2", "preview.n=0", "log.every=1", "logger=csv",
+    "optim.lr=0.02",
+]
+
+
+class Family(ABC):
+    """Of an ``adapter`` and its ``pipeline``, from fixtures ``folder`` and ``words`` (of a training run)."""
+
+    adapter: str
+    pipeline: type
+    size: dict[str, float]
+    scales: tuple[float, ...] = (1.0, 4.0)
+    """Of the guidance that the pipeline and this project have alike, the last for changes."""
+
+    @abstractmethod
+    def theirs(self, pipeline, noise, scale, kind="latent"):
+        """What the library makes of ``TEXTS`` with that noise, in the form of our latents, or decoded."""
+
+    @abstractmethod
+    def sampler(self, pipeline):
+        """Our sampler with the nodes that its scheduler visited last."""
+
+    @pytest.fixture(scope="class")
+    def adopted(self, folder, words, tmp_path_factory):
+        path = tmp_path_factory.mktemp("adopted") / "model.safetensors"
+        sizes = [word for word in words if word.startswith(("adapter.reader", "adapter.text", "adapter.network.dtype"))]
+        adopt.main([str(folder), f"out={path}", *sizes])
+        return path
+
+    @pytest.fixture(scope="class")
+    def run(self, words, tmp_path_factory):
+        path = tmp_path_factory.mktemp("runs") / "style"
+        train(composed("train", [*words, f"run={path}"]))
+        return path
+
+    @pytest.fixture(scope="class")
+    def library(self, folder):
+        made = self.pipeline.from_pretrained(folder)
+        made.set_progress_bar_config(disable=True)
+        return made
+
+    def shape(self, model):
+        return model.codec.latent_shape(**self.size)
+
+    def noise(self, model):
+        like = Masked(torch.empty(2, model.codec.channels, *self.shape(model)))
+        return normal(SEEDS, torch.zeros(2, dtype=torch.long), Purpose.START, like, 0)
+
+    def rows(self):
+        return [{"caption": text} for text in TEXTS]
+
+    def ours(self, model, library, scale):
+        return model.latents(self.rows(), SEEDS, self.shape(model), sampler=self.sampler(library),
+                             guidance=ClassifierFree(scale))
+
+    def decoded(self, model, latents):
+        return model.codec.decode_sized(Masked(latents), **self.size).x
+
+    def test_samples_are_those_of_the_library_s_pipeline(self, adopted, library):
+        model, _ = load_model(adopted)
+        for scale in self.scales:
+            found = self.theirs(library, self.noise(model), scale)
+            assert (found - self.ours(model, library, scale)).abs().max() < 1e-5 < found.std()
+
+    def test_what_is_decoded_is_that_of_the_library_s_pipeline(self, adopted, library):
+        model, _ = load_model(adopted)
+        start = self.noise(model)
+        latents, found = (self.theirs(library, start, 1.0, kind=kind) for kind in ("latent", "pt"))
+        assert (found - self.decoded(model, latents)).abs().max() < 1e-5 < found.std()
+
+    def test_a_run_goes_on_to_the_bits_of_the_one_that_was_not_stopped(self, run, tmp_path):
+        assert {name.rpartition(".")[2] for name in load_file(run / MODEL_FILE)} == {"lora_A", "lora_B"}
+        part = shutil.copytree(run, tmp_path / "part")
+        for path in (part / MODEL_FILE, part / "checkpoints" / "step-000000004.ckpt"):
+            path.unlink()
+        train(composed("train", [f"run={part}"]), completed("train", [f"run={part}"]))
+        assert (part / MODEL_FILE).read_bytes() == (run / MODEL_FILE).read_bytes()
+
+    def test_a_change_is_the_same_in_the_library_and_comes_back(self, adopted, run, library, tmp_path):
+        model, start = load_model(run)[0], self.noise(load_model(adopted)[0])
+        plain = self.theirs(library, start, self.scales[-1])
+        lora.main(["export", str(run), f"out={tmp_path / 'lora'}", "as=diffusers"])
+        library.load_lora_weights(tmp_path / "lora")
+        try:
+            found = self.theirs(library, start, self.scales[-1])
+        finally:
+            library.unload_lora_weights()
+        own = self.ours(model, library, self.scales[-1])
+        assert (found - own).abs().max() < 1e-5 < (found - plain).abs().max() / 10
+        file = tmp_path / "lora" / "pytorch_lora_weights.safetensors"
+        lora.main(["import", str(file), f"base={run / 'base.safetensors'}", f"out={tmp_path / 'back.safetensors'}"])
+        again, _ = load_model(run / "base.safetensors", lora={tmp_path / "back.safetensors": 1.0})
+        assert torch.equal(self.ours(again, library, self.scales[-1]), own)
