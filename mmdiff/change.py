@@ -6,8 +6,11 @@
 
 Names are those below ``model.trainable``: ``network.blocks.0...``, ``conditioner....``. New rows and tensors are
 counted from where ``Conditioner.inherit`` begins them, so that scale 0 is the base.
+
+A change that is a ``branch`` acts on a sample that is told a map, and on no other: see ``mmdiff.nn.branch``.
 """
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -15,9 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from .adapters.base import Conditioner
+from .adapters.controls import told_channels
 from .data.labels import Fields, class_names, is_scalar
 from .model import DiffusionModel
 from .nn import lora
+from .nn.branch import Branched
 
 ROWS = "rows"
 
@@ -30,6 +35,8 @@ class Change(NamedTuple):
     scale: float = 1.0
     name: str = "the change"
     """What errors call it: its file."""
+    branch: bool = False
+    """Whether the network is changed where a map is told, and nowhere else."""
 
 
 class Rows(lora.Part):
@@ -80,13 +87,18 @@ def apply(model: DiffusionModel, base: DiffusionModel, changes: Sequence[Change]
     The bits are those that a change has where it learns. Raises ``ValueError`` naming the change, and the layer, table
     or tensor that is not there, of another width, or missing.
     """
-    start = model.trainable.state_dict()
-    for i, change in enumerate(changes):
+    start, network = model.trainable.state_dict(), None
+    for i, change in sorted(enumerate(changes), key=lambda pair: pair[1].branch):
+        if change.branch and network is None:                         # what all the others make of it
+            network = copy.deepcopy(model.network)
         try:
             _add(model, base, change, start, number=i)
         except ValueError as error:
             raise ValueError(f"{change.name} does not fit its base: {error}") from error
     lora.merge(model.trainable)
+    if network is not None:
+        lora.merge(network)
+        model.denoiser.network = Branched(network, model.network, told_channels(model.controls))
 
 
 def _add(

@@ -20,7 +20,7 @@ from .adapters.base import Codec, Conditioner
 from .adapters.controls import Control
 from .adapters.texts import TextEncoder
 from .core.given import Given
-from .core.rng import Purpose, normal_at, uniform
+from .core.rng import Purpose, normal_at, stream, uniform
 from .core.schedules import Schedule
 from .core.times import TimeDistribution
 from .core.types import Masked
@@ -68,6 +68,8 @@ class DenoisingDraw(KeyedDraw):
     coupling: Coupling | None
     controls: int
     """How many maps there are."""
+    maps_told: bool = False
+    """Whether all of them are told, always."""
 
     def __call__(self, batch: Batch, seed: int, *, batch_size: int) -> Batch:
         extents, draws = latent_extents(self.codec, batch), batch.draws
@@ -81,13 +83,26 @@ class DenoisingDraw(KeyedDraw):
         u = uniform(seed, draws, Purpose.DROP, 1 + len(batch.labels) + self.controls)
         if batch.told is not None:
             u = torch.where(batch.told[:, None], 1.0, u)                              # above every share that is hidden
-        labels, own = u.split([1 + len(batch.labels), self.controls], 1)
+        hidden, own = u.split([1 + len(batch.labels), self.controls], 1)
         everything, each = self.conditioner.drop_all, self.conditioner.drop_each
-        kept = (labels[:, :1] >= everything) & (own >= (each or everything))
+        kept = (hidden[:, :1] >= everything) & (own >= (each or everything)) | self.maps_told
         return batch._replace(
-            samples=self._paired(batch.samples, eps, extents), labels=self.conditioner.hide(batch.labels, labels),
+            samples=self._paired(batch.samples, eps, extents),
+            labels=self.conditioner.hide(self._varied(batch.labels, seed, draws), hidden),
             random={"eps": eps, "t": t.float(), "kept": kept}, extents=None if len(set(extents)) == 1 else extents,
         )
+
+    def _varied(self, labels: dict[str, Column], seed: int, draws: Tensor) -> dict[str, Column]:
+        """The labels with texts as training reads them."""
+        if (encoder := self.conditioner.encoder()) is None:
+            return labels
+        return {
+            name: value if isinstance(value, Tensor) else [
+                text and encoder.varied(text, stream(seed, draw, Purpose.WORDS, 1 + field))
+                for text, draw in zip(value, draws.tolist(), strict=True)
+            ]
+            for field, (name, value) in enumerate(labels.items())
+        }
 
     def _paired(self, samples: Masked, eps: Tensor, extents: Sequence[tuple[int, ...]]) -> Masked:
         """The samples, the points of each in the order that goes with its noise."""

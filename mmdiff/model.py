@@ -46,7 +46,9 @@ LabelOrMap = Label | Tensor
 
 class DiffusionModel(Learner):
     """One modality under one formulation. ``shift`` multiplies sigma / alpha of the whole schedule; ``sampler`` and
-    ``guidance`` make previews. With ``jumps``, the least and greatest guidance scale, it learns ``core.jumps``."""
+    ``guidance`` make previews. With ``jumps``, the least and greatest guidance scale, it learns ``core.jumps``.
+
+    ``branch`` says that it learns to follow maps alone, so that none is hidden in training."""
 
     holds = "diffusion model"
     use = "generate with: mmdiff sample {run} n=8"
@@ -74,6 +76,7 @@ class DiffusionModel(Learner):
             self.denoiser = JumpDenoiser(adapter.network, schedule, parameterization, embedding=embedding, scales=jumps)
         self.diffusion_loss = DiffusionLoss(time, weight)
         self.objective: Objective = Denoising()
+        self.branch = False
         self.codec.requires_grad_(False)
         self.train(self.training)
 
@@ -146,7 +149,7 @@ class DiffusionModel(Learner):
     def denoising_draw(self) -> Draw:
         """What is random in denoising."""
         return DenoisingDraw(self.codec, self.conditioner, self.denoiser.schedule, self.diffusion_loss.time, self.given,
-                             self.coupling, len(self.controls))
+                             self.coupling, len(self.controls), maps_told=self.branch)
 
     def drawn(self, batch: Batch) -> Drawn:
         """What one step learns of a batch with all that is random in it."""

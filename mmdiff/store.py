@@ -31,6 +31,7 @@ from .data.labels import Fields, grown, plain_fields
 from .engines.precision import Precision
 from .learner import Learner
 from .model import DiffusionModel
+from .nn.branch import Branched
 from .nn.tensors import place
 from .weights import read_model_file, write_model_file
 
@@ -60,7 +61,12 @@ def usual(sizes: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def save_model(model: Learner, config: dict[str, Any], path: str | Path, **facts: Any) -> str:
-    """Write ``model`` with its resolved ``config`` and further ``facts`` (such as ``step``); gives the file's hash."""
+    """Write ``model`` with its resolved ``config`` and further ``facts`` (such as ``step``); gives the file's hash.
+
+    Raises ``ModelFileError`` for a model with a branch, which is two networks."""
+    if isinstance(model.network, Branched):
+        raise ModelFileError(f"{path} cannot hold a model with a branch, which is asked beside the network of its "
+                             "base: leave the two as they are, mmdiff sample BASE lora=BRANCH")
     return write_model_file(path, model.stored.state_dict(), config, {"holds": model.holds, **facts})
 
 
@@ -71,6 +77,11 @@ def save_change(
     """Write a change of the model at ``base``, the first of ``bases``, as ``save_model`` writes a model."""
     place = os.path.relpath(Path(base).resolve(), Path(path).resolve().parent)
     return write_model_file(path, tensors, config, {"holds": "change", "base": place, "bases": list(bases), **facts})
+
+
+def is_branch(header: Mapping[str, Any]) -> bool:
+    """Whether the file of a change says that this acts only where a map is told."""
+    return bool(header.get("branch", False))
 
 
 def chosen_device(name: str | None) -> str:
@@ -117,7 +128,7 @@ def load_learner(
     header, tensors = read_model_file(path)
     if "base" in header:
         start = load_model(_base(path, header, base), encoder=encoder)[0]
-        change = Change(tensors, _fields(path, header, start.conditioner.fields), name=str(path))
+        change = Change(tensors, _fields(path, header, start.conditioner.fields), 1.0, str(path), is_branch(header))
         return _changed(path, header["config"], start, [change], encoder), header
     if base is not None:
         raise ModelFileError(f"{path} is a whole model, and has no base: leave base= out")
@@ -219,7 +230,8 @@ def _with(
             raise ModelFileError(f"lora: {found} is a change of {_named(wanted)}, and {path} is {_named(header)}")
         if not isinstance(scale, Real) or not math.isfinite(scale):
             raise ModelFileError(f"lora: the scale of {found} is a number, got {scale!r}")
-        changes.append(Change(tensors, _fields(found, own, model.conditioner.fields), float(scale), str(found)))
+        changes.append(Change(tensors, _fields(found, own, model.conditioner.fields), float(scale), str(found),
+                              is_branch(own)))
         facts.append({**chain(found, own)[0], "scale": float(scale)})
         config["adapter"]["controls"] = _controls(found, own, config["adapter"].get("controls") or {})
         if (jumps := part(own["config"], "diffusion").get("jumps")) is not None:

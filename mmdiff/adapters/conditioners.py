@@ -1,8 +1,12 @@
 """Labels to conditions.
 
     vector = sum over fields of  E_class[label]  or  W [value, cos(2 pi k value), sin(2 pi k value)],  k = 1 .. K
-                             or  W mean_l norm(state_l) of a text
+                             or  sum_l g_l W norm(word_l) of a text,   g = sigmoid(w norm(word) + b)
     tokens = those of all texts, one after the other:  W' norm(state_l) + b,   W' and b of their field
+
+The words of a text's vector are read each on its own and add up as classes do, in any order, so that what was never
+said together is understood; its tokens are read together. Of an encoder that knows no words alone the vector is
+W mean_l norm(state_l).
 
 A field that is not told (class -1, scalar NaN, no text) has an embedding of its own, a text one token of its own;
 classifier-free guidance contrasts a condition with the one in which nothing is told.
@@ -47,8 +51,9 @@ class Labels(Conditioner):
         self.dim, self.drop_all, self.drop_each = (dim if fields else 0), drop, drop_each
         self.dropped = 1 - (1 - drop) * (1 - drop_each ** len(self.fields)) if self.fields else None
         self.frequencies = frequencies
+        words = self.text is not None and self.text.reads_words
         self.embeddings = nn.ModuleDict({
-            part_name(name): TextField(width, dim) if is_text(field)
+            part_name(name): TextField(width, dim, words=words) if is_text(field)
             else nn.Linear(2 * frequencies + 1, dim) if is_scalar(field) else nn.Embedding(len(field) + 1, dim)
             for name, field in self.fields.items()
         })
@@ -102,8 +107,10 @@ class Labels(Conditioner):
     def _text(self, name: str, texts: list[str | None]) -> "TextRead":
         assert self.text is not None
         field = cast(TextField, self.embeddings[part_name(name)])
-        states, mask = self.text(["" if text is None else text for text in texts], field.untold.device)
-        return field(states.to(field.untold.dtype), mask)
+        told, device = ["" if text is None else text for text in texts], field.untold.device
+        states, mask = self.text(told, device)
+        words = self.text.words(told, device)
+        return field(states.to(field.untold.dtype), mask, None if words is None else words.to(field.untold.dtype))
 
     def _scalar(self, name: str, value: Tensor) -> Tensor:
         low, high = map(float, self.fields[name])
@@ -157,20 +164,29 @@ class TextRead(NamedTuple):
 
 
 class TextField(nn.Module):
-    """States ``(B, L, width)`` of texts with their mask ``(B, L)`` to tokens ``(B, L, dim)`` and a vector ``(B, dim)``;
-    those of a text of which all is masked, which is not told, are learnt."""
+    """States ``(B, L, width)`` of texts with their mask ``(B, L)`` to tokens ``(B, L, dim)`` and a vector ``(B, dim)``,
+    with ``words`` that of states of each word alone; those of a text of which all is masked, which is not told, are
+    learnt."""
 
-    def __init__(self, width: int, dim: int):
+    def __init__(self, width: int, dim: int, *, words: bool = False):
         super().__init__()
         self.norm = nn.LayerNorm(width)
+        self.word_norm = nn.LayerNorm(width) if words else None
+        self.gate = nn.Linear(width, 1) if words else None
         self.token, self.vector = nn.Linear(width, dim), nn.Linear(width, dim)
         self.untold = nn.Parameter(torch.randn(2, dim))
 
-    def forward(self, states: Tensor, mask: Tensor) -> TextRead:
+    def forward(self, states: Tensor, mask: Tensor, words: Tensor | None = None) -> TextRead:
         states, told = self.norm(states), mask.any(1, keepdim=True)                        # (B, 1)
-        mean = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
         first = torch.zeros_like(mask)
         first[:, 0] = True
         tokens = torch.where(told[..., None], self.token(states), self.untold[0])
-        vector = torch.where(told, self.vector(mean), self.untold[1])
+        vector = torch.where(told, self._vector(states, mask, words), self.untold[1])
         return TextRead(vector, tokens, torch.where(told, mask, first))
+
+    def _vector(self, states: Tensor, mask: Tensor, words: Tensor | None) -> Tensor:
+        real = mask[..., None]
+        if words is None or self.gate is None or self.word_norm is None:
+            return self.vector((states * real).sum(1) / real.sum(1).clamp(min=1))
+        words = self.word_norm(words)
+        return (self.gate(words).sigmoid() * self.vector(words) * real).sum(1)

@@ -10,6 +10,7 @@ that is not told is zero, and so is the channel that says whether it is.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -33,6 +34,12 @@ class Control(ABC):
 def total(controls: Mapping[str, Control]) -> int:
     """Channels of ``Condition.concat``: those of all maps, each with one that says whether it is told."""
     return sum(control.width + 1 for control in controls.values())
+
+
+def told_channels(controls: Mapping[str, Control]) -> list[int]:
+    """The channels of ``Condition.concat`` that say whether a map is told."""
+    ends = accumulate(control.width + 1 for control in controls.values())
+    return [end - 1 for end in ends]
 
 
 @torch.no_grad()

@@ -1,7 +1,8 @@
 """Texts to states, which a network attends to.
 
     Bytes         a word is the sum of its letters' embeddings, one for each place in it; then a small transformer.
-                  Trained with the model, and needs nothing
+                  Trained with the model, and needs nothing. In training some words that mean nothing stand among the
+                  others, and the words of some texts are read each on its own
     Pretrained    a frozen encoder of somebody else: ``mmdiff.adapters.pretrained``
 
 A text that has more tokens than ``length`` is refused, with the part that would not be read, unless ``truncate``.
@@ -12,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +25,14 @@ STEP = 16
 WORD = re.compile(r"\w+|[^\w\s]")
 LETTERS = 16
 """Bytes of a word; what is longer is several words."""
+ALPHABET = list("abcdefghijklmnopqrstuvwxyz")
+"""Of strange words."""
+
+
+class Apart(str):
+    """A text of which training reads each word on its own."""
+
+    __slots__ = ()
 
 
 class TextEncoder(ABC):
@@ -31,6 +41,9 @@ class TextEncoder(ABC):
     width: int
     length: int
     truncate: bool
+
+    reads_words: bool = False
+    """Whether ``words`` gives any."""
 
     public_parts: tuple[str, ...] = ()
     """Parts of a public model (``adapter.model``) that it works with."""
@@ -47,6 +60,14 @@ class TextEncoder(ABC):
     @abstractmethod
     def __call__(self, texts: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor]:
         """States ``(B, L, width)`` of B texts and their mask ``(B, L)``; of an empty one all is masked."""
+
+    def words(self, texts: Sequence[str], device: torch.device) -> Tensor | None:
+        """States ``(B, L, width)`` of the same tokens, each read on its own; None where it has no such."""
+        return None
+
+    def varied(self, text: str, rng: np.random.Generator) -> str:
+        """What training reads for a text."""
+        return text
 
     def check(self, text: str) -> None:
         """Raise ``ValueError`` for a text of which a part would not be read."""
@@ -67,17 +88,26 @@ def padded_length(count: int) -> int:
 class Bytes(nn.Module, TextEncoder):
     """Words of any script by their UTF-8 bytes. ``width`` of a state, ``depth`` blocks of ``heads`` heads.
 
-    With ``depth`` 0 each word is read on its own: neither its place nor what stands beside it is known.
+    With ``depth`` 0 each word is read on its own: neither its place nor what stands beside it is known. In training,
+    ``strange`` is the probability that a word which means nothing, of random letters, stands before any other, and
+    ``apart`` that the words of a text are read each on its own. Words that are always read together are learned as one:
+    what was never said together would not be understood, nor what is said with words that no caption had.
     """
 
+    reads_words = True
+
     def __init__(
-        self, *, width: int = 128, depth: int = 2, heads: int = 4, length: int = 64, truncate: bool = False
+        self, *, width: int = 128, depth: int = 2, heads: int = 4, length: int = 64, truncate: bool = False,
+        strange: float = 0.3, apart: float = 0.5,
     ):
         super().__init__()
         if min(width, heads, length) < 1 or depth < 0 or width % (2 * heads):
             raise ValueError(f"need width a multiple of 2 heads, depth at least 0 and length at least 1, got {width}, "
                              f"{heads}, {depth} and {length}")
+        if not (0 <= strange < 1 and 0 <= apart <= 1):
+            raise ValueError(f"strange is a probability below 1, apart one up to 1, got {strange} and {apart}")
         self.width, self.length, self.truncate, self.heads = width, length, truncate, heads
+        self.strange, self.apart = strange, apart
         self.letters = nn.Embedding(LETTERS * 256 + 1, width, padding_idx=LETTERS * 256)
         self.word = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(),
                                   nn.Linear(2 * width, width))
@@ -87,19 +117,33 @@ class Bytes(nn.Module, TextEncoder):
     def split(self, texts: Sequence[str]) -> list[list[str]]:
         return [[part for word in WORD.findall(text) for part in _parts(word)] for text in texts]
 
+    def varied(self, text: str, rng: np.random.Generator) -> str:
+        """The text with strange words, as ``Apart`` where its words are to be read each on its own."""
+        words = [word for own in text.split() for word in (*self._strange(rng), own)]
+        return (Apart if rng.random() < self.apart else str)(" ".join(words))
+
+    def _strange(self, rng: np.random.Generator) -> list[str]:
+        """Words of random letters."""
+        count = rng.geometric(1 - self.strange) - 1
+        return ["".join(rng.choice(ALPHABET, int(size))) for size in rng.integers(1, 10, count)]
+
+    def words(self, texts: Sequence[str], device: torch.device) -> Tensor:
+        return self.norm(self._words(texts, device)[0])
+
     def forward(self, texts: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor]:
-        words = [tokens[: self.length] for tokens in self.split(texts)]
-        ids = torch.full((len(words), padded_length(max(map(len, words))), LETTERS), LETTERS * 256)
-        for row, tokens in zip(ids, words, strict=True):
-            for place, token in zip(row, tokens, strict=False):
-                for i, byte in enumerate(token.encode()[:LETTERS]):
-                    place[i] = i * 256 + byte
-        mask = (ids[..., 0] < LETTERS * 256).to(device)
-        z = self.word(self.letters(ids.to(device)).sum(2))                        # (B, L, width)
-        turns = angles(torch.arange(z.shape[1], device=device), self.width // self.heads)
+        words, mask = self._words(texts, device)
+        z, turns = words, angles(torch.arange(words.shape[1], device=device), self.width // self.heads)
         for block in self.blocks:
             z = block(z, mask, turns)
-        return self.norm(z), mask
+        apart = torch.tensor([isinstance(text, Apart) for text in texts], device=device)
+        return self.norm(torch.where(apart[:, None, None], words, z)), mask
+
+    def _words(self, texts: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor]:
+        """The words ``(B, L, width)``, each by its letters, and their mask ``(B, L)``."""
+        rows = [[byte_ids(word) for word in words[: self.length]] for words in self.split(texts)]
+        size = padded_length(max(map(len, rows)))
+        ids = torch.tensor([row + [byte_ids("")] * (size - len(row)) for row in rows], device=device)
+        return self.word(self.letters(ids).sum(2)), ids[..., 0] < LETTERS * 256
 
     __call__ = nn.Module.__call__
 
@@ -116,6 +160,12 @@ class ReadingBlock(nn.Module):
     def forward(self, z: Tensor, mask: Tensor, turns: Tensor) -> Tensor:
         z = z + self.attention(self.norms[0](z), mask=mask, angles=turns)
         return z + self.mlp(self.norms[1](z))
+
+
+def byte_ids(word: str) -> list[int]:
+    """The ``LETTERS`` numbers of a word's bytes, each by its place; those of no byte are the padding's."""
+    own = [i * 256 + byte for i, byte in enumerate(word.encode()[:LETTERS])]
+    return own + [LETTERS * 256] * (LETTERS - len(own))
 
 
 def _parts(word: str) -> list[str]:

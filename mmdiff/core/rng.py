@@ -30,7 +30,7 @@ class Purpose(IntEnum):
     INJECT = 7         # the noise that stochastic samplers add; part = index of the injection
     DATA = 8           # built-in data made by code
     GIVEN = 9          # which positions a training sample is given clean
-    WORDS = 10         # which of its captions a training sample is told, and in what order its tags are
+    WORDS = 10         # how a caption is worded: which of several, the order of tags, strange words
     MARK = 11          # noise and patterns of marks, keyed by a secret
     JUMP = 12          # where a jump that is learned begins and ends, and its guidance scale
     PATH = 13          # the noise that a path of a teacher begins with, and what that is told

@@ -21,6 +21,7 @@ from ..config.inherit import BRINGS, parts_of
 from ..config.record import Record, Setting
 from ..data.labels import Fields, class_names, is_scalar
 from ..learner import Learner
+from ..nn.branch import Branched
 from ..nn.network import Network, is_pretrained
 from ..nn.tensors import inherit as begin
 from ..nn.tensors import place
@@ -83,7 +84,10 @@ def base_of(config: DictConfig, own: Record | None, *, resumed: bool, folder: Pa
 
 
 def check_kind(base: Base, config: DictConfig) -> None:
-    """Refuse a base that is of another kind than what the run trains."""
+    """Refuse a base that is of another kind than what the run trains, or has a branch."""
+    if isinstance(base.model.network, Branched):
+        raise ConfigError(f"init={config.init} is a branch, which is asked beside the network of its base: start "
+                          "from that base, and add both when sampling, lora=BRANCH,OTHER")
     if (own := learner_class(config).holds) != (there := base.model.holds):
         raise ConfigError(f"init={config.init} holds a {there}, and this run trains a {own}: name a {own}, or leave "
                           "out what chooses another than that of init=")

@@ -30,7 +30,7 @@ KEPT = {
     "adapter.codec": LEARNED, "adapter.network": LEARNED, "adapter.text.digest": LEARNED, "adapter.public": LEARNED,
     "adapter.text.layer": LEARNED, "adapter.controls": LEARNED,
     "diffusion.schedule": LEARNED, "diffusion.parameterization": LEARNED,
-    "train": LEARNED, "lora": LEARNED, "dora": LEARNED,
+    "train": LEARNED, "lora": LEARNED, "dora": LEARNED, "branch": LEARNED,
     "diffusion.jumps": LEARNED, "subject": LEARNED, "prior": STREAM, "few": LEARNED,
 }
 """Keys, and all below them, that a run keeps."""

@@ -66,6 +66,9 @@ def learn(model: Learner, base: Base | None, config: DictConfig) -> None:
     only, rank = config.train.only, config.lora
     if config.dora and not rank:
         raise ConfigError("dora=true is a kind of low-rank change: give it a rank, such as lora=16")
+    if config.branch and not (rank and model.controls):
+        raise ConfigError("branch=true lets a small change act where a map is told and nowhere else: give it a rank "
+                          "and maps, such as lora=16 adapter/controls=...")
     if is_pretrained(model.network) and not rank:
         raise ConfigError("the weights of a public model stay as they are: give the change that learns a rank, such as "
                           "lora=16")
@@ -77,6 +80,7 @@ def learn(model: Learner, base: Base | None, config: DictConfig) -> None:
         _keep(model, base, config)
         weights = [f"{name}.weight" for name in lora.layers(model.trainable)] if rank else []
         chosen = selected(weights, ["network"] if only is None else only, key="train.only") if rank else []
+        model.branch = config.branch
         change.learn(model, start, rank, dora=config.dora,
                      layers=[name.removesuffix(".weight") for name in chosen])
         if not any(parameter.requires_grad for parameter in model.trainable.parameters()):

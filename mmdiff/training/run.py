@@ -125,6 +125,8 @@ def assemble(
         inherit(model, base, config)
     learn(model, base, config)
     save = partial(save_change_of, base) if base is not None and config.lora is not None else save_model
+    if config.branch:
+        save = partial(save, branch=True)
     if dataset.consent is not None:
         save = partial(save, consent=dataset.consent)
     if carried is not None:

@@ -8,50 +8,30 @@ real other clips of the speaker. What is in OUT already is not made again.
 """
 
 import argparse
-import json
 import re
 from pathlib import Path
 
 import torch
+from ways import WAYS as PLAIN
+from ways import WHOLE, compare, links, run, share
 
 from mmdiff.adapters.audio.io import AudioReader
 from mmdiff.adapters.base import Codec
 from mmdiff.config.files import MODEL_FILE
-from mmdiff.config.overrides import completed, composed
 from mmdiff.core.guidance import ClassifierFree
 from mmdiff.core.samplers import Auto
 from mmdiff.data.folders import FolderDataset
 from mmdiff.data.labels import encode_labels
 from mmdiff.evaluation.embedders.embedder import Embedder, load_embedder
 from mmdiff.evaluation.embedders.fitting import fit, scored
-from mmdiff.metrics.rows import markdown
 from mmdiff.store import load_model
-from mmdiff.training.train import train
 
 SPEAKERS, NEW, PATTERN = ["george", "jackson", "lucas", "nicolas", "yweweler"], "theo", r"(?P<digit>\d)_[a-z]+_\d+"
 SIZE = {"seconds": 0.768}
-WHOLE, ROWS, NONE = ["lora=null", "optim.lr=1e-3"], ["lora=0"], ["prior=null"]
-WAYS = {                                                              # what differs, and which ten clips
-    "LoRA 8 + prior": ([], 0), "LoRA 8": (NONE, 0), "whole + prior": (WHOLE, 0), "whole": (WHOLE + NONE, 0),
-    "rows + prior": (ROWS, 0), "rows": (ROWS + NONE, 0), "LoRA 8 + prior, other clips": ([], 1),
-    "LoRA 8 + prior, yet others": ([], 2), "LoRA 8 + prior, digits 0 to 4": ([], 3),
-    "whole + prior, digits 0 to 4": (WHOLE, 3),
+WAYS = PLAIN | {
+    "LoRA 8 + prior, other clips": ([], 1), "LoRA 8 + prior, yet others": ([], 2),
+    "LoRA 8 + prior, digits 0 to 4": ([], 3), "whole + prior, digits 0 to 4": (WHOLE, 3),
 }
-
-
-def links(folder: Path, files: list[Path]) -> Path:
-    """A folder of links to some files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in files:
-        if not (folder / file.name).exists():
-            (folder / file.name).symlink_to(file.resolve())
-    return folder
-
-
-def run(words: list[str], folder: Path) -> Path:
-    """A finished run."""
-    train(composed("train", [*words, f"run={folder}"]), completed("train", [*words, f"run={folder}"]))
-    return folder
 
 
 def real(codec: Codec, recordings: Path, part: str, out: Path) -> tuple[torch.Tensor, list[dict]]:
@@ -79,9 +59,6 @@ def judged(model: torch.nn.Module, embedder: Embedder, ten: torch.Tensor, rest: 
         x = embedder.judge(made(model, wishes))
         return x.features, {name: [known[k] for k in x.probabilities[name].argmax(1)]
                             for name, known in embedder.classes.items()}
-
-    def share(found: list[str], wanted: list[str]) -> float:
-        return sum(map(str.__eq__, found, wanted)) / len(found)
 
     knows = NEW in model.conditioner.fields["speaker"]
     mine = [{"digit": str(i % 10), **({"speaker": NEW} if knows else {})} for i in range(100)]
@@ -126,24 +103,17 @@ def main() -> None:
     embedder = load_embedder(path, judge=judge)
     print("real held-out clips:", embedder.facts["held out"])
     rest = real(codec, args.recordings, rf"\d_{NEW}_[0-4]", out / "rest")[0]
-    rows = out / "rows.json"
-    table = json.loads(rows.read_text()) if rows.exists() else {}
-    for name in ["base", *args.only]:
-        words, choice = WAYS.get(name, ([], 0))
+
+    def ten(choice: int) -> Path:
         index = [(d % 5, 5 + 2 * (d // 5)) if choice == 3 else (d, 5 + 11 * choice + d) for d in range(10)]
-        ten = [args.recordings / f"{digit}_{NEW}_{i}.wav" for digit, i in index]
-        folder = links(out / f"ten-{choice}", ten)
-        if name not in table:
-            tuned = base if name == "base" else run(
-                [f"init={base}", "experiment=personal", f"data.root={folder}", f"data.pattern={PATTERN}",
-                 f"subject={NEW}", "data.consent=public data, CC BY-SA 4.0", "preview.every=0",
-                 f"trainer.max_steps={args.steps}", *words],
-                out / re.sub(r"\W+", "-", name))
-            clips = real(codec, folder, r".*", out / f"learned-{choice}")[0]
-            table[name] = judged(load_model(tuned)[0], embedder, clips, rest)
-            rows.write_text(json.dumps(table))
-            print(name, table[name], flush=True)
-    print(markdown([{"": name, **table[name]} for name in WAYS | {"base": ()} if name in table]))
+        return links(out / f"ten-{choice}", [args.recordings / f"{digit}_{NEW}_{i}.wav" for digit, i in index])
+
+    def row(model: torch.nn.Module, choice: int) -> dict[str, float]:
+        return judged(model, embedder, real(codec, ten(choice), r".*", out / f"learned-{choice}")[0], rest)
+
+    words = [f"data.pattern={PATTERN}", f"subject={NEW}", "data.consent=public data, CC BY-SA 4.0",
+             f"trainer.max_steps={args.steps}"]
+    compare(out, base, WAYS, words, only=args.only, ten=ten, judged=row)
 
 
 if __name__ == "__main__":
