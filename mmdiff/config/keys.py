@@ -25,7 +25,7 @@ Draw = Annotated[int, Ge(0), Le(2**63 - 1)]
 
 TRAIN: dict[str, Any] = {
     "run": Path, "init": Path | None, "base": Path | None, "codec": Path | None, "seed": Seed, "compile": bool,
-"recompute": Whole, "offload": bool,
+    "recompute": Whole, "offload": bool,
     "train.only": list[str] | None, "lora": Whole | None, "subject": str | None, "dora": bool, "branch": bool,
     "checkpoint.every": Whole, "checkpoint.keep": Count, "validation.every": Whole,
     "preview.every": Whole, "preview.n": Whole, "log.every": Count, "logger.tensorboard": bool,
