@@ -76,7 +76,8 @@ NEEDS = {                                                             # what an 
 ELSEWHERE = {
     ("experiment", "personal"), ("few", "paths"), ("few", "consistent"), ("adapter", "wan"), ("adapter", "wan_ti2v"),
     ("adapter", "stable_audio"), ("adapter", "video_wan"), ("adapter", "audio_oobleck"),
-    ("adapter", "audio_dac"), ("adapter", "audio_mimi"),
+    ("adapter", "audio_dac"), ("adapter", "audio_mimi"), ("adapter", "ltx"), ("adapter", "cogvideox"),
+    ("adapter", "ace_step"),
 }
 STRINGS = {
     "auto": "ddp", "cpu": "gpu", "gpu": "cpu", "ddp": "auto", "silence": "mask", "mask": "silence", "sounds": "others",

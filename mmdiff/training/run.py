@@ -96,8 +96,6 @@ def assemble(
         check_kind(base, config)
     guidance = build(config.guidance, Guidance) if is_conditional(config) else None  # mistakes first
     trainer = build(config.trainer, L.Trainer, **dict.fromkeys(QUIET, False))
-    if config.offload and trainer.world_size > 1:
-        raise ConfigError("offload=true is for one device: over several, trainer=fsdp spreads the weights")
     L.seed_everything(config.seed, verbose=False)                     # initial weights; all else is keyed
     codec, reader = build_codec(config.adapter)
     known = own.fields if own else base.fields if base else {}
@@ -143,6 +141,8 @@ def assemble(
     )
     prepare(model.network, recompute=config.recompute, compiled=config.compile, offload=config.offload)
     if config.offload:
+        if trainer.world_size > 1:
+            raise ConfigError("offload=true is for one device: over several, trainer=fsdp spreads the weights")
         for track in module.tracks:
             offload(track.average["network"])
     shown = val_set if len(val_set) else train_set

@@ -13,12 +13,14 @@ import contextlib
 import math
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import diffusers
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from mmdiff.adapters.public import pipeline_of
@@ -26,7 +28,7 @@ from mmdiff.adapters.video.wan import WanNetwork
 from mmdiff.cli import adopt
 from mmdiff.core.guidance import ClassifierFree
 from mmdiff.core.rng import Purpose, normal
-from mmdiff.core.samplers import Euler, Sampler, UniPC
+from mmdiff.core.samplers import DDIM, Euler, Sampler, UniPC
 from mmdiff.core.samplers.dpm import DPMSolverPP2M, DPMSolverPP2MSDE
 from mmdiff.core.types import Masked
 from mmdiff.model import DiffusionModel
@@ -34,7 +36,7 @@ from mmdiff.store import load_model
 from tests import tiny
 from tests.published import Listed, Until, of_flow
 
-TEXTS, SEEDS = ["a red disc", "the blue square moves"], [3, 4]
+SEEDS = [3, 4]
 
 
 class Case(NamedTuple):
@@ -43,23 +45,53 @@ class Case(NamedTuple):
     name: str
     scheduler: Any
     sampler: Callable[..., Sampler]
-    log_snr: Callable[[Tensor], Tensor]
-    """Of the nodes, from the scheduler's sigmas."""
+    log_snr: Callable[[Any], Tensor]
+    """Of the nodes that the scheduler visited last."""
     whole: bool = False
     """Whether times are cut to whole numbers."""
 
 
-def of_ratio(sigmas: Tensor) -> Tensor:
-    """``log_snr`` of sigmas of x = x0 + sigma eps, without the last one, which is 0."""
-    return -2 * sigmas.double()[:-1].log()
+def of_ratio(scheduler: Any) -> Tensor:
+    """Of sigmas of x = x0 + sigma eps, without the last one, which is 0."""
+    return -2 * scheduler.sigmas.double()[:-1].log()
+
+
+def of_straight(scheduler: Any) -> Tensor:
+    """Of sigmas of straight paths."""
+    return of_flow(scheduler.sigmas)
+
+
+def of_table(scheduler: Any) -> Tensor:
+    """Of steps of a table."""
+    signal = scheduler.alphas_cumprod[scheduler.timesteps]
+    return (signal / (1 - signal)).log()
 
 
 def wan_cases() -> Iterator[Case]:
-    yield Case("FlowMatchEuler, shift 3", diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0), Euler, of_flow)
+    yield Case("FlowMatchEuler, shift 3", diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0), Euler, of_straight)
     unipc = diffusers.UniPCMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=3.0)
-    yield Case("UniPC of flow, shift 3", unipc, UniPC, of_flow, whole=True)
-    yield Case("UniPC of flow, exact times here", unipc, UniPC, of_flow)
+    yield Case("UniPC of flow, shift 3", unipc, UniPC, of_straight, whole=True)
+    yield Case("UniPC of flow, exact times here", unipc, UniPC, of_straight)
+
+
+def ltx_cases() -> Iterator[Case]:
+    euler = diffusers.FlowMatchEulerDiscreteScheduler(
+        use_dynamic_shifting=True, base_shift=0.95, max_shift=2.05, base_image_seq_len=1024, max_image_seq_len=4096,
+        shift_terminal=0.1)
+    yield Case("FlowMatchEuler, shifted by size", euler, Euler, of_straight)
+
+
+def cogvideox_cases() -> Iterator[Case]:
+    ddim = diffusers.CogVideoXDDIMScheduler(
+        prediction_type="v_prediction", rescale_betas_zero_snr=True, snr_shift_scale=3.0, timestep_spacing="trailing",
+        clip_sample=False)
+    yield Case("DDIM, trailing", ddim, DDIM, of_table)
+
+
+def ace_step_cases() -> Iterator[Case]:
+    yield Case("FlowMatchEuler, shift 3", diffusers.FlowMatchEulerDiscreteScheduler(num_train_timesteps=1), Euler,
+               of_straight)
 
 
 def stable_audio_cases() -> Iterator[Case]:
@@ -77,15 +109,38 @@ class Family(NamedTuple):
     cases: Callable[[], Iterator[Case]]
     reader: dict[str, float]
     call: dict[str, Any]
-    rows: dict[str, Any]
+    rows: Mapping[str, Any] = MappingProxyType({})
+    layout: str = ""
+    """How its pipeline arranges latents ``b c t h w``, or ``b c t``; as they are where that is not said."""
+    guided: bool = True
+    """Whether its guidance is that of predictions, and so the same here."""
+    texts: tuple[str, str] = ("a red disc", "the blue square moves")
+
+    def arranged(self, latents: Tensor) -> Tensor:
+        return rearrange(latents, self.layout) if self.layout else latents
+
+    def back(self, latents: Tensor, like: Tensor) -> Tensor:
+        if not self.layout:
+            return latents
+        sizes = dict(zip("thw", like.shape[2:], strict=False)) if "(" in self.layout else {}
+        return rearrange(latents, " -> ".join(reversed(self.layout.split(" -> "))), **sizes)
 
 
 def families(size: argparse.Namespace) -> dict[str, Family]:
     films = {"frames": size.frames, "height": size.height, "width": size.width}
+    call = {"num_frames": size.frames, "height": size.height, "width": size.width}
+    larger = {"frames": 9, "height": 32, "width": 64}
     return {
-        "WanPipeline": Family(
-            tiny.wan, wan_cases, films,
-            {"num_frames": size.frames, "height": size.height, "width": size.width}, {}),
+        "WanPipeline": Family(tiny.wan, wan_cases, films, call),
+        "LTXPipeline": Family(
+            tiny.ltx, ltx_cases, larger, {"num_frames": 9, "height": 32, "width": 64},
+            layout="b c t h w -> b (t h w) c"),
+        "CogVideoXPipeline": Family(
+            tiny.cogvideox, cogvideox_cases, larger, {"num_frames": 9, "height": 32, "width": 64},
+            layout="b c t h w -> b t c h w"),
+        "AceStepPipeline": Family(
+            tiny.ace_step, ace_step_cases, {"seconds": 0.48}, {"audio_duration": 0.48, "lyrics": ["", ""]},
+            layout="b c t -> b t c", guided=False, texts=("a deep drum", "a red drum")),
         "StableAudioPipeline": Family(
             tiny.stable_audio, stable_audio_cases, {"seconds": size.seconds},
             {"audio_end_in_s": size.seconds}, {"seconds": size.seconds}),
@@ -107,13 +162,13 @@ def measured(family: Family, folder: Path, calls: list[int], scales: list[float]
     for case in family.cases():
         pipeline.scheduler = case.scheduler
         for steps in calls:
-            for scale in scales:
+            for scale in scales if family.guided else scales[:1]:
                 _inject(lambda i: normal(SEEDS, draws, Purpose.INJECT, like, i))
                 start = normal(SEEDS, draws, Purpose.START, like, 0)
-                out = pipeline(prompt=TEXTS, num_inference_steps=steps, guidance_scale=scale, latents=start,
-                               output_type="latent", **family.call)
-                theirs = out.frames if hasattr(out, "frames") else out.audios
-                nodes = case.log_snr(pipeline.scheduler.sigmas)
+                out = pipeline(prompt=[*family.texts], num_inference_steps=steps, guidance_scale=scale,
+                               latents=family.arranged(start), output_type="latent", **family.call)
+                theirs = family.back(out.frames if hasattr(out, "frames") else out.audios, start)
+                nodes = case.log_snr(pipeline.scheduler)
                 ratio = float(torch.exp(-nodes[0] / 2))
                 model.denoiser.schedule = schedule if math.isinf(ratio) else Until(schedule, ratio)
                 WanNetwork._times = _cut(exact) if case.whole else exact
@@ -123,7 +178,7 @@ def measured(family: Family, folder: Path, calls: list[int], scales: list[float]
 
 
 def _ours(model: DiffusionModel, sampler: Sampler, scale: float, family: Family, like: Masked) -> Tensor:
-    rows = [{"caption": text, **family.rows} for text in TEXTS]
+    rows = [{"caption": text, **family.rows} for text in family.texts]
     return model.latents(rows, SEEDS, like.x.shape[2:], sampler=sampler, guidance=ClassifierFree(scale))
 
 

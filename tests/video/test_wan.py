@@ -119,6 +119,20 @@ def test_pixels_are_those_of_the_library_s_pipeline(adopted, pipeline):
     assert (found - torch.stack(model.decoded(ours(model, pipeline, 4)))).abs().max() < 1e-5 < found.std()
 
 
+def test_what_fits_into_a_tile_has_the_bits_of_the_whole_and_more_is_coded_in_tiles(adopted, monkeypatch):
+    codec, calls = load_model(adopted)[0].codec, []
+    small = Masked(torch.rand(1, 3, 5, 32, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1)
+    whole = codec.decode(codec.encode(small)).x
+    codec.tiled = True
+    assert torch.equal(codec.decode(codec.encode(small)).x, whole)
+    for name in ("tiled_encode", "tiled_decode"):
+        own = getattr(diffusers.AutoencoderKLWan, name)
+        monkeypatch.setattr(diffusers.AutoencoderKLWan, name,
+                            lambda *told, own=own, name=name, **more: calls.append(name) or own(*told, **more))
+    wide = codec.decode(codec.encode(Masked(torch.zeros(1, 3, 1, 16, 272)))).x
+    assert wide.shape == (1, 3, 1, 16, 272) and calls == ["tiled_encode", "tiled_decode"]
+
+
 def test_samples_of_another_scheduler_are_those_of_the_library_s_pipeline(adopted, pipeline, monkeypatch):
     """UniPC, which starts at 1 - 1e-6 and cuts times to whole numbers."""
     model, _ = load_model(adopted)

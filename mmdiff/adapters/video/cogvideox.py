@@ -28,7 +28,7 @@ class CogVideoXCodec(PublicClipCodec):
 
     def __init__(
         self, model: PublicModel, *, whitening: Literal["model", "measured"] = "model", fps: float = 8.0,
-        background: str = "black",
+        background: str = "black", tiled: bool = False,
     ):
         config = model.config("vae", self.kind)
         if config.get("invert_scale_latents"):
@@ -38,7 +38,7 @@ class CogVideoXCodec(PublicClipCodec):
         side = 2 ** (len(config["block_out_channels"]) - 1)
         super().__init__(
             model, channels=config["latent_channels"], patch=(1, patch, patch), whitening=whitening, fps=fps,
-            background=background, downsampling=(int(config["temporal_compression_ratio"]), side, side),
+            background=background, tiled=tiled, downsampling=(int(config["temporal_compression_ratio"]), side, side),
         )
         self.std.fill_(1 / config["scaling_factor"])
 

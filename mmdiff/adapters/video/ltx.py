@@ -30,7 +30,7 @@ class LTXCodec(PublicClipCodec):
 
     def __init__(
         self, model: PublicModel, *, whitening: Literal["model", "measured"] = "model", fps: float = 25.0,
-        background: str = "black",
+        background: str = "black", tiled: bool = False,
     ):
         config = model.config("vae", self.kind)
         halved = 2 ** sum(config["spatio_temporal_scaling"])
@@ -39,7 +39,7 @@ class LTXCodec(PublicClipCodec):
         super().__init__(
             model, channels=config["latent_channels"], downsampling=(time, side, side),
             patch=_patch(model.config("transformer")) if model.has("transformer") else (1, 1, 1), whitening=whitening,
-            fps=fps, background=background,
+            fps=fps, background=background, tiled=tiled,
         )
         self.timed = bool(config["timestep_conditioning"])
         if came := model.tensors("vae", ("latents_mean", "latents_std")):

@@ -20,7 +20,8 @@ class PublicClipCodec(ClipCodec):
     """The autoencoder of ``model``, of the class ``kind``; ``whitening`` is by the statistics that came with the
     ``model``, or ``measured`` on the training set. Samples are encoded to the mean of their latents, each by itself
     where they are of several sizes; clips of 1 + k r frames with sides that the model takes fit, others are filled up
-    by their last frame, row and column, and what is generated is cut to what was asked.
+    by their last frame, row and column, and what is generated is cut to what was asked. With ``tiled`` clips larger
+    than the library's tiles are coded in such, which overlap and are blended: less memory, and not quite the same.
 
     ``downsampling`` is r and s of both sides; latents are whole ``patch``es of the transformer that reads them.
     """
@@ -30,14 +31,14 @@ class PublicClipCodec(ClipCodec):
 
     def __init__(
         self, model: PublicModel, *, channels: int, downsampling: tuple[int, int, int], patch: tuple[int, int, int],
-        whitening: Literal["model", "measured"], fps: float, background: str,
+        whitening: Literal["model", "measured"], fps: float, background: str, tiled: bool,
     ):
         super().__init__(
             channels, colours=3, fps=fps, background=background, groups=dict.fromkeys(map(str, range(channels)), 1),
             bounds=(-1.0, 1.0),
         )
         self.model, self.identity, self.measured = model, model.digest("vae"), whitening == "measured"
-        self.downsampling, self.patch = downsampling, patch
+        self.downsampling, self.patch, self.tiled = downsampling, patch, tiled
 
     @abstractmethod
     def encoded(self, vae: Any, x: Tensor) -> Tensor:
@@ -49,7 +50,9 @@ class PublicClipCodec(ClipCodec):
 
     def vae(self, x: Tensor) -> Any:
         """The autoencoder, on the device of ``x``; no module of the codec, so that nothing copies or saves it."""
-        return self.model.load("vae", self.kind).to(x.device)
+        network: Any = self.model.load("vae", self.kind).to(x.device)
+        network.use_tiling = self.tiled
+        return network
 
     def frozen(self) -> dict[str, int]:
         return {"autoencoder": weight_bytes(self.model.load("vae", self.kind))}

@@ -28,7 +28,7 @@ class WanCodec(PublicClipCodec):
 
     def __init__(
         self, model: PublicModel, *, whitening: Literal["model", "measured"] = "model", fps: float = 16.0,
-        background: str = "black",
+        background: str = "black", tiled: bool = False,
     ):
         config = model.config("vae", self.kind)
         network = model.config("transformer") if model.has("transformer") else {}
@@ -36,6 +36,7 @@ class WanCodec(PublicClipCodec):
         super().__init__(
             model, channels=config["z_dim"], downsampling=(time, side, side),
             patch=tuple(network.get("patch_size", (1, 1, 1))), whitening=whitening, fps=fps, background=background,
+            tiled=tiled,
         )
         self.mean.copy_(torch.tensor(config["latents_mean"]))
         self.std.copy_(torch.tensor(config["latents_std"]))
