@@ -27,7 +27,7 @@ class Network(nn.Module):
         return self.layers(torch.cat([x[..., 0], self.embedding(level, cond.vector)], dim=1))[..., None]
 
 
-def told(label, hidden=0.0):                                          # nothing for a share ``hidden`` of the labels
+def condition(label, hidden=0.0):                                     # nothing for a share ``hidden`` of the labels
     return Condition(vector=nn.functional.one_hot(label, 4) * (torch.rand(len(label), 1) >= hidden).float())
 
 
@@ -37,12 +37,12 @@ for _ in range(1000):
     label, t = torch.randint(4, (512,)), torch.rand(512)
     x0 = (CENTRES[label] + STD * torch.randn(512, 2))[..., None]
     optimizer.zero_grad()
-    loss(denoiser, Masked(x0), eps=torch.randn_like(x0), t=t, cond=told(label, hidden=0.1)).mean().backward()
+    loss(denoiser, Masked(x0), eps=torch.randn_like(x0), t=t, cond=condition(label, hidden=0.1)).mean().backward()
     optimizer.step()
 
 label, share = torch.arange(4).repeat(1000), {}
 for guidance in (Unguided(), ClassifierFree(scale=2.0)):
-    denoise = guidance(denoiser, told(label), null=told(label, hidden=1.0))       # (x_t, t) -> x0
+    denoise = guidance(denoiser, condition(label), null=condition(label, hidden=1.0))       # (x_t, t) -> x0
     with torch.no_grad():
         x = Auto(steps=10)(denoise, torch.randn(4000, 2, 1), denoiser.schedule)[..., 0]
     share[type(guidance)] = float((torch.cdist(x, CENTRES).argmin(1) == label).double().mean())

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .adapters.base import Conditioner
-from .adapters.controls import told_channels
+from .adapters.controls import presence_channels
 from .data.labels import Fields, class_names, is_scalar
 from .model import DiffusionModel
 from .nn import lora
@@ -98,7 +98,7 @@ def apply(model: DiffusionModel, base: DiffusionModel, changes: Sequence[Change]
     lora.merge(model.trainable)
     if network is not None:
         lora.merge(network)
-        model.denoiser.network = Branched(network, model.network, told_channels(model.controls))
+        model.denoiser.network = Branched(network, model.network, presence_channels(model.controls))
 
 
 def _add(
@@ -106,18 +106,18 @@ def _add(
 ) -> None:
     """Add one change to the weights, of which ``start`` are the base's."""
     low = {name: value for name, value in change.tensors.items() if name.rpartition(".")[2] in lora.PARTS}
-    given = {name: value for name, value in change.tensors.items() if name not in low}
+    full = {name: value for name, value in change.tensors.items() if name not in low}
     index = _new_rows(model.conditioner, change.fields, base.conditioner.fields)
     tables = {name: _table(model, name) for name in index}
-    new = {name: value for name, value in _new(model, base).items() if name in given}
+    new = {name: value for name, value in _new(model, base).items() if name in full}
     rows = {f"{name}.{ROWS}": (len(index[name]), table.embedding_dim) for name, table in tables.items()}
-    _fit(_shapes(given), _shapes(new) | rows)
+    _fit(_shapes(full), _shapes(new) | rows)
     lora.attach(model.trainable, low, scale=change.scale, name=f"change{number}")
     for name, table in tables.items():
         part = Rows(start[f"{name}.weight"], index[name]).requires_grad_(False)
-        part.rows.copy_(given.pop(f"{name}.{ROWS}"))
+        part.rows.copy_(full.pop(f"{name}.{ROWS}"))
         lora.insert(table, part, name=f"{ROWS}{number}", scale=change.scale)
-    for name, value in given.items():
+    for name, value in full.items():
         start[name].add_(change.scale * value.to(start[name]))
 
 
@@ -138,8 +138,8 @@ def _new_rows(conditioner: Conditioner, fields: Fields, base: Fields) -> dict[st
     """By name of a table: its rows of the classes that ``fields`` have, and the ``base`` has not."""
     found: dict[str, list[int]] = {}
     for name, known in base.items():
-        given = [] if is_scalar(known) else class_names(fields.get(name, ()))
-        classes = [value for value in given if value not in known]
+        named = [] if is_scalar(known) else class_names(fields.get(name, ()))
+        classes = [value for value in named if value not in known]
         rows = conditioner.rows(name, classes) if classes else {}
         found |= {f"conditioner.{table}": index for table, index in rows.items()}
     return found
@@ -149,11 +149,11 @@ def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in tensors.items()}
 
 
-def _fit(given: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
-    for name in dict.fromkeys([*given, *wanted]):
+def _fit(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    for name in dict.fromkeys([*found, *wanted]):
         if name not in wanted:
             raise ValueError(f"its {name} finds no place in this model")
-        if name not in given:
+        if name not in found:
             raise ValueError(f"it has new classes, and no {name}")
-        if given[name] != wanted[name]:
-            raise ValueError(f"its {name} is {given[name]}, this model has {wanted[name]}")
+        if found[name] != wanted[name]:
+            raise ValueError(f"its {name} is {found[name]}, this model has {wanted[name]}")

@@ -113,13 +113,15 @@ class CodecModel(Learner):
     def losses(self, batch: Batch, seed: int, *, batch_size: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         if batch.random is None:
             batch = self.draw(batch, seed, batch_size=batch_size or len(batch.draws))
-        terms, made, real = self._terms(batch)
+        terms, output, real = self._terms(batch)
         if self.adversary is None:
             return terms[:, 0], {}
         with torch.autocast(real.x.device.type, enabled=False):
-            against, right = self.adversary.loss(made, real)
-            heeded = self.adversary.heeded(made, batch.draws)
-        return terms[:, 0] + heeded, {"adversary": against, "adversary_right": right, "heeded": heeded.detach()}
+            critic, accuracy = self.adversary.critic_loss(output, real)
+            generator = self.adversary.generator_loss(output, batch.draws)
+        return terms[:, 0] + generator, {
+            "critic_loss": critic, "critic_accuracy": accuracy, "generator_loss": generator.detach(),
+        }
 
     @torch.no_grad()
     def validation_loss(self, batch: Batch) -> Tensor:
@@ -156,8 +158,10 @@ class CodecModel(Learner):
                              "to one, or use buckets")
         other, target = task.changed(z.x, x.x, eps, self.codec.coder.stride)
         real = Masked(target)
-        made = self._decoded(Masked(other), real)
-        return torch.stack([loss.weight * self._apart(made, real, name) for name, loss in self.compared.items()]).sum(0)
+        output = self._decoded(Masked(other), real)
+        return torch.stack([
+            loss.weight * self._apart(output, real, name) for name, loss in self.compared.items()
+        ]).sum(0)
 
     @torch.no_grad()
     def preview(
@@ -173,5 +177,5 @@ class CodecModel(Learner):
     def round_trip(self, sample: Tensor) -> Tensor:
         """What comes back of a sample ``(C, *S)``, of its size, on the CPU."""
         latents = self.codec.encode(Masked(sample[None].to(self.device)))
-        made = self.codec.decode_sized(latents, **self.codec.size(sample)).x[0]
-        return self.codec.finished(made.float().cpu())[0]
+        output = self.codec.decode_sized(latents, **self.codec.size(sample)).x[0]
+        return self.codec.finished(output.float().cpu())[0]

@@ -68,7 +68,7 @@ class DenoisingDraw(KeyedDraw):
     coupling: Coupling | None
     controls: int
     """How many maps there are."""
-    maps_told: bool = False
+    all_maps: bool = False
     """Whether all of them are told, always."""
 
     def __call__(self, batch: Batch, seed: int, *, batch_size: int) -> Batch:
@@ -81,11 +81,11 @@ class DenoisingDraw(KeyedDraw):
             lengths = torch.tensor([extent[0] for extent in extents])
             t = torch.where(self.given.clean(seed, draws, lengths, shape[0]), 0, t[:, None])
         u = uniform(seed, draws, Purpose.DROP, 1 + len(batch.labels) + self.controls)
-        if batch.told is not None:
-            u = torch.where(batch.told[:, None], 1.0, u)                              # above every share that is hidden
-        hidden, own = u.split([1 + len(batch.labels), self.controls], 1)
+        if batch.keep_labels is not None:
+            u = torch.where(batch.keep_labels[:, None], 1.0, u)                       # above every share that is hidden
+        hidden, maps = u.split([1 + len(batch.labels), self.controls], 1)
         everything, each = self.conditioner.drop_all, self.conditioner.drop_each
-        kept = (hidden[:, :1] >= everything) & (own >= (each or everything)) | self.maps_told
+        kept = (hidden[:, :1] >= everything) & (maps >= (each or everything)) | self.all_maps
         return batch._replace(
             samples=self._paired(batch.samples, eps, extents),
             labels=self.conditioner.hide(self._varied(batch.labels, seed, draws), hidden),
@@ -221,7 +221,7 @@ class Learner(nn.Module, ABC):
         """
 
     def losses(self, batch: Batch, seed: int, *, batch_size: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """``loss``, and numbers per sample to be logged beside it; that called ``adversary`` is the loss of what learns
+        """``loss``, and numbers per sample to be logged beside it; ``critic_loss`` is the loss of what learns
         against it."""
         return self.loss(batch, seed, batch_size=batch_size), {}
 

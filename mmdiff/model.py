@@ -62,7 +62,7 @@ class DiffusionModel(Learner):
         super().__init__()
         self.sampler, self.guidance = sampler or Auto(), guidance or Unguided()
         self.reader, self.codec, self.conditioner = adapter.reader, adapter.codec, adapter.conditioner
-        self.given = None if adapter.given is None or adapter.given.shares[0] == 1 else adapter.given
+        self.given = None if adapter.given is None or adapter.given.probabilities[0] == 1 else adapter.given
         self.coupling, self.controls = adapter.coupling, dict(adapter.controls)
         if self.given is not None and self.coupling is not None and self.coupling.kind != "independent":
             raise ValueError("adapter.given gives the first points of a set, adapter.coupling reorders it: use one")
@@ -149,7 +149,7 @@ class DiffusionModel(Learner):
     def denoising_draw(self) -> Draw:
         """What is random in denoising."""
         return DenoisingDraw(self.codec, self.conditioner, self.denoiser.schedule, self.diffusion_loss.time, self.given,
-                             self.coupling, len(self.controls), maps_told=self.branch)
+                             self.coupling, len(self.controls), all_maps=self.branch)
 
     def drawn(self, batch: Batch) -> Drawn:
         """What one step learns of a batch with all that is random in it."""
@@ -233,8 +233,8 @@ class DiffusionModel(Learner):
 
     def finished(self, latents: Tensor, **size: float) -> list[tuple[Tensor, dict[str, float]]]:
         """Samples on the CPU, each with what the codec had to change of it."""
-        made = self.codec.decode_sized(Masked(latents), **size) if size else self.codec.decode(Masked(latents))
-        return [self.codec.finished(sample) for sample in made.x.float().cpu()]
+        decoded = self.codec.decode_sized(Masked(latents), **size) if size else self.codec.decode(Masked(latents))
+        return [self.codec.finished(sample) for sample in decoded.x.float().cpu()]
 
     @property
     def source(self) -> Source:

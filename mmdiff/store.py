@@ -32,7 +32,7 @@ from .engines.precision import Precision
 from .learner import Learner
 from .model import DiffusionModel
 from .nn.branch import Branched
-from .nn.tensors import place
+from .nn.tensors import load_tensors
 from .weights import read_model_file, write_model_file
 
 WHITENING = ("mean", "std", "low", "high")
@@ -75,8 +75,8 @@ def save_change(
     bases: Sequence[dict[str, Any]], **facts: Any,
 ) -> str:
     """Write a change of the model at ``base``, the first of ``bases``, as ``save_model`` writes a model."""
-    place = os.path.relpath(Path(base).resolve(), Path(path).resolve().parent)
-    return write_model_file(path, tensors, config, {"holds": "change", "base": place, "bases": list(bases), **facts})
+    relative = os.path.relpath(Path(base).resolve(), Path(path).resolve().parent)
+    return write_model_file(path, tensors, config, {"holds": "change", "base": relative, "bases": list(bases), **facts})
 
 
 def is_branch(header: Mapping[str, Any]) -> bool:
@@ -157,9 +157,9 @@ def fill(codec: Codec, config: DictConfig, source: Path | None = None) -> dict[s
     path = source or model_file(config.codec)
     header, tensors = read_model_file(path)
     measured = {name: value for name, value in codec.state_dict().items() if name in WHITENING}
-    own = {name.removeprefix("codec."): value for name, value in tensors.items() if name.startswith("codec.")}
+    stored = {name.removeprefix("codec."): value for name, value in tensors.items() if name.startswith("codec.")}
     try:
-        place(codec, {**own, **measured})
+        load_tensors(codec, {**stored, **measured})
     except ValueError as error:
         raise ModelFileError(f"codec={config.codec}: {error}") from None
     return header.get("codec") if source else chain(path, header)[0]
@@ -196,11 +196,11 @@ def _changed(
     """The model of a configuration with the weights of ``start`` and what ``changes`` add to them."""
     model = generating(built(path, config, encoder), path)
     try:
-        place(model.codec, start.codec.state_dict())
+        load_tensors(model.codec, start.codec.state_dict())
         model.network.inherit(start.network)
         model.conditioner.inherit(start.conditioner)
         if model.jumps is not None and start.jumps is not None:
-            place(model.jumps, start.jumps.state_dict())
+            load_tensors(model.jumps, start.jumps.state_dict())
         elif model.jumps is not None:
             model.jumps.blank()
     except ValueError as error:
@@ -223,18 +223,18 @@ def _with(
         raise ModelFileError(f'lora is a mapping of runs or files to scales, {{"runs/mine": 0.8}}, got {lora!r}')
     config = copy.deepcopy(header["config"])
     for name, scale in lora.items():
-        own, tensors = read_model_file(found := model_file(name))
-        if "base" not in own:
+        stored, tensors = read_model_file(found := model_file(name))
+        if "base" not in stored:
             raise ModelFileError(f"lora: {found} is a whole model, and no change of one")
-        if (wanted := own["bases"][0])["sha256"] != header["sha256"]:
+        if (wanted := stored["bases"][0])["sha256"] != header["sha256"]:
             raise ModelFileError(f"lora: {found} is a change of {_named(wanted)}, and {path} is {_named(header)}")
         if not isinstance(scale, Real) or not math.isfinite(scale):
             raise ModelFileError(f"lora: the scale of {found} is a number, got {scale!r}")
-        changes.append(Change(tensors, _fields(found, own, model.conditioner.fields), float(scale), str(found),
-                              is_branch(own)))
-        facts.append({**chain(found, own)[0], "scale": float(scale)})
-        config["adapter"]["controls"] = _controls(found, own, config["adapter"].get("controls") or {})
-        if (jumps := part(own["config"], "diffusion").get("jumps")) is not None:
+        changes.append(Change(tensors, _fields(found, stored, model.conditioner.fields), float(scale), str(found),
+                              is_branch(stored)))
+        facts.append({**chain(found, stored)[0], "scale": float(scale)})
+        config["adapter"]["controls"] = _controls(found, stored, config["adapter"].get("controls") or {})
+        if (jumps := part(stored["config"], "diffusion").get("jumps")) is not None:
             config["diffusion"]["jumps"] = jumps
         try:
             fields = grown(fields, changes[-1].fields)
@@ -247,11 +247,11 @@ def _with(
 
 def _controls(path: Path, header: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
     """The maps ``known`` so far and those that a change adds. Raises ``ModelFileError`` where these are others."""
-    own = part(header["config"], "adapter").get("controls") or {}
-    if not isinstance(own, dict) or (own and known and own != known):
-        raise ModelFileError(f"lora: {path} follows the maps {', '.join(own)}, what it is to be added to others: "
+    node = part(header["config"], "adapter").get("controls") or {}
+    if not isinstance(node, dict) or (node and known and node != known):
+        raise ModelFileError(f"lora: {path} follows the maps {', '.join(node)}, what it is to be added to others: "
                              f"{', '.join(known)}")
-    return own or known
+    return node or known
 
 
 def _base(path: Path, header: dict[str, Any], base: str | Path | None) -> Path:
@@ -261,8 +261,8 @@ def _base(path: Path, header: dict[str, Any], base: str | Path | None) -> Path:
     remedy = "name its run or file by base="
     if not found.exists():
         raise ModelFileError(f"{path} is a change of {_named(wanted)}, which is not at {found}: {remedy}")
-    if (own := read_header(found := model_file(found)))["sha256"] != wanted["sha256"]:
-        raise ModelFileError(f"{path} is a change of {_named(wanted)}, and {found} is {_named(own)}: {remedy}")
+    if (found_header := read_header(found := model_file(found)))["sha256"] != wanted["sha256"]:
+        raise ModelFileError(f"{path} is a change of {_named(wanted)}, and {found} is {_named(found_header)}: {remedy}")
     return found
 
 

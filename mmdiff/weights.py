@@ -46,8 +46,8 @@ def read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def digest(header: dict[str, Any], tensors: dict[str, Tensor]) -> str:
     """The hash of a header without its own, and of every tensor."""
-    told = {name: value for name, value in header.items() if name != "sha256"}
-    found = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    identity = {name: value for name, value in header.items() if name != "sha256"}
+    found = hashlib.sha256(json.dumps(identity, sort_keys=True).encode())
     for name in sorted(tensors):
         value = tensors[name]
         found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())

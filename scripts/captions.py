@@ -26,7 +26,7 @@ from mmdiff.adapters.video.motion import centres
 from mmdiff.adapters.video.shapes import BACKGROUND, COLOURS, SHAPES
 from mmdiff.config.adapter import build_codec
 from mmdiff.data.dataset import Dataset
-from mmdiff.metrics.classify import share
+from mmdiff.metrics.classify import proportion
 from mmdiff.metrics.rows import markdown
 
 Truth = dict[str, str]
@@ -87,8 +87,8 @@ def row(asked: Sequence[Truth], seen: Sequence[Truth]) -> dict[str, object]:
     """Shares of what is as it was asked for, and of samples of which all is."""
     names = list(asked[0])
     right = {name: torch.tensor([a[name] == s[name] for a, s in zip(asked, seen, strict=True)]) for name in names}
-    together = torch.stack(list(right.values())).all(0)
-    return {"n": len(asked), **{name: share(column) for name, column in right.items()}, "all": share(together)}
+    every = torch.stack(list(right.values())).all(0)
+    return {"n": len(asked), **{name: proportion(column) for name, column in right.items()}, "all": proportion(every)}
 
 
 def main() -> None:

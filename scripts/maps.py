@@ -18,7 +18,7 @@ from mmdiff.core.guidance import Unguided
 from mmdiff.core.samplers import Auto
 from mmdiff.core.types import Masked
 from mmdiff.data.dataset import spread
-from mmdiff.evaluation.subject import open_run
+from mmdiff.evaluation.evaluated import open_run
 from mmdiff.metrics.bootstrap import bootstrap
 from mmdiff.metrics.rows import Row, markdown
 from mmdiff.model import DiffusionModel
@@ -52,7 +52,7 @@ def main() -> None:
     args = parser.parse_args()
     pipeline = mmdiff.load(args.run)
     model, (name, *_) = pipeline.model, pipeline.model.controls
-    held = open_run(args.run, pipeline).held
+    held = open_run(args.run, pipeline).held_out
     pairs = [held.read(i) for i in spread(len(held), args.n)]
     real, labels = [sample for sample, _ in pairs], [row for _, row in pairs]
     maps = [model.map_of(name, sample) for sample in real]

@@ -6,7 +6,7 @@ import torch
 from mmdiff.adapters.base import Conditioner
 from mmdiff.adapters.conditioners import Labels
 from mmdiff.adapters.series.judge import SeriesJudge
-from mmdiff.cli.requests import wishes
+from mmdiff.cli.requests import requests_of
 from mmdiff.cli.sample import _label, _late, parsed
 from mmdiff.config.build import ConfigError, build
 from mmdiff.data.labels import encode_labels
@@ -89,16 +89,16 @@ def test_on_the_command_line_the_longest_name_of_a_field_is_meant():
 def test_a_field_of_a_name_that_requests_use_themselves_is_told_by_its_whole_key(tmp_path):
     fields, rest = {"seed": ["u", "v"], "cond.x": ["u"]}, {"n": 1, "seed": 5, "size": {}, "kinds": {}, "edit": {}}
     (table := tmp_path / "t.csv").write_text("cond.seed,cond.x,name\nv,u,a\n")
-    (made,) = wishes(str(table), cond={}, fields=fields, **rest)
+    (made,) = requests_of(str(table), cond={}, fields=fields, **rest)
     assert (made.seed, made.name, made.labels) == (5, "a", {"seed": "v", "cond.x": "u"})
     table.write_text("cond.seed,not.seed\nv,u\n")
-    (made,) = wishes(str(table), cond={}, fields=fields, **rest)
+    (made,) = requests_of(str(table), cond={}, fields=fields, **rest)
     assert (made.labels, made.negative) == ({"seed": "v"}, {"seed": "u"})
     table.write_text("cond.seed,seed\nv,7\n")
-    assert wishes(str(table), cond={}, fields=fields, **rest)[0].seed == 7
+    assert requests_of(str(table), cond={}, fields=fields, **rest)[0].seed == 7
     table.write_text("seed\n7\n")
     with pytest.raises(ConfigError, match="seed is the sample's own and a field of the model too; .* cond.seed"):
-        wishes(str(table), cond={}, fields=fields, **rest)
+        requests_of(str(table), cond={}, fields=fields, **rest)
 
 
 @pytest.mark.parametrize("said", [

@@ -10,7 +10,7 @@ from mmdiff import Edit, Pipeline, Request
 from mmdiff.adapters.base import Adapter, Count
 from mmdiff.adapters.conditioners import Labels
 from mmdiff.adapters.series.codec import SeriesCodec
-from mmdiff.cli.requests import wishes
+from mmdiff.cli.requests import requests_of
 from mmdiff.config.build import ConfigError
 from mmdiff.core.parameterizations import Data
 from mmdiff.core.schedules import Linear
@@ -43,7 +43,7 @@ SAMPLE = torch.arange(1.0, 5.0)[None]                                 # (1, 4): 
 
 
 def placed(mode, seconds, **options):
-    known = Edit(mode, INPUT, **options).place(Plain(SAMPLE), {"seconds": seconds}, device=CPU)
+    known = Edit(mode, INPUT, **options).known(Plain(SAMPLE), {"seconds": seconds}, device=CPU)
     return torch.where(known.mask, known.x, 0)[0].int().tolist()
 
 
@@ -227,7 +227,7 @@ def test_edits_of_different_inputs_are_made_together_and_each_is_the_same_in_any
 def told(tmp_path, text, fields=None, edit=None, name="wishes.csv"):
     (tmp_path / name).write_text(text)
     settings = {"n": 1, "seed": 0, "cond": {}, "size": {}, "kinds": {"length": Count}, "edit": edit or {}}
-    return wishes(str(tmp_path / name), **settings, fields=fields or {})
+    return requests_of(str(tmp_path / name), **settings, fields=fields or {})
 
 
 def test_a_table_of_requests_says_what_each_starts_from(tmp_path, files):

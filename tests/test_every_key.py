@@ -41,7 +41,7 @@ CODEC = ["diffusion=null", "sampler=null", "guidance=null"]
 NEEDS = {                                                             # what an option cannot do without
     "data=folder": ["data.root=sounds"], "experiment=audio/fsdd": ["data.root=sounds"],
     "guidance=autoguidance": ["guidance.weak=weak"], "guidance=several": ["guidance.scales={instrument: 2.0}"],
-    "guidance=composed": ["guidance.also=[{told: {instrument: blown}, scale: 1.0}]"],
+    "guidance=composed": ["guidance.also=[{cond: {instrument: blown}, scale: 1.0}]"],
     "diffusion/parameterization=noise": ["diffusion/schedule=vp"], "adapter=audio_small": ["data.n=3"],
     "adapter=audio_base": ["data.n=3"], "data=moving_digits": ["data.root=digits", "adapter=video"],
     "data=latents": ["data.root=latents"], "data=shapes": ["adapter=video"], "data=solids": ["adapter=points"],
@@ -164,7 +164,7 @@ def everything(config: DictConfig, record: Record | None = None) -> dict[str, An
 def assembled(config: DictConfig, record: Record | None = None) -> training.Assembly:
     run = Path(config.run)
     run.mkdir(exist_ok=True)
-    return training.assemble(config, run, own=record)
+    return training.assemble(config, run, record=record)
 
 
 def described(config: DictConfig, parts: training.Assembly) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def test_a_wish_beside_what_a_request_tells_is_guided_to_as_if_the_request_told_
     def composed(scale, kind):
         node = {"_target_": "mmdiff.core.composed.Composed", "scale": 0.0}
         return Pipeline(pipeline.model, pipeline.header,
-                        guidance={**node, "also": [{"told": {"instrument": kind}, "scale": scale}]})
+                        guidance={**node, "also": [{"cond": {"instrument": kind}, "scale": scale}]})
 
     cfg = {"_target_": "mmdiff.core.guidance.ClassifierFree", "scale": 3.0}
     guided = Pipeline(pipeline.model, pipeline.header, guidance=cfg).sample(1, cond={"instrument": "blown"})[0]

@@ -66,7 +66,7 @@ def begin(run, *words):
 def assembled(run, *words):
     """All parts of a run before its first step."""
     config, record, _ = opened(run, composed("train", [*words, f"run={run}"]), None)
-    return assemble(config, run, own=record, base=base_of(config, record, resumed=False))
+    return assemble(config, run, record=record, base=base_of(config, record, resumed=False))
 
 
 def awake(module: nn.Module) -> None:
@@ -319,9 +319,10 @@ def test_an_evaluation_tells_a_model_that_follows_its_map_from_one_that_does_not
     real, other = list(FILM.repeat(3, 1, 1, 1, 1)), list(torch.zeros(6, 3, 4, 16, 16))
     real = [sample.roll(i, -1) for i, sample in enumerate(real)]
     rows = followed(pipeline, real, [{}] * 6, other, seed=0, batch_size=4)["edges"]
-    assert list(rows) == ["told", "not told", "another's map", "codec"] and {row["n"] for row in rows.values()} == {6}
-    assert rows["codec"]["error"].value < 1e-5 < rows["told"]["error"].value
-    alone = unfollowed({"edges": {**rows, "not told": rows["told"]}})
+    assert list(rows) == ["with map", "without map", "another's map", "codec"]
+    assert {row["n"] for row in rows.values()} == {6}
+    assert rows["codec"]["error"].value < 1e-5 < rows["with map"]["error"].value
+    alone = unfollowed({"edges": {**rows, "without map": rows["with map"]}})
     assert len(alone) == 1 and alone[0].startswith("The map edges is not followed")
 
     def perfect(labels, seeds, shape, **_):
@@ -329,7 +330,7 @@ def test_an_evaluation_tells_a_model_that_follows_its_map_from_one_that_does_not
 
     monkeypatch.setattr(pipeline.model, "latents", perfect)
     rows = followed(pipeline, real, [{}] * 6, other, seed=0, batch_size=4)["edges"]
-    assert rows["told"]["error"] == rows["codec"]["error"] and rows["another's map"]["error"].value > 0.01
+    assert rows["with map"]["error"] == rows["codec"]["error"] and rows["another's map"]["error"].value > 0.01
     assert not unfollowed({"edges": rows})
 
 

@@ -41,7 +41,7 @@ from mmdiff.core.types import Condition
 from mmdiff.core.weightings import Weighting
 from mmdiff.data.coupling import Coupling
 from mmdiff.data.reader import Reader
-from mmdiff.evaluation.subject import open_run
+from mmdiff.evaluation.evaluated import open_run
 from mmdiff.generation.pipeline import load
 from mmdiff.nn.network import Network
 from mmdiff.store import load_model

@@ -113,7 +113,7 @@ def test_a_shard_that_is_no_shard_is_not_used(tmp_path):
     save_file({"x": torch.zeros(2)}, tmp_path / "a.latents")
     (tmp_path / "b.latents").write_bytes(b"\x02" + bytes(7) + b"[]" + bytes(9))
     save_file({"x": torch.zeros(2)}, tmp_path / "c.latents", {"mmdiff": "[]"})
-    assert Shards(str(tmp_path), limit=1).places == {}
+    assert Shards(str(tmp_path), limit=1).locations == {}
 
 
 @pytest.mark.parametrize("facts", [

@@ -91,7 +91,7 @@ def test_a_sentence_encoder_from_a_folder_gives_the_same_bits_beside_any_other_t
     together = encoder(TEXTS, CPU)[0]
     monkeypatch.setenv("MMDIFF_CACHE", str(tmp_path / "empty"))
     for i in (0, 1):
-        encoder._held.clear()
+        encoder._cache.clear()
         assert torch.equal(encoder([TEXTS[i]], CPU)[0][0], together[i])
 
 

@@ -24,7 +24,7 @@ Draws = Annotated[int, Ge(0)]
 
 
 class Adversary(nn.Module, ABC):
-    """A critic, by how much the codec heeds it (``weight``), from which draw on (``start``), and how fast it learns."""
+    """A critic, its ``weight`` in the loss of the codec from the draw ``start`` on, and its learning rate."""
 
     def __init__(self, *, weight: Amount = 0.1, start: Draws = 10000, lr: Amount = 5e-4):
         super().__init__()
@@ -38,17 +38,17 @@ class Adversary(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, channels, *S)`` -> ``(B, ...)``, above 0 where it looks real."""
 
-    def heeded(self, made: Masked, draws: Tensor) -> Tensor:
+    def generator_loss(self, output: Masked, draws: Tensor) -> Tensor:
         """What the codec's loss has of it, ``(B,)``: its own weights get no gradient. ``draws`` are on the host."""
         if not (draws >= self.start).any():
-            return made.x.new_zeros(len(made.x))
+            return output.x.new_zeros(len(output.x))
         still = {name: value.detach() for name, value in (*self.named_parameters(), *self.named_buffers())}
-        told = -functional_call(self, still, (_real(made),)).flatten(1).mean(1)
-        return self.weight * torch.where(draws.to(told.device, non_blocking=True) >= self.start, told, 0)
+        loss = -functional_call(self, still, (_real(output),)).flatten(1).mean(1)
+        return self.weight * torch.where(draws.to(loss.device, non_blocking=True) >= self.start, loss, 0)
 
-    def loss(self, made: Masked, real: Masked) -> tuple[Tensor, Tensor]:
-        """Its own loss ``(B,)``, and the share of patches that it told right, ``(B,)``: 0.5 is chance."""
-        x, y = (self(_real(part).detach()).flatten(1) for part in (real, made))
+    def critic_loss(self, output: Masked, real: Masked) -> tuple[Tensor, Tensor]:
+        """Its own loss ``(B,)``, and its accuracy over patches, ``(B,)``: 0.5 is chance."""
+        x, y = (self(_real(part).detach()).flatten(1) for part in (real, output))
         right = ((x > 0).float().mean(1) + (y <= 0).float().mean(1)) / 2
         return F.relu(1 - x).mean(1) + F.relu(1 + y).mean(1), right.detach()
 

@@ -20,7 +20,7 @@ from ..core.types import Condition, Masked
 from ..data.coupling import Coupling
 from ..data.labels import Column, Fields, Label, encode_labels
 from ..data.reader import Reader as Reader
-from ..nn.tensors import place
+from ..nn.tensors import load_tensors
 from .attacks import Attack
 from .controls import Control
 from .judge import Judge
@@ -181,7 +181,7 @@ class Conditioner(nn.Module, ABC):
     vector_dim: int | None = None
     """D of ``Condition.vector`` where that is another; None = ``dim``."""
 
-    tells: Fields | None = None
+    default_fields: Fields | None = None
     """What can be told where no data say, of that of a public model."""
 
     public_parts: tuple[str, ...] = ()
@@ -221,7 +221,7 @@ class Conditioner(nn.Module, ABC):
         if dict(self.fields) != dict(base.fields):
             raise ValueError(f"{type(self).__name__} cannot take on other fields or classes than its base's: it has no "
                              "inherit() that says how its tables grow")
-        place(self, base.state_dict())
+        load_tensors(self, base.state_dict())
 
     def rows(self, field: str, classes: Sequence[str]) -> dict[str, list[int]]:
         """By name of a table (an ``nn.Embedding`` below this module): its rows that speak of these classes alone.

@@ -81,8 +81,8 @@ class GridCoder(Coder):
         return _joined(found, x.mask is not None)
 
     def decode(self, z: Masked, extent: Sequence[int] | None = None) -> Masked:
-        whole = tuple(self._up(n, i) for i, n in enumerate(z.x.shape[2:])) if extent is None else tuple(extent)
-        cut: Any = (..., *(slice(n) for n in whole))
+        extents = tuple(self._up(n, i) for i, n in enumerate(z.x.shape[2:])) if extent is None else tuple(extent)
+        cut: Any = (..., *(slice(n) for n in extents))
         if self.training and z.mask is None:
             return Masked(self.decoder(z.x)[cut])
         found = [self._decode_parts(one[None])[0][cut] for one in unpad(z)]
@@ -118,11 +118,11 @@ class GridCoder(Coder):
             parts.append(part[:, :, left : left + self._up(end, 0) - (self._up(start, 0) if start else 0)])
         return torch.cat(parts, 2)
 
-    def _parts(self, length: int, around: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
+    def _parts(self, length: int, context: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
         """Latents start .. end, ``chunk`` at a time, of which low .. high are needed."""
         for start in range(0, length, self.chunk):
             end = min(start + self.chunk, length)
-            yield start, end, max(0, start - around[0]), min(length, end + around[1])
+            yield start, end, max(0, start - context[0]), min(length, end + context[1])
 
 
 def _joined(samples: list[Tensor], masked: bool) -> Masked:

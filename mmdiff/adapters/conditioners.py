@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..core.types import Condition
 from ..data.labels import TEXT, Column, Fields, Label, is_scalar, is_text, part_name
-from ..nn.tensors import place
+from ..nn.tensors import load_tensors
 from .base import Conditioner
 from .texts import Bytes, TextEncoder
 
@@ -57,7 +57,7 @@ class Labels(Conditioner):
             else nn.Linear(2 * frequencies + 1, dim) if is_scalar(field) else nn.Embedding(len(field) + 1, dim)
             for name, field in self.fields.items()
         })
-        self.untold = nn.ParameterDict({
+        self.null_embedding = nn.ParameterDict({
             part_name(name): nn.Parameter(torch.randn(dim)) for name, field in self.fields.items() if is_scalar(field)
         })
 
@@ -92,13 +92,13 @@ class Labels(Conditioner):
         for name, field in self.fields.items():
             part = part_name(name)
             if name not in base.fields:
-                own = {key: value for key, value in self.state_dict().items() if key.split(".")[1] == part}
-                tensors |= {key: value if "norm" in key else torch.zeros_like(value) for key, value in own.items()}
+                fresh = {key: value for key, value in self.state_dict().items() if key.split(".")[1] == part}
+                tensors |= {key: value if "norm" in key else torch.zeros_like(value) for key, value in fresh.items()}
             elif not (is_scalar(field) or is_text(field)) and (new := len(field) - len(base.fields[name])):
                 table = tensors[key := f"embeddings.{part}.weight"]
                 mean = table[:-1].mean(0, keepdim=True).expand(new, -1)
                 tensors[key] = torch.cat([table[:-1], mean, table[-1:]])    # the last row is "not told"
-        place(self, tensors)
+        load_tensors(self, tensors)
 
     def rows(self, field: str, classes: Sequence[str]) -> dict[str, list[int]]:
         """The rows of the field's table."""
@@ -107,17 +107,17 @@ class Labels(Conditioner):
     def _text(self, name: str, texts: list[str | None]) -> "TextRead":
         assert self.text is not None
         field = cast(TextField, self.embeddings[part_name(name)])
-        told, device = ["" if text is None else text for text in texts], field.untold.device
-        states, mask = self.text(told, device)
-        words = self.text.words(told, device)
-        return field(states.to(field.untold.dtype), mask, None if words is None else words.to(field.untold.dtype))
+        worded, like = ["" if text is None else text for text in texts], field.null_embedding
+        states, mask = self.text(worded, like.device)
+        words = self.text.words(worded, like.device)
+        return field(states.to(like.dtype), mask, None if words is None else words.to(like.dtype))
 
     def _scalar(self, name: str, value: Tensor) -> Tensor:
         low, high = map(float, self.fields[name])
         unit = ((value - low) / ((high - low) or 1.0)).nan_to_num(0.0)          # one value alone has no range
         angle = 2 * math.pi * unit[:, None] * torch.arange(1, self.frequencies + 1, device=unit.device) / 2
-        told = self.embeddings[part_name(name)](torch.cat([unit[:, None], angle.cos(), angle.sin()], 1))
-        return torch.where(value.isnan()[:, None], self.untold[part_name(name)].to(told.dtype), told)
+        embedding = self.embeddings[part_name(name)](torch.cat([unit[:, None], angle.cos(), angle.sin()], 1))
+        return torch.where(value.isnan()[:, None], self.null_embedding[part_name(name)].to(embedding.dtype), embedding)
 
     def null(self, batch: int) -> Condition:
         """The condition in which no field is told."""
@@ -174,15 +174,15 @@ class TextField(nn.Module):
         self.word_norm = nn.LayerNorm(width) if words else None
         self.gate = nn.Linear(width, 1) if words else None
         self.token, self.vector = nn.Linear(width, dim), nn.Linear(width, dim)
-        self.untold = nn.Parameter(torch.randn(2, dim))
+        self.null_embedding = nn.Parameter(torch.randn(2, dim))
 
     def forward(self, states: Tensor, mask: Tensor, words: Tensor | None = None) -> TextRead:
-        states, told = self.norm(states), mask.any(1, keepdim=True)                        # (B, 1)
+        states, present = self.norm(states), mask.any(1, keepdim=True)                     # (B, 1)
         first = torch.zeros_like(mask)
         first[:, 0] = True
-        tokens = torch.where(told[..., None], self.token(states), self.untold[0])
-        vector = torch.where(told, self._vector(states, mask, words), self.untold[1])
-        return TextRead(vector, tokens, torch.where(told, mask, first))
+        tokens = torch.where(present[..., None], self.token(states), self.null_embedding[0])
+        vector = torch.where(present, self._vector(states, mask, words), self.null_embedding[1])
+        return TextRead(vector, tokens, torch.where(present, mask, first))
 
     def _vector(self, states: Tensor, mask: Tensor, words: Tensor | None) -> Tensor:
         real = mask[..., None]

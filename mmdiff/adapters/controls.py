@@ -36,7 +36,7 @@ def total(controls: Mapping[str, Control]) -> int:
     return sum(control.width + 1 for control in controls.values())
 
 
-def told_channels(controls: Mapping[str, Control]) -> list[int]:
+def presence_channels(controls: Mapping[str, Control]) -> list[int]:
     """The channels of ``Condition.concat`` that say whether a map is told."""
     ends = accumulate(control.width + 1 for control in controls.values())
     return [end - 1 for end in ends]
@@ -51,19 +51,19 @@ def maps_of(
         return control(features.x.float(), latents.x)
     maps = latents.x.new_zeros(len(latents.x), control.width, *latents.x.shape[2:])
     pairs = zip(unpad(Masked(features.x.float(), latents.mask), extents), unpad(latents, extents), strict=True)
-    for x, (own, latent) in zip(maps, pairs, strict=True):
-        x[(slice(None), *(slice(n) for n in latent.shape[1:]))] = control(own[None], latent[None])[0]
+    for x, (sample, latent) in zip(maps, pairs, strict=True):
+        x[(slice(None), *(slice(n) for n in latent.shape[1:]))] = control(sample[None], latent[None])[0]
     return maps
 
 
 def joined(
-    controls: Mapping[str, Control], maps: Mapping[str, Tensor], told: Mapping[str, Tensor]
+    controls: Mapping[str, Control], maps: Mapping[str, Tensor], present: Mapping[str, Tensor]
 ) -> Tensor | None:
-    """``Condition.concat`` ``(B, C', *S)`` of maps ``(B, width, *S)``, where ``told`` ``(B,)``; None without controls.
-    """
+    """``Condition.concat`` ``(B, C', *S)`` of maps ``(B, width, *S)``, where ``present`` ``(B,)``; None
+    without controls."""
     parts = []
     for name in controls:
-        kept = told[name].to(maps[name].device).reshape(-1, *(1,) * (maps[name].ndim - 1))
+        kept = present[name].to(maps[name].device).reshape(-1, *(1,) * (maps[name].ndim - 1))
         parts.append(torch.where(kept, maps[name], 0))
         parts.append(kept.expand_as(maps[name][:, :1]).to(maps[name]))
     return torch.cat(parts, 1) if parts else None
@@ -85,21 +85,21 @@ def gathered(
 ) -> Tensor | None:
     """``Condition.concat`` of B rows, which have the map ``(width, *S)`` of a control under its name where it is told;
     None where none is. Raises ``ValueError`` for what is no such map."""
-    given = [(name, row[name]) for row in rows for name in controls if row.get(name) is not None]
-    if not given:
+    given_maps = [(name, row[name]) for row in rows for name in controls if row.get(name) is not None]
+    if not given_maps:
         return None
     size = None
-    for name, found in given:
+    for name, found in given_maps:
         if not isinstance(found, Tensor) or found.ndim < 2 or len(found) != controls[name].width:
             raise ValueError(f"the map {name} is a tensor of {controls[name].width} channels and the latent's size, "
                              f"got {tuple(found.shape) if isinstance(found, Tensor) else repr(found)}")
         if found.shape[1:] != (size := found.shape[1:] if size is None else size):
             raise ValueError(f"the map {name} has the size {tuple(found.shape[1:])}, another map {tuple(size)}")
     blank = {name: torch.zeros(control.width, *(size or ())) for name, control in controls.items()}
-    maps, told = {}, {}
+    maps, present = {}, {}
     for name in controls:
-        own = [row.get(name) for row in rows]
+        values = [row.get(name) for row in rows]
         maps[name] = torch.stack([value.float().to(device) if isinstance(value, Tensor) else blank[name].to(device)
-                                  for value in own])
-        told[name] = torch.tensor([value is not None for value in own])
-    return joined(controls, maps, told)
+                                  for value in values])
+        present[name] = torch.tensor([value is not None for value in values])
+    return joined(controls, maps, present)

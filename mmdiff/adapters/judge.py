@@ -28,7 +28,7 @@ Between = Callable[[Tensor, Tensor], float]
 class Judge(ABC):
     """Samples ``(N, C, *S)`` of one size, or brought to one where they have their own."""
 
-    own_sizes: bool = False
+    native_sizes: bool = False
     """Whether samples differ in size by nature: each is then generated with the size of the real one beside it."""
     shifts: int = 0
     """Positions of the last axis by which a training sample may be moved and still be copied."""
@@ -76,7 +76,7 @@ class Judge(ABC):
     def values(self, x: Tensor, codec: Any) -> dict[str, Tensor]:
         """Statistics ``(N,)``, NaN where there is none."""
 
-    def shares(self, x: Tensor, codec: Any, known: Any) -> dict[str, Tensor]:
+    def fractions(self, x: Tensor, codec: Any, known: Any) -> dict[str, Tensor]:
         """Truth values ``(N,)``; ``known`` is that of the training set, None where there is none."""
         return {}
 

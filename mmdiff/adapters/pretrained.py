@@ -29,9 +29,9 @@ from .texts import TextEncoder, padded_length
 
 READ = (".json", ".safetensors", ".txt", ".model")
 """Endings of the files that say what an encoder is."""
-TOGETHER = 32
+BATCH = 32
 """Texts that are encoded at once, at most."""
-HELD = 2**28
+CACHE_BYTES = 2**28
 """Bytes of states that are held in memory, about."""
 
 
@@ -52,7 +52,7 @@ class Pretrained(TextEncoder):
             raise ValueError(f"length and width are at least 1, got {length} and {width}")
         self.path, self.digest, self.width, self.layer = path, digest, width, layer
         self.length, self.dtype, self.truncate = length, dtype, truncate
-        self._held: dict[str, np.ndarray] = {}
+        self._cache: dict[str, np.ndarray] = {}
         self._size = 0
 
     def __deepcopy__(self, memo: dict) -> "Pretrained":
@@ -101,24 +101,24 @@ class Pretrained(TextEncoder):
     @cached_property
     def network(self) -> Any:
         """The part of the folder's network that reads texts, frozen."""
-        whole = self.loaded(self._class(self.loaded("AutoConfig")), use_safetensors=True)
-        return getattr(whole, "text_model", whole).eval().requires_grad_(False)
+        model = self.loaded(self._class(self.loaded("AutoConfig")), use_safetensors=True)
+        return getattr(model, "text_model", model).eval().requires_grad_(False)
 
     @property
     def weight_bytes(self) -> int:
         """What its weights take in memory; they are not read."""
         config = self.loaded("AutoConfig")
         with torch.device("meta"):
-            made = getattr(_transformers(), self._class(config)).from_config(config)
-        own = getattr(made, "text_model", made)
-        return sum(tensor.numel() * tensor.element_size() for tensor in own.parameters())
+            model = getattr(_transformers(), self._class(config)).from_config(config)
+        text_model = getattr(model, "text_model", model)
+        return sum(tensor.numel() * tensor.element_size() for tensor in text_model.parameters())
 
     @property
     def limit(self) -> int:
         """The most tokens that it reads."""
         config = self.loaded("AutoConfig")
-        own = getattr(config, "text_config", config)
-        most = [self.tokenizer.model_max_length, getattr(own, "max_position_embeddings", None)]
+        text_config = getattr(config, "text_config", config)
+        most = [self.tokenizer.model_max_length, getattr(text_config, "max_position_embeddings", None)]
         return int(min(n for n in most if n))
 
     @cached_property
@@ -134,9 +134,9 @@ class Pretrained(TextEncoder):
         """What a class of transformers makes of the folder, or of another."""
         folder = folder or self.folder
         try:
-            made = getattr(_transformers(), name)                     # left open, it asks on the terminal: y runs code
+            cls = getattr(_transformers(), name)                      # left open, it asks on the terminal: y runs code
             with _no_bars():
-                return made.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
+                return cls.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise ValueError(f"{folder} is no text encoder that transformers can load: "
                              f"{str(error).strip().splitlines()[0]}") from None
@@ -155,14 +155,14 @@ class Pretrained(TextEncoder):
         """Of each text ``(L, width)``; those of one length are encoded together."""
         network = self.network.to(device or "cpu")
         ids = [self._cut(row) for row in self._ids(texts)]
-        made: dict[int, np.ndarray] = {}
+        encoded: dict[int, np.ndarray] = {}
         for part in _equal_lengths(ids):
             rows = torch.tensor([ids[i] for i in part], device=device)
             out = network(input_ids=rows, attention_mask=torch.ones_like(rows), output_hidden_states=self.layer != -1)
             states = out.last_hidden_state if self.layer == -1 else out.hidden_states[self.layer]
-            made |= dict(zip(part, states.float().cpu().numpy().astype(self.dtype), strict=True))
+            encoded |= dict(zip(part, states.float().cpu().numpy().astype(self.dtype), strict=True))
         network.to("cpu")                                             # it may be larger than the model that it tells
-        return [made[i] for i in range(len(ids))]
+        return [encoded[i] for i in range(len(ids))]
 
     def _cut(self, ids: list[int]) -> list[int]:
         """At most ``length`` tokens, with the one that ends a text where it has such."""
@@ -170,15 +170,15 @@ class Pretrained(TextEncoder):
         return ids if len(ids) <= self.length else [*ids[: self.length - len(last)], *last]
 
     def _key(self, text: str) -> str:
-        told = [text, self.digest, self.length, self.layer, self.dtype]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+        identity = [text, self.digest, self.length, self.layer, self.dtype]
+        return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
 
     def _file(self, key: str) -> Path:
         return cache_folder() / "texts" / self.digest[:16] / key[:2] / f"{key}.npy"
 
     def _kept(self, text: str) -> np.ndarray | None:
-        if (key := self._key(text)) in self._held:
-            return self._held[key]
+        if (key := self._key(text)) in self._cache:
+            return self._cache[key]
         try:
             states = np.load(self._file(key), allow_pickle=False)
         except (OSError, ValueError, EOFError):
@@ -193,9 +193,9 @@ class Pretrained(TextEncoder):
         keep(self._file(key), lambda file: np.save(file, states, allow_pickle=False))
 
     def _hold(self, key: str, states: np.ndarray) -> None:
-        while self._held and self._size + states.nbytes > HELD:
-            self._size -= self._held.pop(next(iter(self._held))).nbytes
-        self._held[key] = states
+        while self._cache and self._size + states.nbytes > CACHE_BYTES:
+            self._size -= self._cache.pop(next(iter(self._cache))).nbytes
+        self._cache[key] = states
         self._size += states.nbytes
 
 
@@ -210,8 +210,8 @@ def digest(folder: Path) -> str:
 def _file_digest(path: Path) -> str:
     """The hash of a file: of one that has its size and time of change still, it is known."""
     facts = path.stat()
-    told = json.dumps([str(path.resolve()), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns])
-    known = cache_folder() / "digests" / hashlib.sha256(told.encode()).hexdigest()
+    identity = json.dumps([str(path.resolve()), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns])
+    known = cache_folder() / "digests" / hashlib.sha256(identity.encode()).hexdigest()
     with suppress(OSError, UnicodeDecodeError):
         if len(found := known.read_text(encoding="ascii")) == 64:
             return found
@@ -222,12 +222,12 @@ def _file_digest(path: Path) -> str:
 
 
 def _equal_lengths(ids: Sequence[list[int]]) -> Iterator[list[int]]:
-    """Positions of rows of one length, at most ``TOGETHER`` at once."""
+    """Positions of rows of one length, at most ``BATCH`` at once."""
     groups: dict[int, list[int]] = {}
     for i, row in enumerate(ids):
         groups.setdefault(len(row), []).append(i)
     for members in groups.values():
-        yield from (members[k : k + TOGETHER] for k in range(0, len(members), TOGETHER))
+        yield from (members[k : k + BATCH] for k in range(0, len(members), BATCH))
 
 
 def _folder(path: str | Path) -> Path:

@@ -41,7 +41,7 @@ class PromptEncoder(Pretrained):
     ):
         config, self.model = model.config("text_encoder"), model
         digest = "-".join([*(model.digest(part) for part in self.public_parts), *([padding] * (padding != "none"))])
-        super().__init__(model.place("text_encoder"), digest=digest, length=length, layer=layer, dtype=dtype,
+        super().__init__(model.folder("text_encoder"), digest=digest, length=length, layer=layer, dtype=dtype,
                          truncate=truncate, width=config.get("d_model") or config["hidden_size"])
         self.empty, self.padding = empty, padding
 
@@ -61,21 +61,21 @@ class PromptEncoder(Pretrained):
         return self.model.checked("text_encoder")
 
     def _cut(self, ids: list[int]) -> list[int]:
-        own = super()._cut(ids)
-        return own if self.padding == "none" else own + [self.tokenizer.pad_token_id] * (self.length - len(own))
+        kept = super()._cut(ids)
+        return kept if self.padding == "none" else kept + [self.tokenizer.pad_token_id] * (self.length - len(kept))
 
     def _states(self, texts: Sequence[str], device: torch.device | None = None) -> list[np.ndarray]:
-        made = super()._states(texts, device)
+        encoded = super()._states(texts, device)
         if self.padding != "read":
-            return made
-        return [states[: len(ids)] for states, ids in zip(made, self._ids(texts), strict=True)]
+            return encoded
+        return [states[: len(ids)] for states, ids in zip(encoded, self._ids(texts), strict=True)]
 
 
 class Prompt(Conditioner):
     """One text field, as a public model is told it. ``drop`` is the share of training samples that are told nothing;
     with ``masked`` the network is told which tokens are those of the text."""
 
-    tells = MappingProxyType({"caption": TEXT})
+    default_fields = MappingProxyType({"caption": TEXT})
     tokens = True
     here: Tensor
 
@@ -93,8 +93,8 @@ class Prompt(Conditioner):
     def forward(self, labels: dict[str, Column]) -> Condition:
         texts = [str(text or "") for text in labels[self.name]]
         states, mask = self.text(texts, self.here.device)                         # zeros behind the last token
-        told = Condition(tokens=states, tokens_mask=mask).padded(self.text.length)
-        return told if self.masked else told._replace(tokens_mask=None)
+        cond = Condition(tokens=states, tokens_mask=mask).padded(self.text.length)
+        return cond if self.masked else cond._replace(tokens_mask=None)
 
     def null(self, batch: int) -> Condition:
         return self({self.name: [None] * batch})

@@ -43,13 +43,13 @@ class PublicModel:
         self, path: Path, *, digests: Mapping[str, str] | None = None, name: str = "", licence: str = UNKNOWN
     ):
         self.path, self.digests, self.name, self.licence = Path(path).expanduser(), digests, name, licence
-        self._held: dict[str, nn.Module] = {}
+        self._modules_in_use: dict[str, nn.Module] = {}
 
     def __deepcopy__(self, memo: dict) -> "PublicModel":
         return self                                                   # a reference: averages of weights share it
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_held": {}}
+        return {**vars(self), "_modules_in_use": {}}
 
     @classmethod
     def described(cls, path: Path, parts: Iterable[str]) -> dict[str, Any]:
@@ -60,10 +60,10 @@ class PublicModel:
         model = cls(path)
         card = _card(model.path / "README.md")
         licence = card.get("license_name") or card.get("license") or UNKNOWN
-        return {"digests": {part: digest(model.place(part)) for part in dict.fromkeys(parts)},
+        return {"digests": {part: digest(model.folder(part)) for part in dict.fromkeys(parts)},
                 "name": _name(model.path), "licence": str(licence)}
 
-    def place(self, part: str) -> Path:
+    def folder(self, part: str) -> Path:
         """The folder of a part; that of the model itself where it is of one part alone."""
         folder = self.path / part
         alone = not (self.path / "model_index.json").exists() and (self.path / "config.json").exists()
@@ -78,26 +78,26 @@ class PublicModel:
 
     def digest(self, part: str) -> str:
         """The digest that a part is to have."""
-        return (self.digests or {}).get(part) or digest(self.place(part))
+        return (self.digests or {}).get(part) or digest(self.folder(part))
 
     def checked(self, part: str) -> Path:
         """The folder of a part. Raises ``ValueError`` where it is not the one that is meant."""
-        if (found := digest(folder := self.place(part))) != self.digest(part):
+        if (found := digest(folder := self.folder(part))) != self.digest(part):
             raise ValueError(f"{folder} is another {part} than this model learned with (hash {found[:8]}, not "
                              f"{self.digest(part)[:8]}): name the folder that it is in now, or bring it back")
         return folder
 
     def config(self, part: str, kind: str | None = None) -> dict[str, Any]:
         """The settings of a part, which is of the class ``kind`` of diffusers or transformers where that is said."""
-        file = self.place(part) / settings_file(part)
+        file = self.folder(part) / settings_file(part)
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ValueError(f"cannot read {file}: {error}") from None
-        own = (found.get("_class_name") or next(iter(found.get("architectures") or ()), None)
+        cls = (found.get("_class_name") or next(iter(found.get("architectures") or ()), None)
                if isinstance(found, dict) else "no class")
-        if not isinstance(found, dict) or kind not in (None, own):
-            raise ValueError(f"{file} is of {own}, and this adapter takes {kind}")
+        if not isinstance(found, dict) or kind not in (None, cls):
+            raise ValueError(f"{file} is of {cls}, and this adapter takes {kind}")
         return found
 
     def tensors(self, part: str, names: Iterable[str]) -> dict[str, Tensor]:
@@ -112,7 +112,7 @@ class PublicModel:
             with safe_open(path, "pt") as file:
                 found |= {name: file.get_tensor(name) for name in set(names) & set(file.keys())}
         if missing := set(names) - found.keys():
-            raise ValueError(f"{self.place(part)} holds no weights with {', '.join(sorted(missing))}, which this "
+            raise ValueError(f"{self.folder(part)} holds no weights with {', '.join(sorted(missing))}, which this "
                              "adapter needs of it")
         return found
 
@@ -120,7 +120,7 @@ class PublicModel:
         """Raise ``ValueError`` where the ``config`` of a part is not what goes with it asks for."""
         for name, value in wanted.items():
             if config[name] != value:
-                raise ValueError(f"{self.place(part)} has {name} {config[name]}, and what goes with it here {value}: "
+                raise ValueError(f"{self.folder(part)} has {name} {config[name]}, and what goes with it here {value}: "
                                  "codec, text encoder and transformer are to be of one model")
 
     def load(self, part: str, kind: str, dtype: Precision = "float32") -> nn.Module:
@@ -129,8 +129,8 @@ class PublicModel:
         settings, known = self.config(part, kind), _class(kind)
         if hollow():
             of_diffusers = "model_type" not in settings
-            made = known.from_config(settings) if of_diffusers else known(known.config_class.from_dict(settings))
-            return _frozen(_cast(made, computing(dtype)), dtype)
+            built = known.from_config(settings) if of_diffusers else known(known.config_class.from_dict(settings))
+            return _frozen(_cast(built, computing(dtype)), dtype)
         key = (self.digest(part), kind, dtype)
         if (module := _loaded.get(key)) is None:
             folder = self.checked(part)
@@ -142,7 +142,7 @@ class PublicModel:
                 raise ValueError(f"{folder} holds no weights that {kind} can load: "
                                  f"{str(error).strip().splitlines()[0]}") from None
             _loaded[key] = _frozen(module, dtype)
-        self._held[part] = module
+        self._modules_in_use[part] = module
         return module
 
 
@@ -222,8 +222,8 @@ def _card(path: Path) -> dict[str, Any]:
 
 def _class(kind: str) -> Any:
     """A class of diffusers, or of transformers where that one has none of this name."""
-    told = logging.getLogger("xformers")                              # warns of kernels that nobody asks for
-    before, told.disabled = told.disabled, True
+    logger = logging.getLogger("xformers")                            # warns of kernels that nobody asks for
+    before, logger.disabled = logger.disabled, True
     try:
         import diffusers
         import transformers
@@ -232,4 +232,4 @@ def _class(kind: str) -> Any:
     except ImportError:
         raise ValueError("public models need diffusers: pip install 'mmdiff[diffusers]'") from None
     finally:
-        told.disabled = before
+        logger.disabled = before

@@ -24,29 +24,29 @@ class ReconstructionLoss(ABC):
         self.weight = weight
 
     @abstractmethod
-    def __call__(self, made: Masked, real: Masked) -> Tensor:
+    def __call__(self, output: Masked, real: Masked) -> Tensor:
         """``(B,)`` of what was made of samples ``(B, C, *S)``, both with the mask of what is real."""
 
 
 class Absolute(ReconstructionLoss):
     """Mean absolute error."""
 
-    def __call__(self, made: Masked, real: Masked) -> Tensor:
-        return mean((made.x - real.x).abs(), real.mask)
+    def __call__(self, output: Masked, real: Masked) -> Tensor:
+        return mean((output.x - real.x).abs(), real.mask)
 
 
 class Squared(ReconstructionLoss):
     """Mean squared error: small things on a plain ground are learned soon by it, by the absolute error late."""
 
-    def __call__(self, made: Masked, real: Masked) -> Tensor:
-        return mean((made.x - real.x).square(), real.mask)
+    def __call__(self, output: Masked, real: Masked) -> Tensor:
+        return mean((output.x - real.x).square(), real.mask)
 
 
 class Gradient(ReconstructionLoss):
     """Mean absolute error of the differences between neighbours, along every axis that is longer than 1."""
 
-    def __call__(self, made: Masked, real: Masked) -> Tensor:
-        found, error = [], made.x - real.x
+    def __call__(self, output: Masked, real: Masked) -> Tensor:
+        found, error = [], output.x - real.x
         for axis in range(2, error.ndim):
             if error.shape[axis] > 1:
                 both = None if real.mask is None else _first(real.mask, axis) & _last(real.mask, axis)

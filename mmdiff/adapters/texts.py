@@ -119,7 +119,7 @@ class Bytes(nn.Module, TextEncoder):
 
     def varied(self, text: str, rng: np.random.Generator) -> str:
         """The text with strange words, as ``Apart`` where its words are to be read each on its own."""
-        words = [word for own in text.split() for word in (*self._strange(rng), own)]
+        words = [word for each in text.split() for word in (*self._strange(rng), each)]
         return (Apart if rng.random() < self.apart else str)(" ".join(words))
 
     def _strange(self, rng: np.random.Generator) -> list[str]:
@@ -164,8 +164,8 @@ class ReadingBlock(nn.Module):
 
 def byte_ids(word: str) -> list[int]:
     """The ``LETTERS`` numbers of a word's bytes, each by its place; those of no byte are the padding's."""
-    own = [i * 256 + byte for i, byte in enumerate(word.encode()[:LETTERS])]
-    return own + [LETTERS * 256] * (LETTERS - len(own))
+    ids = [i * 256 + byte for i, byte in enumerate(word.encode()[:LETTERS])]
+    return ids + [LETTERS * 256] * (LETTERS - len(ids))
 
 
 def _parts(word: str) -> list[str]:

@@ -79,8 +79,8 @@ class WhitenedCodec(Codec):
         mean, square = first / max(count, 1), second / max(count, 1)
         sizes = list(self.groups.values())
         variances, squares = (v.split(sizes) for v in (square - mean.square(), square))
-        for name, variance, whole in zip(self.groups, variances, squares, strict=True):
-            if len(variance) and variance.mean() <= 1e-12 * whole.mean():         # of any unit: rounding is relative
+        for name, variance, total in zip(self.groups, variances, squares, strict=True):
+            if len(variance) and variance.mean() <= 1e-12 * total.mean():         # of any unit: rounding is relative
                 raise ValueError(f"whitening needs variety: the {name} of the training set are none, or all alike")
         self.mean.copy_(mean)
         self.std.copy_(torch.cat([v.mean().sqrt().expand(len(v)) for v in variances]))

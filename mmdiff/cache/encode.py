@@ -49,7 +49,7 @@ class Encoded(NamedTuple):
     processes of the job have yet to finish before the cache can be used, and how many captions are kept."""
 
     items: int
-    made: int
+    encoded: int
     skipped: list[list[str]]
     waiting: int
     captions: int
@@ -66,14 +66,14 @@ def settings(adapter: DictConfig, codec: Codec, reader: Reader, *, dtype: str) -
         if name.split(".")[0] not in (*codec.incidental, *WHITENING):
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    told = {**nodes, "reading": codec.reading, "weights": digest.hexdigest(), "dtype": dtype}
-    return json.loads(json.dumps(told))
+    identity = {**nodes, "reading": codec.reading, "weights": digest.hexdigest(), "dtype": dtype}
+    return json.loads(json.dumps(identity))
 
 
-def require(held: dict[str, Any], adapter: DictConfig, codec: Codec, reader: Reader) -> None:
+def require(cached: dict[str, Any], adapter: DictConfig, codec: Codec, reader: Reader) -> None:
     """Raise ``ConfigError`` naming what differs where latents were made with other settings than ``adapter``'s."""
-    wanted = settings(adapter, codec, reader, dtype=held["dtype"])
-    if changed := list(_changes(held, wanted, "adapter")):
+    wanted = settings(adapter, codec, reader, dtype=cached["dtype"])
+    if changed := list(_changes(cached, wanted, "adapter")):
         raise ConfigError(
             f"these latents were encoded with other settings: {'; '.join(changed)}. Name the same adapter, or run "
             "mmdiff encode with this one"
@@ -81,7 +81,7 @@ def require(held: dict[str, Any], adapter: DictConfig, codec: Codec, reader: Rea
 
 
 def encode(
-    config: DictConfig, out: str, *, dtype: str = "float32", copies: int = 1, share: JobPart | None = None,
+    config: DictConfig, out: str, *, dtype: str = "float32", copies: int = 1, part: JobPart | None = None,
     shard_mb: float = 64, device: str = "cpu", progress: bool = True,
 ) -> Encoded:
     """Write the features of ``config.data`` as read by ``config.adapter`` to the folder or URL ``out``.
@@ -90,7 +90,7 @@ def encode(
     augmentation. ``shard_mb`` is the size of a file in MiB. Raises ``ConfigError`` for a mistake of the user, and
     ``ValueError`` where nothing can be read.
     """
-    share = share or JobPart()
+    part = part or JobPart()
     if dtype not in DTYPES:
         raise ConfigError(f"dtype is one of {', '.join(DTYPES)}, got {dtype!r}")
     if copies < 1 or shard_mb <= 0:
@@ -100,12 +100,12 @@ def encode(
     dataset = _opened(origin, reader)
     codec, reader = resolve_codec(config.adapter, codec, reader, dataset.inferred)
     fill(codec, config)
-    told, shards = settings(config.adapter, codec, reader, dtype=dtype), Shards(out, limit=int(shard_mb * 2**20))
-    job = hashed([told, copies, share.parts, [dataset.name(i) for i in range(len(dataset))]])[:16]
-    lists = [f"{job}-{k + 1}-of-{share.parts}.json" for k in range(share.parts)]
-    shards.remove(lists[share.part])                                  # an earlier job's may be out of date
-    work = _Work(dataset, codec.to(device), told, shards, copies)
-    members = range(share.part, len(dataset), share.parts)
+    identity, shards = settings(config.adapter, codec, reader, dtype=dtype), Shards(out, limit=int(shard_mb * 2**20))
+    job = hashed([identity, copies, part.parts, [dataset.name(i) for i in range(len(dataset))]])[:16]
+    lists = [f"{job}-{k + 1}-of-{part.parts}.json" for k in range(part.parts)]
+    shards.remove(lists[part.part])                                   # an earlier job's may be out of date
+    work = _Work(dataset, codec.to(device), identity, shards, copies)
+    members = range(part.part, len(dataset), part.parts)
     for i in progress_bar(members, "encoding", unit="item", disable=not progress):
         try:
             work(i)
@@ -114,10 +114,10 @@ def encode(
             raise
     shards.flush()
     captions = keep_texts(resolve_files(resolved(config)).adapter, dataset, members, device, progress=progress)
-    shards.write(lists[share.part], json.dumps(work.done()).encode())
-    waiting = _finish(dataset, origin, told, shards, lists)
+    shards.write(lists[part.part], json.dumps(work.done()).encode())
+    waiting = _finish(dataset, origin, identity, shards, lists)
     skipped = [[dataset.name(i), reason] for i, reason in work.skipped.items()]
-    return Encoded(len(members), work.made, skipped, waiting, captions)
+    return Encoded(len(members), work.encoded, skipped, waiting, captions)
 
 
 def uncached(latents: Latents, reader: Reader, *, root: str | None = None) -> Dataset:
@@ -195,25 +195,25 @@ def _placed(origin: dict[str, Any]) -> dict[str, Any]:
 class _Work:
     """Makes what is missing of one item after another."""
 
-    def __init__(self, dataset: Dataset, codec: Codec, told: dict[str, Any], shards: Shards, copies: int):
-        self.dataset, self.codec, self.told, self.shards, self.copies = dataset, codec, told, shards, copies
-        self.dtype = DTYPES[told["dtype"]]
+    def __init__(self, dataset: Dataset, codec: Codec, identity: dict[str, Any], shards: Shards, copies: int):
+        self.dataset, self.codec, self.identity, self.shards, self.copies = dataset, codec, identity, shards, copies
+        self.dtype = DTYPES[identity["dtype"]]
         self.keys: dict[int, list[str]] = {}
         self.digests: dict[int, str] = {}
         self.skipped: dict[int, str] = {}
-        self.made = 0
+        self.encoded = 0
 
     def __call__(self, index: int) -> None:
         try:
             digest = self.dataset.digest(index)
-            keys = [hashed([self.told, digest, copy]) for copy in range(self.copies)]
-            made = {key: self._features(index, digest, copy) for copy, key in enumerate(keys) if key not in self.shards}
+            keys = [hashed([self.identity, digest, copy]) for copy in range(self.copies)]
+            new = {key: self._features(index, digest, copy) for copy, key in enumerate(keys) if key not in self.shards}
         except (ValueError, OSError) as error:
             self.skipped[index] = str(error)
             return
-        for key, features in made.items():                            # where these cannot be written the job ends
+        for key, features in new.items():                             # where these cannot be written the job ends
             self.shards.add(key, *features)
-        self.made += len(made)
+        self.encoded += len(new)
         self.keys[index], self.digests[index] = keys, digest
 
     def done(self) -> dict[str, dict]:
@@ -227,11 +227,13 @@ class _Work:
         (features,) = unpad(self.codec.features(Masked(sample[None].to(next(self.codec.buffers()).device))))
         features = features.to(self.dtype).cpu()
         if not torch.isfinite(features).all():
-            raise ValueError(f"its features are not finite in {self.told['dtype']}")
+            raise ValueError(f"its features are not finite in {self.identity['dtype']}")
         return features, self.codec.size(sample)
 
 
-def _finish(dataset: Dataset, origin: dict[str, Any], told: dict[str, Any], shards: Shards, lists: list[str]) -> int:
+def _finish(
+    dataset: Dataset, origin: dict[str, Any], identity: dict[str, Any], shards: Shards, lists: list[str]
+) -> int:
     """Write the index if all processes of a job have left their lists; else how many have not."""
     there = set(shards.folder.names(".json"))
     if waiting := len(set(lists) - there):
@@ -248,15 +250,16 @@ def _finish(dataset: Dataset, origin: dict[str, Any], told: dict[str, Any], shar
     skipped = sorted((int(i), reason) for part in parts for i, reason in part["skipped"].items())
     shards.refresh()
     kept = sorted(keys)
-    names = sorted({shards.places[key].shard for i in kept for key in keys[i]})
+    names = sorted({shards.locations[key].shard for i in kept for key in keys[i]})
     number = {name: n for n, name in enumerate(names)}
     report = dataset.report()
     index = {
-        "format": FORMAT, "settings": told, "fields": plain_fields(dataset.fields_of(kept)),
+        "format": FORMAT, "settings": identity, "fields": plain_fields(dataset.fields_of(kept)),
         "data": origin, "source": {name: value for name, value in report.items() if name not in ("kept", "skipped")},
         "skipped": [*report["skipped"], *([dataset.name(i), reason] for i, reason in skipped)],
         "shards": names, "items": [
-            {**_item(dataset, i, [shards.places[key] for key in keys[i]], number), "digest": digests[i]} for i in kept
+            {**_item(dataset, i, [shards.locations[key] for key in keys[i]], number), "digest": digests[i]}
+            for i in kept
         ],
     }
     shards.write(INDEX, json.dumps(index).encode())
@@ -265,11 +268,11 @@ def _finish(dataset: Dataset, origin: dict[str, Any], told: dict[str, Any], shar
     return 0
 
 
-def _item(dataset: Dataset, index: int, places: list[Location], number: dict[str, int]) -> dict[str, Any]:
+def _item(dataset: Dataset, index: int, locations: list[Location], number: dict[str, int]) -> dict[str, Any]:
     return {
         "name": dataset.name(index), "column": dataset.column(index), "shape": dataset.shape(index),
         **({"captions": captions} if (captions := dict(dataset.captions(index))) else {}),
-        "size": places[0].size, "places": [[number[p.shard], p.begin, p.end, p.shape] for p in places],
+        "size": locations[0].size, "places": [[number[p.shard], p.begin, p.end, p.shape] for p in locations],
     }
 
 
@@ -278,9 +281,9 @@ def hashed(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _changes(held: Any, wanted: Any, name: str) -> Iterator[str]:
-    if isinstance(held, dict) and isinstance(wanted, dict):
-        for key in dict.fromkeys([*held, *wanted]):
-            yield from _changes(held.get(key), wanted.get(key), f"{name}.{key}")
-    elif held != wanted:
-        yield f"{name} was {held}, is {wanted}"
+def _changes(cached: Any, wanted: Any, name: str) -> Iterator[str]:
+    if isinstance(cached, dict) and isinstance(wanted, dict):
+        for key in dict.fromkeys([*cached, *wanted]):
+            yield from _changes(cached.get(key), wanted.get(key), f"{name}.{key}")
+    elif cached != wanted:
+        yield f"{name} was {cached}, is {wanted}"

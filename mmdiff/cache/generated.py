@@ -37,7 +37,7 @@ SHARD = 64 * 2**20
 
 
 Make = Callable[[DiffusionModel, list[int], tuple[int, ...]], Tensor]
-"""``(model, numbers of B wishes, latent shape *S) -> (B, C, *S)``."""
+"""``(model, numbers of B samples, latent shape *S) -> (B, C, *S)``."""
 
 
 class SampleSpec(NamedTuple):
@@ -51,7 +51,7 @@ class SampleSpec(NamedTuple):
 def sample_specs(
     fields: Fields, like: Dataset, codec: Codec, size: Mapping[str, float], n: int, *, seed: int = 0
 ) -> list[SampleSpec]:
-    """``n`` wishes within ``fields``, of the sizes of the samples of ``like`` (``size`` where those do not tell): each
+    """``n`` samples within ``fields``, of the sizes of the samples of ``like`` (``size`` where those do not tell): each
     class equally often, scalars over all of their range, texts as they are told there."""
     found: list[SampleSpec] = []
     buckets: dict[Shape, dict[str, float]] = {}
@@ -59,20 +59,20 @@ def sample_specs(
         labels: dict[str, Label] = {}
         for k, (name, field) in enumerate(fields.items()):
             if is_text(field):
-                told = like.captions(i % len(like)).get(name)
-                labels[name] = told[0] if told else None
+                captions = like.captions(i % len(like)).get(name)
+                labels[name] = captions[0] if captions else None
             elif is_scalar(field):
                 low, high = map(float, field)
                 labels[name] = low + (high - low) * float(stream(seed, i, Purpose.DATA, k).random())
             else:
                 order = stream(seed, i // len(field), Purpose.ORDER, k).permutation(len(field))
                 labels[name] = field[int(order[i % len(field)])]
-        own, shape = like.size(i % len(like)), like.shape(i % len(like))
-        if own is None and shape is not None:
+        own_size, shape = like.size(i % len(like)), like.shape(i % len(like))
+        if own_size is None and shape is not None:
             if shape not in buckets:
                 buckets[shape] = codec.size(like.read(i % len(like))[0])
-            own = buckets[shape]
-        found.append(SampleSpec(labels, dict(own or size), shape))
+            own_size = buckets[shape]
+        found.append(SampleSpec(labels, dict(own_size or size), shape))
     return found
 
 
@@ -93,17 +93,17 @@ def generated(model: DiffusionModel, header: Mapping[str, Any], asked: Sequence[
 
 def kept(
     model: DiffusionModel, header: Mapping[str, Any], asked: Sequence[SampleSpec], make: Make, *, root: Path, how: Any,
-    title: str, told: Fields | None = None, batch_size: int = BATCH,
+    title: str, fields: Fields | None = None, batch_size: int = BATCH,
 ) -> Latents:
-    """What ``make`` makes of what is ``asked``, each made once for this ``header`` and ``how``; ``told`` are the fields
-    of the wishes, by default the model's. What was made before an interruption stays.
+    """What ``make`` makes of what is ``asked``, each made once for this ``header`` and ``how``; ``fields`` are
+    those of the samples, by default the model's. What was made before an interruption stays.
 
     Raises ``OSError`` where the cache cannot be written.
     """
-    fields, digest = model.conditioner.fields if told is None else told, header["sha256"]
-    shapes = [model.codec.latent_shape(**wish.size) for wish in asked]
-    keys = [hashed([digest, wish.labels, shape, i, how])
-            for i, (wish, shape) in enumerate(zip(asked, shapes, strict=True))]
+    fields, digest = model.conditioner.fields if fields is None else fields, header["sha256"]
+    shapes = [model.codec.latent_shape(**spec.size) for spec in asked]
+    keys = [hashed([digest, spec.labels, shape, i, how])
+            for i, (spec, shape) in enumerate(zip(asked, shapes, strict=True))]
     with one_at_a_time(root / INDEX):
         shards = Shards(str(root), limit=SHARD)
         missing = [i for i, key in enumerate(keys) if key not in shards]
@@ -115,24 +115,24 @@ def kept(
                     shards.add(keys[i], features.clone(), asked[i].size)
         finally:
             shards.flush()
-        places = [shards.places[key] for key in keys]
-        names = sorted({place.shard for place in places})
-        held = settings(header["config"]["adapter"], model.codec, model.reader, dtype="float32")
+        locations = [shards.locations[key] for key in keys]
+        names = sorted({location.shard for location in locations})
+        identity = settings(header["config"]["adapter"], model.codec, model.reader, dtype="float32")
         index = {
-            "format": FORMAT, "settings": held, "fields": plain_fields(fields), "data": {},
+            "format": FORMAT, "settings": identity, "fields": plain_fields(fields), "data": {},
             "source": {"model": digest}, "skipped": [], "shards": names, "items": [
-                {"name": f"{digest[:8]}/{i}", "column": wish.labels, "shape": wish.shape, "size": wish.size,
-                 "places": [[names.index(place.shard), place.begin, place.end, place.shape]], "digest": key,
-                 **({"captions": said} if (said := _texts(wish, fields)) else {})}
-                for i, (wish, place, key) in enumerate(zip(asked, places, keys, strict=True))
+                {"name": f"{digest[:8]}/{i}", "column": spec.labels, "shape": spec.shape, "size": spec.size,
+                 "places": [[names.index(location.shard), location.begin, location.end, location.shape]], "digest": key,
+                 **({"captions": said} if (said := _texts(spec, fields)) else {})}
+                for i, (spec, location, key) in enumerate(zip(asked, locations, keys, strict=True))
             ],
         }
         shards.write(INDEX, json.dumps(index).encode())
         return Latents(None, str(root))
 
 
-def _texts(wish: SampleSpec, fields: Fields) -> dict[str, list[str]]:
-    return {name: [str(value)] for name, value in wish.labels.items() if is_text(fields[name]) and value}
+def _texts(spec: SampleSpec, fields: Fields) -> dict[str, list[str]]:
+    return {name: [str(value)] for name, value in spec.labels.items() if is_text(fields[name]) and value}
 
 
 def _batches(indices: Sequence[int], shapes: Sequence[tuple[int, ...]], size: int) -> Iterator[list[int]]:

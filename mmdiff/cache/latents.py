@@ -149,14 +149,14 @@ def _check(index: Any, where: str) -> None:
 
 
 def _check_item(item: dict[str, Any], shards: int, itemsize: int) -> None:
-    wholes = [item["shape"] or [], *(place[3] for place in item["places"])]
-    if not all(isinstance(n, int) and n > 0 for shape in wholes for n in shape) or not item["places"]:
+    shapes = [item["shape"] or [], *(place[3] for place in item["places"])]
+    if not all(isinstance(n, int) and n > 0 for shape in shapes for n in shape) or not item["places"]:
         raise ValueError("a shape is of whole numbers")
     for shard, begin, end, shape in item["places"]:
         if not 0 <= shard < shards or not begin >= 0 or end - begin != itemsize * math.prod(shape) or len(shape) < 2:
             raise ValueError(f"{shard}, {begin} and {end} are no place of {shape}")
     if not isinstance(item["name"], str) or not isinstance(item["column"], dict) or not isinstance(item["size"], dict):
         raise ValueError("it has a name, columns and a size")
-    told = item.get("captions", {})
-    if not isinstance(told, dict) or not all(isinstance(t, str) for texts in told.values() for t in list(texts)):
+    captions = item.get("captions", {})
+    if not isinstance(captions, dict) or not all(isinstance(t, str) for several in captions.values() for t in several):
         raise ValueError("its captions are lists of texts")

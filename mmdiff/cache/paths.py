@@ -59,21 +59,22 @@ def paths(
 
     Raises ``OSError`` where the cache cannot be written.
     """
-    asked = wished(model, header, like, n, scales=scales, seed=seed)
+    asked = specs_of(model, header, like, n, scales=scales, seed=seed)
 
     def make(worker: DiffusionModel, batch: list[int], shape: tuple[int, ...]) -> Tensor:
         return path(worker, [asked[i] for i in batch], starts(worker, batch, shape, seed=seed), calls).flatten(1, 2)
 
     return kept(model, header, asked, make, root=cache_folder() / "paths" / header["sha256"][:32],
                 how=["paths", calls, seed], title="the teacher's paths", batch_size=BATCH,
-                told={**model.conditioner.fields, SCALE: scales})
+                fields={**model.conditioner.fields, SCALE: scales})
 
 
 def cost(
     model: DiffusionModel, header: Mapping[str, Any], like: Dataset, n: int, *, calls: int, scales: tuple[float, float]
 ) -> Cost:
     """What ``paths`` would take, found by making some that are not kept."""
-    asked, worker = wished(model, header, like, 8, scales=scales, seed=0), copy.deepcopy(model).to(chosen_device(None))
+    asked = specs_of(model, header, like, 8, scales=scales, seed=0)
+    worker = copy.deepcopy(model).to(chosen_device(None))
     shape = model.codec.latent_shape(**asked[0].size)
     start = time.perf_counter()
     found = path(worker, asked, starts(worker, range(8), shape, seed=0), calls).cpu()
@@ -90,8 +91,8 @@ def starts(model: DiffusionModel, numbers: Sequence[int], shape: Sequence[int], 
 @torch.no_grad()
 def path(model: DiffusionModel, asked: Sequence[SampleSpec], x1: Tensor, calls: int) -> Tensor:
     """``(B, calls + 1, C, *S)``: ``x1``, and what is said on the way."""
-    scale = torch.tensor([float(str(wish.labels[SCALE])) for wish in asked], device=x1.device)
-    cond = model.condition([{name: value for name, value in wish.labels.items() if name != SCALE} for wish in asked])
+    scale = torch.tensor([float(str(spec.labels[SCALE])) for spec in asked], device=x1.device)
+    cond = model.condition([{name: value for name, value in spec.labels.items() if name != SCALE} for spec in asked])
     null = model.conditioner.null(len(asked))
     denoise = guided(model.denoiser, cond, null, None if bool((scale == 1).all()) else scale)
     found = [x1]
@@ -119,18 +120,18 @@ def way(model: DiffusionModel, path: Tensor, calls: int) -> PathWay:
     return PathWay(torch.stack([*nodes, x0], 1), torch.stack(said, 1), times)
 
 
-def wished(
+def specs_of(
     model: DiffusionModel, header: Mapping[str, Any], like: Dataset, n: int, *, scales: tuple[float, float], seed: int
 ) -> list[SampleSpec]:
     """What ``n`` paths are made of: labels, those that are hidden left out, and scales."""
     conditioner, fields = model.conditioner, model.conditioner.fields
     u = uniform(seed, torch.arange(n), Purpose.PATH, 2 + len(fields))
     found = sample_specs(fields, like, model.codec, header["config"]["size"], n, seed=seed)
-    return [wish._replace(labels={**_hidden(wish.labels, row, conditioner.drop_all, conditioner.drop_each),
+    return [spec._replace(labels={**_hidden(spec.labels, row, conditioner.drop_all, conditioner.drop_each),
                                   SCALE: scales[0] + (scales[1] - scales[0]) * row[0]})
-            for wish, row in zip(found, u.tolist(), strict=True)]
+            for spec, row in zip(found, u.tolist(), strict=True)]
 
 
 def _hidden(labels: Mapping[str, Label], u: Sequence[float], everything: float, each: float) -> dict[str, Label]:
-    return {name: None if u[1] < everything or own < each else value
-            for (name, value), own in zip(labels.items(), u[2:], strict=True)}
+    return {name: None if u[1] < everything or u_field < each else value
+            for (name, value), u_field in zip(labels.items(), u[2:], strict=True)}

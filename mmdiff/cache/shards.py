@@ -34,7 +34,7 @@ class Shards:
 
     def __init__(self, root: str, *, limit: int):
         self.folder, self.limit = Folder(root), limit
-        self.places: dict[str, Location] = {}
+        self.locations: dict[str, Location] = {}
         self._seen: set[str] = set()
         self._waiting: dict[str, Tensor] = {}
         self._sizes: dict[str, dict[str, float]] = {}
@@ -42,7 +42,7 @@ class Shards:
         self.refresh()
 
     def __contains__(self, key: str) -> bool:
-        return key in self.places or key in self._waiting
+        return key in self.locations or key in self._waiting
 
     def add(self, key: str, features: Tensor, size: dict[str, float]) -> None:
         """Features ``(C, *S)`` on the CPU, and the size of their sample."""
@@ -88,12 +88,12 @@ class Shards:
         try:
             entries: dict[str, Any] = json.loads(self.folder.read(name, 8, start))
             sizes = json.loads(entries.pop("__metadata__")["mmdiff"])
-            places = {}
+            locations = {}
             for key, entry in entries.items():
                 begin, end = entry["data_offsets"]
-                places[key] = Location(name, start + begin, start + end, tuple(entry["shape"]), sizes[key])
+                locations[key] = Location(name, start + begin, start + end, tuple(entry["shape"]), sizes[key])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return                                                    # no file of ours
-        if places and max(place.end for place in places.values()) == files.size(f"{path}/{name}"):
-            self.places |= places
+        if locations and max(location.end for location in locations.values()) == files.size(f"{path}/{name}"):
+            self.locations |= locations
             self._seen.add(name)

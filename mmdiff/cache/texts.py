@@ -3,7 +3,7 @@
 import torch
 from omegaconf import DictConfig
 
-from ..adapters.pretrained import TOGETHER, Pretrained
+from ..adapters.pretrained import BATCH, Pretrained
 from ..config.adapter import build_text
 from ..data.dataset import Dataset
 from ..data.progress import progress_bar
@@ -15,9 +15,9 @@ def keep_texts(adapter: DictConfig, dataset: Dataset, items: range, device: str,
     encoder = build_text(adapter)
     if not isinstance(encoder, Pretrained):
         return 0
-    told = dict.fromkeys(text for i in items for several in dataset.captions(i).values() for text in several)
-    texts = [*told, *([""] if told and encoder.empty else [])]
-    starts = range(0, len(texts), TOGETHER)
+    captions = dict.fromkeys(text for i in items for several in dataset.captions(i).values() for text in several)
+    texts = [*captions, *([""] if captions and encoder.empty else [])]
+    starts = range(0, len(texts), BATCH)
     for start in progress_bar(starts, "reading captions", unit="batch", disable=not progress):
-        encoder(texts[start : start + TOGETHER], torch.device(device))
+        encoder(texts[start : start + BATCH], torch.device(device))
     return len(texts)

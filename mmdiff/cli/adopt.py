@@ -20,9 +20,9 @@ from .lora import model_file_to_write
 
 def main(arguments: list[str]) -> int:
     """Write the file."""
-    folder, told, words = taken(arguments)
-    out = model_file_to_write(told["out"])
-    name = told.get("adapter") or adapter_of(Path(folder))
+    folder, options, words = taken(arguments)
+    out = model_file_to_write(options["out"])
+    name = options.get("adapter") or adapter_of(Path(folder))
     config = composed("train", ["run=adopted", f"adapter={name}", f"adapter.model={folder}", *words])
     config = resolve_files(resolved(config))
     from ..training.adopting import adopt  # after mistakes in the words: it takes seconds
@@ -38,10 +38,10 @@ def taken(arguments: list[str]) -> tuple[str, dict[str, str], list[str]]:
     """The folder, ``out`` and perhaps ``adapter``, and the other words of a command."""
     folders = [argument for argument in arguments if "=" not in argument]
     words = {argument: Word.of(argument) for argument in arguments if "=" in argument}
-    told = {word.key: text(word.value) for word in words.values() if word.key in ("out", "adapter")}
-    if len(folders) != 1 or "out" not in told:
+    options = {word.key: text(word.value) for word in words.values() if word.key in ("out", "adapter")}
+    if len(folders) != 1 or "out" not in options:
         raise ConfigError("say which folder, and where to: mmdiff adopt FOLDER out=FILE.safetensors")
-    return folders[0], told, [argument for argument, word in words.items() if word.key not in told]
+    return folders[0], options, [argument for argument, word in words.items() if word.key not in options]
 
 
 def adapter_of(folder: Path) -> str:

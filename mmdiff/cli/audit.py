@@ -19,10 +19,10 @@ def main(arguments: list[str]) -> int:
     action, *rest = arguments or [""]
     if action not in ("verify", "find"):
         raise ConfigError(f"audit has no command {action!r}; {suggest(action, ['verify', 'find'])}")
-    paths, told = taken(f"audit {action}", rest, KEYS if action == "verify" else ())
+    paths, options = taken(f"audit {action}", rest, KEYS if action == "verify" else ())
     if len(paths) != (1 if action == "verify" else 2):
         raise ConfigError("say what to look at: mmdiff audit verify DIR, or mmdiff audit find DIR FILE")
-    return _verify(paths[0], told.get("trust")) if action == "verify" else _find(*paths)
+    return _verify(paths[0], options.get("trust")) if action == "verify" else _find(*paths)
 
 
 def _verify(folder: str, trust: str | None) -> int:

@@ -16,17 +16,17 @@ KEYS = ("licence", "use", "out", "replace")
 
 def main(arguments: list[str]) -> int:
     """Write the card."""
-    paths, told = taken("card", arguments, KEYS)
+    paths, options = taken("card", arguments, KEYS)
     if len(paths) != 1 or not (run := Path(paths[0]).expanduser()).is_dir():
         raise ConfigError("say of which run: mmdiff card RUN, a run directory")
-    if told.get("replace", "false") not in ("true", "false"):
-        raise ConfigError(f"replace is true or false, got {told['replace']!r}")
-    out = Path(told.get("out", run / "README.md"))
-    if out.exists() and told.get("replace") != "true":
+    if options.get("replace", "false") not in ("true", "false"):
+        raise ConfigError(f"replace is true or false, got {options['replace']!r}")
+    out = Path(options.get("out", run / "README.md"))
+    if out.exists() and options.get("replace") != "true":
         raise ConfigError(f"{out} is there already: choose another by out=, or replace=true")
     from ..evaluation.report.card import card
 
-    text = card(run, licence=told.get("licence"), use=told.get("use"))
+    text = card(run, licence=options.get("licence"), use=options.get("use"))
     writable("out", out.parent)
     write_atomic(out, text.encode())
     print(f"{out} is written")

@@ -16,13 +16,13 @@ KEYS = ("out", "name")
 
 def main(arguments: list[str]) -> int:
     """Write a chain."""
-    paths, told = taken("certificate", arguments, KEYS, needed=("out",))
+    paths, options = taken("certificate", arguments, KEYS, needed=("out",))
     if paths != ["new"]:
         raise ConfigError("say what to do: mmdiff certificate new out=DIR")
     from ..provenance.certificates import DAYS, new
 
-    writable("out", out := Path(told["out"]))
-    certificate, key, root = new(out, told.get("name", "mmdiff user"))
+    writable("out", out := Path(options["out"]))
+    certificate, key, root = new(out, options.get("name", "mmdiff user"))
     print(f"sign with: provenance=c2pa provenance.certificate={certificate} provenance.key={key}")
     print(f"check with: mmdiff check FILE trust={root}")
     print(f"for development alone, and for {DAYS} days; keep {key.name} to yourself")

@@ -20,7 +20,7 @@ KEYS = tuple(key for check in CHECKS for key in check.keys)
 
 def main(arguments: list[str]) -> int:
     """Make every check; the exit code is the largest that one of them asks for."""
-    paths, told = taken("check", arguments, KEYS)
+    paths, options = taken("check", arguments, KEYS)
     if not (files := [Path(path).expanduser() for path in paths]):
         raise ConfigError("say which file: mmdiff check FILE")
     if missing := [file for file in files if not file.is_file()]:
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     for file in files:
         print(file)
         for check in CHECKS:
-            for finding in check.look(file, {key: value for key, value in told.items() if key in check.keys}):
+            for finding in check.look(file, {key: value for key, value in options.items() if key in check.keys}):
                 print(f"  {check.name:<10} {finding.says}")
                 codes.append(finding.code)
     return max(codes, default=0)

@@ -29,10 +29,10 @@ def main(arguments: list[str]) -> int:
         raise ConfigError(f"out={config.out}: an embedder is written as .safetensors")
     writable("out", out.parent)
 
-    from ..evaluation.subject import open_run, train_embedder
+    from ..evaluation.evaluated import open_run, train_embedder
     from ..generation.pipeline import load
 
-    subject = open_run(config.run, load(config.run, device="cpu"), root=config.root)
-    model = train_embedder(subject, subject.pipeline.model.codec.judge(), out, steps=config.steps, seed=config.seed)
+    evaluated = open_run(config.run, load(config.run, device="cpu"), root=config.root)
+    model = train_embedder(evaluated, evaluated.pipeline.model.codec.judge(), out, steps=config.steps, seed=config.seed)
     print(f"{config.out}: on held-out samples {json.dumps(model.facts['held out'])}")
     return 0

@@ -29,27 +29,27 @@ def main(arguments: list[str]) -> int:
     if OmegaConf.is_missing(config, "out"):
         raise ConfigError("say where the latents go: mmdiff encode out=DIR, a folder or a URL")
 
-    share, out = share_of(config.shard), config.out
+    part, out = job_part(config.shard), config.out
     if "://" not in out:
         writable("out", out)
     done = encode(
-        config, out, dtype=config.dtype, copies=config.copies, share=share, shard_mb=config.shard_mb,
+        config, out, dtype=config.dtype, copies=config.copies, part=part, shard_mb=config.shard_mb,
         device=chosen_device(config.device),
     )
     for name, reason in done.skipped[:10]:
         print(f"skipped {name}: {reason}")
     print(f"{out}: {done.items - len(done.skipped)} of {done.items} items are encoded, {len(done.skipped)} skipped; "
-          f"{done.made} encoded now")
+          f"{done.encoded} encoded now")
     if done.captions:
         print(f"{done.captions} captions are kept in {cache_folder() / 'texts'}: training from here reads none")
     if done.waiting:
-        print(f"{done.waiting} of {share.count} processes have yet to finish before it can be used")
+        print(f"{done.waiting} of {part.count} processes have yet to finish before it can be used")
     else:
         print(f"train from it with the same adapter and: data=latents {shlex.quote(written('data.root', out))}")
     return 0
 
 
-def share_of(shard: str | None) -> JobPart:
+def job_part(shard: str | None) -> JobPart:
     """The share that ``k/n`` names; else this process's among those of torchrun."""
     if shard is None:
         return JobPart(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))

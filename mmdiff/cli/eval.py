@@ -43,9 +43,9 @@ def main(arguments: list[str]) -> int:
     if read_header(path := model_file(config.run)).get("holds") == "codec":
         return _codec(config, path, words)
     from ..evaluation.bench import Evaluator
+    from ..evaluation.evaluated import open_run
     from ..evaluation.protocol import Protocol
     from ..evaluation.report.page import heading, predictions, summary, turned, write_report, write_sweep
-    from ..evaluation.subject import open_run
     from ..generation.pipeline import load
     from ..metrics.rows import markdown
 
@@ -53,11 +53,11 @@ def main(arguments: list[str]) -> int:
     protocol = build(config.evaluation, Protocol)
     writable("out", out := Path(config.out or Path(config.run) / "eval"))
     embedder = None if protocol.embedder is None else Path(protocol.embedder)
-    subject = open_run(config.run, stored, root=config.root)
+    evaluated = open_run(config.run, stored, root=config.root)
     _refuse_other(stored.model.codec, protocol, config.run)
     pipelines = [_pipeline(stored, *_composed(part)) for part in combinations]
     others = _others(config, stored, words) if config.against is not None else {}
-    bench = Evaluator(subject, protocol, out, embedder=embedder)
+    bench = Evaluator(evaluated, protocol, out, embedder=embedder)
     if "-m" not in flags:
         report = bench.report(pipelines[0], against=others)
         write_report(report, out)
@@ -80,9 +80,9 @@ def _others(config: DictConfig, stored: Any, words: list[str]) -> dict[str, Any]
     other = load(config.against, device=config.device, encoder=config.encoder)
     kinds = [(type(one.model.codec), one.model.codec.channels) for one in (stored, other)]
     if kinds[0] != kinds[1]:
-        (own, channels), (its, others) = kinds
+        (first, channels), (its, others) = kinds
         raise ConfigError(f"against={config.against} has {others} channels of {its.__name__}, and {config.run} "
-                          f"{channels} of {own.__name__}: name a model of the same codec")
+                          f"{channels} of {first.__name__}: name a model of the same codec")
     other.header["config"]["size"] = stored.size                      # both make samples of one size
     return {str(config.against): _pipeline(other, *_composed(words))}
 
@@ -91,16 +91,16 @@ def _codec(config: DictConfig, path: Path, words: list[str]) -> int:
     """Judge a codec: what it loses, and what its latents are like."""
     from ..codec import CodecModel
     from ..evaluation.embedders.embedder import load_embedder
+    from ..evaluation.evaluated import data_of
     from ..evaluation.protocol import Protocol
     from ..evaluation.reconstruction import codec_report, described
-    from ..evaluation.subject import data_of
     from ..store import chosen_device, load_learner
 
     taken = ("run", "out", "root", "device", "evaluation", "evaluation.n", "evaluation.embedder")
     if other := [word for word in words if Word.of(word).key not in taken]:
         raise ConfigError(f"{other[0]}: {config.run} holds a codec, and its judgement takes {', '.join(taken)}")
     writable("out", out := Path(config.out or Path(config.run) / "eval"))
-    _, held = data_of(config.run, root=config.root)
+    _, held_out = data_of(config.run, root=config.root)
     model, header = load_learner(path)
     assert isinstance(model, CodecModel)
     model = model.to(chosen_device(config.device)).eval().requires_grad_(False)
@@ -109,7 +109,7 @@ def _codec(config: DictConfig, path: Path, words: list[str]) -> int:
     if protocol.embedder is not None:
         settings = judge.settings(model.codec.modality)
         embedder = load_embedder(protocol.embedder, judge=judge, settings=settings)
-    print(described(codec_report(model, header, held, n=protocol.n, out=out, embedder=embedder)))
+    print(described(codec_report(model, header, held_out, n=protocol.n, out=out, embedder=embedder)))
     print(f"Pictures: {out / 'codec.png'}; the same in codec.md and codec.json")
     return 0
 
@@ -124,21 +124,22 @@ def _composed(words: list[str]) -> tuple[DictConfig, list[Word]]:
             raise ConfigError(f"{run} is no run directory: it has no {CONFIG_FILE}, which says what data are real")
         from ..config.adapter import build_codec
 
-        own = f"{build_codec(load_yaml(run / CONFIG_FILE).adapter)[0].judge().name}_v1"
-        if own not in options("evaluation"):
-            raise ConfigError(f"there is no protocol {own}: name one, evaluation={' or '.join(options('evaluation'))}")
-        rest.append(f"evaluation={own}")
+        default = f"{build_codec(load_yaml(run / CONFIG_FILE).adapter)[0].judge().name}_v1"
+        if default not in options("evaluation"):
+            raise ConfigError(f"there is no protocol {default}: name one, "
+                              f"evaluation={' or '.join(options('evaluation'))}")
+        rest.append(f"evaluation={default}")
     return composed("eval", rest), [Word.of(word) for word in late]
 
 
 def _refuse_other(codec: Any, protocol: Any, run: str) -> None:
     """Refuse a protocol whose judge is not of the kind that the codec names, where it names one."""
     try:
-        own = codec.judge()
+        judge = codec.judge()
     except ValueError:
         return
-    if not isinstance(protocol.judge, type(own)):
-        raise ConfigError(f"{run} makes {own.name}: judge it with evaluation={own.name}_v1")
+    if not isinstance(protocol.judge, type(judge)):
+        raise ConfigError(f"{run} makes {judge.name}: judge it with evaluation={judge.name}_v1")
 
 
 def _pipeline(stored: Any, config: DictConfig, changes: list[Word]) -> Any:

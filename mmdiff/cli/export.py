@@ -31,40 +31,40 @@ BATCH = 2
 
 def main(arguments: list[str]) -> int:
     """Write one file."""
-    paths, told = taken("export", arguments, KEYS, needed=("as", "out"))
-    form, out = told["as"], Path(told["out"]).expanduser()
+    paths, options = taken("export", arguments, KEYS, needed=("as", "out"))
+    form, out = options["as"], Path(options["out"]).expanduser()
     if form not in FORMS:
         raise ConfigError(f"as={form}: {suggest(form, list(FORMS))}")
     if len(paths) != 1 or out.suffix != FORMS[form]:
         ending = f"an out= that ends in {FORMS[form]}" if FORMS[form] else "a folder as out="
         raise ConfigError(f"mmdiff export takes one run or model file, and for as={form} {ending}")
-    if ("precision" in told) != (form == "model"):
+    if ("precision" in options) != (form == "model"):
         raise ConfigError("as=model needs a precision= that makes it smaller" if form == "model" else
                           f"as={form} is written in fp32: leave precision out, other programs have their own")
     if out.exists():
         raise ConfigError(f"out={out} is there already: choose another name")
     writable("out", out.parent)
     if not FORMS[form]:
-        return _folder(paths[0], form, told, out)
+        return _folder(paths[0], form, options, out)
 
     from ..store import load_model
 
-    model, header = load_model(paths[0], lora=scales(told.get("lora")), base=told.get("base"),
-                               encoder=told.get("encoder"))
+    model, header = load_model(paths[0], lora=scales(options.get("lora")), base=options.get("base"),
+                               encoder=options.get("encoder"))
     if "precision" in header:
         raise ConfigError(f"{paths[0]} is a file of low precision already: export the model that it was made of")
     out.parent.mkdir(parents=True, exist_ok=True)
     if form == "model":
-        _model(paths[0], model, header, told["precision"], out)
+        _model(paths[0], model, header, options["precision"], out)
     else:
         _network(model, header, form, out)
     return 0
 
 
-def _folder(path: str, form: str, told: dict[str, str], out: Path) -> int:
+def _folder(path: str, form: str, options: dict[str, str], out: Path) -> int:
     from .repository import write_diffusers, write_mmdiff
 
-    if other := [key for key in told if key not in ("as", "out")]:
+    if other := [key for key in options if key not in ("as", "out")]:
         raise ConfigError(f"as={form} writes a model as it is: leave {other[0]} out")
     (write_mmdiff if form == "mmdiff" else write_diffusers)(path, out)
     print(f"{out} is a folder for others, with a README.md to look through: " + (
@@ -84,8 +84,8 @@ def _model(path: str, model: "DiffusionModel", header: dict[str, Any], precision
     facts = {name: header[name] for name in ("step", "consent") if name in header}
     bases = chain(file := model_file(path), header)
     save_model(model, header["config"], out, **facts, bases=bases, lora=header.get("lora", []), precision=node_of(low))
-    share = out.stat().st_size / file.stat().st_size
-    print(f"{out} is {share:.0%} of {file}; generate with: mmdiff sample {out} n=8")
+    ratio = out.stat().st_size / file.stat().st_size
+    print(f"{out} is {ratio:.0%} of {file}; generate with: mmdiff sample {out} n=8")
 
 
 def _network(model: "DiffusionModel", header: dict[str, Any], form: str, out: Path) -> None:
@@ -93,12 +93,12 @@ def _network(model: "DiffusionModel", header: dict[str, Any], form: str, out: Pa
 
     from ..engines.files import onnx_bytes, traced
 
-    given, about = network_inputs(model, header), json.dumps(header)
+    inputs, about = network_inputs(model, header), json.dumps(header)
     if form == "onnx":
-        out.write_bytes(onnx_bytes(model.network, given, mmdiff=about))
+        out.write_bytes(onnx_bytes(model.network, inputs, mmdiff=about))
     else:
-        torch.export.save(traced(model.network, given), out, extra_files={"mmdiff.json": about})
-    print(f"{out} is the network alone: {', '.join(given)} -> out, at any batch and size")
+        torch.export.save(traced(model.network, inputs), out, extra_files={"mmdiff.json": about})
+    print(f"{out} is the network alone: {', '.join(inputs)} -> out, at any batch and size")
 
 
 def network_inputs(model: "DiffusionModel", header: dict[str, Any]) -> dict[str, "Tensor"]:

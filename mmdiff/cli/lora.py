@@ -34,19 +34,19 @@ def main(arguments: list[str]) -> int:
         raise ConfigError(f"lora has no command {action!r}; {suggest(action, list(KEYS))}")
     action, *rest = arguments
     needed = [key for key in KEYS[action] if key not in OPTIONAL.get(action, ())]
-    paths, told = taken(f"lora {action}", rest, KEYS[action], needed=needed)
-    return {"merge": _merge, "export": _export, "import": _import}[action](paths, told)
+    paths, options = taken(f"lora {action}", rest, KEYS[action], needed=needed)
+    return {"merge": _merge, "export": _export, "import": _import}[action](paths, options)
 
 
-def _merge(paths: list[str], told: dict[str, str]) -> int:
+def _merge(paths: list[str], options: dict[str, str]) -> int:
     from ..config.header import chain, model_file
     from ..nn.rows import in_rows
     from ..store import load_model, save_model
 
     if not paths:
         raise ConfigError("say what to merge: mmdiff lora merge BASE CHANGE out=FILE")
-    out = model_file_to_write(told["out"])
-    model, header = load_model(paths[0], lora=scales(paths[1:]), base=told.get("base"))
+    out = model_file_to_write(options["out"])
+    model, header = load_model(paths[0], lora=scales(paths[1:]), base=options.get("base"))
     if "base" not in header and not header.get("lora"):
         raise ConfigError(f"{paths[0]} is a whole model: say what is added to it, mmdiff lora merge {paths[0]} CHANGE")
     if any(map(in_rows, model.trainable.modules())):
@@ -59,10 +59,10 @@ def _merge(paths: list[str], told: dict[str, str]) -> int:
     return 0
 
 
-def _export(paths: list[str], told: dict[str, str]) -> int:
-    if (program := told["as"]) not in {"peft", "diffusers"} or len(paths) != 1:
+def _export(paths: list[str], options: dict[str, str]) -> int:
+    if (program := options["as"]) not in {"peft", "diffusers"} or len(paths) != 1:
         raise ConfigError("mmdiff lora export takes one change and as=peft or as=diffusers")
-    export(paths[0], out := Path(told["out"]), program)
+    export(paths[0], out := Path(options["out"]), program)
     print(f"{out} holds the change as {program} reads it, of model.denoiser.network")
     return 0
 
@@ -83,22 +83,22 @@ def export(source: str, out: Path, program: str) -> None:
     if foreign := [name for name in tensors if not name.startswith(start)]:
         raise ConfigError(f"{path} changes more than the network, such as {foreign[0]}, which {program} cannot tell: "
                           "mmdiff lora merge makes a model with it")
-    own = {name.removeprefix(start): value for name, value in tensors.items()}
+    change = {name.removeprefix(start): value for name, value in tensors.items()}
     try:
-        made, rank = written(network, own, prefix=PREFIXES[0] if program == "peft" else "transformer.")
+        converted, rank = written(network, change, prefix=PREFIXES[0] if program == "peft" else "transformer.")
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
     writable("out", out)
     out.mkdir(parents=True, exist_ok=True)
     if program == "peft":
-        config = peft_config(rank, made, base=header["bases"][0]["name"])
+        config = peft_config(rank, converted, base=header["bases"][0]["name"])
         (out / "adapter_config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
-        save_file(made, out / "adapter_model.safetensors", {"format": "pt"})
+        save_file(converted, out / "adapter_model.safetensors", {"format": "pt"})
     else:
-        save_file(made, out / "pytorch_lora_weights.safetensors", {"format": "pt"})
+        save_file(converted, out / "pytorch_lora_weights.safetensors", {"format": "pt"})
 
 
-def _import(paths: list[str], told: dict[str, str]) -> int:
+def _import(paths: list[str], options: dict[str, str]) -> int:
     from ..change import Change, apply
     from ..config.header import chain, model_file
     from ..nn.lora_formats import read
@@ -107,19 +107,19 @@ def _import(paths: list[str], told: dict[str, str]) -> int:
     if len(paths) != 1:
         raise ConfigError("mmdiff lora import takes one file or folder")
     tensors, config = _foreign(Path(paths[0]).expanduser())
-    base, out = told["base"], model_file_to_write(told["out"])
+    base, out = options["base"], model_file_to_write(options["out"])
     model, header = load_model(base)
     try:
         start, network = _known(model.network)
-        own = {f"{start}{name}": value for name, value in read(network, tensors, config).items()}
+        change = {f"{start}{name}": value for name, value in read(network, tensors, config).items()}
     except ValueError as error:
         raise ConfigError(f"{paths[0]}: {error}") from None
     file = model_file(base)
     try:                                                              # every tensor has its place, or this says which
-        apply(copy.deepcopy(model), model, [Change(own, model.conditioner.fields, name=paths[0])])
+        apply(copy.deepcopy(model), model, [Change(change, model.conditioner.fields, name=paths[0])])
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    save_change(own, header["config"], out, base=file, bases=chain(file, header), step=None)
+    save_change(change, header["config"], out, base=file, bases=chain(file, header), step=None)
     print(f"{out}: {len(tensors)} tensors; generate with: mmdiff sample {base} lora={out}")
     return 0
 

@@ -64,13 +64,13 @@ def _find(config: DictConfig) -> int:
     return 0
 
 
-def look(path: Path, told: Mapping[str, str]) -> Iterator[Finding]:
+def look(path: Path, options: Mapping[str, str]) -> Iterator[Finding]:
     """What ``mmdiff check`` finds of marks, where ``model`` names whose."""
-    if told:
-        if "model" not in told:
-            raise ConfigError(f"{next(iter(told))}= looks for marks of a model: name its run or file, model=RUN")
-        marks = _sought(told.get("secret"), told.get("ledger"), None)
-        yield from map(Finding, _found(path, told["model"], marks, told.get("ledger")))
+    if options:
+        if "model" not in options:
+            raise ConfigError(f"{next(iter(options))}= looks for marks of a model: name its run or file, model=RUN")
+        marks = _sought(options.get("secret"), options.get("ledger"), None)
+        yield from map(Finding, _found(path, options["model"], marks, options.get("ledger")))
 
 
 MARK = Check("mark", ("model", "ledger", "secret"), look)
@@ -96,7 +96,7 @@ def _sought(secret: str | None, ledger: str | None, chosen: dict[str, Any] | Non
 
 def _found(
     file: Path, run: str, marks: "list[Mark]", ledger: str | None, *, seeds: int = SEEDS, shifts: int = SHIFTS,
-    **places: Any,
+    **options: Any,
 ) -> Iterator[str]:
     """A line for each mark."""
     from ..generation.finding import described, find
@@ -104,15 +104,15 @@ def _found(
     from ..marks.ledger import read_ledger
 
     rows = [{"seed": seed} for seed in range(seeds)] if ledger is None else read_ledger(ledger)
-    for name, found in find(file, load(run, **places), marks, rows, shifts=shifts).items():
+    for name, found in find(file, load(run, **options), marks, rows, shifts=shifts).items():
         yield described(name, found)
 
 
 def _test(config: DictConfig) -> int:
     if OmegaConf.is_missing(config, "run"):
         raise ConfigError("say whose marks to test: mmdiff mark test RUN, a run directory")
+    from ..evaluation.evaluated import open_run
     from ..evaluation.marks import MarkTest
-    from ..evaluation.subject import open_run
     from ..generation.pipeline import Pipeline, load
     from ..marks.base import Mark
 
@@ -121,9 +121,9 @@ def _test(config: DictConfig) -> int:
     build(mark, Mark)                                                 # a mistake is told before the model is read
     plain = load(config.run, lora=scales(config.lora), base=config.base, encoder=config.encoder, device=config.device)
     marked = Pipeline(plain.model, plain.header, mark=mark)
-    subject = open_run(config.run, plain, root=config.root)
+    evaluated = open_run(config.run, plain, root=config.root)
     test = MarkTest(
-        subject, marked, out, n=config.n, seed=config.seed, seeds=config.seeds, rate=config.rate, shifts=config.shifts
+        evaluated, marked, out, n=config.n, seed=config.seed, seeds=config.seeds, rate=config.rate, shifts=config.shifts
     )
     print(test.report(quality=config.quality))
     return 0

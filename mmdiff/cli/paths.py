@@ -16,15 +16,15 @@ def taken(
     Raises ``ConfigError`` for another key, or one that is ``needed`` and missing.
     """
     paths: list[str] = []
-    told: dict[str, str] = {}
+    options: dict[str, str] = {}
     for argument in arguments:
         key = argument.partition("=")[0]
         if key in known or (open_ended and "=" in argument and key.startswith(open_ended)):
-            told[key] = text(Word.of(argument).value)
+            options[key] = text(Word.of(argument).value)
         elif "=" in argument and key.replace(".", "_").isidentifier() and not Path(argument).exists():
             raise ConfigError(f"no key {key!r} for mmdiff {command}; {suggest(key, list(known))}")
         else:
             paths.append(argument)
-    if missing := [key for key in needed if key not in told]:
+    if missing := [key for key in needed if key not in options]:
         raise ConfigError(f"mmdiff {command} needs {missing[0]}=")
-    return paths, told
+    return paths, options

@@ -45,15 +45,15 @@ UTILISATION = 0.4
 def main(arguments: list[str]) -> int:
     """Try the run, started as ``mmdiff train`` starts it, and print what was found."""
     words, flags = parted(arguments, "-m", "--cfg")
-    told, words = elsewhere(words)
-    if told and any(word.startswith("plan.minutes=") for word in words):
+    options, words = elsewhere(words)
+    if options and any(word.startswith("plan.minutes=") for word in words):
         raise ConfigError("plan.minutes tries a run here, plan.device reckons with devices that are not: use one")
     minutes, words = limit(words)
     if "--cfg" in flags:
         print(OmegaConf.to_yaml(composed("train", words)))
         return 0
-    if told:
-        return _reckoned(words, told)
+    if options:
+        return _reckoned(words, options)
     if minutes is not None:
         return _within(minutes, words, swept="-m" in flags)
     sweep = Sweep("plan", words, swept="-m" in flags)
@@ -91,26 +91,26 @@ def elsewhere(words: list[str]) -> tuple[dict[str, Any], list[str]]:
     """What is said of devices that are not here, and the other words."""
     said = [Word.of(word) for word in words if word.partition("=")[0] in ELSEWHERE]
     rest = [word for word in words if word.partition("=")[0] not in ELSEWHERE]
-    told = {word.key.removeprefix("plan."): value(word, ELSEWHERE[word.key]) for word in said}
-    if told and "device" not in told:
+    options = {word.key.removeprefix("plan."): value(word, ELSEWHERE[word.key]) for word in said}
+    if options and "device" not in options:
         raise ConfigError(f"{said[0].key} goes with plan.device=NAME or FILE.yaml")
-    return told, rest
+    return options, rest
 
 
-def _reckoned(words: list[str], told: Mapping[str, Any]) -> int:
+def _reckoned(words: list[str], options: Mapping[str, Any]) -> int:
     from ..training.advice import advice
     from ..training.elsewhere import costs, estimate
 
-    config, device = composed("train", words), _device(str(told["device"]))
-    with _model(config, told.get("model")) as name:
+    config, device = composed("train", words), _device(str(options["device"]))
+    with _model(config, options.get("model")) as name:
         found = estimate(config)
-    run: dict[str, Any] = {"devices": told.get("devices", 1), "trainer": told.get("trainer", "ddp"),
-                           "utilisation": told.get("utilisation", UTILISATION)}
-    made = costs(found, config, device, **run)
+    run: dict[str, Any] = {"devices": options.get("devices", 1), "trainer": options.get("trainer", "ddp"),
+                           "utilisation": options.get("utilisation", UTILISATION)}
+    total = costs(found, config, device, **run)
     if name is not None:
         print(f"model       the settings of {name} as they were published (plan.model), samples of adapter.reader")
-    lines = shown(found, made, trainer=run["trainer"], utilisation=run["utilisation"], steps=config.trainer.max_steps,
-                  price=told.get("price"))
+    lines = shown(found, total, trainer=run["trainer"], utilisation=run["utilisation"], steps=config.trainer.max_steps,
+                  price=options.get("price"))
     print("\n".join([*lines, *advice(found, config, device, **run)]))
     return 0
 
@@ -148,32 +148,32 @@ def _model(config: DictConfig, name: str | None) -> Iterator[str | None]:
 
 
 def shown(
-    found: "Estimate", made: "Costs", *, trainer: str, utilisation: float, steps: int, price: float | None = None
+    found: "Estimate", total: "Costs", *, trainer: str, utilisation: float, steps: int, price: float | None = None
 ) -> list[str]:
     """What a run takes on other devices, as it is printed; ``price`` is that of a device and hour."""
-    device, split = made.device, f" / {made.devices}" if trainer == "fsdp" else ""
+    device, split = total.device, f" / {total.devices}" if trainer == "fsdp" else ""
     parts = {"weights": found.weights, "gradients": found.learned, "moments": found.moments,
              "averages": found.averages, "computed weights": found.computed}
     of = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in parts.items() if size)
     few = f", {found.learned / 4e6:.2f} M learn" if found.learned < 4 * found.parameters else ""
-    told = [f"device      {made.devices} x {device.name}, {device.memory_gb:g} GB each, {trainer}"]
-    told.append(f"parameters  {found.parameters / 1e6:.2f} M{few}: {of}{split}")
+    out = [f"device      {total.devices} x {device.name}, {device.memory_gb:g} GB each, {trainer}"]
+    out.append(f"parameters  {found.parameters / 1e6:.2f} M{few}: {of}{split}")
     again = "" if found.recomputed is None else f", {found.recomputed / 1e6:.1f} MB with recompute=1"
-    told.append(f"activations {found.activations / 1e6:.1f} MB a sample{again}")
-    fits = "" if made.memory <= device.memory_gb * 1e9 else ": does not fit"
-    told.append(f"memory      {made.memory / 1e9:.2f} GB with {made.batch:g} samples on each device{fits}")
-    more = "" if found.recomputed is None else f", {made.largest_recomputed} with recompute=1"
-    told.append(f"batch       at most {made.largest} samples on each device{more}")
-    told.append(f"work        {found.flop / 1e9:.4g} GFLOP a sample, {made.flop / 1e12:.4g} TFLOP a step; "
-                f"{made.sent / 1e6:.4g} MB sent by each device")
+    out.append(f"activations {found.activations / 1e6:.1f} MB a sample{again}")
+    fits = "" if total.memory <= device.memory_gb * 1e9 else ": does not fit"
+    out.append(f"memory      {total.memory / 1e9:.2f} GB with {total.batch:g} samples on each device{fits}")
+    more = "" if found.recomputed is None else f", {total.largest_recomputed} with recompute=1"
+    out.append(f"batch       at most {total.largest} samples on each device{more}")
+    out.append(f"work        {found.flop / 1e9:.4g} GFLOP a sample, {total.flop / 1e12:.4g} TFLOP a step; "
+                f"{total.sent / 1e6:.4g} MB sent by each device")
     if found.beside:
         frozen = ", ".join(f"{name} {size / 1e9:.2f} GB" for name, size in found.beside.items())
-        told.append(f"besides     {frozen}: not loaded where latents and texts are kept (mmdiff encode, data=latents)")
-    if math.isnan(made.seconds):
-        return [*told, "step        seconds are known of a device by name: mmdiff list devices"]
-    told.append(f"step        {made.seconds:.3g} s at {utilisation:.0%} of the peak (plan.utilisation)")
-    cost = "" if price is None else f", {price * made.hours:,.2f} at {price:g} a device and hour (plan.price)"
-    return [*told, f"run         {steps} steps, {made.days:.3g} days, {made.hours:.3g} device hours{cost}"]
+        out.append(f"besides     {frozen}: not loaded where latents and texts are kept (mmdiff encode, data=latents)")
+    if math.isnan(total.seconds):
+        return [*out, "step        seconds are known of a device by name: mmdiff list devices"]
+    out.append(f"step        {total.seconds:.3g} s at {utilisation:.0%} of the peak (plan.utilisation)")
+    cost = "" if price is None else f", {price * total.hours:,.2f} at {price:g} a device and hour (plan.price)"
+    return [*out, f"run         {steps} steps, {total.days:.3g} days, {total.hours:.3g} device hours{cost}"]
 
 
 def _within(minutes: float, words: list[str], *, swept: bool) -> int:
@@ -202,27 +202,27 @@ def _within(minutes: float, words: list[str], *, swept: bool) -> int:
 def lines(found: "Plan") -> list[str]:
     """A plan, as it is printed."""
     skipped = found.report["skipped"]
-    told = [f"data        {found.train} training and {found.val} validation samples, {len(skipped)} skipped"]
-    told += [f"              {name}: {reason}" for name, reason in skipped[:10]]
-    told += [f"captions    {sentence}" for sentence in found.captions]
+    out = [f"data        {found.train} training and {found.val} validation samples, {len(skipped)} skipped"]
+    out += [f"              {name}: {reason}" for name, reason in skipped[:10]]
+    out += [f"captions    {sentence}" for sentence in found.captions]
     for bucket in found.buckets:
         extent = " x ".join(map(str, bucket.extent))
-        told.append(f"bucket      {len(bucket.members)} samples of up to {extent}: {bucket.batch} a step, "
+        out.append(f"bucket      {len(bucket.members)} samples of up to {extent}: {bucket.batch} a step, "
                     f"{bucket.steps:.1f} steps an epoch")
     epoch = sum(bucket.steps for bucket in found.buckets)
-    told.append(f"run         {found.steps} steps, {found.steps / epoch:.1f} epochs of {epoch:.1f}")
+    out.append(f"run         {found.steps} steps, {found.steps / epoch:.1f} epochs of {epoch:.1f}")
     parts = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in found.parameters.items() if count)
     few = f", of which {found.learning / 1e6:.2f} M learn" if found.learning < found.trainable else ""
-    told.append(f"parameters  {parts}{few}")
-    told.append(f"step        {found.seconds['step']:.3g} s with the largest batch")
+    out.append(f"parameters  {parts}{few}")
+    out.append(f"step        {found.seconds['step']:.3g} s with the largest batch")
     for name, count in found.counts.items():
         if name in found.seconds:
-            told.append(f"{name:<11} {found.seconds[name]:.3g} s, {count} of them")
-    told.append(f"resume      works, {found.seconds['resume']:.3g} s with one step")
+            out.append(f"{name:<11} {found.seconds[name]:.3g} s, {count} of them")
+    out.append(f"resume      works, {found.seconds['resume']:.3g} s with one step")
     memory = ", ".join(f"{size / 2**20:.0f} MiB on the {name}" for name, size in found.memory.items())
-    told.append(f"memory      {memory} at the peak (this process; data workers come on top)")
-    told.append(f"disk        {found.disk / 2**20:.0f} MiB needed, {found.free / 2**20:.0f} MiB free")
-    return [*told, f"time        {duration(found.eta)}"]
+    out.append(f"memory      {memory} at the peak (this process; data workers come on top)")
+    out.append(f"disk        {found.disk / 2**20:.0f} MiB needed, {found.free / 2**20:.0f} MiB free")
+    return [*out, f"time        {duration(found.eta)}"]
 
 
 def duration(seconds: float) -> str:

@@ -27,8 +27,8 @@ LOOKED = 32
 def recipe(words: Sequence[str], *, small: bool = False) -> list[Advice]:
     """What the words of ``mmdiff train`` leave open and the files of ``data.root`` tell; none without such files, or
     where it does not fit to what the words ask for."""
-    told = {Word.of(word).key for word in words if "=" in word}
-    if told & {"experiment", "init"}:
+    keys = {Word.of(word).key for word in words if "=" in word}
+    if keys & {"experiment", "init"}:
         return []
     config = composed("train", words)
     root = config.data.get("root")
@@ -37,7 +37,7 @@ def recipe(words: Sequence[str], *, small: bool = False) -> list[Advice]:
     _, reader = build_codec(config.adapter)
     paths = reader.samples(files_below(Path(root).expanduser(), reader.suffixes, [], Counter()))
     chosen = [paths[i] for i in spread(len(paths), LOOKED)]
-    found = [advice for advice in reader.advice(chosen, count=len(paths), small=small) if advice.key not in told]
+    found = [advice for advice in reader.advice(chosen, count=len(paths), small=small) if advice.key not in keys]
     try:
         composed("train", [*words, *(advice.word for advice in found)])
     except ConfigError:

@@ -87,5 +87,5 @@ def _card(source: str, header: dict[str, Any], library: str, use: str) -> str:
     network = _network(header)
     front = head(header, library=library, task=network.task)
     run = Path(source).expanduser()
-    told = body(run, header) if run.is_dir() else ""
-    return f"{front}\n# {run.absolute().name}\n\n## Use\n\n{use}\n{told}"
+    text = body(run, header) if run.is_dir() else ""
+    return f"{front}\n# {run.absolute().name}\n\n## Use\n\n{use}\n{text}"

@@ -16,26 +16,27 @@ KEYS = ("out", "input", "lora", "base", "encoder", "device")
 
 def main(arguments: list[str]) -> int:
     """Make it again; exit code 1 if it is another file then."""
-    paths, told = taken("reproduce", arguments, KEYS, open_ended="control.")
+    paths, options = taken("reproduce", arguments, KEYS, open_ended="control.")
     if not 1 <= len(paths) <= 2:
         raise ConfigError("say what to make again, and where its model is: mmdiff reproduce FILE [RUN]")
-    if "out" in told and Path(told["out"]).expanduser().exists():
-        raise ConfigError(f"out={told['out']} is there already: choose another name")
+    if "out" in options and Path(options["out"]).expanduser().exists():
+        raise ConfigError(f"out={options['out']} is there already: choose another name")
 
     from ..generation.reproduce import reproduce
 
-    files = {key.removeprefix("control."): file for key, file in told.items() if key.startswith(("input", "control."))}
-    changes = pieces(told["lora"]) if "lora" in told else ()
-    made = reproduce(
+    files = {key.removeprefix("control."): file for key, file in options.items()
+             if key.startswith(("input", "control."))}
+    changes = pieces(options["lora"]) if "lora" in options else ()
+    again = reproduce(
         paths[0], paths[1] if len(paths) > 1 else None, files=files, lora=changes,
-        base=told.get("base"), encoder=told.get("encoder"), device=told.get("device"), out=told.get("out"),
+        base=options.get("base"), encoder=options.get("encoder"), device=options.get("device"), out=options.get("out"),
     )
-    if made.changed:
+    if again.changed:
         print(f"{paths[0]} was changed after it was made: the JSON beside it is of another file")
-    if made.equal:
-        print(f"{paths[0]} is made again, the same in every bit (SHA-256 {made.payload})")
-        return 1 if made.changed else 0
-    print(f"{paths[0]} is not the same when it is made again: SHA-256 {made.recorded} then, {made.payload} now"
-          + ("" if made.distance is None else f"; the samples differ by {made.distance:.3g} at most"))
-    print("\n".join(made.differs) or "nothing that is recorded differs: was the file changed, or the machine another?")
+    if again.equal:
+        print(f"{paths[0]} is made again, the same in every bit (SHA-256 {again.payload})")
+        return 1 if again.changed else 0
+    print(f"{paths[0]} is not the same when it is made again: SHA-256 {again.recorded} then, {again.payload} now"
+          + ("" if again.distance is None else f"; the samples differ by {again.distance:.3g} at most"))
+    print("\n".join(again.differs) or "nothing that is recorded differs: was the file changed, or the machine another?")
     return 1

@@ -26,7 +26,7 @@ EDIT = {name: TABLES["sample"][name] for name in ("mode", "input", "keep", "over
 """What is said of an edit, on the command line and in a table."""
 
 
-def wishes(
+def requests_of(
     table: str | None, *, n: int, seed: int, cond: Mapping[str, Label], size: Mapping[str, float],
     kinds: Mapping[str, Any], edit: Mapping[str, Any], fields: Fields, negative: Mapping[str, Label] | None = None,
     controls: Mapping[str, Reference] | None = None,
@@ -37,10 +37,10 @@ def wishes(
     Raises ``ConfigError`` naming the row and the column of what cannot be taken.
     """
     if table is None:
-        made = edit_of(edit)
-        alike = partial(Request, labels=dict(cond), negative=dict(negative or {}), size=dict(size), edit=made,
+        parsed = edit_of(edit)
+        request = partial(Request, labels=dict(cond), negative=dict(negative or {}), size=dict(size), edit=parsed,
                         controls=dict(controls or {}))
-        return [alike(seed=seed + i) for i in range(n)]
+        return [request(seed=seed + i) for i in range(n)]
     rows = read_table(table)
     if not rows:
         raise ConfigError(f"{table} holds no request")
@@ -53,21 +53,22 @@ def wishes(
     for i, cells in enumerate(rows):
         where = f"{table}, row {i + 1}"
         row = {name: value for name, value in cells.items() if value is not None}      # an empty cell says nothing
-        own_seed = _number(row.pop("seed", seed + i), Draw, f"{where}: seed")
-        own = {name: _number(row.pop(name), taken, f"{where}: {name}") for name, taken in kinds.items() if name in row}
+        row_seed = _number(row.pop("seed", seed + i), Draw, f"{where}: seed")
+        scales = {name: _number(row.pop(name), taken, f"{where}: {name}")
+                  for name, taken in kinds.items() if name in row}
         name = row.pop("name", None)
         if isinstance(name, float | bool):
             raise ConfigError(f"{where}: name is a text, got {name!r}")
         folder = Path(table).expanduser().parent
-        told = {**edit, **_edit_cells(row, folder, where)}
+        edit_cells = {**edit, **_edit_cells(row, folder, where)}
         maps = [column for column in row if column.startswith("control.") and column not in fields]
         files = {column.removeprefix("control."): folder / Path(str(row.pop(column))).expanduser() for column in maps}
         away = {column for column in row if column.startswith("not.") and column not in fields}
         named = {_field(column, fields): cell for column, cell in row.items() if column not in away}
         kept = {column.removeprefix("not."): row[column] for column in away}
         requests.append(Request(
-            seed=own_seed, name=None if name is None else str(name), size={**size, **own},
-            edit=edit_of(told, f"{where}: "), labels={**cond, **labels_of(named, fields, f"{where}: ")},
+            seed=row_seed, name=None if name is None else str(name), size={**size, **scales},
+            edit=edit_of(edit_cells, f"{where}: "), labels={**cond, **labels_of(named, fields, f"{where}: ")},
             negative={**(negative or {}), **labels_of(kept, fields, f"{where}: ")},
             controls={**(controls or {}), **controls_of(files, f"{where}: ")},
         ))
@@ -82,27 +83,28 @@ def controls_of(files: Mapping[str, str | Path], where: str = "") -> dict[str, R
         raise ConfigError(f"{where}{error}") from None
 
 
-def edit_of(told: Mapping[str, Any], where: str = "") -> Edit | None:
+def edit_of(cells: Mapping[str, Any], where: str = "") -> Edit | None:
     """The edit that is told by its words; None where nothing is said."""
-    if told and not {"mode", "input"} <= set(told):
+    if cells and not {"mode", "input"} <= set(cells):
         raise ConfigError(f"{where}to start from a file give both mode= and input= (keep=, overlap= and hole= go with "
                           "them)")
     try:
-        return Edit(**told) if told else None
+        return Edit(**cells) if cells else None
     except ValueError as error:
         raise ConfigError(f"{where}{error}") from None
 
 
 def _edit_cells(row: dict[str, Any], folder: Path, where: str) -> dict[str, Any]:
     """What a row says of an edit, taken out of it."""
-    told = {name: row.pop(name) for name in EDIT if name in row}
-    told |= {name: _number(told[name], EDIT[name], f"{where}: {name}") for name in ("keep", "overlap") if name in told}
-    if "hole" in told:
-        ends = re.split(r"[\s,;]+", str(told["hole"]).strip("[]() "))
-        told["hole"] = tuple(_number(end, float, f"{where}: hole") for end in ends)
-    if "input" in told:
-        told["input"] = folder / Path(str(told["input"])).expanduser()
-    return told
+    cells = {name: row.pop(name) for name in EDIT if name in row}
+    numbers = [name for name in ("keep", "overlap") if name in cells]
+    cells |= {name: _number(cells[name], EDIT[name], f"{where}: {name}") for name in numbers}
+    if "hole" in cells:
+        ends = re.split(r"[\s,;]+", str(cells["hole"]).strip("[]() "))
+        cells["hole"] = tuple(_number(end, float, f"{where}: hole") for end in ends)
+    if "input" in cells:
+        cells["input"] = folder / Path(str(cells["input"])).expanduser()
+    return cells
 
 
 def _field(column: str, fields: Fields) -> str:
@@ -143,9 +145,9 @@ def _number(value: Any, taken: Any, key: str) -> Any:
     """A number of a cell, where those of CSV are texts."""
     found = value
     if isinstance(value, str):
-        for made in (int, float):
+        for parse in (int, float):
             try:
-                found = made(value)
+                found = parse(value)
                 break
             except ValueError:
                 pass

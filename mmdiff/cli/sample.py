@@ -25,7 +25,7 @@ from ..config.words import Word, parted, pieces, text
 from ..data.labels import Fields, Label, suggest
 from ..provenance.signing import Signing
 from .places import writable
-from .requests import EDIT, controls_of, edit_of, labels_of, wishes
+from .requests import EDIT, controls_of, edit_of, labels_of, requests_of
 
 if TYPE_CHECKING:
     from ..generation.pipeline import Pipeline
@@ -47,13 +47,13 @@ def main(arguments: list[str]) -> int:
         raise ConfigError("say what to sample from: mmdiff sample RUN, a run directory or a model file")
 
     from ..generation.pipeline import Pipeline, load
-    from .encode import share_of
+    from .encode import job_part
 
     if config.requests is not None and any(word.startswith("n=") for word in words):
         raise ConfigError(f"n={config.n} and requests={config.requests}: the table has a row for each sample, so leave "
                           "n out")
     signing = None if config.get("provenance") is None else build(config.provenance, Signing)
-    share, run = share_of(config.shard), Path(config.run)
+    part, run = job_part(config.shard), Path(config.run)
     out = Path(config.out) if config.out else (run if run.is_dir() else run.parent) / "samples"
     edit = {name: plain(config[name]) for name in EDIT if config[name] is not None}
     if config.requests is None:
@@ -64,15 +64,15 @@ def main(arguments: list[str]) -> int:
     settings = {name: setting(pipeline, config, late, name) for name in MAKING}
     pipeline = Pipeline(pipeline.model, pipeline.header, **settings, mark=node(config, "mark"), insist=insisted(late))
     fields = pipeline.model.conditioner.fields
-    sizes, options = own_words(pipeline.model.codec, pipeline.size)
-    requests = wishes(
+    sizes, options = size_words(pipeline.model.codec, pipeline.size)
+    requests = requests_of(
         config.requests, n=config.n, seed=config.seed, edit=edit, fields=fields,
         cond=_labels("cond", late, fields), negative=_labels("not", late, fields),
-        size=_own(late, sizes, others=options), kinds=sizes, controls=controls_of(_files(late)),
+        size=_sizes(late, sizes, others=options), kinds=sizes, controls=controls_of(_files(late)),
     )
-    options = _own(late, options, others=sizes)
+    options = _sizes(late, options, others=sizes)
     options |= {name: config[name] for name in ("batch_size", "suffix", "replace", "record", "audit", "policy")}
-    paths = pipeline.save(requests, out, shard=share, provenance=signing, **options)
+    paths = pipeline.save(requests, out, shard=part, provenance=signing, **options)
     if len(paths) < len(requests):
         print(f"{len(paths)} file(s) of {len(requests)} in {out}; the rest is the work of other shards")
         return 0
@@ -85,9 +85,9 @@ def scales(said: str | Sequence[str] | None) -> dict[str, float]:
     """Changes of a model and their scales: ``runs/mine:0.8,runs/other``, or a list of such; one without a number counts
     once."""
     found: dict[str, float] = {}
-    for whole in map(text, pieces(said) if said else ()) if isinstance(said, str | None) else said:
-        match = re.fullmatch(r"(.+):(-?\d*\.?\d+)", whole, re.DOTALL)
-        name, scale = match.groups() if match else (whole, "1")
+    for word in map(text, pieces(said) if said else ()) if isinstance(said, str | None) else said:
+        match = re.fullmatch(r"(.+):(-?\d*\.?\d+)", word, re.DOTALL)
+        name, scale = match.groups() if match else (word, "1")
         if name in found:
             raise ConfigError(f"lora={said} names {name} twice: give it one scale")
         found[name] = float(scale)
@@ -107,7 +107,7 @@ def _of_model(argument: str) -> bool:
     return bool(equals) and key.isidentifier() and key not in (*TABLES["sample"], *CHOICES)
 
 
-def own_words(codec: Codec, size: Mapping[str, float]) -> tuple[dict[str, Any], dict[str, Any]]:
+def size_words(codec: Codec, size: Mapping[str, float]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a modality's sizes and options of saving take, by name: the annotations of ``latent_shape`` and ``save``."""
     taken, saving = kinds.annotations(codec.latent_shape), list(kinds.annotations(codec.save).items())
     sizes = {name: Amount if taken.get(name, Any) is Any else taken[name] for name in dict.fromkeys([*taken, *size])}
@@ -124,8 +124,8 @@ def _late(argument: str) -> Word:
 
 def _labels(group: str, late: Sequence[Word], fields: Fields) -> dict[str, Label]:
     """What the words of ``cond.`` or ``not.`` tell."""
-    told = dict(_label(word, fields) for word in late if word.key.startswith(f"{group}."))
-    return labels_of(told, fields, group=group)
+    labels = dict(_label(word, fields) for word in late if word.key.startswith(f"{group}."))
+    return labels_of(labels, fields, group=group)
 
 
 def _files(late: Sequence[Word]) -> dict[str, str]:
@@ -193,7 +193,7 @@ def _under(key: str, names: list[str], depth: int) -> list[str]:
     return [f"{start}.{name}" for name in names if name != "_target_"]
 
 
-def _own(late: Sequence[Word], known: Mapping[str, Any], *, others: Mapping[str, Any]) -> dict[str, Any]:
+def _sizes(late: Sequence[Word], known: Mapping[str, Any], *, others: Mapping[str, Any]) -> dict[str, Any]:
     """The values of the model's own words that are in ``known``. ``ConfigError`` for those that nobody knows."""
     words = [word for word in late if "." not in word.key and word.key not in others]
     for word in words:

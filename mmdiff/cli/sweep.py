@@ -56,8 +56,8 @@ class Sweep:
     @contextmanager
     def attempt(self, run: Asked) -> Iterator[None]:
         """The block that makes a run: other ranks are started with its words, and a sweep outlives its failure."""
-        own = [word for word in run.words if not word.startswith("run=")]
-        sys.argv[1:] = [self.command, *own, written("run", run.config.run)]
+        words = [word for word in run.words if not word.startswith("run=")]
+        sys.argv[1:] = [self.command, *words, written("run", run.config.run)]
         if not self.swept:
             yield
             return
@@ -73,8 +73,8 @@ class Sweep:
             self.code = self.code or failed
 
     def _again(self) -> str:
-        own = [word for word in self.words if not word.startswith("run=")]
-        return shlex.join(["mmdiff", self.command, "-m", written("run", self.base), *own])
+        words = [word for word in self.words if not word.startswith("run=")]
+        return shlex.join(["mmdiff", self.command, "-m", written("run", self.base), *words])
 
 
 def folder(values: Mapping[str, str]) -> str:

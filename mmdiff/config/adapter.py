@@ -44,32 +44,32 @@ def build_codec(node: Any) -> tuple[Codec, Reader]:
 
 
 def resolve_codec(
-    node: DictConfig, codec: Codec, reader: Reader, told: Mapping[str, Any]
+    node: DictConfig, codec: Codec, reader: Reader, stated: Mapping[str, Any]
 ) -> tuple[Codec, Reader]:
-    """Codec and reader once the data are open: what the ``adapter`` node leaves to the files, which have ``told`` it,
+    """Codec and reader once the data are open: what the ``adapter`` node leaves to the files, which have ``stated`` it,
     is written into it; where there are no files it is what the codec takes then."""
     left = [name for name in left_to_files(node["codec"]) if OmegaConf.select(node, f"codec.{name}") is None]
     for name in left:
-        value = told.get(name.rpartition(".")[2], attrgetter(name)(codec))
+        value = stated.get(name.rpartition(".")[2], attrgetter(name)(codec))
         OmegaConf.update(node, f"codec.{name}", value, force_add=True)
     return build_codec(node) if left else (codec, reader)
 
 
 def left_to_files(node: Any) -> list[str]:
     """The settings of a codec node that the files tell where they are null, those of a codec within it included."""
-    made: type[Codec] = target_class(str(node[TARGET]), Codec)
+    cls: type[Codec] = target_class(str(node[TARGET]), Codec)
     within = {name: value for name, value in node.items() if isinstance(value, Mapping) and TARGET in value}
-    return [*made.of_files, *(f"{name}.{one}" for name, value in within.items()
+    return [*cls.of_files, *(f"{name}.{one}" for name, value in within.items()
                               if issubclass(target_class(str(value[TARGET])), Codec) for one in left_to_files(value))]
 
 
 def build_adapter(node: Any, codec: Codec, reader: Reader, *, fields: Fields | None = None) -> Adapter:
     """The whole adapter; ``fields`` is what the data can tell of a sample (a model file's node has them already)."""
-    told: dict[str, Any] = {} if fields is None else {"fields": plain_fields(fields)}
+    arguments: dict[str, Any] = {} if fields is None else {"fields": plain_fields(fields)}
     if (text := build_text(node)) is not None:
-        told["text"] = text
-    told |= _public(node, "conditioner", Conditioner)
-    conditioner = build(part(node, "conditioner"), Conditioner, **told)
+        arguments["text"] = text
+    arguments |= _public(node, "conditioner", Conditioner)
+    conditioner = build(part(node, "conditioner"), Conditioner, **arguments)
     controls = _controls(node.get("controls") or {}, codec, conditioner.fields)
     public = _public(node, "network", Network)
     network = _network(part(node, "network"), codec, conditioner, total(controls), public)
@@ -97,8 +97,8 @@ def _controls(node: Any, codec: Codec, fields: Fields) -> dict[str, Control]:
 
 def _public(node: Any, name: str, role: type) -> dict[str, Any]:
     """The public model of an ``adapter`` node, where its part ``name`` is made of one."""
-    own = part(node, name)
-    target = own.get(TARGET) if isinstance(own, Mapping) else None
+    config = part(node, name)
+    target = config.get(TARGET) if isinstance(config, Mapping) else None
     if not isinstance(target, str) or "model" not in parameters(target, role):
         return {}
     if node.get("model") is None:
@@ -126,10 +126,10 @@ def resolve_files(config: DictConfig) -> DictConfig:
     node = adapter.get("text")
     if node is None:
         return config
-    told = {name: value for name, value in node.items() if name != TARGET}
+    arguments = {name: value for name, value in node.items() if name != TARGET}
     try:
-        made: type[TextEncoder] = target_class(str(node.get(TARGET)), TextEncoder)
-        found = made.resolve(**told)
+        cls: type[TextEncoder] = target_class(str(node.get(TARGET)), TextEncoder)
+        found = cls.resolve(**arguments)
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"adapter.text: {error}") from None
     config.adapter.text = literals({TARGET: node[TARGET], **found})
@@ -204,13 +204,13 @@ def build_learner(config: Any, codec: Codec, reader: Reader, *, fields: Fields |
     return learner_of(config, codec=codec, reader=reader)
 
 
-def learner_of(config: Any, **made: Any) -> Learner:
-    """What a run trains, of a configuration and the parts of it that are ``made``: adapter, or codec and reader."""
+def learner_of(config: Any, **parts: Any) -> Learner:
+    """What a run trains, of a configuration and ``parts`` that are built: adapter, or codec and reader."""
     name = learner_part(config)
     taken = parameters(config[name][TARGET], Learner)
     roles = {role: None if _absent(config, role) else build(part(config, role), kind)
              for role, kind in ROLES.items() if role in taken}
-    return build(config[name], Learner, **roles, **made)
+    return build(config[name], Learner, **roles, **parts)
 
 
 def is_conditional(config: Any) -> bool:

@@ -44,41 +44,41 @@ def plain(node: Any) -> Any:
     return {key: plain(value) for key, value in node.items()} if isinstance(node, Mapping) else node
 
 
-def check(node: Any, roles: tuple[type, ...], derived: Mapping[str, Any] | None = None, *, place: str = "") -> None:
+def check(node: Any, roles: tuple[type, ...], derived: Mapping[str, Any] | None = None, *, where: str = "") -> None:
     """Raise ``ConfigError`` for the first thing in a node that must not be built."""
     if not _is_node(node):
-        place = place or " or ".join(role.__name__ for role in roles)
-        raise ConfigError(f"{place} is an object: say of which class, {place.rpartition(' ')[2]}._target_=CLASS")
-    made, derived = target_class(node[TARGET], *roles), derived or {}
-    known = {name: p for name, p in inspect.signature(made).parameters.items() if p.kind is not p.VAR_POSITIONAL}
+        where = where or " or ".join(role.__name__ for role in roles)
+        raise ConfigError(f"{where} is an object: say of which class, {where.rpartition(' ')[2]}._target_=CLASS")
+    cls, derived = target_class(node[TARGET], *roles), derived or {}
+    known = {name: p for name, p in inspect.signature(cls).parameters.items() if p.kind is not p.VAR_POSITIONAL}
     open_ended = any(p.kind is p.VAR_KEYWORD for p in known.values())
-    takes = kinds.annotations(made)
+    takes = kinds.annotations(cls)
     for key, value in node.items():
         if key == TARGET:
             continue
         if key in derived:
-            raise ConfigError(f"{made.__name__}: {key} follows from other settings, and is not set by itself")
+            raise ConfigError(f"{cls.__name__}: {key} follows from other settings, and is not set by itself")
         if key not in takes and (not open_ended or str(key).startswith("_")):
-            raise ConfigError(f"{made.__name__} has no setting {key!r}: {suggest(str(key), list(takes))} "
+            raise ConfigError(f"{cls.__name__} has no setting {key!r}: {suggest(str(key), list(takes))} "
                               "(what another choice brought along is left out by ~ and its whole key)")
-        check_value(value, takes.get(key, Any), place=f"{made.__name__}: {key}")
+        check_value(value, takes.get(key, Any), where=f"{cls.__name__}: {key}")
     for key in takes:
         if known[key].default is inspect.Parameter.empty and key not in node and key not in derived:
-            raise ConfigError(f"{made.__name__}: {key} is not set")
+            raise ConfigError(f"{cls.__name__}: {key} is not set")
 
 
-def check_value(value: Any, annotation: Any, *, place: str) -> None:
-    """Raise ``ConfigError`` where a value, or a part within it, is not what the annotation at ``place`` takes."""
+def check_value(value: Any, annotation: Any, *, where: str) -> None:
+    """Raise ``ConfigError`` where a value, or a part within it, is not what the annotation at ``where`` takes."""
     parts, roles = list(_outer_parts(value)), kinds.roles(annotation)
     if isinstance(value, dict) and roles and not parts:
-        check(value, roles, place=place)
+        check(value, roles, where=where)
     for part in parts:
         if not roles:
-            raise ConfigError(f"{place} takes no object, got {part[TARGET]!r}")
-        check(part, roles, place=place)
+            raise ConfigError(f"{where} takes no object, got {part[TARGET]!r}")
+        check(part, roles, where=where)
     if not parts:
         try:
-            kinds.check(value, annotation, key=place)
+            kinds.check(value, annotation, key=where)
         except kinds.KindError as error:
             raise ConfigError(str(error)) from None
 
@@ -105,15 +105,15 @@ def _construct(value: Any, derived: Mapping[str, Any] | None = None) -> Any:
     if not _is_node(value):
         return {key: _construct(item) for key, item in value.items()}
     settings = {key: _construct(item) for key, item in value.items() if key != TARGET}
-    made = _named(value[TARGET])
+    cls = _named(value[TARGET])
     try:
-        part = made(**settings, **derived or {})
+        part = cls(**settings, **derived or {})
     except ConfigError:
         raise
     except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
-        raise ConfigError(f"{made.__name__}: {error}") from error
+        raise ConfigError(f"{cls.__name__}: {error}") from error
     for base, name in _hidden(part):
-        raise ConfigError(f"{made.__name__}.{name} is a value, and hides the method {name}() of {base}: rename it")
+        raise ConfigError(f"{cls.__name__}.{name} is a value, and hides the method {name}() of {base}: rename it")
     return part
 
 

@@ -72,6 +72,6 @@ def consent(header: Mapping[str, Any]) -> dict[str, str]:
 def chain(path: Path, header: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The bases of what starts from the model at ``path``: that one, then those that it came from itself."""
     name = path.parent.name if path.name == MODEL_FILE else path.name
-    own = {"name": name, "sha256": header["sha256"], "step": header.get("step")}
-    own |= {"consent": header["consent"]} if "consent" in header else {}
-    return [own, *header.get("bases", [])]
+    link = {"name": name, "sha256": header["sha256"], "step": header.get("step")}
+    link |= {"consent": header["consent"]} if "consent" in header else {}
+    return [link, *header.get("bases", [])]

@@ -21,9 +21,9 @@ from .adapter import parts
 from .build import ConfigError, part, plain
 from .files import literals
 from .header import ModelFileError, model_file, read_header
-from .record import own_config
+from .record import stored_config
 
-MADE_OF = ("adapter", "diffusion", "reconstruction", "adversary", "sampler", "guidance")
+LEARNED_PARTS = ("adapter", "diffusion", "reconstruction", "adversary", "sampler", "guidance")
 """Groups of a training configuration that may make what is trained."""
 OPTION = "_base_"
 OF_RUN = ("data", "loader", "optim")
@@ -56,7 +56,7 @@ def offered(base: str | Path | None) -> Iterator[None]:
     if base is None:
         yield
         return
-    path, store, run = model_file(base), ConfigStore.instance(), own_config(Path(base))
+    path, store, run = model_file(base), ConfigStore.instance(), stored_config(Path(base))
     groups, before = parts_of(read_header(path), path), store.repo
     groups |= {} if run is None else {name: plain(run[0][name]) for name in OF_RUN}
     store.repo = copy.copy(before)
@@ -71,13 +71,13 @@ def offered(base: str | Path | None) -> Iterator[None]:
 
 def choices(base: Path, named: set[str]) -> list[str]:
     """The lines that choose the groups of ``base`` and no others, but for those that are ``named``."""
-    own = parts_of(read_header(path := model_file(base)), path)
-    lines = {group: f"~{group}" for group in MADE_OF} | {
-        group: f"{'' if group in MADE_OF else '+'}{group}={OPTION}" for group in own
+    stored = parts_of(read_header(path := model_file(base)), path)
+    lines = {group: f"~{group}" for group in LEARNED_PARTS} | {
+        group: f"{'' if group in LEARNED_PARTS else '+'}{group}={OPTION}" for group in stored
     }
     chosen = named.union(*(brought for group, brought in BRINGS.items() if group in named))
     found = [line for group, line in lines.items() if group not in chosen]
-    if "few" in named and not {"data", "data.root", "experiment"} & named and own_config(base) is not None:
+    if "few" in named and not {"data", "data.root", "experiment"} & named and stored_config(base) is not None:
         found += [f"data={OPTION}", f"+loader={OPTION}"]
         found += [] if "optim" in named else [f"optim={OPTION}"]
     return found

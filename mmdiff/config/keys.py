@@ -17,7 +17,7 @@ from ..data.labels import suggest
 from . import kinds
 from .build import ConfigError, target_class
 
-Whole = Annotated[int, Ge(0)]
+Index = Annotated[int, Ge(0)]
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 """What all generators take that training and embedders draw from."""
 Draw = Annotated[int, Ge(0), Le(2**63 - 1)]
@@ -25,10 +25,10 @@ Draw = Annotated[int, Ge(0), Le(2**63 - 1)]
 
 TRAIN: dict[str, Any] = {
     "run": Path, "init": Path | None, "base": Path | None, "codec": Path | None, "seed": Seed, "compile": bool,
-    "recompute": Whole, "offload": bool,
-    "train.only": list[str] | None, "lora": Whole | None, "subject": str | None, "dora": bool, "branch": bool,
-    "checkpoint.every": Whole, "checkpoint.keep": Count, "validation.every": Whole,
-    "preview.every": Whole, "preview.n": Whole, "log.every": Count, "logger.tensorboard": bool,
+    "recompute": Index, "offload": bool,
+    "train.only": list[str] | None, "lora": Index | None, "subject": str | None, "dora": bool, "branch": bool,
+    "checkpoint.every": Index, "checkpoint.keep": Count, "validation.every": Index,
+    "preview.every": Index, "preview.n": Index, "log.every": Count, "logger.tensorboard": bool,
     "trainer.max_steps": Count,
     "trainer.precision": Literal[32, "32", "32-true", "16-mixed", "bf16-mixed"] | None,    # averages are in float32
 }
@@ -44,7 +44,7 @@ TABLES: dict[str, dict[str, Any]] = {
         "policy": Path | None, "suffix": str | None, "batch_size": Count | None,
         "shard": str | None, "device": str | None, "encoder": Path | None,
         "mode": Literal["extend", "interpolate", "inpaint", "complete"] | None, "input": Path | None,
-        "keep": Count | None, "overlap": Whole | None, "hole": tuple[float, float] | None,
+        "keep": Count | None, "overlap": Index | None, "hole": tuple[float, float] | None,
     },
     "eval": {
         "run": Path, "against": Path | None, "lora": str | None, "base": Path | None, "out": Path | None,
@@ -52,12 +52,12 @@ TABLES: dict[str, dict[str, Any]] = {
         "device": str | None, "encoder": Path | None,
     },
     "mark_find": {
-        "file": Path, "run": Path, "ledger": Path | None, "secret": str | None, "seeds": Count | None, "shifts": Whole,
+        "file": Path, "run": Path, "ledger": Path | None, "secret": str | None, "seeds": Count | None, "shifts": Index,
         "lora": str | None, "base": Path | None, "device": str | None, "encoder": Path | None,
     },
     "mark_test": {
         "run": Path, "n": Annotated[int, Ge(2)], "seed": Draw, "seeds": Count, "rate": Annotated[float, Gt(0), Le(0.5)],
-        "shifts": Whole, "quality": bool, "out": Path | None, "root": str | Path | None, "lora": str | None,
+        "shifts": Index, "quality": bool, "out": Path | None, "root": str | Path | None, "lora": str | None,
         "base": Path | None, "device": str | None, "encoder": Path | None,
     },
     "embedder": {"run": Path, "out": Path, "root": str | Path | None, "steps": Count, "seed": Seed},

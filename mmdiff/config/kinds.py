@@ -82,12 +82,12 @@ def roles(annotation: Any) -> tuple[type, ...]:
 
 
 @cache
-def annotations(made: Callable[..., Any]) -> dict[str, Any]:
+def annotations(function: Callable[..., Any]) -> dict[str, Any]:
     """The annotation of each named parameter of a constructor; ``Any`` where it has none that can be read."""
     try:
-        parameters = inspect.signature(made, eval_str=True).parameters
+        parameters = inspect.signature(function, eval_str=True).parameters
     except (NameError, TypeError, SyntaxError):                       # a name that only a type checker imports
-        parameters = inspect.signature(made).parameters
+        parameters = inspect.signature(function).parameters
     found = {name: p.annotation for name, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
     return {name: Any if a is inspect.Parameter.empty or isinstance(a, str) else a for name, a in found.items()}
 

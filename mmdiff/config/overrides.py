@@ -28,7 +28,7 @@ from .groups import option, options_of
 from .inherit import choices, offered
 from .keys import TABLES, annotation, checked
 from .learned import with_codec
-from .record import own_config
+from .record import stored_config
 from .words import FORM, Word, pieces, quoted, text, written
 
 CONFIGS = "mmdiff.configs"
@@ -75,20 +75,20 @@ def composition(name: str, arguments: Sequence[str]) -> Composition:
     Raises ``ConfigError`` for keys and group options that do not exist, and for values that cannot be read.
     """
     gone = [a for a in arguments if DELETION.fullmatch(a)]
-    own = _own(arguments) if name == "train" else None
-    if own and gone:
+    stored = _stored(arguments) if name == "train" else None
+    if stored and gone:
         raise ConfigError(f"{gone[0]}: the run exists, and ~ takes nothing away from it; give the key a value instead")
-    words = [Word.of(a) for a in arguments] if own else _words([a for a in arguments if a not in gone])
+    words = [Word.of(a) for a in arguments] if stored else _words([a for a in arguments if a not in gone])
     with _hydra(name, arguments):
         try:
             groups = {word: f"{word.sign}{option(word)}" for word in words if options_of(word.key)}
             for word in groups:
                 if word.value == "null" and not (word.key in OPTIONAL or word.key in LATER.get(name, ())):
                     raise ConfigError(f"{word.key}=null: {word.key} is one of {', '.join(options_of(word.key))}")
-            chosen = ["data=folder"] if own and _folder_alone(words) else []     # as when the run began
+            chosen = ["data=folder"] if stored and _folder_alone(words) else []  # as when the run began
             config = compose(name, overrides=[*_inherited(name, arguments), *chosen, *groups.values(), *gone])
-            values = _values(name, own or copy.deepcopy(config), [word for word in words if word not in groups])
-            if own:                                                   # its keys need not be those of the default choice
+            values = _values(name, stored or copy.deepcopy(config), [word for word in words if word not in groups])
+            if stored:                                                # its keys need not be those of the default choice
                 values = {word: "++" + line.lstrip("+") for word, line in values.items()}
             for line in values.values():
                 override = OverridesParser.create().parse_override(line)
@@ -97,7 +97,7 @@ def composition(name: str, arguments: Sequence[str]) -> Composition:
             raise ConfigError(" ".join(str(error.__cause__ or error).split())) from error
     lines = {**groups, **values}
     named = [Word.of(a).key for a in arguments if "=" in a]
-    if not own or {"adapter", "experiment"} & set(named):              # a run that goes on has it already
+    if not stored or {"adapter", "experiment"} & set(named):           # a run that goes on has it already
         config = with_codec(config, named)
     return Composition(checked(name, config), [lines[word] for word in words] + gone)
 
@@ -125,11 +125,11 @@ def _base(name: str, arguments: Sequence[str]) -> Path | None:
     """The model that is started from. Of a run that exists it counts only for choices that are made again."""
     if "init" not in TABLES[name]:
         return None
-    own = _own(arguments) if name == "train" else None
-    told = _last(arguments, "init") or (own and own.get("init"))
-    if told in (None, "null"):
+    stored = _stored(arguments) if name == "train" else None
+    base = _last(arguments, "init") or (stored and stored.get("init"))
+    if base in (None, "null"):
         return None
-    return None if own and not Path(told).expanduser().exists() else Path(told)
+    return None if stored and not Path(base).expanduser().exists() else Path(base)
 
 
 def _last(arguments: Sequence[str], key: str) -> str | None:
@@ -138,10 +138,10 @@ def _last(arguments: Sequence[str], key: str) -> str | None:
     return text(found[-1].value) if found else None
 
 
-def _own(arguments: Sequence[str]) -> DictConfig | None:
+def _stored(arguments: Sequence[str]) -> DictConfig | None:
     """The configuration of the run that is named, where it exists: what is given is given to that one."""
     run = _last(arguments, "run")
-    found = own_config(Path(run)) if run is not None else None
+    found = stored_config(Path(run)) if run is not None else None
     return found and found[0]
 
 
@@ -189,8 +189,8 @@ def _words(arguments: Sequence[str]) -> list[Word]:
 
 
 def _folder_alone(words: Iterable[Word]) -> bool:
-    given = {word.key for word in words}
-    return "data.root" in given and not {"data", "experiment"} & given
+    named = {word.key for word in words}
+    return "data.root" in named and not {"data", "experiment"} & named
 
 
 def several(word: Word, taken: Any = Any) -> list[str]:
@@ -211,8 +211,8 @@ def _line(name: str, config: DictConfig, word: Word) -> str:
     override = _parsed(word, taken)
     if override.is_sweep_override():
         raise ConfigError(f"{word.key}={word.value} are several values: -m makes a run of each")
-    whole = isinstance(OmegaConf.select(config, word.key), DictConfig) and not isinstance(override.value(), dict)
-    if whole and not (override.value() is None and (word.key in OPTIONAL or type(None) in get_args(taken))):
+    replaces = isinstance(OmegaConf.select(config, word.key), DictConfig) and not isinstance(override.value(), dict)
+    if replaces and not (override.value() is None and (word.key in OPTIONAL or type(None) in get_args(taken))):
         keys = [k for k in _keys(config) if k.startswith(f"{word.key}.")]
         raise ConfigError(f"{word.key} is no value but a group of keys, such as {(keys or [word.key])[0]}; "
                           f"got {word.value!r}")

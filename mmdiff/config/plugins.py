@@ -18,7 +18,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 GROUP = "mmdiff.configs"
-OWN = "mmdiff.configs"
+BUILT_IN = "mmdiff.configs"
 
 
 @cache
@@ -46,7 +46,7 @@ def packages() -> tuple[str, ...]:
 
 def roots() -> dict[str, Traversable]:
     """Folders of YAML by their package, mmdiff's own first."""
-    return {package: files(package) for package in (OWN, *installed().values())}
+    return {package: files(package) for package in (BUILT_IN, *installed().values())}
 
 
 def offered_by(group: str, name: str) -> list[str]:

@@ -44,7 +44,7 @@ class Record(NamedTuple):
     history: list[dict[str, Any]]
     fields: Fields
     training: list[str]
-    held: list[str]
+    held_out: list[str]
     bases: Sequence[dict[str, Any]] = ()
     """The models that it started from, nearest first."""
 
@@ -59,7 +59,7 @@ def read_record(run: Path) -> Record | None:
 
     Raises ``ConfigError`` where there is a run whose description is missing or cannot be read.
     """
-    config, history = own_config(run) or (None, [])
+    config, history = stored_config(run) or (None, [])
     if config is None:
         found = [name for name in ("checkpoints", MODEL_FILE, "metrics.csv") if (run / name).exists()]
         if found:
@@ -80,7 +80,7 @@ def read_record(run: Path) -> Record | None:
                           "back a copy of it, or name another run=") from None
 
 
-def own_config(run: Path) -> tuple[DictConfig, list[dict[str, Any]]] | None:
+def stored_config(run: Path) -> tuple[DictConfig, list[dict[str, Any]]] | None:
     """The configuration in force of an existing run, and its history."""
     if not (run / CONFIG_FILE).exists():
         return None
@@ -104,15 +104,15 @@ def _is_field(field: Any) -> bool:
 
 
 def files(
-    config: DictConfig, history: Sequence[Mapping[str, Any]], report: Mapping[str, Any], train: Dataset, held: Dataset,
-    bases: Sequence[Mapping[str, Any]] = (),
+    config: DictConfig, history: Sequence[Mapping[str, Any]], report: Mapping[str, Any], train: Dataset,
+    held_out: Dataset, bases: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, str]:
     """The files that describe a run, by name: the one that makes a directory a run comes last."""
-    data = {**report, "fields": plain_fields(train.fields), "training": names(train), "held out": names(held),
+    data = {**report, "fields": plain_fields(train.fields), "training": names(train), "held out": names(held_out),
             "bases": list(bases)}
-    own: Any = OmegaConf.to_container(config)
-    whole = own | ({"history": literals(list(history))} if history else {})
-    return {DATA_FILE: json.dumps(data, indent=1), CONFIG_FILE: OmegaConf.to_yaml(OmegaConf.create(whole))}
+    plain: Any = OmegaConf.to_container(config)
+    full = plain | ({"history": literals(list(history))} if history else {})
+    return {DATA_FILE: json.dumps(data, indent=1), CONFIG_FILE: OmegaConf.to_yaml(OmegaConf.create(full))}
 
 
 def names(dataset: Dataset) -> list[str]:
@@ -120,45 +120,45 @@ def names(dataset: Dataset) -> list[str]:
     return [dataset.name(i) for i in range(len(dataset))]
 
 
-def own_fields(record: Record, found: Fields) -> Fields:
+def merged_fields(record: Record, found: Fields) -> Fields:
     """The run's fields, if the data still are within them. Raises ``ConfigError`` naming what is new or missing."""
-    own = record.fields
-    changed = [f"{'no' if name in own else 'a new'} field {name!r}" for name in dict.fromkeys([*own, *found])
-               if (name in own) != (name in found)]
-    for name in own:
+    stored = record.fields
+    changed = [f"{'no' if name in stored else 'a new'} field {name!r}" for name in dict.fromkeys([*stored, *found])
+               if (name in stored) != (name in found)]
+    for name in stored:
         if name in found:
-            changed += _changed(name, own[name], found[name])
+            changed += _changed(name, stored[name], found[name])
     if changed:
         raise ConfigError(
             f"the data are not of the fields that {record.run} has learned: {'; '.join(changed)}. Bring the data back "
             "as they were (data.labels= chooses fields), or begin another run with run="
         )
-    return own
+    return stored
 
 
-def _changed(name: str, own: Sequence, found: Sequence) -> list[str]:
-    if kind(own) != kind(found):
-        return [f"{name} was {kind(own)}, is {kind(found)}"]
-    if is_text(own):
+def _changed(name: str, stored: Sequence, found: Sequence) -> list[str]:
+    if kind(stored) != kind(found):
+        return [f"{name} was {kind(stored)}, is {kind(found)}"]
+    if is_text(stored):
         return []
-    if is_scalar(own):
-        within = own[0] <= found[0] and found[1] <= own[1]
-        return [] if within else [f"{name} was from {own[0]} to {own[1]}, is from {found[0]} to {found[1]}"]
-    new, gone = [c for c in found if c not in own], [c for c in own if c not in found]
+    if is_scalar(stored):
+        within = stored[0] <= found[0] and found[1] <= stored[1]
+        return [] if within else [f"{name} was from {stored[0]} to {stored[1]}, is from {found[0]} to {found[1]}"]
+    new, gone = [c for c in found if c not in stored], [c for c in stored if c not in found]
     return [f"{name} has {word} {', '.join(map(repr, some[:10]))}" + (f" and {len(some) - 10} more" * (len(some) > 10))
             for word, some in (("a new", new), ("no longer", gone)) if some]
 
 
-def data_change(record: Record, train: Dataset, held: Dataset) -> Setting | None:
+def data_change(record: Record, train: Dataset, held_out: Dataset) -> Setting | None:
     """How the samples differ from those that the run began with, counted."""
-    before, now = (record.training, record.held), (names(train), names(held))
+    before, now = (record.training, record.held_out), (names(train), names(held_out))
     if before == now:
         return None
     old, new = ({name for part in parts for name in part} for parts in (before, now))
-    told = {
+    change = {
         "new": len(new - old), "gone": len(old - new), "trained on before and held out now":
         len(set(before[0]) & set(now[1])), "held out before and trained on now": len(set(before[1]) & set(now[0])),
     }
     counts = [f"{len(parts[0])} training and {len(parts[1])} held-out samples" for parts in (before, now)]
-    moved = ", ".join(f"{count} {what}" for what, count in told.items() if count) or "in another order"
+    moved = ", ".join(f"{count} {what}" for what, count in change.items() if count) or "in another order"
     return Setting("data", counts[0], f"{counts[1]}: {moved}")

@@ -1,9 +1,9 @@
-"""Guidance by several wishes at once, each with a scale: of captions above all.
+"""Guidance by several conditions at once, each with a scale: of captions above all.
 
     x0 = x0_u + s (x0(c) - x0_u) + sum_k s_k (x0(c_k) - x0_u)
 
-(Liu et al. 2022, composable diffusion, eq. 11 and 13.) c is what a request tells, c_k what ``also`` does, each on its
-own: a field that is to hold in one of them is told in it. A negative scale leads away from a wish. Negative labels of a
+(Liu et al. 2022, composable diffusion, eq. 11 and 13.) c is the condition of a request, c_k those of ``also``, each on
+its own: a field that is to hold in one of them is set in it. A negative scale leads away from it. Negative labels of a
 request stand in x0_u. Without ``also`` it is classifier-free guidance.
 """
 
@@ -18,13 +18,13 @@ from .guidance import Guidance, TimeInterval, time_interval
 from .several import Weighted
 from .types import Condition, Denoise
 
-SHAPE = "{told: {FIELD: VALUE}, scale: NUMBER}"
+SHAPE = "{cond: {FIELD: VALUE}, scale: NUMBER}"
 
 
 class Composed(Guidance):
-    """``scale`` of what a request tells, and ``also`` any number of wishes ``{"told": {"caption": ...}, "scale": 1}``.
+    """``scale`` of a request, and ``also`` any number of conditions ``{"cond": {"caption": ...}, "scale": 1}``.
 
-    All are computed in one batched call. ``interval`` in t: outside of it what the request tells is told at scale 1.
+    All are computed in one batched call. ``interval`` in t: outside of it the request alone counts, at scale 1.
     """
 
     uses_null = True
@@ -32,30 +32,30 @@ class Composed(Guidance):
     def __init__(
         self, scale: float = 2.0, *, also: Sequence[Mapping[str, Any]] = (), interval: TimeInterval = (0.0, 1.0)
     ):
-        for wish in also:
-            told, weight = wish.get("told"), wish.get("scale")
+        for other in also:
+            cond, weight = other.get("cond"), other.get("scale")
             number = isinstance(weight, int | float) and not isinstance(weight, bool) and math.isfinite(weight)
-            if wish.keys() != {"told", "scale"} or not (isinstance(told, Mapping) and told) or not number:
-                raise ValueError(f"guidance.also is a list of {SHAPE}, got {dict(wish)}")
+            if other.keys() != {"cond", "scale"} or not (isinstance(cond, Mapping) and cond) or not number:
+                raise ValueError(f"guidance.also is a list of {SHAPE}, got {dict(other)}")
         if not 0 <= scale < math.inf:
-            raise ValueError(f"guidance scale is 0 or more, got {scale}; that of a wish in guidance.also may be less")
-        self.also = [(dict(wish["told"]), float(wish["scale"])) for wish in also]
-        self.own, self.interval = scale, time_interval(interval)
+            raise ValueError(f"guidance scale is 0 or more, got {scale}; that of guidance.also may be less")
+        self.also = [(dict(other["cond"]), float(other["scale"])) for other in also]
+        self.cond_scale, self.interval = scale, time_interval(interval)
         self.scale = scale + sum(weight for _, weight in self.also)   # x0_u counts 1 less this
 
     def check(self, fields: Collection[str]) -> None:
-        if unknown := [name for told, _ in self.also for name in told if name not in fields]:
+        if unknown := [name for cond, _ in self.also for name in cond if name not in fields]:
             known = ", ".join(fields) or "none"
             raise ValueError(f"guidance.also: the model has no field {unknown[0]!r}; it has {known}")
 
     def bind(
         self, labels: Sequence[Mapping[str, Any]], model: Any, negative: Sequence[Mapping[str, Any]] = ()
     ) -> Guidance:
-        """Raises ``ValueError`` for a wish of what the model cannot be told."""
+        """Raises ``ValueError`` for what the model cannot be conditioned on."""
         self.check(list(model.conditioner.fields))
-        for told, _ in self.also:
-            model.conditioner.check(told)
-        return _Bound(self, [model.condition([told] * len(labels)) for told, _ in self.also])
+        for cond, _ in self.also:
+            model.conditioner.check(cond)
+        return _Bound(self, [model.condition([cond] * len(labels)) for cond, _ in self.also])
 
     def __call__(
         self, denoiser: Denoiser, cond: Condition, *, null: Condition, mask: Tensor | None = None
@@ -64,7 +64,7 @@ class Composed(Guidance):
 
 
 class _Bound(Guidance):
-    """``guidance`` with the conditions of what is wished for also."""
+    """``guidance`` with the conditions of ``also``."""
 
     def __init__(self, guidance: Composed, also: Sequence[Condition]):
         self.guidance, self.also = guidance, also
@@ -73,6 +73,6 @@ class _Bound(Guidance):
         self, denoiser: Denoiser, cond: Condition, *, null: Condition, mask: Tensor | None = None
     ) -> Denoise:
         g = self.guidance
-        weights = [1 - g.scale, g.own, *(weight for _, weight in g.also)]
-        whole = Weighted([null, cond, *self.also], weights, cond, g.interval)
-        return whole(denoiser, cond, null=null, mask=mask)
+        weights = [1 - g.scale, g.cond_scale, *(weight for _, weight in g.also)]
+        combined = Weighted([null, cond, *self.also], weights, cond, g.interval)
+        return combined(denoiser, cond, null=null, mask=mask)

@@ -75,8 +75,8 @@ class Windowed:
         for part in parts.values():
             weights[:, :, part] += weight
         for start, part in parts.items():
-            share = weight / weights[:, :, part]                      # exactly 1 where no other window looks
-            x0[:, :, part] += share * self._window(start)(x_t[:, :, part], t[:, part] if t.ndim == 2 else t)
+            fraction = weight / weights[:, :, part]                   # exactly 1 where no other window looks
+            x0[:, :, part] += fraction * self._window(start)(x_t[:, :, part], t[:, part] if t.ndim == 2 else t)
         return x0
 
     def _window(self, start: int) -> Denoise:

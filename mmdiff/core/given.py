@@ -24,7 +24,7 @@ class Given:
         shares = [first, prefix, ends, some]
         if min(shares) < 0 or sum(shares) > 1:
             raise ValueError(f"first, prefix, ends and some are shares of samples, together at most 1; got {shares}")
-        self.shares = [1 - sum(shares), *shares]
+        self.probabilities = [1 - sum(shares), *shares]
 
     def draw(self, u: Tensor, lengths: Tensor, size: int) -> Tensor:
         """``u`` ``(B, 2 + size)`` uniform in (0, 1) -> ``(B, size)`` bool, True where given.
@@ -34,11 +34,11 @@ class Given:
         """
         last = lengths[:, None] - 1
         position = torch.minimum(torch.arange(size, device=lengths.device), last)            # (B, size)
-        kind = torch.bucketize(u[:, 0].contiguous(), torch.tensor(self.shares, dtype=u.dtype).cumsum(0)[:-1])
-        share = u[:, 1:2]
+        kind = torch.bucketize(u[:, 0].contiguous(), torch.tensor(self.probabilities, dtype=u.dtype).cumsum(0)[:-1])
+        p = u[:, 1:2]
         table = torch.stack([
-            position < 0, position == 0, position < 1 + torch.floor(share * last), (position == 0) | (position == last),
-            u[:, 2:].gather(1, position) < share,
+            position < 0, position == 0, position < 1 + torch.floor(p * last), (position == 0) | (position == last),
+            u[:, 2:].gather(1, position) < p,
         ])                                                                                   # (kinds, B, size)
         given = table[kind, torch.arange(len(u))]
         return given & ~given.all(1, keepdim=True)

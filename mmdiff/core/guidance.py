@@ -5,7 +5,7 @@
     CFGZeroStar      u* v_u + scale (v_c - u* v_u),  u* = <v_c, v_u> / |v_u|^2,  in velocities
     Autoguidance     x0_weak + scale (x0 - x0_weak)
     Several          a scale for each label field (core.several)
-    Composed         a list of wishes with a scale each (core.composed)
+    Composed         a list of conditions with a scale each (core.composed)
     Distilled        x0(scale): a model that learned jumps is told the scale, at the cost of no guidance (core.jumps)
 
 Outside ``interval`` (in t) the conditional is used as it is, at half the cost.

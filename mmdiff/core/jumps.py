@@ -3,7 +3,7 @@
     jump    x_r = k x_t + (alpha_r - k alpha_t) D,   k = sigma_r / sigma_t      DDIM's step, D the x0 of the jump
     arrow   D   = (x_r - k x_t) / (alpha_r - k alpha_t)                         its inverse: what a known pair asks for
     loss    |D(x_t, t, r, w) - D*|^2 (1 + SNR(t)),   D* = arrow or what else a jump is to be; w its guidance scale
-    share   D(t -> r) = (1 - a) D(s -> r) + a D(t -> s),   a = (q_s - q_t) / (q_r - q_t),   q = alpha / sigma
+    blend   D(t -> r) = (1 - a) D(s -> r) + a D(t -> s),   a = (q_s - q_t) / (q_r - q_t),   q = alpha / sigma
 
 d(x / sigma) = D dq along the path, so the x0 of a jump is the mean over q of the denoiser's on the way: the last line
 is exact for t >= s >= r, and at r = t D is the denoiser. All that takes an x0 (parameterization, loss, masks, editing,
@@ -40,11 +40,11 @@ def arrow(x_t: Tensor, x_r: Tensor, start: Level, end: Level) -> Tensor:
     return (x_r - k * x_t) / (end.alpha - k * start.alpha)
 
 
-def share(start: Level, middle: Level, end: Level) -> Tensor:
+def blend(start: Level, middle: Level, end: Level) -> Tensor:
     """By how much the first part counts in the x0 of a jump in two parts, a in [0, 1]; 1 for one that goes nowhere."""
     first = (middle.alpha * start.sigma - start.alpha * middle.sigma) * end.sigma
-    whole = (end.alpha * start.sigma - start.alpha * end.sigma) * middle.sigma
-    return torch.where(whole > 0, first / whole.clamp(min=torch.finfo(whole.dtype).tiny), 1).clamp(0, 1)
+    total = (end.alpha * start.sigma - start.alpha * end.sigma) * middle.sigma
+    return torch.where(total > 0, first / total.clamp(min=torch.finfo(total.dtype).tiny), 1).clamp(0, 1)
 
 
 def jump_loss(denoiser: Denoiser, x_t: Masked, x0: Tensor, t: Tensor, cond: Condition) -> Tensor:

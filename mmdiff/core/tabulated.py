@@ -53,7 +53,7 @@ class ScaledLinear(Spherical):
 
     def _at(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """The angle at ``t``, and its derivative."""
-        nodes, place = self.angles.to(t.device), t.double() * self.steps
-        before = place.floor().long().clamp(0, self.steps - 1)
+        nodes, position = self.angles.to(t.device), t.double() * self.steps
+        before = position.floor().long().clamp(0, self.steps - 1)
         rise = nodes[before + 1] - nodes[before]
-        return nodes[before] + (place - before) * rise, rise * self.steps
+        return nodes[before] + (position - before) * rise, rise * self.steps

@@ -11,27 +11,27 @@ from .labels import Column
 
 
 class Item(NamedTuple):
-    """One sample ``(C, *S)`` with its raw labels and the number of its draw in the training stream; ``told`` where none
-    of its labels may be hidden."""
+    """One sample ``(C, *S)`` with its raw labels and the number of its draw in the training stream; ``keep_labels``
+    where none of its labels may be hidden."""
 
     sample: Tensor
     labels: dict[str, str | float | None]
     draw: int
-    told: bool = False
+    keep_labels: bool = False
 
 
 class Batch(NamedTuple):
     """Samples ``(B, C, *S)`` with mask, encoded labels of B samples a field, and draws ``(B,)`` int64.
 
-    ``encoded`` tells that the samples are a codec's features, ``told`` ``(B,)`` of which nothing may be hidden, None of
-    none.
+    ``encoded`` tells that the samples are a codec's features, ``keep_labels`` ``(B,)`` of which nothing may be
+    hidden, None of none.
     """
 
     samples: Masked
     labels: dict[str, Column]
     draws: Tensor
     encoded: bool = False
-    told: Tensor | None = None
+    keep_labels: Tensor | None = None
     random: Mapping[str, Tensor] | None = None
     """All that is random in the loss, ``(B, ...)`` each, once a learner's ``draw`` has been called."""
     extents: Sequence[tuple[int, ...]] | None = None
@@ -44,7 +44,7 @@ class Batch(NamedTuple):
             Batch(
                 Masked(x[part], None if mask is None else mask[part]),
                 {name: value[part] for name, value in self.labels.items()}, self.draws[part], self.encoded,
-                None if self.told is None else self.told[part],
+                None if self.keep_labels is None else self.keep_labels[part],
                 None if self.random is None else {name: value[part] for name, value in self.random.items()},
                 None if self.extents is None else self.extents[part],
             )

@@ -60,10 +60,10 @@ class Tags:
         """One wording."""
         tags = [tag.strip() for tag in caption.split(self.separator)]
         number = int(rng.integers(self.variants))
-        own = np.random.default_rng(list(hashlib.sha256(f"{number} {caption}".encode()).digest()))
+        variant_rng = np.random.default_rng(list(hashlib.sha256(f"{number} {caption}".encode()).digest()))
         first, rest = tags[: self.keep], tags[self.keep :]
-        order = [rest[i] for i in own.permutation(len(rest))]
-        left = [tag for tag, u in zip(order, own.random(len(order)), strict=True) if u >= self.drop]
+        order = [rest[i] for i in variant_rng.permutation(len(rest))]
+        left = [tag for tag, u in zip(order, variant_rng.random(len(order)), strict=True) if u >= self.drop]
         return f"{self.separator} ".join(first + left) or caption
 
 
@@ -71,9 +71,9 @@ def worded(
     labels: Mapping[str, Label], captions: Mapping[str, Sequence[str]], tags: Tags | None, rng: np.random.Generator
 ) -> dict[str, Label]:
     """Labels with one of the ``captions`` of each text field, as a draw tells it."""
-    told = dict(labels)
+    out = dict(labels)
     for name, several in captions.items():
-        if name in told and several:
+        if name in out and several:
             caption = several[int(rng.integers(len(several)))] if len(several) > 1 else several[0]
-            told[name] = caption if tags is None else tags(caption, rng)
-    return told
+            out[name] = caption if tags is None else tags(caption, rng)
+    return out

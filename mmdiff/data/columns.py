@@ -49,12 +49,12 @@ def from_names(paths: Sequence[Path], pattern: str) -> Named:
     return Named("its name", [match.groupdict() if match else None for match in found])
 
 
-def row_of(place: str, cells: Mapping[str, Any], scalars: Sequence[str], texts: Sequence[str]) -> TableRow:
+def row_of(where: str, cells: Mapping[str, Any], scalars: Sequence[str], texts: Sequence[str]) -> TableRow:
     """Cells as they condition: names, numbers, captions, or None for what is not told."""
     row: TableRow = {}
     for name, cell in cells.items():
         if isinstance(cell, list) and name not in texts:
-            raise ValueError(f"{place}: {name} is a list of texts, as captions are: data.texts=[{name}]")
+            raise ValueError(f"{where}: {name} is a list of texts, as captions are: data.texts=[{name}]")
         try:
             nothing = cell is None or cell == "" or cell != cell
             if name in texts:
@@ -63,27 +63,27 @@ def row_of(place: str, cells: Mapping[str, Any], scalars: Sequence[str], texts: 
                 row[name] = number(cell) if name in scalars else None if nothing else text(cell)
         except ValueError as error:
             if name in texts:
-                raise ValueError(f"{place}: {name}: {error}") from None
+                raise ValueError(f"{where}: {name}: {error}") from None
             raise ValueError(
-                f"{place}: {name} is {cell!r}, which is no number (decimals have a point): correct it, leave it "
+                f"{where}: {name} is {cell!r}, which is no number (decimals have a point): correct it, leave it "
                 f"empty for not told, or leave {name} out of data.scalars"
             ) from None
     return row
 
 
-def merged(place: str, rows: Mapping[str, TableRow]) -> TableRow:
+def merged(where: str, rows: Mapping[str, TableRow]) -> TableRow:
     """One row of what several places know of a file. Raises ``ValueError`` where they differ."""
     found: TableRow = {}
-    told: dict[str, str] = {}
+    sources: dict[str, str] = {}
     for title, row in rows.items():
         for name, value in row.items():
-            if name in told and value is not None and value != found[name]:
+            if name in sources and value is not None and value != found[name]:
                 raise ValueError(
-                    f"{place}: {name} is {found[name]!r} by {told[name]} and {value!r} by {title}; correct one, or "
+                    f"{where}: {name} is {found[name]!r} by {sources[name]} and {value!r} by {title}; correct one, or "
                     "name them apart (data.folders=[...] says what folders are, data.folders=[] that they are nothing)"
                 )
             if value is not None or name not in found:
                 found[name] = value
             if value is not None:
-                told[name] = title
+                sources[name] = title
     return found

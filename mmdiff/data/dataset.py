@@ -58,10 +58,10 @@ class Dataset(ABC):
 
     def captions(self, index: int) -> Mapping[str, Sequence[str]]:
         """All captions of a sample by text field: a draw is told one of them, validation the first, as ``read`` is."""
-        told = self.column(index)
-        return {name: [str(told[name])] for name, field in self.fields.items() if is_text(field) and told.get(name)}
+        column = self.column(index)
+        return {name: [str(column[name])] for name, field in self.fields.items() if is_text(field) and column.get(name)}
 
-    def told(self, index: int) -> bool:
+    def keep_labels(self, index: int) -> bool:
         """Whether its draws are told all that is known of it: no label and no map of it is hidden in training."""
         return False
 
@@ -82,9 +82,9 @@ class Dataset(ABC):
         """``fields`` as they would be if there were these samples alone."""
         return self.fields
 
-    def cut(self, share: float) -> tuple["Dataset", "Dataset"]:
-        """What comes before ``share`` of the time of each file, and what comes after. ``ValueError`` where these are no
-        files, or such as have no time."""
+    def cut(self, fraction: float) -> tuple["Dataset", "Dataset"]:
+        """What comes before ``fraction`` of the time of each file, and what comes after. ``ValueError`` where these are
+        no files, or such as have no time."""
         raise ValueError("loader.by_time needs files of which parts can be read, data=folder: these samples are wholes")
 
     def laid_out(self, indices: Sequence[int]) -> "Dataset":
@@ -127,8 +127,8 @@ class Subset(Dataset):
     def captions(self, index: int) -> Mapping[str, Sequence[str]]:
         return self.dataset.captions(self.indices[index])
 
-    def told(self, index: int) -> bool:
-        return self.dataset.told(self.indices[index])
+    def keep_labels(self, index: int) -> bool:
+        return self.dataset.keep_labels(self.indices[index])
 
     def known(self) -> Fields:
         return self.dataset.known()

@@ -60,8 +60,8 @@ class FolderDataset(Dataset):
         learned = {name: field for name, field in (fields or {}).items()
                    if name not in (*scalars, *texts) and (labels is None or name in labels)}
         self.scalars = tuple(scalars) + tuple(name for name, field in learned.items() if is_scalar(field))
-        own = [name for name, field in learned.items() if is_text(field)]
-        self.texts = tuple(dict.fromkeys([*texts, *own, *([CAPTION] if captions else [])]))
+        texts_known = [name for name, field in learned.items() if is_text(field)]
+        self.texts = tuple(dict.fromkeys([*texts, *texts_known, *([CAPTION] if captions else [])]))
         if both := set(self.scalars) & set(self.texts):
             raise ValueError(f"{min(both)} is in data.scalars and in data.texts: it is one of them")
         self.skipped: list[tuple[str, str]] = []
@@ -99,24 +99,24 @@ class FolderDataset(Dataset):
         self, folders: Sequence[str] | None, pattern: str | None, table: Path | None
     ) -> list[tuple[Path, TableRow]]:
         """The samples with all that is known of each."""
-        told = dict(self._table(table)) if table else {}
-        paths = [path for path, _ in told.values()] if table else self.reader.samples(
+        listed = dict(self._table(table)) if table else {}
+        paths = [path for path, _ in listed.values()] if table else self.reader.samples(
             files_below(self.root, self.reader.suffixes, self.skipped, self.others)
         )
-        places = list(told) if table else [self._below(path) for path in paths]
+        relative = list(listed) if table else [self._below(path) for path in paths]
         sources: list[Named] = [from_folders(list(map(self._below, paths)), folders, alone=not (pattern or table))]
         if pattern:
             sources.append(from_names(paths, pattern))
         if table:
-            sources.append(Named(table.name, [row for _, row in told.values()]))
+            sources.append(Named(table.name, [row for _, row in listed.values()]))
         rows = []
-        for i, (path, place) in enumerate(zip(paths, places, strict=True)):
+        for i, (path, name) in enumerate(zip(paths, relative, strict=True)):
             found = {source.title: row for source in sources if (row := source.rows[i]) is not None}
             if len(found) < len(sources):
                 self.skipped.append((self._below(path), f"its name does not match data.pattern={pattern!r}"))
                 continue
-            cells = {title: row_of(place, row, self.scalars, self.texts) for title, row in found.items()}
-            rows.append((path, merged(place, cells)))
+            cells = {title: row_of(name, row, self.scalars, self.texts) for title, row in found.items()}
+            rows.append((path, merged(name, cells)))
         return rows
 
     def _table(self, table: Path) -> Iterator[tuple[str, tuple[Path, TableRow]]]:
@@ -224,10 +224,11 @@ class FolderDataset(Dataset):
     def _reader(self, index: int) -> Reader:
         return self.parts.get(index, self.reader)
 
-    def cut(self, share: float) -> tuple[Dataset, Dataset]:
+    def cut(self, fraction: float) -> tuple[Dataset, Dataset]:
         """Files too short for a sample in each part are whole in the first, and told. What is held out of a file is as
         many samples as it holds one after another."""
-        paths, readers = [path for path, _ in self.rows], (self.reader.within(0, share), self.reader.within(share, 1))
+        paths = [path for path, _ in self.rows]
+        readers = self.reader.within(0, fraction), self.reader.within(fraction, 1)
         found = list(zip(*(extents(reader, paths) for reader in readers), strict=True))
         long = [i for i, pair in enumerate(found) if not any(isinstance(extent, str) for extent in pair)]
         if not long:
@@ -236,15 +237,15 @@ class FolderDataset(Dataset):
         if len(long) < len(paths):
             warnings.warn(f"{len(paths) - len(long)} of {len(paths)} files are too short to hold out their last part: "
                           "they are trained on as wholes", stacklevel=4)
-        rest, held = copy.copy(self), copy.copy(self)
-        rest.parts, held.parts = dict.fromkeys(long, readers[0]), dict.fromkeys(long, readers[1])
+        rest, held_out = copy.copy(self), copy.copy(self)
+        rest.parts, held_out.parts = dict.fromkeys(long, readers[0]), dict.fromkeys(long, readers[1])
         rest.extents = [found[i][0] if i in rest.parts else extent for i, extent in enumerate(self.extents)]
-        held.extents = [found[i][1] if i in held.parts else extent for i, extent in enumerate(self.extents)]
-        return rest, held.laid_out(long)                              # a long film is judged by more than one clip
+        held_out.extents = [found[i][1] if i in held_out.parts else extent for i, extent in enumerate(self.extents)]
+        return rest, held_out.laid_out(long)                          # a long film is judged by more than one clip
 
     def laid_out(self, indices: Sequence[int]) -> Dataset:
-        made = copy.copy(self)
-        made.parts, made.rows, made.extents = {}, [], []
+        out = copy.copy(self)
+        out.parts, out.rows, out.extents = {}, [], []
         for i in indices:
             reader = self._reader(i)
             count = max(1, reader.clips(self.rows[i][0]))
@@ -252,10 +253,10 @@ class FolderDataset(Dataset):
             ends = [start + (stop - start) * k / count for k in range(count + 1)]
             for part in pairwise(ends):
                 if count > 1 or i in self.parts:
-                    made.parts[len(made.rows)] = self.reader.within(*part)
-                made.rows.append(self.rows[i])
-                made.extents.append(self.extents[i])
-        return made
+                    out.parts[len(out.rows)] = self.reader.within(*part)
+                out.rows.append(self.rows[i])
+                out.extents.append(self.extents[i])
+        return out
 
     def extent(self, index: int) -> Shape:
         return self.extents[index]

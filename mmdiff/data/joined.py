@@ -28,7 +28,7 @@ class Joined(Dataset):
     def __len__(self) -> int:
         return sum(map(len, self.both))
 
-    def told(self, index: int) -> bool:
+    def keep_labels(self, index: int) -> bool:
         return index < len(self.both[0])
 
     def shares(self) -> Sequence[tuple[int, float]]:
@@ -39,32 +39,32 @@ class Joined(Dataset):
         return (self.both[0], index) if index < count else (self.both[1], index - count)
 
     def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
-        part, own = self._at(index)
-        return part.read(own, rng)
+        part, local = self._at(index)
+        return part.read(local, rng)
 
     def name(self, index: int) -> str:
-        part, own = self._at(index)
-        return part.name(own)
+        part, local = self._at(index)
+        return part.name(local)
 
     def shape(self, index: int) -> Shape:
-        part, own = self._at(index)
-        return part.shape(own)
+        part, local = self._at(index)
+        return part.shape(local)
 
     def extent(self, index: int) -> Shape:
-        part, own = self._at(index)
-        return part.extent(own)
+        part, local = self._at(index)
+        return part.extent(local)
 
     def size(self, index: int) -> dict[str, float] | None:
-        part, own = self._at(index)
-        return part.size(own)
+        part, local = self._at(index)
+        return part.size(local)
 
     def column(self, index: int) -> dict[str, Label]:
-        part, own = self._at(index)
-        return part.column(own)
+        part, local = self._at(index)
+        return part.column(local)
 
     def captions(self, index: int) -> Mapping[str, Sequence[str]]:
-        part, own = self._at(index)
-        return part.captions(own)
+        part, local = self._at(index)
+        return part.captions(local)
 
 
 class SubjectDataset(Subset):
@@ -90,8 +90,8 @@ class SubjectDataset(Subset):
         return self.dataset.report()
 
     def _labels(self, labels: Mapping[str, Label]) -> dict[str, Label]:
-        own = self._caption(str(labels.get(self.field) or "")) if self.texts else self.subject
-        return {**labels, self.field: own}
+        label = self._caption(str(labels.get(self.field) or "")) if self.texts else self.subject
+        return {**labels, self.field: label}
 
     def _caption(self, caption: str) -> str:
         if re.search(rf"(?<!\w){re.escape(self.subject)}(?!\w)", caption):

@@ -1,4 +1,4 @@
-"""Label fields, and labels as tensors: what a data set can tell of its samples and a request of its wishes."""
+"""Label fields, and labels as tensors: of the samples of a data set, and of requests."""
 
 import difflib
 import math
@@ -91,10 +91,10 @@ def number(value: Label) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"{value!r} is no number")
-    told = float(value)
-    if math.isinf(told):
+    parsed = float(value)
+    if math.isinf(parsed):
         raise ValueError(f"{value!r} is not finite")
-    return None if math.isnan(told) else told
+    return None if math.isnan(parsed) else parsed
 
 
 def field_of(values: Iterable[Label], *, scalar: bool) -> list[str] | tuple[float, float]:
@@ -106,7 +106,7 @@ def field_of(values: Iterable[Label], *, scalar: bool) -> list[str] | tuple[floa
         if not (names := sorted({text(value) for value in values if not _nothing(value)})):
             raise ValueError("no sample tells a class")
         return names
-    numbers = [told for told in map(number, values) if told is not None]
+    numbers = [parsed for parsed in map(number, values) if parsed is not None]
     if not numbers:
         raise ValueError("no sample tells a number")
     return min(numbers), max(numbers)
@@ -175,15 +175,15 @@ def _class(name: str, classes: Sequence[str], value: Label) -> int:
 
 def _scalar(name: str, bounds: Sequence[float], value: Label) -> float:
     try:
-        told = number(value)
+        parsed = number(value)
     except ValueError:
         raise ValueError(f"{name} is a number between {bounds[0]} and {bounds[1]}, got {value!r}") from None
-    return math.nan if told is None else told
+    return math.nan if parsed is None else parsed
 
 
-def suggest(given: str, known: list[str]) -> str:
+def suggest(name: str, known: list[str]) -> str:
     """The end of an error about a name: the nearest known ones, or all of a short list."""
-    near = difflib.get_close_matches(given, known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if near:
         return f"did you mean {' or '.join(map(repr, near))}?"
     return f"known: {', '.join(known[:20]) or 'none'}" + (f" and {len(known) - 20} more" if len(known) > 20 else "")

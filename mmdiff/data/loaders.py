@@ -77,7 +77,7 @@ class _Draws(TorchDataset):
         if self.random and self.texts:
             words = stream(self.seed, draw, Purpose.WORDS)
             labels = worded(labels, self.dataset.captions(index), self.tags, words)
-        return Item(sample, labels, draw, self.random and self.dataset.told(index))
+        return Item(sample, labels, draw, self.random and self.dataset.keep_labels(index))
 
     def _read(self, index: int, rng: np.random.Generator | None) -> tuple[Tensor, dict[str, Label], int]:
         """A sample with its number; where its file has become unreadable its fixed choice, or else the next sample,
@@ -103,9 +103,9 @@ class _Collate:
     def __call__(self, items: list[Item]) -> Batch:
         labels = encode_labels(self.fields, [item.labels for item in items])
         draws = torch.tensor([item.draw for item in items])
-        told = torch.tensor([item.told for item in items])
+        keep_labels = torch.tensor([item.keep_labels for item in items])
         samples = pad([item.sample for item in items])
-        batch = Batch(samples, labels, draws, self.encoded, told if told.any() else None)
+        batch = Batch(samples, labels, draws, self.encoded, keep_labels if keep_labels.any() else None)
         return batch if self.draw is None else self.draw(batch, self.seed, batch_size=self.world * len(items))
 
 

@@ -58,7 +58,7 @@ class Reader(ABC):
 
     def span(self, length: int) -> tuple[int, int]:
         """The first position of ``part`` of a file of ``length`` positions, and the one behind the last."""
-        first, last = (round(share * length, 6) for share in self.part)
+        first, last = (round(fraction * length, 6) for fraction in self.part)
         return math.ceil(first), math.ceil(last)
 
     def infer(self, paths: Sequence[Path]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from .dataset import Dataset, Subset
 from .labels import Label, number, suggest, text
 
-TRAIN, HELD, TEST = ("train", "training"), ("val", "valid", "validation", "dev"), ("test", "testing")
+TRAIN, VAL, TEST = ("train", "training"), ("val", "valid", "validation", "dev"), ("test", "testing")
 """Names of the parts of data: what is trained on, what is held out, and what is used for neither."""
 
 Val = float | str | Mapping[str, Sequence[Label]]
@@ -21,7 +21,7 @@ Val = float | str | Mapping[str, Sequence[Label]]
 def names_parts(values: Iterable[Label]) -> bool:
     """Whether a column's values (of which there is one at least) are names of parts of data."""
     found = {str(value).lower() for value in values}
-    return bool(found) and found <= {*TRAIN, *HELD, *TEST}
+    return bool(found) and found <= {*TRAIN, *VAL, *TEST}
 
 
 def split(
@@ -43,23 +43,23 @@ def split(
     if by_time and group is not None:
         raise ValueError("loader.by_time holds out a part of every file, loader.group whole ones: use one")
     columns = [dataset.column(i) for i in range(len(dataset))]
-    if not named and val and not by_time and (own := _own_parts(columns)):
-        warnings.warn(f"the data name their own parts in the column {own!r}, and loader.val={val} mixes them; "
-                      f"loader.val={own} keeps them apart", stacklevel=2)
+    if not named and val and not by_time and (column := _split_column(columns)):
+        warnings.warn(f"the data name their own parts in the column {column!r}, and loader.val={val} mixes them; "
+                      f"loader.val={column} keeps them apart", stacklevel=2)
     if isinstance(val, str):
-        rest, held = _named(dataset, columns, val)
+        rest, held_out = _named(dataset, columns, val)
     elif by_time and val and not isinstance(val, Mapping):
         return dataset.cut(1 - val)
     else:
-        held = _matching(columns, val) if isinstance(val, Mapping) else _least(dataset, columns, val, group)
-        chosen = set(held)
+        held_out = _matching(columns, val) if isinstance(val, Mapping) else _least(dataset, columns, val, group)
+        chosen = set(held_out)
         rest = [i for i in range(len(dataset)) if i not in chosen]
     if not rest:
         raise ValueError(f"all {len(dataset)} samples are held out for validation (loader.val={val}): none is left")
-    return Subset(dataset, rest), Subset(dataset, held)
+    return Subset(dataset, rest), Subset(dataset, held_out)
 
 
-def _least(dataset: Dataset, columns: Sequence[Mapping[str, Label]], share: float, group: str | None) -> list[int]:
+def _least(dataset: Dataset, columns: Sequence[Mapping[str, Label]], fraction: float, group: str | None) -> list[int]:
     """The groups (without a column: the samples) of least hash, as many as come nearest to the share."""
     if group is not None:
         _known("loader.group", group, columns)
@@ -68,24 +68,24 @@ def _least(dataset: Dataset, columns: Sequence[Mapping[str, Label]], share: floa
         value = None if group is None else column.get(group)
         groups.setdefault((dataset.name(i), False) if value is None else (text(value), True), []).append(i)
     order = sorted(groups, key=lambda key: hashlib.sha256(key[0].encode()).digest())
-    wanted, held = share * len(dataset), list[int]()
-    for key in order[: len(order) - 1 if share else 0]:               # one is left to train on
-        if held and abs(len(held) + len(groups[key]) - wanted) >= abs(len(held) - wanted):
+    wanted, held_out = fraction * len(dataset), list[int]()
+    for key in order[: len(order) - 1 if fraction else 0]:            # one is left to train on
+        if held_out and abs(len(held_out) + len(groups[key]) - wanted) >= abs(len(held_out) - wanted):
             break
-        held += groups[key]
-    return sorted(held)
+        held_out += groups[key]
+    return sorted(held_out)
 
 
 def _matching(columns: Sequence[Mapping[str, Label]], wanted: Mapping[str, Sequence[Label]]) -> list[int]:
     for name in wanted:
         _known("loader.val", name, columns)
-    held = [
+    held_out = [
         i for i, column in enumerate(columns)
         if all(any(_same(column.get(name), value) for value in values) for name, values in wanted.items())
     ]
-    if not held:
+    if not held_out:
         raise ValueError(f"no sample has {dict(wanted)}: nothing would be held out for validation")
-    return held
+    return held_out
 
 
 def _named(dataset: Dataset, columns: Sequence[Mapping[str, Label]], name: str) -> tuple[list[int], list[int]]:
@@ -94,19 +94,19 @@ def _named(dataset: Dataset, columns: Sequence[Mapping[str, Label]], name: str) 
     parts: dict[str, list[int]] = {}
     for i, column in enumerate(columns):
         part = str(column.get(name)).lower()
-        if part not in (*TRAIN, *HELD, *TEST):
+        if part not in (*TRAIN, *VAL, *TEST):
             raise ValueError(
-                f"{name} of {dataset.name(i)} is {column.get(name)!r}, not one of {', '.join((*TRAIN, *HELD, *TEST))}; "
+                f"{name} of {dataset.name(i)} is {column.get(name)!r}, not one of {', '.join((*TRAIN, *VAL, *TEST))}; "
                 f"loader.val={{{name}: [VALUE]}} holds out the samples of a value"
             )
         parts.setdefault(part, []).append(i)
-    train, held, test = (sorted(i for part in kind for i in parts.get(part, ())) for kind in (TRAIN, HELD, TEST))
-    if not (held or test):
-        raise ValueError(f"no {name} is {' or '.join((*HELD, *TEST))}: nothing would be held out for validation")
-    return train, held or test
+    train, held_out, test = (sorted(i for part in kind for i in parts.get(part, ())) for kind in (TRAIN, VAL, TEST))
+    if not (held_out or test):
+        raise ValueError(f"no {name} is {' or '.join((*VAL, *TEST))}: nothing would be held out for validation")
+    return train, held_out or test
 
 
-def _own_parts(columns: Sequence[Mapping[str, Label]]) -> str | None:
+def _split_column(columns: Sequence[Mapping[str, Label]]) -> str | None:
     """A column that names what is trained on and something else, if there is one."""
     for name in columns[0] if columns else ():
         values = {str(column.get(name)).lower() for column in columns}

@@ -83,12 +83,12 @@ class Stream:
         groups = [[[i for i in members if end - count <= i < end] for end, (count, _) in zip(ends, parts, strict=True)]
                   for members in self.members]
         turns = []
-        for size, own in zip(self.sizes, groups, strict=True):
-            bounds = [0, *(round(size * share) for share in accumulate(share for _, share in parts))]
+        for size, parts_of in zip(self.sizes, groups, strict=True):
+            bounds = [0, *(round(size * part) for part in accumulate(part for _, part in parts))]
             counts = [high - low for low, high in pairwise(bounds)]
-            for members, count, (_, share) in zip(own, counts, parts, strict=True):
+            for members, count, (_, part) in zip(parts_of, counts, parts, strict=True):
                 if not count:
-                    raise ValueError(f"a share of {share:g} of a step of {size} samples is none: take more or larger")
+                    raise ValueError(f"a share of {part:g} of a step of {size} samples is none: take more or larger")
                 if not members:
                     raise ValueError("each part of the training set must have samples of each shape")
             order = sorted(((j + 0.5) / count, part, j) for part, count in enumerate(counts) for j in range(count))
@@ -101,9 +101,9 @@ class Stream:
 
     def __iter__(self) -> Iterator[list[Key]]:
         for step in islice(self.plan(), self.start, self.steps):
-            own = step.size // self.world
-            first = self.rank * own
-            yield [(step.draw + i, self._sample(step.bucket, step.position + i)) for i in range(first, first + own)]
+            local = step.size // self.world
+            first = self.rank * local
+            yield [(step.draw + i, self._sample(step.bucket, step.position + i)) for i in range(first, first + local)]
 
     def plan(self) -> Iterator[Step]:
         """All steps, without end."""
@@ -131,16 +131,16 @@ class Stream:
         return self._sample(step.bucket, step.position + draw - step.draw)
 
     def _sample(self, bucket: int, position: int) -> int:
-        step, place = divmod(position, self.sizes[bucket])
-        part, number, total = self.turns[bucket][place]
+        step, slot = divmod(position, self.sizes[bucket])
+        part, number, total = self.turns[bucket][slot]
         members = self.groups[bucket][part]
-        epoch, place = divmod(step * total + number, len(members))
+        epoch, slot = divmod(step * total + number, len(members))
         cached = self._orders.get((bucket, part))
         if cached is None or cached[0] != epoch:
             key = bucket + part * len(self.members)
             order = stream(self.seed, epoch, Purpose.ORDER, key).permutation(len(members))
             self._orders[bucket, part] = cached = (epoch, order)
-        return members[int(cached[1][place])]
+        return members[int(cached[1][slot])]
 
 
 def batch_sizes(shapes: Sequence[Shape], *, budget: int, multiple: int) -> dict[Shape, int]:

@@ -68,6 +68,6 @@ class Compile(Engine):
 
 def node_of(part: Any) -> dict[str, Any]:
     """The configuration of an engine or a precision, which hold their constructors' arguments alone."""
-    made = type(part)
-    return {"_target_": f"{made.__module__}.{made.__qualname__}",
-            **{name: getattr(part, name) for name in inspect.signature(made).parameters}}
+    cls = type(part)
+    return {"_target_": f"{cls.__module__}.{cls.__qualname__}",
+            **{name: getattr(part, name) for name in inspect.signature(cls).parameters}}

@@ -25,8 +25,8 @@ FILE_BYTES = 2**31 - 1
 
 def named(x: Tensor, level: Tensor, cond: CondLike | None, mask: Tensor | None) -> dict[str, Tensor]:
     """What a network is told, by name, and nothing of what it is not."""
-    given = {"x": x, "level": level, **{name: getattr(cond, name, None) for name in Condition._fields}, "mask": mask}
-    return {name: value for name, value in given.items() if value is not None}
+    inputs = {"x": x, "level": level, **{name: getattr(cond, name, None) for name in Condition._fields}, "mask": mask}
+    return {name: value for name, value in inputs.items() if value is not None}
 
 
 class _ByName(nn.Module):
@@ -37,34 +37,34 @@ class _ByName(nn.Module):
         self.network, self.names = network, names
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        told: dict[str, Any] = dict(zip(self.names, tensors, strict=True))
-        x, level, mask = told.pop("x"), told.pop("level"), told.pop("mask", None)
-        return self.network(x, level, Condition(**told), mask)
+        by_name: dict[str, Any] = dict(zip(self.names, tensors, strict=True))
+        x, level, mask = by_name.pop("x"), by_name.pop("level"), by_name.pop("mask", None)
+        return self.network(x, level, Condition(**by_name), mask)
 
 
 @torch.no_grad()
-def traced(network: nn.Module, given: Mapping[str, Tensor]) -> ExportedProgram:
-    """The operations of a network that is told tensors such as ``given``, at any batch and size.
+def traced(network: nn.Module, inputs: Mapping[str, Tensor]) -> ExportedProgram:
+    """The operations of a network that is told tensors such as ``inputs``, at any batch and size.
 
     Raises ``ValueError`` naming the reason where a network cannot be traced so.
     """
-    example = {name: _example(name, value) for name, value in given.items()}
+    example = {name: _example(name, value) for name, value in inputs.items()}
     shapes = {name: {i: Dim.AUTO for i in range(value.ndim) if _varies(name, i)} for name, value in example.items()}
-    module = _ByName(copy.deepcopy(network).cpu(), list(given)).eval()
+    module = _ByName(copy.deepcopy(network).cpu(), list(inputs)).eval()
     try:
         return export(module, tuple(example.values()), dynamic_shapes=(tuple(shapes.values()),), strict=False)
     except Exception as error:                                        # of many classes, by what a network does
         raise ValueError(f"{type(network).__name__} cannot be traced: {_first(error)}") from error
 
 
-def onnx_bytes(network: nn.Module, given: Mapping[str, Tensor], **metadata: str) -> bytes:
+def onnx_bytes(network: nn.Module, inputs: Mapping[str, Tensor], **metadata: str) -> bytes:
     """A file of ONNX, its operations joined where that is exact. Raises ``ValueError`` naming the reason where ONNX has
     no operation for one of the network's."""
     import onnx
 
     try:
         program: Any = torch.onnx.export(
-            traced(network, given), input_names=list(given), output_names=["out"], verbose=False, optimize=True
+            traced(network, inputs), input_names=list(inputs), output_names=["out"], verbose=False, optimize=True
         )
     except torch.onnx.OnnxExporterError as error:
         reason = _first(error.__cause__ or error)

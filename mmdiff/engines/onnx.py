@@ -45,7 +45,7 @@ def _session(file: bytes) -> Session:
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     read = {one.name for one in session.get_inputs()}
 
-    def run(given: Mapping[str, Any]) -> Any:
-        return session.run(None, {name: value for name, value in given.items() if name in read})[0]
+    def run(inputs: Mapping[str, Any]) -> Any:
+        return session.run(None, {name: value for name, value in inputs.items() if name in read})[0]
 
     return run

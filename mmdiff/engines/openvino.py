@@ -58,7 +58,7 @@ def _session(file: bytes, *, precision: str) -> Session:
         raise ValueError(f"engine=openvino cannot compute this network: {reason}; take engine=onnx") from None
     read = {name for one in compiled.inputs for name in one.names}
 
-    def run(given: Mapping[str, Any]) -> Any:
-        return compiled({name: value for name, value in given.items() if name in read})[0].copy()
+    def run(inputs: Mapping[str, Any]) -> Any:
+        return compiled({name: value for name, value in inputs.items() if name in read})[0].copy()
 
     return run

@@ -35,13 +35,13 @@ class Served(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:
-        given = named(x, level, cond, mask)
-        kind = tuple((name, value.ndim) for name, value in given.items())
-        shape = tuple((name, value.shape) for name, value in given.items())
+        inputs = named(x, level, cond, mask)
+        kind = tuple((name, value.ndim) for name, value in inputs.items())
+        shape = tuple((name, value.shape) for name, value in inputs.items())
         expected = None if shape in self.seen else self.network(x, level, cond, mask)     # says what does not fit, too
         if kind not in self.sessions:
-            self.sessions[kind] = self.start(onnx_file(self.network, given, key=self.key))
-        out = torch.from_numpy(self.sessions[kind]({name: value.numpy() for name, value in given.items()}))
+            self.sessions[kind] = self.start(onnx_file(self.network, inputs, key=self.key))
+        out = torch.from_numpy(self.sessions[kind]({name: value.numpy() for name, value in inputs.items()}))
         if expected is not None:
             self._compare(out, expected)
             self.seen.add(shape)
@@ -58,16 +58,16 @@ class Served(nn.Module):
             )
 
 
-def onnx_file(network: nn.Module, given: Mapping[str, Tensor], *, key: str) -> bytes:
-    """The file of a network for calls such as ``given``: the one that is kept, or a new one."""
-    kind = [(name, value.ndim) for name, value in given.items()]
-    settled = [key, kind, type(network).__qualname__, __version__, torch.__version__]
-    name = hashlib.sha256(json.dumps(settled).encode()).hexdigest()
+def onnx_file(network: nn.Module, inputs: Mapping[str, Tensor], *, key: str) -> bytes:
+    """The file of a network for calls such as ``inputs``: the one that is kept, or a new one."""
+    kind = [(name, value.ndim) for name, value in inputs.items()]
+    identity = [key, kind, type(network).__qualname__, __version__, torch.__version__]
+    name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
     path = cache_folder() / "engines" / f"{name}.onnx"
     with one_at_a_time(path):
         if path.is_file():
             return path.read_bytes()
         print(f"writing the network for other engines: {path}")
-        made = onnx_bytes(network, given, model=key)
-        keep(path, lambda file: file.write(made))
-    return made
+        exported = onnx_bytes(network, inputs, model=key)
+        keep(path, lambda file: file.write(exported))
+    return exported

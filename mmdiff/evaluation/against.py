@@ -19,7 +19,7 @@ from ..metrics.rows import Row
 from ..metrics.sets import halves_interval, interval_around
 from .scorer import LEAST, RESAMPLES, Measured, Scorer, SetNumber
 
-BETTER, WORSE, ALIKE = "better", "worse", "no difference is seen"
+BETTER, WORSE, SAME = "better", "worse", "no difference is seen"
 
 
 def difference(scorer: Scorer, a: Measured, b: Measured) -> dict[str, Interval]:
@@ -30,26 +30,27 @@ def difference(scorer: Scorer, a: Measured, b: Measured) -> dict[str, Interval]:
 def table(rows: Mapping[str, Row], found: Mapping[str, Interval], better: Mapping[str, int]) -> list[dict[str, Any]]:
     """Each number of two ``rows``, the first against the second, with the difference and what it says: nothing of
     numbers that should be those of real samples."""
-    (own, mine), (other, theirs) = rows.items()
-    return [{"": name, own: mine.get(name, ""), other: theirs.get(name, ""), "difference": value,
+    (first, mine), (other, theirs) = rows.items()
+    return [{"": name, first: mine.get(name, ""), other: theirs.get(name, ""), "difference": value,
              "says": verdict(value, better.get(name, 0))} for name, value in found.items()]
 
 
 def verdict(value: Interval, sign: int) -> str:
     """What a difference says where more (+1) or less (-1) is better."""
     if sign == 0 or value.low <= 0 <= value.high:
-        return ALIKE if sign else ""
+        return SAME if sign else ""
     return BETTER if (value.low > 0) == (sign > 0) else WORSE
 
 
-def sentence(rows: list[dict[str, Any]], *, own: str, other: str) -> str:
+def sentence(rows: list[dict[str, Any]], *, name: str, other: str) -> str:
     """What a table says, in a line."""
-    told = {word: [row[""] for row in rows if row["says"] == word] for word in (BETTER, WORSE)}
+    found = {word: [row[""] for row in rows if row["says"] == word] for word in (BETTER, WORSE)}
     judged = sum(bool(row["says"]) for row in rows)
-    if not any(told.values()):
-        return f"{own} and {other} are not told apart by any of {judged} numbers: more samples (evaluation.n) see more."
-    said = "; ".join(f"{word} by {len(names)} of {judged}: {', '.join(names)}" for word, names in told.items() if names)
-    return f"{own} against {other}: {said}."
+    if not any(found.values()):
+        return f"{name} and {other} are not told apart by any of {judged} numbers: more samples (evaluation.n) "\
+               "see more."
+    said = "; ".join(f"{word} by {len(n)} of {judged}: {', '.join(n)}" for word, n in found.items() if n)
+    return f"{name} against {other}: {said}."
 
 
 def _of_sets(scorer: Scorer, a: Measured, b: Measured) -> Iterator[tuple[str, Interval]]:
@@ -63,9 +64,9 @@ def _of_sets(scorer: Scorer, a: Measured, b: Measured) -> Iterator[tuple[str, In
                                         draws=scorer.draws, seed=scorer.seed)
     near = [scorer.near(m, torch.arange(n), among) for m in (a, b)]
     if near[0] is not None and near[1] is not None:
-        (own, some), (other, others) = scorer.coverage(near[0]), scorer.coverage(near[1])
+        (first, some), (other, others) = scorer.coverage(near[0]), scorer.coverage(near[1])
         for i, name in enumerate(Coverage._fields):
-            yield name, interval_around(own[i] - other[i], list(some[:, i] - others[:, i]), least=-np.inf)
+            yield name, interval_around(first[i] - other[i], list(some[:, i] - others[:, i]), least=-np.inf)
 
 
 def _of_pairs(a: Measured, b: Measured) -> Iterator[tuple[str, Interval]]:

@@ -37,13 +37,13 @@ from ..metrics.classify import confusion
 from ..metrics.rows import Row
 from .against import difference, table
 from .embedders.embedder import Embedder, Foreign, load_embedder
+from .evaluated import EvaluatedRun, Samples, known_fields, real_samples, train_embedder, training_samples
 from .following import followed
 from .prediction import prediction
 from .protocol import Protocol, digest
 from .report.findings import gaps, grouped, sensitivity
 from .retrieval import Pairs, retrievals
 from .scorer import LEAST, Measured, Scorer
-from .subject import EvaluatedRun, Samples, known_fields, real_samples, train_embedder, training_samples
 
 REAL, CODEC, MODEL = "real", "codec", "model"
 GROUPS = 50
@@ -55,21 +55,23 @@ SHOWN = 6
 class Evaluator:
     """What stays the same for all samplers of one model: real samples, the embedder, the floor."""
 
-    def __init__(self, subject: EvaluatedRun, protocol: Protocol, out: Path, *, embedder: Path | None = None):
-        self.subject, self.protocol, self.judge, self.out = subject, protocol, protocol.judge, out
-        if len(subject.held) < LEAST:
-            held = f"{len(subject.held)} samples were held out for validation (loader.val)"
-            raise ConfigError(f"{held}: an evaluation needs {LEAST}, so train with more, such as loader.val=0.2")
-        self.known = known_fields(subject)
-        codec = self.codec = copy.deepcopy(subject.pipeline.model.codec.modality).cpu()
-        reference = training_samples(subject, self.judge, protocol.references)
+    def __init__(self, evaluated: EvaluatedRun, protocol: Protocol, out: Path, *, embedder: Path | None = None):
+        self.evaluated, self.protocol, self.judge, self.out = evaluated, protocol, protocol.judge, out
+        if len(evaluated.held_out) < LEAST:
+            held_out = f"{len(evaluated.held_out)} samples were held out for validation (loader.val)"
+            raise ConfigError(f"{held_out}: an evaluation needs {LEAST}, so train with more, such as loader.val=0.2")
+        self.known = known_fields(evaluated)
+        codec = self.codec = copy.deepcopy(evaluated.pipeline.model.codec.modality).cpu()
+        reference = training_samples(evaluated, self.judge, protocol.references)
         order = torch.randperm(len(reference.x), generator=torch.Generator().manual_seed(0))    # any first n are a draw
         self.reference = reference.picked(order.tolist())
-        self.real = real_samples(subject, self.judge, subject.held, protocol.n, title="reading held-out samples")
+        self.real = real_samples(
+            evaluated, self.judge, evaluated.held_out, protocol.n, title="reading held-out samples",
+        )
         if 1 < (length := self.real.x.shape[2]) <= protocol.predict:
             print(f"no prediction is judged: evaluation.predict={protocol.predict} of {length} positions leaves none "
                   "to predict")
-        known = self.judge.known((subject.train.read(i)[0] for i in range(len(subject.train))), codec)
+        known = self.judge.known((evaluated.train.read(i)[0] for i in range(len(evaluated.train))), codec)
         self.embedder = self._embedder(embedder)                      # last: what cannot be judged needs none
         name = "own" if isinstance(self.embedder, Embedder) else Path(self.embedder.facts["file"]).stem
         self.scorer = Scorer(
@@ -84,7 +86,7 @@ class Evaluator:
         path = path or self.out / "embedder.safetensors"
         if path.parent == self.out and not path.exists():
             print(f"training an embedder on the training split: {path}")
-            return train_embedder(self.subject, self.judge, path)
+            return train_embedder(self.evaluated, self.judge, path)
         return load_embedder(path, judge=self.judge, settings=self.judge.settings(self.codec))
 
     def facts(self, pipeline: Pipeline) -> dict[str, Any]:
@@ -114,11 +116,11 @@ class Evaluator:
         cost = {}
         for seed in self.protocol.seeds:
             name = MODEL if len(self.protocol.seeds) == 1 else f"{MODEL}, seed {seed}"
-            made, cost[name] = self._generated(pipeline, seed)
-            sets[name] = self.scorer.measure(made.x, self.truth)
+            generated, cost[name] = self._generated(pipeline, seed)
+            sets[name] = self.scorer.measure(generated.x, self.truth)
             rows[name] = self.scorer.row(sets[name])
             if controls:
-                pictures[name] = self._picture(made, name)
+                pictures[name] = self._picture(generated, name)
         if controls:
             faults = self.judge.faults(self.real.x, torch.Generator().manual_seed(0))
             for name, x in progress_bar(faults.items(), "controls", unit="row", leave=False):
@@ -126,8 +128,8 @@ class Evaluator:
                     self.scorer.measure(x, self.truth, truth=self.real.x)
                 )
             copies = self.reference.picked(range(min(len(self.real.x), len(self.reference.x))))
-            told = copies.truth(self.known)
-            rows["control: training samples"] = self.scorer.row(self.scorer.measure(copies.x, told))
+            truth = copies.truth(self.known)
+            rows["control: training samples"] = self.scorer.row(self.scorer.measure(copies.x, truth))
         facts, first = self.facts(pipeline), next(iter(sets.values()))
         report = {
             "protocol": facts, "protocol_sha256": digest(facts),
@@ -153,27 +155,27 @@ class Evaluator:
                 )
             if pipeline.model.controls:
                 report["maps"] = followed(
-                    pipeline, self.judge.parted(self.real.x), self.real.labels, self.judge.parted(made.x),
+                    pipeline, self.judge.parted(self.real.x), self.real.labels, self.judge.parted(generated.x),
                     seed=seed, batch_size=self.protocol.batch_size,
                 )
             if self.protocol.captions:
-                report["retrieval"] = self._retrieval(made.x)
+                report["retrieval"] = self._retrieval(generated.x)
         return report
 
-    def _retrieval(self, made: Tensor) -> dict[str, dict[str, Row]]:
+    def _retrieval(self, generated: Tensor) -> dict[str, dict[str, Row]]:
         """Captions among others; by the embedder where that reads texts too."""
         by = self.embedder
         foreign = None
         if isinstance(by, Foreign) and by.texts is not None:
             foreign = Pairs(lambda x: by.judge(x).features, by.texts, Path(by.facts["file"]).stem)
-        return retrievals(self.subject, self.protocol, self.real, made, foreign=foreign)
+        return retrievals(self.evaluated, self.protocol, self.real, generated, foreign=foreign)
 
-    def _against(self, own: Measured, rows: Mapping[str, Row], name: str, other: Pipeline) -> dict[str, Any]:
+    def _against(self, current: Measured, rows: Mapping[str, Row], name: str, other: Pipeline) -> dict[str, Any]:
         """What differs from another model that is asked for the same; it is told what it knows of the labels."""
         under = f"against-{other.header['sha256'][:12]}"
-        made, _ = self._generated(other, self.protocol.seeds[0], fields=other.model.fields, under=under)
-        measured = self.scorer.measure(made.x, self.truth)
-        row, found = self.scorer.row(measured), difference(self.scorer, own, measured)
+        generated, _ = self._generated(other, self.protocol.seeds[0], fields=other.model.fields, under=under)
+        measured = self.scorer.measure(generated.x, self.truth)
+        row, found = self.scorer.row(measured), difference(self.scorer, current, measured)
         better = {metric: self.scorer.better(metric) for metric in found}
         first = next(key for key in rows if key.startswith(MODEL))
         return {"sha256": other.header["sha256"], "row": row,
@@ -181,14 +183,14 @@ class Evaluator:
 
     @torch.no_grad()
     def _round_trip(self, x: Tensor) -> Tensor:
-        model, samples = self.subject.pipeline.model, []
+        model, samples = self.evaluated.pipeline.model, []
         for part in x.split(self.protocol.batch_size):
             padded, mask = pad(self.judge.parted(part))
             there = Masked(padded.to(model.device), None if mask is None else mask.to(model.device))
-            size = {} if self.judge.own_sizes else self.subject.pipeline.size
+            size = {} if self.judge.native_sizes else self.evaluated.pipeline.size
             back, mask = model.codec.decode_sized(model.codec.encode(there), **size)
             samples += unpad(Masked(back.float().cpu(), None if mask is None else mask.cpu()))
-        return self.judge.stacked(samples, self.codec, self.subject.pipeline.size)
+        return self.judge.stacked(samples, self.codec, self.evaluated.pipeline.size)
 
     def _generated(
         self, pipeline: Pipeline, seed: int, *, fields: Fields | None = None, under: str = "samples"
@@ -216,15 +218,15 @@ class Evaluator:
     def drawn(self, pipeline: Pipeline) -> Samples:
         """Samples as ``report`` judges them, of the first seed, kept in memory alone."""
         requests = self._requests(self.protocol.seeds[0])
-        made = dict(pipeline.run(requests, self._batch(requests), show_progress=False))
-        samples = [made[i] for i in range(len(requests))]
+        generated = dict(pipeline.run(requests, self._batch(requests), show_progress=False))
+        samples = [generated[i] for i in range(len(requests))]
         return self.real._replace(x=self.judge.stacked(samples, self.codec, pipeline.size))
 
     def _requests(self, seed: int, fields: Fields | None = None) -> list[Request]:
         """The labels of the real samples, of ``fields`` alone where those are told, and their sizes where each has its
         own."""
         sizes: list[dict[str, float]] = [{} for _ in self.real.labels]
-        if self.judge.own_sizes:
+        if self.judge.native_sizes:
             sizes = [self.codec.size(sample) for sample in self.judge.parted(self.real.x)]
         known = [{name: value for name, value in labels.items() if fields is None or name in fields}
                  for labels in self.real.labels]
@@ -236,10 +238,10 @@ class Evaluator:
         most = Counter(str(request.size) for request in requests).most_common(1)[0][1]
         return min(self.protocol.batch_size, most)
 
-    def _picture(self, made: Samples, name: str) -> str:
+    def _picture(self, generated: Samples, name: str) -> str:
         path = self.out / "pictures" / f"{name.replace(', ', '-').replace(' ', '-')}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        rows = self.real.picked(spread(len(made.x), SHOWN)), made.picked(spread(len(made.x), SHOWN))
+        rows = self.real.picked(spread(len(generated.x), SHOWN)), generated.picked(spread(len(generated.x), SHOWN))
         titles = [
             f"{kind}: {Request(labels=labels).title}"
             for kind, part in zip((REAL, name), rows, strict=True) for labels in part.labels

@@ -26,12 +26,12 @@ from ..generation.pipeline import BATCH, Pipeline
 from ..generation.request import Request
 from ..marks.base import Candidate, Found
 from ..metrics.bootstrap import bootstrap
-from ..metrics.classify import share
+from ..metrics.classify import proportion
 from ..metrics.rows import Row, Value, markdown, plain
 from .bench import Evaluator
+from .evaluated import EvaluatedRun
 from .protocol import Protocol
 from .scorer import LEAST
-from .subject import EvaluatedRun
 
 SAVED, FLOOR = "as saved", "no mark"
 NEVER = 2**40
@@ -44,13 +44,13 @@ class MarkTest:
     """``n`` samples of a pipeline with a mark, with the labels of held-out ones and seeds from ``seed`` on."""
 
     def __init__(
-        self, subject: EvaluatedRun, pipeline: Pipeline, out: Path, *, n: int = 100, seed: int = 0, seeds: int = 1000,
+        self, evaluated: EvaluatedRun, pipeline: Pipeline, out: Path, *, n: int = 100, seed: int = 0, seeds: int = 1000,
         rate: float = 1e-6, shifts: int = 4,
     ):
-        self.subject, self.pipeline, self.out, self.rate, self.shifts = subject, pipeline, out, rate, shifts
+        self.evaluated, self.pipeline, self.out, self.rate, self.shifts = evaluated, pipeline, out, rate, shifts
         self.mark, self.codec, self.name = pipeline.mark, pipeline.model.codec, pipeline.mark.name
-        held = subject.held or subject.train
-        labels = [held.read(i)[1] for i in spread(len(held), n)]
+        samples = evaluated.held_out or evaluated.train
+        labels = [samples.read(i)[1] for i in spread(len(samples), n)]
         self.requests = [Request(seed=seed + i, labels=labels[i % len(labels)]) for i in range(n)]
         self.looked_for = len({self.mark.index(s) for s in range(seeds)})
 
@@ -61,18 +61,18 @@ class MarkTest:
         attacks = {SAVED: changed(lambda x: x), **self.codec.attacks()}
         for name, attack in progress_bar(attacks.items(), "attacks", unit="attack", leave=False):
             rows.append(self._attacked(name, attack, files))
-        bare = Pipeline(self.subject.pipeline.model, self.subject.pipeline.header)
+        bare = Pipeline(self.evaluated.pipeline.model, self.evaluated.pipeline.header)
         unmarked = self._files(bare, FLOOR.replace(" ", "-"))
         rows.append(self._row(FLOOR, self._scored(unmarked, lost=True)))
         change = self._change(files, unmarked)
         costs, note = self._costs(bare) if quality else ([], "")
         text = self._text(rows, change, costs, note)
-        told = {
+        facts = {
             "mark": self.pipeline.settings["mark"], "model": self.pipeline.header["sha256"], "n": len(self.requests),
             "seeds": self.looked_for, "rate": self.rate, "shifts": self.shifts,
             "rows": list(map(plain, rows)), "change": plain(change), "quality": list(map(plain, costs)),
         }
-        write_atomic(self.out / f"{self.name}.json", json.dumps(told, indent=1).encode())
+        write_atomic(self.out / f"{self.name}.json", json.dumps(facts, indent=1).encode())
         write_atomic(self.out / f"{self.name}.md", text.encode())
         return text
 
@@ -96,10 +96,10 @@ class MarkTest:
         return self.mark.score(samples, self.pipeline.model.source, wanted, shifts=self.shifts)
 
     def _row(self, name: str, found: Sequence[Found]) -> Row:
-        told = [f.log_rate + math.log(self.looked_for) <= math.log(self.rate) for f in found]
+        detected = [f.log_rate + math.log(self.looked_for) <= math.log(self.rate) for f in found]
         z = torch.tensor([f.z for f in found], dtype=torch.float64)
         row: dict[str, Value] = {
-            "after": name, "found": share(torch.tensor(told)), "z": bootstrap(z, resamples=500),
+            "after": name, "found": proportion(torch.tensor(detected)), "z": bootstrap(z, resamples=500),
             "least z": float(z.min()),
         }
         if self.mark.bits:
@@ -123,7 +123,7 @@ class MarkTest:
         except ValueError as error:
             return [], str(error)
         protocol = Protocol(f"{judge.name} marked", judge, n=max(LEAST, len(self.requests)))
-        bench = Evaluator(self.subject, protocol, self.out / "quality")
+        bench = Evaluator(self.evaluated, protocol, self.out / "quality")
         rows: list[Row] = []
         for name, pipeline in ((FLOOR, bare), (self.name, self.pipeline)):
             report = bench.report(pipeline, controls=False)["rows"]

@@ -32,14 +32,14 @@ def prediction(
 ) -> dict[str, Row]:
     """A row for the model, for each of ``judge.continued`` and for real samples ``x`` ``(N, C, T, ...)`` themselves."""
     before, truth = x[:, :, :given], x[:, :, given:]
-    made = torch.stack([
+    generated = torch.stack([
         continued(pipeline, x, labels, given=given, batch_size=batch_size, draw=draw)[:, :, given:]
         for draw in progress_bar(range(members), "predictions", unit="member", leave=False)
     ])
     simple = judge.continued(before, truth.shape[2])
     leads = [i + 1 for i in spread(truth.shape[2], LEADS)]
     rows: dict[str, Row] = {}
-    for name, guesses in {MODEL: made, **{name: guess[None] for name, guess in simple.items()}}.items():
+    for name, guesses in {MODEL: generated, **{name: guess[None] for name, guess in simple.items()}}.items():
         error = crps(guesses, truth)
         measured = {"CRPS": error.mean(1), **{f"CRPS at +{lead}": error[:, lead - 1] for lead in leads},
                     SEAM: jump(before, guesses[0]), **judge.paired(guesses[0], truth)}
@@ -52,7 +52,7 @@ def continued(
     pipeline: Pipeline, x: Tensor, labels: Sequence[Mapping[str, Label]], *, given: int, batch_size: int, draw: int = 0
 ) -> Tensor:
     """Samples ``(N, C, T, ...)`` anew from their first ``given`` positions; the rest of them is not looked at."""
-    model, made = pipeline.model, list[Tensor]()
+    model, generated = pipeline.model, list[Tensor]()
     make = partial(model.latents, sampler=pipeline.sampler, guidance=pipeline.guidance, draw=draw)
     for start in range(0, len(x), batch_size):
         part = x[start : start + batch_size].to(model.device)
@@ -61,22 +61,22 @@ def continued(
         mask = torch.zeros_like(latents[:, :1], dtype=torch.bool)
         mask[:, :, : known.shape[2]] = True
         rows, seeds = labels[start : start + batch_size], range(start, start + len(part))
-        made += model.decoded(make(rows, seeds, latents.shape[2:], known=Masked(latents, mask)), **pipeline.size)
-    return torch.stack(made)
+        generated += model.decoded(make(rows, seeds, latents.shape[2:], known=Masked(latents, mask)), **pipeline.size)
+    return torch.stack(generated)
 
 
 def outdone(rows: Mapping[str, Row]) -> list[str]:
     """A sentence for what is as good without the model, and one for a seam that shows."""
     said: list[str] = []
-    mine, own, real = rows[MODEL]["CRPS"], rows[MODEL][SEAM], rows[REAL][SEAM]
-    assert isinstance(mine, Interval) and isinstance(own, Interval) and isinstance(real, Interval)
+    mine, seam, real = rows[MODEL]["CRPS"], rows[MODEL][SEAM], rows[REAL][SEAM]
+    assert isinstance(mine, Interval) and isinstance(seam, Interval) and isinstance(real, Interval)
     errors = {name: row["CRPS"] for name, row in rows.items() if name not in (MODEL, REAL)}
     as_good = [f"{name} {error.value:.3g}" for name, error in errors.items()
                if isinstance(error, Interval) and error.value <= mine.value]
     if as_good:
         said.append(f"Warning: what follows is predicted as well without the model, whose CRPS is {mine.value:.3g}: "
                     f"{', '.join(as_good)}.")
-    if own.value > real.value and apart(own, real):
-        said.append(f"Warning: what is made jumps where it begins, by {own.value:.3g}; real samples change by "
+    if seam.value > real.value and apart(seam, real):
+        said.append(f"Warning: what is generated jumps where it begins, by {seam.value:.3g}; real samples change by "
                     f"{real.value:.3g} there.")
     return said

@@ -36,15 +36,15 @@ class Protocol:
         self.captions = captions
         self.embedder, self.groups = embedder, None if groups is None else list(groups)
 
-    def facts(self, **settled: Any) -> dict[str, Any]:
+    def facts(self, **resolved: Any) -> dict[str, Any]:
         """All of it as JSON, with what a run settled: sampler, guidance, size, embedder, samples."""
-        own = {
+        defaults = {
             name: getattr(self, name)
             for name in ("name", "n", "references", "seeds", "batch_size", "k", "draws", "predict", "members",
                          "captions")
         }
         details = {name: value for name, value in vars(self.judge).items() if not name.startswith("_")}
-        return json.loads(json.dumps({**own, "judge": {"name": self.judge.name, **details}, **settled}))
+        return json.loads(json.dumps({**defaults, "judge": {"name": self.judge.name, **details}, **resolved}))
 
 
 def digest(facts: Mapping[str, Any]) -> str:

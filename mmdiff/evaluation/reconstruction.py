@@ -27,7 +27,7 @@ from ..data.dataset import Dataset, spread
 from ..data.labels import Label, text
 from ..data.writing import write_atomic
 from ..metrics.bootstrap import Interval, bootstrap
-from ..metrics.classify import share
+from ..metrics.classify import proportion
 from ..metrics.rows import Row, markdown, plain
 from .embedders.embedder import Embedder, Foreign
 from .scorer import LEAST
@@ -40,19 +40,19 @@ SHOWN = 6
 
 @torch.no_grad()
 def codec_report(
-    model: CodecModel, header: dict[str, Any], held: Dataset, *, n: int, out: Path,
+    model: CodecModel, header: dict[str, Any], held_out: Dataset, *, n: int, out: Path,
     embedder: Embedder | Foreign | None = None,
 ) -> dict[str, Any]:
     """Judge the codec of a file with this ``header`` on ``n`` held-out samples, and write ``codec.json``, ``codec.md``
     and ``codec.png`` into ``out``; ``embedder`` says of each sample what is seen or heard."""
-    if len(held) < LEAST:
-        raise ConfigError(f"{len(held)} samples were held out (loader.val): a codec is judged on {LEAST} at least")
-    chosen, codec = spread(len(held), n), model.codec
+    if len(held_out) < LEAST:
+        raise ConfigError(f"{len(held_out)} samples were held out (loader.val): a codec is judged on {LEAST} at least")
+    chosen, codec = spread(len(held_out), n), model.codec
     judge, size = codec.judge(), header["config"]["size"]
-    samples = [held.read(i)[0] for i in chosen]
+    samples = [held_out.read(i)[0] for i in chosen]
     latents = [codec.encode(Masked(sample[None].to(model.device))).x[0] for sample in samples]
     scale = torch.cat([z.flatten(1) for z in latents], 1).std(1)
-    columns = [held.column(i) for i in chosen]
+    columns = [held_out.column(i) for i in chosen]
     rows: list[Row] = []
     if embedder is not None:
         rows.append({"": "real", **_right(embedder, judge, codec, samples, columns, size)})
@@ -65,26 +65,26 @@ def codec_report(
         if embedder is not None:
             row |= _right(embedder, judge, codec, back, columns, size)
         rows.append(row)
-    told = {"sha256": header["sha256"], "step": header.get("step"), "n": len(samples), "rows": rows,
+    report = {"sha256": header["sha256"], "step": header.get("step"), "n": len(samples), "rows": rows,
             "latent": _channels(latents), "spectrum": _spectrum(latents), "numbers": _numbers(latents, samples)}
     out.mkdir(parents=True, exist_ok=True)
-    write_atomic(out / "codec.md", described(told).encode())
-    write_atomic(out / "codec.json", json.dumps({**told, "rows": [plain(row) for row in rows]}, indent=1).encode())
+    write_atomic(out / "codec.md", described(report).encode())
+    write_atomic(out / "codec.json", json.dumps({**report, "rows": [plain(row) for row in rows]}, indent=1).encode())
     pairs = [(title, x) for i in range(min(SHOWN, len(samples))) for title, x in
              (("real", samples[i]), ("decoded", decoded[i]))]
     codec.preview([x for _, x in pairs], [title for title, _ in pairs], out / "codec.png")
-    return told
+    return report
 
 
-def described(told: dict[str, Any]) -> str:
+def described(report: dict[str, Any]) -> str:
     """A report as text."""
-    latent = [{"channel": i, **row} for i, row in enumerate(told["latent"]["channels"])]
-    high = ", ".join(f"{share:.3f}" for share in told["spectrum"]) or "no axis is long enough"
+    latent = [{"channel": i, **row} for i, row in enumerate(report["latent"]["channels"])]
+    high = ", ".join(f"{energy:.3f}" for energy in report["spectrum"]) or "no axis is long enough"
     return "\n\n".join([
-        f"# What a codec loses: {told['n']} held-out samples",
-        f"A sample of {told['numbers'][0]} numbers has a latent of {told['numbers'][1]}.",
-        markdown(told["rows"]), "## The latent", markdown(latent),
-        f"Greatest correlation of two channels: {told['latent']['correlation']:.3f}. Energy in the upper half of the "
+        f"# What a codec loses: {report['n']} held-out samples",
+        f"A sample of {report['numbers'][0]} numbers has a latent of {report['numbers'][1]}.",
+        markdown(report["rows"]), "## The latent", markdown(latent),
+        f"Greatest correlation of two channels: {report['latent']['correlation']:.3f}. Energy in the upper half of the "
         f"frequencies, an axis each (0.5 is white noise): {high}.",
     ]) + "\n"
 
@@ -97,14 +97,14 @@ def _moved(z: Tensor, scale: Tensor, noise: float, draw: int) -> Tensor:
 
 
 def _decoded(model: CodecModel, z: Tensor, sample: Tensor) -> Tensor:
-    made = model.codec.decode_sized(Masked(z[None]), **model.codec.size(sample)).x[0]
-    return model.codec.finished(made.float().cpu())[0]
+    decoded = model.codec.decode_sized(Masked(z[None]), **model.codec.size(sample)).x[0]
+    return model.codec.finished(decoded.float().cpu())[0]
 
 
-def _errors(judge: Judge, codec: Any, made: Sequence[Tensor], real: Sequence[Tensor], size: dict[str, float]) -> Row:
+def _errors(judge: Judge, codec: Any, decoded: Sequence[Tensor], real: Sequence[Tensor], size: dict[str, float]) -> Row:
     """The judge's distances to the samples themselves, and how far level and contrast are off."""
     there = [codec.base.features(Masked(x[None])).x[0] for x in real]             # as it is decoded: normalised
-    x, truth = (judge.stacked(list(part), codec.modality, size) for part in (made, there))
+    x, truth = (judge.stacked(list(part), codec.modality, size) for part in (decoded, there))
     values = judge.paired(x, truth)
     flat, true = x.flatten(1).double(), truth.flatten(1).double()
     values["mean off"] = flat.mean(1) - true.mean(1)
@@ -122,7 +122,7 @@ def _right(
     for name, classes in embedder.classes.items():
         true = [text(column[name]) for column in columns if name in column]
         if len(true) == len(columns):
-            row[f"{name} right"] = share(torch.tensor([list(classes)[i] == one for i, one in zip(
+            row[f"{name} right"] = proportion(torch.tensor([list(classes)[i] == one for i, one in zip(
                 found[name].argmax(1).tolist(), true, strict=True)]))
     return row
 
@@ -140,15 +140,15 @@ def _channels(latents: Sequence[Tensor]) -> dict[str, Any]:
 
 def _spectrum(latents: Sequence[Tensor]) -> list[float]:
     """The share of the upper half of the frequencies, of each axis of 4 positions or more."""
-    shares = []
+    ratios = []
     for axis in range(1, latents[0].ndim):
         found = []
         for z in (z for z in latents if z.shape[axis] >= 4):
             power = torch.fft.rfft((z - z.mean(axis, keepdim=True)).double(), dim=axis).abs().square()
             power = power.transpose(axis, -1).flatten(0, -2).sum(0)[1:]           # without the mean
             found.append(float(power[len(power) // 2 :].sum() / power.sum().clamp(min=1e-12)))
-        shares += [sum(found) / len(found)] if found else []
-    return shares
+        ratios += [sum(found) / len(found)] if found else []
+    return ratios
 
 
 def _numbers(latents: Sequence[Tensor], samples: Sequence[Tensor]) -> tuple[int, int]:

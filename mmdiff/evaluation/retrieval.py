@@ -29,10 +29,10 @@ from ..data.dataset import spread
 from ..data.labels import is_text
 from ..data.progress import progress_bar
 from ..metrics.bootstrap import Interval, bootstrap
-from ..metrics.classify import share
+from ..metrics.classify import proportion
 from ..metrics.rows import Row
+from .evaluated import FITTED, FITTED_BYTES, EvaluatedRun, Samples, real_samples
 from .protocol import Protocol
-from .subject import FITTED, FITTED_BYTES, EvaluatedRun, Samples, real_samples
 
 SEES = 0.5
 """R@1 of real samples below which the measure cannot say of captions whether they are obeyed."""
@@ -66,10 +66,10 @@ class JointEmbedder(nn.Module):
         """``(N, WIDTH)`` of samples."""
         return torch.cat([self.seen(self.body(part)) for part in x.split(64)])
 
-    def loss(self, x: Tensor, texts: Sequence[str], alike: Tensor) -> Tensor:
-        """Of a batch; ``alike`` ``(B, B)`` says which samples and texts belong together."""
+    def loss(self, x: Tensor, texts: Sequence[str], match: Tensor) -> Tensor:
+        """Of a batch; ``match`` ``(B, B)`` says which samples and texts belong together."""
         near = F.normalize(self.seen(self.body(x)), dim=1) @ F.normalize(self.texts(texts), dim=1).T * self.scale.exp()
-        right = alike / alike.sum(1, keepdim=True)
+        right = match / match.sum(1, keepdim=True)
         return (F.cross_entropy(near, right) + F.cross_entropy(near.T, right)) / 2
 
 
@@ -86,13 +86,13 @@ def fit(
     optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, steps)
     kinds = {key: i for i, key in enumerate(dict.fromkeys(map(tuple, captions)))}
-    kind = torch.tensor([kinds[tuple(own)] for own in captions])
+    kind = torch.tensor([kinds[tuple(several)] for several in captions])
     for _ in progress_bar(range(steps), "training what reads captions", unit="step", leave=False):
         rows = torch.randperm(len(x), generator=generator)[:batch]
         which = torch.rand(len(rows), generator=generator).tolist()
         texts = [captions[i][int(u * len(captions[i]))] for i, u in zip(rows.tolist(), which, strict=True)]
-        alike = (kind[rows, None] == kind[rows]).float()
-        loss = model.loss(model.body.augmented(x[rows], generator), texts, alike)
+        match = (kind[rows, None] == kind[rows]).float()
+        loss = model.loss(model.body.augmented(x[rows], generator), texts, match)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -100,17 +100,17 @@ def fit(
     return model.eval().requires_grad_(False)
 
 
-def trained(subject: EvaluatedRun, judge: Judge, field: str, steps: int) -> Pairs:
+def trained(evaluated: EvaluatedRun, judge: Judge, field: str, steps: int) -> Pairs:
     """A joint embedder of a run's training split; one of the same samples and captions is trained once on a machine."""
-    codec, count = subject.pipeline.model.codec.modality, len(subject.train)
-    chosen = spread(count, min(FITTED, max(1, FITTED_BYTES // (4 * subject.train.read(0)[0].numel()))))
-    captions = [list(subject.train.captions(i).get(field, ())) for i in chosen]
-    told = [i for i, own in enumerate(captions) if own]
-    x = real_samples(subject, judge, subject.train, len(chosen), title="reading training samples").x[told]
-    captions = [captions[i] for i in told]
+    codec, count = evaluated.pipeline.model.codec.modality, len(evaluated.train)
+    chosen = spread(count, min(FITTED, max(1, FITTED_BYTES // (4 * evaluated.train.read(0)[0].numel()))))
+    captions = [list(evaluated.train.captions(i).get(field, ())) for i in chosen]
+    captioned = [i for i, several in enumerate(captions) if several]
+    x = real_samples(evaluated, judge, evaluated.train, len(chosen), title="reading training samples").x[captioned]
+    captions = [captions[i] for i in captioned]
     settings = judge.settings(codec)
-    settled = json.dumps([__version__, judge.name, settings, captions, steps])
-    key = hashlib.sha256(x.numpy().tobytes() + settled.encode())
+    identity = json.dumps([__version__, judge.name, settings, captions, steps])
+    key = hashlib.sha256(x.numpy().tobytes() + identity.encode())
     cached = cache_folder() / "embedders" / f"{key.hexdigest()}.safetensors"
     with one_at_a_time(cached):
         model = JointEmbedder(judge, **settings)
@@ -129,30 +129,30 @@ def retrieved(pairs: Pairs, x: Tensor, texts: Sequence[str]) -> Row:
     known = list(dict.fromkeys(texts))
     seen, read = (F.normalize(part.float(), dim=1) for part in (pairs.samples(x), pairs.texts(known)))
     near = seen @ read.T                                                          # (N, distinct texts)
-    own = near.gather(1, torch.tensor([known.index(text) for text in texts])[:, None])
-    rank = (near > own).sum(1)
+    cosine = near.gather(1, torch.tensor([known.index(text) for text in texts])[:, None])
+    rank = (near > cosine).sum(1)
     name = "" if pairs.name == "own" else f", {pairs.name}"
-    row: Row = {"n": len(texts), "captions": len(known), f"R@1{name}": share(rank < 1)}
-    return {**row, f"R@5{name}": share(rank < 5), f"cosine{name}": bootstrap(own[:, 0], resamples=500)}
+    row: Row = {"n": len(texts), "captions": len(known), f"R@1{name}": proportion(rank < 1)}
+    return {**row, f"R@5{name}": proportion(rank < 5), f"cosine{name}": bootstrap(cosine[:, 0], resamples=500)}
 
 
 @torch.no_grad()
 def retrievals(
-    subject: EvaluatedRun, protocol: Protocol, real: Samples, made: Tensor, *, foreign: Pairs | None = None
+    evaluated: EvaluatedRun, protocol: Protocol, real: Samples, generated: Tensor, *, foreign: Pairs | None = None
 ) -> dict[str, dict[str, Row]]:
-    """Rows of each text field: of ``real`` samples, of those ``made`` with their labels, and of shuffled captions."""
+    """Rows of each text field: of ``real`` samples, of those ``generated`` with their labels, of shuffled captions."""
     found: dict[str, dict[str, Row]] = {}
-    for field in [name for name, kind in subject.pipeline.model.conditioner.fields.items() if is_text(kind)]:
+    for field in [name for name, kind in evaluated.pipeline.model.conditioner.fields.items() if is_text(kind)]:
         rows = [i for i, row in enumerate(real.labels) if row.get(field)]
         texts = [str(real.labels[i][field]) for i in rows]
         if len(set(texts)) < 2:
             print(f"{field} is not looked for among others: {len(set(texts))} of them differ")
             continue
         with torch.enable_grad():
-            pairs = foreign or trained(subject, protocol.judge, field, protocol.captions)
+            pairs = foreign or trained(evaluated, protocol.judge, field, protocol.captions)
         shuffled = [texts[(i + 1) % len(texts)] for i in range(len(texts))]
         found[field] = {
-            "real": retrieved(pairs, real.x[rows], texts), "model": retrieved(pairs, made[rows], texts),
+            "real": retrieved(pairs, real.x[rows], texts), "model": retrieved(pairs, generated[rows], texts),
             SHUFFLED: retrieved(pairs, real.x[rows], shuffled),
         }
     return found

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..adapters.judge import Between, Judge
 from ..data.labels import Label, text
 from ..metrics.bootstrap import Interval, bootstrap, median
-from ..metrics.classify import classifier_score, share, wilson
+from ..metrics.classify import classifier_score, proportion, wilson
 from ..metrics.coverage import Coverage, coverage_of, feature_distances
 from ..metrics.frechet import frechet_distance
 from ..metrics.kernel import kernel_distance_of, kernels
@@ -26,7 +26,7 @@ from ..metrics.sets import (
     Distances,
     halves_interval,
     interval_around,
-    matched_share,
+    matched_fraction,
     matching_distance,
     nearest_neighbour_accuracy,
 )
@@ -57,7 +57,7 @@ class Measured:
     """What was measured of N samples."""
 
     features: Tensor
-    shares: dict[str, Tensor] = field(default_factory=dict)
+    fractions: dict[str, Tensor] = field(default_factory=dict)
     probabilities: dict[str, Tensor] = field(default_factory=dict)
     means: dict[str, Tensor] = field(default_factory=dict)
     medians: dict[str, Tensor] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class Scorer:
         self.judge, self.embedder, self.codec, self.samples, self.name = judge, embedder, codec, reference, name
         self.known, self.k, self.draws, self.seed = known, k, draws, seed
         self.latents = judge.latents(reference, codec)
-        self.own = Measured(
+        self.reference_set = Measured(
             embedder.judge(reference).features, values=judge.values(reference, codec),
             between=judge.between(reference, codec),
         )
@@ -101,29 +101,29 @@ class Scorer:
         The first set that is measured gives the scale of ``nearest``: it must be real and held out.
         """
         judged, judge = self.embedder.judge(x), self.judge
-        shares = {}
+        fractions = {}
         for name, classes in self.embedder.classes.items():
             asked = [row.get(name) for row in labels]
             if all(value is not None for value in asked):
                 if strange := {text(value) for value in asked} - set(classes):
                     raise ValueError(f"the embedder learned no {name} {min(strange)!r}: it is one of other data")
                 true = torch.tensor([list(classes).index(text(value)) for value in asked])
-                shares[f"{name} right"] = judged.probabilities[name].argmax(1) == true
+                fractions[f"{name} right"] = judged.probabilities[name].argmax(1) == true
         nearest = nearest_distances(judge.latents(x, self.codec), self.latents, shifts=judge.shifts)[0]
         if self.nearest is None:
             self.nearest = nearest
-        shares |= judge.shares(x, self.codec, self.known)
-        shares["copies"] = nearest <= self.nearest.quantile(COPIED)
+        fractions |= judge.fractions(x, self.codec, self.known)
+        fractions["copies"] = nearest <= self.nearest.quantile(COPIED)
         means = {"nearest": nearest / self.nearest.mean()}
         if judged.frames is not None:
             means["identity"] = consistency(judged.frames)
         count = min(len(x), len(self.samples))
         return Measured(
-            judged.features, shares, judged.probabilities,
+            judged.features, fractions, judged.probabilities,
             means | ({} if truth is None else judge.paired(x, truth)), judge.errors(x, labels, self.codec),
             judge.values(x, self.codec), judge.between(x, self.codec), judge.matrices(x, self.samples[:count]),
-            kernels(judged.features, self.own.features),
-            feature_distances(judged.features, self.own.features[:count]),
+            kernels(judged.features, self.reference_set.features),
+            feature_distances(judged.features, self.reference_set.features[:count]),
         )
 
     def row(self, m: Measured, rows: Tensor | None = None, among: Tensor | None = None) -> dict[str, Value]:
@@ -131,15 +131,15 @@ class Scorer:
         rows = torch.arange(len(m.features)) if rows is None else rows
         among = torch.arange(len(self.samples)) if among is None else among
         row: dict[str, Value] = {"n": len(rows)}
-        row |= {name: share(right[rows]) for name, right in m.shares.items()}
+        row |= {name: proportion(right[rows]) for name, right in m.fractions.items()}
         if min(len(rows), len(among)) >= LEAST:
             row |= self._sets(m, rows, among)
         for values, statistic in ((m.means, torch.mean), (m.medians, median), (m.values, torch.mean)):
             for name, column in values.items():
-                told = column[rows]
-                told = told[told.isfinite()]
-                if len(told) > 1:
-                    row[name] = bootstrap(told, statistic, resamples=RESAMPLES)
+                picked = column[rows]
+                picked = picked[picked.isfinite()]
+                if len(picked) > 1:
+                    row[name] = bootstrap(picked, statistic, resamples=RESAMPLES)
         return row
 
     def _sets(self, m: Measured, rows: Tensor, among: Tensor) -> dict[str, Value]:
@@ -164,10 +164,10 @@ class Scorer:
         many references as there were samples."""
         if m.kernels is None or m.near is None:
             raise ValueError("a set is scored by its distances to the references: measure it first")
-        own, n, count, at = self.own, len(rows), len(among), rows.numpy()
+        ref, n, count, at = self.reference_set, len(rows), len(among), rows.numpy()
         few = among[among < m.near.between.shape[1]].numpy()
         k, near = m.kernels.part(at, among.numpy()), m.near.part(at, few)
-        features, reference = m.features[rows], own.features[among]
+        features, reference = m.features[rows], ref.features[among]
         found = {
             f"FD-{self.name}": SetNumber(lambda s, r: frechet_distance(features[s], reference[r]), count),
             f"KD-{self.name}": SetNumber(lambda s, r: kernel_distance_of(k.part(s, r)), count, least=-np.inf),
@@ -176,13 +176,13 @@ class Scorer:
         for name, p in m.probabilities.items():
             found[f"{name} score"] = SetNumber(lambda s, r, p=p[rows]: classifier_score(p[s]), n, least=1)
         for name, values in m.values.items():
-            a, b = values[rows], own.values[name][among]
+            a, b = values[rows], ref.values[name][among]
             if a.isfinite().sum() >= LEAST:
                 found[f"W1 {name}"] = SetNumber(lambda s, r, a=a, b=b: wasserstein(a[s], b[r]), len(b))
         for name, (values, statistic) in m.between.items():
-            a, b = values[rows], own.between[name][0][among]
+            a, b = values[rows], ref.between[name][0][among]
             found[name] = SetNumber(lambda s, r, a=a, b=b, f=statistic: f(a[s], b[r]), len(b))
-        scores = {"MMD": (matching_distance, np.inf), "COV": (matched_share, 1.0), "1-NNA": (_one_nearest, 1.0)}
+        scores = {"MMD": (matching_distance, np.inf), "COV": (matched_fraction, 1.0), "1-NNA": (_one_nearest, 1.0)}
         for name, d in {"": near, **m.matrices}.items():
             d = d if name == "" else d.part(at, few)
             for score, (f, most) in scores.items():
@@ -204,11 +204,12 @@ class Scorer:
         (n, m), (values, halves) = d.between.shape, self.coverage(d)
         found: dict[str, Value] = {}
         for name, value, some in zip(Coverage._fields, values, halves.T, strict=True):
-            around = interval_around(value, list(some))
+            interval = interval_around(value, list(some))
             if name != "density":                                     # a share; on halves it may not move at all
                 plain = wilson(float(value), n if name == "precision" else m)
-                around = Interval(around.value, min(plain.low, around.low), max(plain.high, min(1.0, around.high)))
-            found[name] = around
+                low, high = min(plain.low, interval.low), max(plain.high, min(1.0, interval.high))
+                interval = Interval(interval.value, low, high)
+            found[name] = interval
         return found
 
 

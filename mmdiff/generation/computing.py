@@ -40,7 +40,7 @@ class Computing:
         self.candidates: Sequence[Engine] = engines.here(model.device, precision)
         if not self.candidates:
             raise ValueError(f"no engine computes in {precision.name} here: take engine=eager")
-        self.made: dict[str, DiffusionModel] = {}
+        self.models: dict[str, DiffusionModel] = {}
         self.engine = self.candidates[0]
         self.chosen = len(self.candidates) == 1 and isinstance(self.engine, Eager) and isinstance(precision, Float32)
 
@@ -50,11 +50,11 @@ class Computing:
         return self._with(self.engine)
 
     def _with(self, engine: Engine) -> DiffusionModel:
-        if engine.name not in self.made:
+        if engine.name not in self.models:
             network = engine(self.plain.network, self.precision, key=self.key)
             parts = nn.ModuleDict({"network": network, "conditioner": self.plain.conditioner})
-            self.made[engine.name] = self.plain.replaced(parts)
-        return self.made[engine.name]
+            self.models[engine.name] = self.plain.replaced(parts)
+        return self.models[engine.name]
 
     def choose(self, run: Run, *shape: int) -> None:
         """Choose between the candidates by calls of ``shape``, once, and tell what was found."""
@@ -64,8 +64,8 @@ class Computing:
         names = [engine.name for engine in self.candidates]
         choice = len(names) > 1
         machine = [platform.processor() or platform.machine(), torch.get_num_threads(), str(self.plain.device)]
-        settled = [self.key, self.precision.name, shape, [engine.runtime for engine in self.candidates], machine]
-        name = hashlib.sha256(json.dumps(settled).encode()).hexdigest()
+        identity = [self.key, self.precision.name, shape, [engine.runtime for engine in self.candidates], machine]
+        name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
         path = cache_folder() / "engines" / f"{name}.txt"
         if choice and path.is_file() and (kept := path.read_text(encoding="utf-8")) in names:
             self.engine = self.candidates[names.index(kept)]
@@ -73,22 +73,22 @@ class Computing:
             return
         seconds = {engine.name: _timed(run, self._with(engine)) for engine in self.candidates}
         self.engine = self.candidates[min(range(len(names)), key=lambda i: seconds[names[i]])]
-        self.made = {self.engine.name: self.model}                    # the others take memory
+        self.models = {self.engine.name: self.model}                  # the others take memory
         if choice:
-            told = ", ".join(f"{one} {spent:.3g} s" for one, spent in sorted(seconds.items(), key=lambda item: item[1]))
-            print(f"engine=auto takes {self.engine.name}; a network call takes {told}")
+            costs = ", ".join(f"{one} {s:.3g} s" for one, s in sorted(seconds.items(), key=lambda item: item[1]))
+            print(f"engine=auto takes {self.engine.name}; a network call takes {costs}")
             keep(path, lambda file: file.write(self.engine.name.encode()))
         if not isinstance(self.precision, Float32) or not choice:
-            own, plain = seconds[self.engine.name], _timed(run, self.plain)
-            if own > NOTED * plain:
+            chosen, plain = seconds[self.engine.name], _timed(run, self.plain)
+            if chosen > NOTED * plain:
                 print(f"engine={self.engine.name} in {self.precision.name} is slower here than PyTorch in fp32: a "
-                      f"network call takes {own:.3g} s, not {plain:.3g} s")
+                      f"network call takes {chosen:.3g} s, not {plain:.3g} s")
 
 
 def weights_key(header: dict[str, Any]) -> str:
     """What names the weights of a model with the changes that were added to it."""
-    told = json.dumps([header["sha256"], header.get("lora", [])], sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()
+    identity = json.dumps([header["sha256"], header.get("lora", [])], sort_keys=True)
+    return hashlib.sha256(identity.encode()).hexdigest()
 
 
 def one_call() -> Euler:

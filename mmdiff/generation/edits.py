@@ -79,16 +79,16 @@ class Edit:
         """What a sidecar says of it; the input is hashed once for all requests that share the task."""
         return {**asdict(self), "input": self.input.name, "input_sha256": digest_of(self.input)}
 
-    def size(self, codec: Codec, own: Mapping[str, float]) -> dict[str, float]:
-        """The size of a sample where none is asked for: ``own``, that of the model, or that of what is filled in. The
-        input is opened once for all requests that share the task."""
-        return self._source.size(codec, own) if self.mode == "inpaint" else dict(own)
+    def size(self, codec: Codec, default: Mapping[str, float]) -> dict[str, float]:
+        """The size of a sample where none is asked for: ``default``, that of the model, or that of what is filled in.
+        The input is opened once for all requests that share the task."""
+        return self._source.size(codec, default) if self.mode == "inpaint" else dict(default)
 
     @cached_property
     def _source(self) -> Reference:
         return Reference(self.input)
 
-    def place(self, codec: Codec, size: dict[str, float], *, device: torch.device) -> Known:
+    def known(self, codec: Codec, size: dict[str, float], *, device: torch.device) -> Known:
         """What is given, ``(C, *S)`` and mask ``(1, *S)``, as latents of the size asked for."""
         sample = codec.load(self.input, **size)
         encode = codec.encode_part if self.mode == "complete" else codec.encode
@@ -105,7 +105,7 @@ class Edit:
         x = latent.new_zeros(len(latent), *shape)
         mask = torch.zeros(1, *shape, dtype=torch.bool, device=device)
         if self.hole is not None:                                     # inpaint, and no other mode
-            start, stop = (_position(codec, size, place) for place in self.hole)
+            start, stop = (_position(codec, size, end) for end in self.hole)
             if not start < stop <= min(count, length):
                 raise ValueError(f"hole={list(self.hole)}, positions {start} to {stop}, is not within the input, "
                                  f"{self.input}, of {min(count, length)}")
@@ -126,11 +126,11 @@ class Edit:
         return Known(x, mask)
 
 
-def _position(codec: Codec, size: Mapping[str, float], place: float) -> int:
-    """The first position of the latent that is at ``place`` seconds of the sample, or later."""
+def _position(codec: Codec, size: Mapping[str, float], end: float) -> int:
+    """The first position of the latent that is at ``end`` seconds of the sample, or later."""
     words = list(inspect.signature(codec.latent_shape).parameters)
     word = "seconds" if "seconds" in words else words[0]
-    return 0 if place <= 0 else codec.latent_shape(**{**size, word: place})[0]
+    return 0 if end <= 0 else codec.latent_shape(**{**size, word: end})[0]
 
 
 class Way(NamedTuple):
@@ -160,7 +160,7 @@ class EncodedEdit(NamedTuple):
     @staticmethod
     def of(edit: Edit, codec: Codec, size: dict[str, float], window: int, *, device: torch.device) -> "EncodedEdit":
         """``window`` is the length that the model was trained at; ``device`` is where inputs are encoded."""
-        x, known = (part.cpu() for part in edit.place(codec, size, device=device))
+        x, known = (part.cpu() for part in edit.known(codec, size, device=device))
         overlap = window // 2 if edit.overlap is None else edit.overlap
         there = known.flatten(2).all(2)[0] if known.ndim > 2 else known[0]
         total = len(there)
@@ -183,8 +183,8 @@ def carry_out(make: MakeLatents, placed: Sequence[EncodedEdit], *, device: torch
     parts = [slice(p.start, p.start + way.length) for p in placed]
     given, mask = (torch.stack([row[:, p] for row, p in zip(rows, parts, strict=True)]) for rows in (x, known))
     near = Masked(given, mask)
-    made = make(tuple(near.x.shape[2:]), known=near, window=way.window, overlap=way.overlap)
-    for row, part, new in zip(x, parts, made, strict=True):
+    part_made = make(tuple(near.x.shape[2:]), known=near, window=way.window, overlap=way.overlap)
+    for row, part, new in zip(x, parts, part_made, strict=True):
         row[:, part] = new
     return x
 

@@ -20,9 +20,9 @@ def find(
     positions of the latent's first axis are tried beyond those at which one lies within the other.
     Raises ``ValueError`` for a file that cannot be read, and where no row is of this model.
     """
-    codec, own = pipeline.model.codec, pipeline.header["sha256"]
-    if not (rows := [row for row in rows if row.get("model") in (None, own)]):
-        raise ValueError(f"the ledger names no sample of this model, {own[:12]}")
+    codec, sha256 = pipeline.model.codec, pipeline.header["sha256"]
+    if not (rows := [row for row in rows if row.get("model") in (None, sha256)]):
+        raise ValueError(f"the ledger names no sample of this model, {sha256[:12]}")
     parts: dict[tuple[int, ...], tuple[dict[str, float], list[Candidate]]] = {}
     for row in rows:
         shape = codec.latent_shape(**(size := row.get("size") or pipeline.size))

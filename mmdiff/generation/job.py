@@ -77,22 +77,22 @@ def save_all(
                    loose | {"stack"}, request.parents, terms.signing, chain)
             for name, request in zip(names, requests, strict=True)
         ]
-        own = range(shard[0], len(requests), shard[1])
-        todo = [i for i in own if not outputs[i].done()]
+        mine = range(shard[0], len(requests), shard[1])
+        todo = [i for i in mine if not outputs[i].done()]
         if not replace and (reasons := [reason for i in todo if (reason := outputs[i].obstacle())]):
             raise FileExistsError(f"{reasons[0]}: choose another folder by out=, or replace=true")
-        if len(todo) < len(own):
-            print(f"{len(own) - len(todo)} of {len(own)} are there already")
+        if len(todo) < len(mine):
+            print(f"{len(mine) - len(todo)} of {len(mine)} are there already")
         clear((outputs[i] for i in todo), out)
 
-        def save(made: GeneratedSample) -> None:
-            outputs[todo[made.position]].write(partial(codec.save, made.sample, **options), made.changes)
+        def save(generated: GeneratedSample) -> None:
+            outputs[todo[generated.position]].write(partial(codec.save, generated.sample, **options), generated.changes)
 
         with closing(generate(pipeline, [requests[i] for i in todo], batch_size, save=save)) as samples:
             for _ in samples:                                         # they are on the disk, and held by nobody
                 pass
     if not all(output.there() for output in outputs):
-        return [outputs[i].path for i in own]
+        return [outputs[i].path for i in mine]
     rows = [row for row in listed(out) if row["file"] not in {output.path.name for output in outputs}]
     rows += [output.stored() or {} for output in outputs]
     write_atomic(out / MANIFEST, "".join(json.dumps(row) + "\n" for row in rows).encode())
@@ -131,9 +131,9 @@ def _names(requests: Sequence[Request]) -> list[str]:
     if taken := [name for name in names if name.lower() in RESERVED]:
         raise ValueError(f"no sample can have the name {taken[0]!r}: a file of the job itself has it")
     if twice := [name for name, count in Counter(name.casefold() for name in names).items() if count > 1]:
-        alike = dict.fromkeys(name for name in names if name.casefold() == twice[0])
-        raise ValueError(f"two requests have the name {' and '.join(map(repr, alike))}"
-                         + (", which is one file where systems tell no capitals" if len(alike) > 1 else ""))
+        colliding = dict.fromkeys(name for name in names if name.casefold() == twice[0])
+        raise ValueError(f"two requests have the name {' and '.join(map(repr, colliding))}"
+                         + (", which is one file where systems tell no capitals" if len(colliding) > 1 else ""))
     return names
 
 

@@ -119,8 +119,8 @@ def seal(signing: Signing, pictures: Sequence[Path], shown: Sequence[Path], *, m
     """Sign the pictures of a job, each with the ids of the samples that it shows."""
     record = {"model": model, "shows": [(beside(path) or {}).get("id") for path in shown]}
     for path in pictures:
-        if (made := signing.sign(path, path.name, record, {})) is not None:
-            write_atomic(Path(f"{path}{BESIDE}"), made)
+        if (signature := signing.sign(path, path.name, record, {})) is not None:
+            write_atomic(Path(f"{path}{BESIDE}"), signature)
 
 
 def described(changes: Sequence[dict[str, float]]) -> str:

@@ -117,12 +117,12 @@ class Pipeline:
         check(n, Annotated[int, Ge(0)], key="n")
         check(seed, int, key="seed")
         check(batch_size, MicroBatch, key="batch_size")
-        alike = partial(
+        request = partial(
             Request, labels=cond or {}, negative=negative or {}, size=size, edit=edit, controls=referred(controls or {})
         )
-        requests = [alike(seed=seed + i) for i in range(n)]
-        made = dict(self.run(requests, batch_size or min(n, BATCH)))
-        return [made[i] for i in range(n)]
+        requests = [request(seed=seed + i) for i in range(n)]
+        samples = dict(self.run(requests, batch_size or min(n, BATCH)))
+        return [samples[i] for i in range(n)]
 
     def save(
         self, requests: Sequence[Request], out: str | Path, *, batch_size: int | None = None,
@@ -164,10 +164,10 @@ class Pipeline:
         """What shows samples evenly over a job, ``preview.png`` first; ``provenance`` signs it too."""
         shown = [(requests[i], paths[i]) for i in spread(len(requests), BATCH)]
         samples = [self.model.codec.load(path, **self.size_of(request)) for request, path in shown]
-        made = self.model.codec.pictures(samples, [request.title for request, _ in shown], folder)
+        written = self.model.codec.pictures(samples, [request.title for request, _ in shown], folder)
         if provenance is not None:
-            seal(provenance, made, [path for _, path in shown], model=self.header["sha256"])
-        return made
+            seal(provenance, written, [path for _, path in shown], model=self.header["sha256"])
+        return written
 
     def run(
         self, requests: Sequence[Request], batch_size: int, *, show_progress: bool = True
@@ -185,23 +185,24 @@ class Pipeline:
 
     def _check(self, requests: Sequence[Request]) -> None:
         """Refuse labels that the model does not know before any work, naming the request where they differ."""
-        alike = len({str((request.labels, request.negative, request.controls)) for request in requests}) == 1
+        identical = len({str((request.labels, request.negative, request.controls)) for request in requests}) == 1
         for i, request in enumerate(requests):
             try:
                 self.model.conditioner.check(request.labels)
                 self.model.conditioner.check(request.negative)
                 known(request.controls, self.model)
             except ValueError as error:
-                raise ValueError(str(error) if alike else f"request {request.name or i + 1}: {error}") from None
+                raise ValueError(str(error) if identical else f"request {request.name or i + 1}: {error}") from None
 
     def size_of(self, request: Request) -> dict[str, float]:
         """The whole size of a request: a length in seconds replaces the model's own in frames."""
-        own = self.size if request.edit is None else request.edit.size(self.model.codec, {**self.size, **request.size})
+        edit, size = request.edit, {**self.size, **request.size}
+        default = self.size if edit is None else edit.size(self.model.codec, size)
         for name, file in list(request.references.items())[:1]:
             with errors_named(name, file):
-                own = file.size(self.model.codec, {**self.size, **request.size})
-        own = {k: v for k, v in own.items() if not (k == "frames" and "seconds" in request.size)}
-        return {**own, **request.size}
+                default = file.size(self.model.codec, {**self.size, **request.size})
+        default = {k: v for k, v in default.items() if not (k == "frames" and "seconds" in request.size)}
+        return {**default, **request.size}
 
 
 def _listed(requests: Sequence[Request]) -> list[Request]:

@@ -34,11 +34,11 @@ class Reference:
         """What a sidecar says of it; hashed once for all requests that share it."""
         return {"input": self.input.name, "input_sha256": digest_of(self.input)}
 
-    def size(self, codec: Codec, own: Mapping[str, float]) -> dict[str, float]:
+    def size(self, codec: Codec, default: Mapping[str, float]) -> dict[str, float]:
         """Its size in the words of the codec, opened once for all requests that share it."""
-        key = (codec, *sorted(own.items()))
+        key = (codec, *sorted(default.items()))
         if key not in self._sizes:
-            self._sizes[key] = codec.size(codec.load(self.input, **own))
+            self._sizes[key] = codec.size(codec.load(self.input, **default))
         return self._sizes[key]
 
     @cached_property

@@ -72,12 +72,12 @@ def reproduce(
         lies = digest(path)
         recorded = record.get("payload_sha256") or _signed(path) or lies
         with tempfile.TemporaryDirectory() as folder:
-            made = _file(pipeline, request, record, path, Path(folder) / f"made{path.suffix}", recorded)
+            reproduced = _file(pipeline, request, record, path, Path(folder) / f"made{path.suffix}", recorded)
             if out is not None:
-                Path(out).expanduser().write_bytes(made.read_bytes())
+                Path(out).expanduser().write_bytes(reproduced.read_bytes())
             return Reproduction(
-                digest(made), recorded, record.get("sha256", lies) != lies, list(_differences(record, pipeline)),
-                _distance(pipeline, request, path, made),
+                digest(reproduced), recorded, record.get("sha256", lies) != lies, list(_differences(record, pipeline)),
+                _distance(pipeline, request, path, reproduced),
             )
 
 
@@ -100,18 +100,18 @@ def _file(
     """
     known = list(inspect.signature(pipeline.model.codec.save).parameters)[2:]
     options = {name: record[name] for name in known if name in record}
-    held = texts(record) if "file" in record else tags.read(original)
+    metadata = texts(record) if "file" in record else tags.read(original)
     count = record["batch_size"]
     tried: list[Tensor] = []
     for _, sample in pipeline.run([request] * count, count, show_progress=False):
         if any(torch.equal(sample, other) for other in tried):
             continue
         tried.append(sample)
-        _write(pipeline, sample, path, held, options)
+        _write(pipeline, sample, path, metadata, options)
         if digest(path) == wanted:
             return path
     if len(tried) > 1:
-        _write(pipeline, tried[0], path, held, options)
+        _write(pipeline, tried[0], path, metadata, options)
     return path
 
 
@@ -125,18 +125,18 @@ def _distance(pipeline: Pipeline, request: Request, *paths: Path) -> float | Non
 
 
 def _write(
-    pipeline: Pipeline, sample: Tensor, path: Path, held: Mapping[str, str], options: Mapping[str, Any]
+    pipeline: Pipeline, sample: Tensor, path: Path, metadata: Mapping[str, str], options: Mapping[str, Any]
 ) -> None:
     pipeline.model.codec.save(sample, path, **options)
-    tags.write(path, held)
+    tags.write(path, metadata)
 
 
 def _pipeline(
     path: Path, record: Mapping[str, Any], model: str | Path | None, lora: Sequence[str | Path], **settings: Any
 ) -> Pipeline:
     found = _model(path, record) if model is None else model_file(model)
-    if (own := read_header(found))["sha256"] != record["model"]:
-        raise ModelFileError(f"{path} was made by {_named(record, 'model')}, and {found} is {_named(own, 'sha256')}")
+    if (header := read_header(found))["sha256"] != record["model"]:
+        raise ModelFileError(f"{path} was made by {_named(record, 'model')}, and {found} is {_named(header, 'sha256')}")
     scales = _scales(path, record, lora)
     chosen = {name: record.get(name) for name in ("sampler", "guidance", "engine", "precision", "mark")}
     return load(found, lora=scales or None, **chosen, **settings)
@@ -167,42 +167,42 @@ def _scales(path: Path, record: Mapping[str, Any], lora: Sequence[str | Path]) -
 
 def _request(path: Path, record: Mapping[str, Any], files: dict[str, Path]) -> Request:
     """What was asked for, its input files found and of the hashes that they had."""
-    told = record.get("edit")
+    edited = record.get("edit")
     edit = None
-    parents = {"input": told} if told else {}
+    parents = {"input": edited} if edited else {}
     parents |= record.get("controls", {})
     if foreign := [name for name in files if name not in parents]:
         raise ValueError(f"{foreign[0]}={files[foreign[0]]}: {path} was not made from such a file")
     found = {name: _parent(path, name, _mapping(parent, name), files.get(name)) for name, parent in parents.items()}
-    if told:
-        own = {name: told.get(name) for name in ("mode", "keep", "overlap")}
-        hole = told.get("hole")
-        edit = Edit(**own, input=found.pop("input"), hole=tuple(hole) if isinstance(hole, list) else hole)
+    if edited:
+        options = {name: edited.get(name) for name in ("mode", "keep", "overlap")}
+        hole = edited.get("hole")
+        edit = Edit(**options, input=found.pop("input"), hole=tuple(hole) if isinstance(hole, list) else hole)
     return Request(
         seed=record["seed"], labels=record["labels"], size=record["size"], edit=edit, controls=found,
         negative=record.get("negative", {}),
     )
 
 
-def _parent(path: Path, name: str, parent: Mapping[str, Any], told: Path | None) -> Path:
+def _parent(path: Path, name: str, parent: Mapping[str, Any], named: Path | None) -> Path:
     """The file that a sample was made from. Raises ``ValueError`` where it is not there, or is another."""
-    own, wanted = Path(str(parent.get("input"))).name, parent.get("input_sha256")
-    if not own.strip("."):
+    stated, wanted = Path(str(parent.get("input"))).name, parent.get("input_sha256")
+    if not stated.strip("."):
         raise NoRecord(f"the record is not whole: {name} names no file")
-    places = [told] if told else [path.parent / own, Path(own)]
-    if not (there := [place for place in places if place.exists()]):
+    files = [named] if named else [path.parent / stated, Path(stated)]
+    if not (there := [candidate for candidate in files if candidate.exists()]):
         key = name if name == "input" else f"control.{name}"
-        raise ValueError(f"{path} was made from {own} (hash {str(wanted)[:8]}), which is not at {places[0]}: name it "
+        raise ValueError(f"{path} was made from {stated} (hash {str(wanted)[:8]}), which is not at {files[0]}: name it "
                          f"by {key}=FILE")
-    if right := [place for place in there if digest_of(place) == wanted]:
+    if right := [candidate for candidate in there if digest_of(candidate) == wanted]:
         return right[0]
     raise ValueError(f"{there[0]} is another file than the one that {path} was made from (hash {str(wanted)[:8]})")
 
 
 def _differences(record: Mapping[str, Any], pipeline: Pipeline) -> Iterator[str]:
-    own = {"mmdiff": __version__, "torch": torch.__version__, "mark_key": pipeline.mark.key}
-    now = {**own, **stack(pipeline)}
-    then = {**{name: record.get(name) for name in own}, **record.get("stack", {})}
+    versions = {"mmdiff": __version__, "torch": torch.__version__, "mark_key": pipeline.mark.key}
+    now = {**versions, **stack(pipeline)}
+    then = {**{name: record.get(name) for name in versions}, **record.get("stack", {})}
     for name in dict.fromkeys([*then, *now]):
         if then.get(name) != now.get(name):
             yield f"{name} was {then.get(name)}, and is {now.get(name)}"
@@ -211,8 +211,8 @@ def _differences(record: Mapping[str, Any], pipeline: Pipeline) -> Iterator[str]
 @contextmanager
 def _threads(record: Mapping[str, Any]) -> Iterator[None]:
     """As many threads as there were: a sum of several is rounded otherwise."""
-    before, told = torch.get_num_threads(), record.get("stack", {}).get("threads")
-    torch.set_num_threads(told if isinstance(told, int) and 0 < told <= 1024 else before)
+    before, recorded = torch.get_num_threads(), record.get("stack", {}).get("threads")
+    torch.set_num_threads(recorded if isinstance(recorded, int) and 0 < recorded <= 1024 else before)
     try:
         yield
     finally:

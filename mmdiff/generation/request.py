@@ -60,8 +60,8 @@ class Request:
     @property
     def parents(self) -> dict[str, Path]:
         """The files that it starts from or follows: ``input``, or controls by name."""
-        own = {} if self.edit is None else {"input": self.edit.input}
-        return own | {name: file.input for name, file in self.references.items()}
+        edited = {} if self.edit is None else {"input": self.edit.input}
+        return edited | {name: file.input for name, file in self.references.items()}
 
     @property
     def title(self) -> str:

@@ -22,23 +22,23 @@ from .base import Candidate, Found
 
 LIMIT = 2.0
 """Evidence beyond so many standard deviations is limited: what decoding did to a few places outweighs no others."""
-HELD = 2**23
+CHUNK = 2**23
 """Numbers of references that are held at once."""
 
 
 class Overlap(NamedTuple):
-    """``length`` positions of the evidence from ``own`` on are compared with those of a reference from ``other`` on."""
+    """``length`` positions of the evidence from ``start`` on are compared with a reference from ``other`` on."""
 
-    own: int
+    start: int
     other: int
     length: int
 
 
-def overlaps(own: int, other: int, shifts: int) -> Iterator[Overlap]:
+def overlaps(length: int, other: int, shifts: int) -> Iterator[Overlap]:
     """Every place of one length in the other, and ``shifts`` beyond both ends."""
-    low, high = min(0, other - own) - shifts, max(0, other - own) + shifts
+    low, high = min(0, other - length) - shifts, max(0, other - length) + shifts
     for shift in range(low, high + 1):
-        start, stop = max(0, -shift), min(own, other - shift)
+        start, stop = max(0, -shift), min(length, other - shift)
         if stop > start:
             yield Overlap(start, start + shift, stop - start)
 
@@ -55,11 +55,11 @@ def correlated(references: Tensor, evidence: Tensor, *, bits: int = 0, start: in
     ``start`` is the position of the first within the whole that groups are counted in."""
     count = max(bits, 1)
     channels, length, *rest = evidence.shape
-    own = groups((channels, start + length, *rest), count)[:, start:].reshape(-1)
+    group = groups((channels, start + length, *rest), count)[:, start:].reshape(-1)
     e = evidence.detach().cpu().double().reshape(-1)
     r = references.detach().cpu().double().reshape(len(references), -1)
-    size = torch.zeros(count, dtype=e.dtype).index_add_(0, own, e.square()).sqrt()
-    sums = torch.zeros(len(r), count, dtype=e.dtype).index_add_(1, own, r * e)
+    size = torch.zeros(count, dtype=e.dtype).index_add_(0, group, e.square()).sqrt()
+    sums = torch.zeros(len(r), count, dtype=e.dtype).index_add_(1, group, r * e)
     return torch.where(size > 0, sums / size.clamp(min=1e-300), 0)
 
 
@@ -87,22 +87,23 @@ def likeliest(
     for shape in dict.fromkeys(candidate.shape for candidate in candidates):
         if shape[1:] != evidence.shape[2:]:
             raise ValueError(f"a latent of {tuple(evidence.shape[1:])} cannot be compared with one of {shape}")
-        alike = [candidate for candidate in candidates if candidate.shape == shape]
-        places = list(overlaps(evidence.shape[1], shape[0], shifts))
-        tests += len(alike) * len(places)
-        count = max(1, HELD // (len(evidence) * math.prod(shape)))
-        for first in range(0, len(alike), count):
-            part = alike[first : first + count]
+        same_shape = [candidate for candidate in candidates if candidate.shape == shape]
+        all_overlaps = list(overlaps(evidence.shape[1], shape[0], shifts))
+        tests += len(same_shape) * len(all_overlaps)
+        count = max(1, CHUNK // (len(evidence) * math.prod(shape)))
+        for first in range(0, len(same_shape), count):
+            part = same_shape[first : first + count]
             r = reference(part)
-            for place in places:
-                own = evidence[:, place.own : place.own + place.length]
-                u = correlated(r[:, :, place.other : place.other + place.length], own, bits=bits, start=place.other)
+            for overlap in all_overlaps:
+                piece = evidence[:, overlap.start : overlap.start + overlap.length]
+                u = correlated(r[:, :, overlap.other : overlap.other + overlap.length], piece, bits=bits,
+                               start=overlap.other)
                 tail = log_tail(u)
                 k = int(tail.argmin())
                 if float(tail[k]) < best[0]:
-                    best = float(tail[k]), part[k], place, u[k]
-    tail_of, candidate, place, u = best
-    facts: dict[str, object] = {"shift": place.other - place.own}
+                    best = float(tail[k]), part[k], overlap, u[k]
+    tail_of, candidate, overlap, u = best
+    facts: dict[str, object] = {"shift": overlap.other - overlap.start}
     if bits:
         facts["message"] = written(u < 0)
     return Found(tail_of + math.log(tests), tests, facts), candidate

@@ -35,9 +35,9 @@ class Correlated(Mark):
     ) -> list[Found]:
         found: dict[int, Found] = {}
         for shape in dict.fromkeys(sample.shape for sample in samples):
-            alike = [i for i, sample in enumerate(samples) if sample.shape == shape]
-            for first in range(0, len(alike), BATCH):
-                part = alike[first : first + BATCH]
+            same_shape = [i for i, sample in enumerate(samples) if sample.shape == shape]
+            for first in range(0, len(same_shape), BATCH):
+                part = same_shape[first : first + BATCH]
                 stacked = torch.stack([samples[i] for i in part]).to(source.device)
                 seen = limited(self.evidence(source.codec.encode(Masked(stacked)).x, source)).cpu()
                 for i, evidence in zip(part, seen, strict=True):

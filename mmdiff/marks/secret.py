@@ -20,8 +20,8 @@ class Secret:
     Raises ``ValueError`` where it is written out, not set, or short enough to be guessed.
     """
 
-    def __init__(self, place: str):
-        kind, _, self.name = place.partition(":")
+    def __init__(self, path: str):
+        kind, _, self.name = path.partition(":")
         if kind != "env" or not self.name:
             raise ValueError("a secret is not written into a configuration: secret=env:NAME names the variable of the "
                              "environment that holds it")
@@ -35,8 +35,8 @@ class Secret:
 
     def key(self, *parts: str | int) -> int:
         """A seed of 64 bits for these parts, which tells nothing of the secret."""
-        told = "/".join(map(str, ("mmdiff", *parts))).encode()
-        return int.from_bytes(hmac.digest(self._value(), told, hashlib.sha256)[:8], "big")
+        message = "/".join(map(str, ("mmdiff", *parts))).encode()
+        return int.from_bytes(hmac.digest(self._value(), message, hashlib.sha256)[:8], "big")
 
     @property
     def id(self) -> str:

@@ -1,6 +1,6 @@
 """What a classifier says of samples whose label is known.
 
-    share      of samples given the label that was asked for, its accuracy
+    proportion of samples given the label that was asked for: its accuracy
     confusion  counts[true, predicted]
     score      exp(E_x KL(p(y | x) || E_x p(y | x))),   from 1 to the number of classes       (Salimans et al. 2016)
 
@@ -15,18 +15,18 @@ from torch import Tensor
 from .bootstrap import Interval
 
 
-def share(right: Tensor, *, confidence: float = 0.95) -> Interval:
+def proportion(right: Tensor, *, confidence: float = 0.95) -> Interval:
     """Share of True in ``(N,)``, with Wilson's interval (Wilson 1927).
 
     Unlike a bootstrap, it has a width where all N are True: 300 of 300 are 0.987 to 1.
     """
     if right.ndim != 1 or not len(right):
-        raise ValueError(f"a share is of (N,) truth values with N > 0, got {tuple(right.shape)}")
+        raise ValueError(f"a proportion is of (N,) truth values with N > 0, got {tuple(right.shape)}")
     return wilson(right.double().mean().item(), len(right), confidence=confidence)
 
 
 def wilson(p: float, n: int, *, confidence: float = 0.95) -> Interval:
-    """Wilson's interval of a share ``p`` of ``n``."""
+    """Wilson's interval of a proportion ``p`` of ``n``."""
     z2 = ndtri(0.5 + confidence / 2).item() ** 2
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = (z2 * (p * (1 - p) / n + z2 / (4 * n**2))) ** 0.5 / (1 + z2 / n)

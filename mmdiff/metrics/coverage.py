@@ -69,6 +69,6 @@ def expected_coverage(samples: int, references: int, *, k: int = 5) -> float:
 
 def _radius(distance: np.ndarray, k: int) -> np.ndarray:
     """Distance ``(N,)`` from each to its ``k``-th nearest other; copies of it count as others."""
-    own = distance.copy()
-    np.fill_diagonal(own, 0)
-    return np.partition(own, k, 1)[:, k]
+    diagonal_free = distance.copy()
+    np.fill_diagonal(diagonal_free, 0)
+    return np.partition(diagonal_free, k, 1)[:, k]

@@ -22,6 +22,6 @@ def crps(members: Tensor, truth: Tensor) -> Tensor:
     return error.double().transpose(1, 2).flatten(2).mean(2)
 
 
-def jump(given: Tensor, made: Tensor) -> Tensor:
+def jump(given: Tensor, generated: Tensor) -> Tensor:
     """``(N, C, T, ...)`` and ``(N, C, T', ...)``, what follows -> ``(N,)``."""
-    return (made[:, :, 0] - given[:, :, -1]).double().abs().flatten(1).mean(1)
+    return (generated[:, :, 0] - given[:, :, -1]).double().abs().flatten(1).mean(1)

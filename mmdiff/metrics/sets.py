@@ -41,7 +41,7 @@ def matching_distance(d: Distances) -> float:
     return float(d.between.min(0).mean())
 
 
-def matched_share(d: Distances) -> float:
+def matched_fraction(d: Distances) -> float:
     """COV, in (0, 1]."""
     return len(np.unique(d.between.argmin(1))) / d.between.shape[1]
 
@@ -59,14 +59,14 @@ def nearest_neighbour_accuracy(d: Distances) -> NearestNeighbourAccuracy:
 
     Below 1/2, samples lie nearer to references than references to each other: copies, or too few samples.
     """
-    samples = _own_nearest(d.samples, d.between.min(1))
-    references = _own_nearest(d.references, d.between.min(0))
-    told = np.concatenate([samples, references]).mean()
-    return NearestNeighbourAccuracy(float(told), float(samples.mean()), float(references.mean()))
+    samples = _nearest_within(d.samples, d.between.min(1))
+    references = _nearest_within(d.references, d.between.min(0))
+    correct = np.concatenate([samples, references]).mean()
+    return NearestNeighbourAccuracy(float(correct), float(samples.mean()), float(references.mean()))
 
 
-def _own_nearest(own: np.ndarray, other: np.ndarray) -> np.ndarray:
-    nearest = (own + np.diag(np.full(len(own), np.inf))).min(1)
+def _nearest_within(within: np.ndarray, other: np.ndarray) -> np.ndarray:
+    nearest = (within + np.diag(np.full(len(within), np.inf))).min(1)
     return (nearest < other) + 0.5 * (nearest == other)
 
 
@@ -123,7 +123,7 @@ def distance_scores(d: Distances, *, draws: int = 200, seed: int = 0) -> dict[st
     """MMD, COV, and 1-NNA of all, of samples (S) and of references (R), each with its interval."""
     statistics: dict[str, tuple[Callable[[Distances], float], float]] = {
         "MMD": (matching_distance, np.inf),
-        "COV": (matched_share, 1),
+        "COV": (matched_fraction, 1),
         "1-NNA": (lambda part: nearest_neighbour_accuracy(part).all, 1),
         "1-NNA(S)": (lambda part: nearest_neighbour_accuracy(part).samples, 1),
         "1-NNA(R)": (lambda part: nearest_neighbour_accuracy(part).references, 1),

@@ -34,13 +34,13 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, ba
     q, k = q.to(v.dtype), k.to(v.dtype)
     if mask is None:
         return _xformers(q, k, v) if backend == "xformers" else F.scaled_dot_product_attention(q, k, v)
-    told = mask.any(-1, keepdim=True)                                 # (B, 1)
-    seen = mask | ~told                                               # a softmax over nothing would be NaN
+    nonempty = mask.any(-1, keepdim=True)                             # (B, 1)
+    seen = mask | ~nonempty                                           # a softmax over nothing would be NaN
     if backend == "xformers":
         out = _xformers(q, k, v, seen)
     else:
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None, None])
-    return out * told[:, None, None]
+    return out * nonempty[:, None, None]
 
 
 def check_backend(backend: str) -> str:

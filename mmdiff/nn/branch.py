@@ -21,13 +21,13 @@ class Branched(Network):
     """``network``, and a ``branch`` of the same shape that is asked for samples that are told a map: for which one of
     the channels ``told`` of ``cond.concat`` is not 0."""
 
-    def __init__(self, network: Network, branch: Network, told: Sequence[int]):
+    def __init__(self, network: Network, branch: Network, presence: Sequence[int]):
         super().__init__()
-        self.network, self.branch, self.told, self.pads = network, branch, list(told), network.pads
+        self.network, self.branch, self.presence, self.pads = network, branch, list(presence), network.pads
 
     def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:
         plain = self.network(x, level, cond, mask)
         if cond is None or cond.concat is None:
             return plain
-        told = cond.concat[:, self.told].flatten(1).amax(1) > 0                   # (B,)
-        return torch.where(told.view(-1, *(1,) * (x.ndim - 1)), self.branch(x, level, cond, mask), plain)
+        present = cond.concat[:, self.presence].flatten(1).amax(1) > 0            # (B,)
+        return torch.where(present.view(-1, *(1,) * (x.ndim - 1)), self.branch(x, level, cond, mask), plain)

@@ -59,8 +59,8 @@ class Embedding(nn.Module):
                     f"expected cond.vector of shape {(level.shape[0], self.cond_dim)}, got {tuple(vector.shape)}: "
                     "build the network with cond_dim = conditioner.dim"
                 )
-            told = self.vector(vector)
-            embedding = embedding + (told if self.levels is None else told[:, None])
+            conditioning = self.vector(vector)
+            embedding = embedding + (conditioning if self.levels is None else conditioning[:, None])
         return F.silu(embedding)
 
 

@@ -43,9 +43,9 @@ def still_frozen(module: nn.Module) -> Iterator[None]:
     """
     names = {part: [name for name, _ in _frozen(part)] for part in module.modules() if hasattr(part, FROZEN)}
     yield
-    for part, own in names.items():
+    for part, frozen in names.items():
         both = dict(chain(part.named_parameters(remove_duplicate=False), part.named_buffers(remove_duplicate=False)))
-        setattr(part, FROZEN, [both[name] for name in own])
+        setattr(part, FROZEN, [both[name] for name in frozen])
 
 
 def _frozen(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -63,8 +63,8 @@ def _complete(module: nn.Module, state: dict[str, Any], prefix: str, *rest: Any)
     """Before a state is loaded: what it leaves out stays as it is, and what it brings gets a place of its own."""
     for name, tensor in list(_frozen(module)):
         if prefix + name in state:
-            (parent, _, leaf), own = name.rpartition("."), tensor.detach().clone()
-            own = nn.Parameter(own, requires_grad=False) if isinstance(tensor, nn.Parameter) else own
-            setattr(module.get_submodule(parent), leaf, own)
+            (parent, _, leaf), value = name.rpartition("."), tensor.detach().clone()
+            value = nn.Parameter(value, requires_grad=False) if isinstance(tensor, nn.Parameter) else value
+            setattr(module.get_submodule(parent), leaf, value)
         else:
             state[prefix + name] = tensor

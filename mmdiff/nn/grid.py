@@ -131,10 +131,10 @@ class GridAttention(nn.Module):
 def axial_angles(grid: GridSize, dim: int, *, base: float, like: Tensor) -> Tensor:
     """RoPE angles ``(T', H', W', 1, dim / 2)``: half of the channels turn with time, a quarter with each of y and x."""
     half = dim // 2
-    shares = (half - 2 * (half // 4), half // 4, half // 4)
+    dims = (half - 2 * (half // 4), half // 4, half // 4)
     axes = [
-        angles(torch.arange(n, device=like.device, dtype=like.dtype), 2 * share, base=base)
-        for n, share in zip(grid, shares, strict=True)
+        angles(torch.arange(n, device=like.device, dtype=like.dtype), 2 * size, base=base)
+        for n, size in zip(grid, dims, strict=True)
     ]
     t, h, w = grid
     return torch.cat([

@@ -132,8 +132,8 @@ def add(
             f"{', '.join(kind.__name__ for kind in get_args(Layer))} can"
         )
     module.requires_grad_(False)
-    made = {layer: LowRank(_free(found[layer], layer, name), rank, dora=dora) for layer in chosen}
-    for layer, part in made.items():
+    added = {layer: LowRank(_free(found[layer], layer, name), rank, dora=dora) for layer in chosen}
+    for layer, part in added.items():
         insert(found[layer], part, name=name)
     return chosen
 
@@ -143,11 +143,12 @@ def attach(module: nn.Module, tensors: Mapping[str, Tensor], *, scale: float = 1
 
     Raises ``ValueError`` with a count and the first name where a layer is not there, of another width, or incomplete.
     """
-    found, given = layers(module), _by_layer(tensors)
-    if missing := [layer for layer in given if layer not in found]:
-        raise ValueError(f"{len(missing)} of {len(given)} changed layers are not in this network, such as {missing[0]}")
-    made = {layer: _part(layer, _free(found[layer], layer, name), given[layer]) for layer in given}
-    for layer, part in made.items():
+    found, by_layer = layers(module), _by_layer(tensors)
+    if missing := [layer for layer in by_layer if layer not in found]:
+        raise ValueError(f"{len(missing)} of {len(by_layer)} changed layers are not in this network, such as "
+                         f"{missing[0]}")
+    attached = {layer: _part(layer, _free(found[layer], layer, name), by_layer[layer]) for layer in by_layer}
+    for layer, part in attached.items():
         insert(found[layer], part, name=name, scale=scale)
 
 
@@ -157,7 +158,7 @@ def tensors_of(module: nn.Module, *, name: str = "change") -> dict[str, Tensor]:
     return {
         f"{layer}.{ending}": value.detach()
         for layer, part in parts(module, name=name).items()
-        for ending, own in PARTS.items() if (value := getattr(part, own)) is not None
+        for ending, attribute in PARTS.items() if (value := getattr(part, attribute)) is not None
     }
 
 
@@ -262,30 +263,30 @@ def _restore(layer: Any, weight: nn.Parameter) -> None:
 
 
 def _by_layer(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    given: dict[str, dict[str, Tensor]] = {}
+    found: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         layer, _, ending = name.rpartition(".")
         if ending not in PARTS:
             raise ValueError(f"{name} is no part of a low-rank change: those end in {', '.join(PARTS)}")
-        given.setdefault(layer, {})[PARTS[ending]] = tensor
-    return given
+        found.setdefault(layer, {})[PARTS[ending]] = tensor
+    return found
 
 
-def _part(layer: str, weight: Tensor, given: Mapping[str, Tensor]) -> LowRank:
+def _part(layer: str, weight: Tensor, tensors: Mapping[str, Tensor]) -> LowRank:
     """The change of one layer. Raises ``ValueError`` where it does not fit the weight."""
     rows, columns = len(weight), weight[0].numel()
-    if missing := [ending for ending, own in PARTS.items() if own != "magnitude" and own not in given]:
+    if missing := [ending for ending, part in PARTS.items() if part != "magnitude" and part not in tensors]:
         raise ValueError(f"{layer} has no {missing[0]}")
-    rank = len(given["a"]) if given["a"].ndim else 0
+    rank = len(tensors["a"]) if tensors["a"].ndim else 0
     wanted: dict[str, tuple[int, ...]] = {"a": (rank, columns), "b": (rows, rank), "magnitude": (rows,)}
-    for own, tensor in given.items():
-        if tuple(tensor.shape) != wanted[own]:
+    for attribute, tensor in tensors.items():
+        if tuple(tensor.shape) != wanted[attribute]:
             raise ValueError(
-                f"{layer} has {rows} x {columns} weights here: its {own} of rank {rank} is {wanted[own]}, "
+                f"{layer} has {rows} x {columns} weights here: its {attribute} of rank {rank} is {wanted[attribute]}, "
                 f"got {tuple(tensor.shape)}"
             )
-    part = LowRank(weight, rank, dora="magnitude" in given)
-    values: dict[str, Any] = {own: tensor.to(getattr(part, own)) for own, tensor in given.items()}
-    for own, tensor in values.items():
-        setattr(part, own, nn.Parameter(tensor.clone()))
+    part = LowRank(weight, rank, dora="magnitude" in tensors)
+    values: dict[str, Any] = {attribute: tensor.to(getattr(part, attribute)) for attribute, tensor in tensors.items()}
+    for attribute, tensor in values.items():
+        setattr(part, attribute, nn.Parameter(tensor.clone()))
     return part.requires_grad_(False)

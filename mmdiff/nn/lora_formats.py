@@ -41,7 +41,7 @@ def written(network: nn.Module, tensors: Mapping[str, Tensor], *, prefix: str) -
     rank = max((len(value) for name, value in tensors.items() if name.endswith("lora_A")), default=0)
     if not rank:
         raise ValueError("there is nothing that it changes")
-    made: dict[str, Tensor] = {}
+    out: dict[str, Tensor] = {}
     for name, value in tensors.items():
         path, _, part = name.rpartition(".")
         layer, to = found[path], f"{prefix}{path}"
@@ -53,18 +53,18 @@ def written(network: nn.Module, tensors: Mapping[str, Tensor], *, prefix: str) -
             if table:
                 raise ValueError(f"{path} is a table with a magnitude for each row, which PEFT's layout cannot tell")
             shape = (1, -1, *(1,) * spatial) if spatial else (-1,)
-            made[f"{to}.lora_magnitude_vector"] = value.reshape(shape)
+            out[f"{to}.lora_magnitude_vector"] = value.reshape(shape)
             continue
         short = value.shape[0 if part == "lora_A" else 1]
         fill = (0, 0, 0, rank - short) if part == "lora_A" else (0, rank - short)
-        whole = nn.functional.pad(value, fill)
+        padded = nn.functional.pad(value, fill)
         if table:                                                     # the other way round: (B A)^T is added
-            made[f"{to}.lora_embedding_{'B' if part == 'lora_A' else 'A'}"] = whole.T.contiguous()
+            out[f"{to}.lora_embedding_{'B' if part == 'lora_A' else 'A'}"] = padded.T.contiguous()
         elif part == "lora_A":
-            made[f"{to}.{part}.weight"] = whole.reshape(rank, *weight.shape[1:])
+            out[f"{to}.{part}.weight"] = padded.reshape(rank, *weight.shape[1:])
         else:
-            made[f"{to}.{part}.weight"] = whole.reshape(*whole.shape, *(1,) * spatial)
-    return made, rank
+            out[f"{to}.{part}.weight"] = padded.reshape(*padded.shape, *(1,) * spatial)
+    return out, rank
 
 
 def peft_config(rank: int, names: Mapping[str, Tensor], *, base: str) -> dict[str, Any]:
@@ -90,9 +90,9 @@ def read(
         raise ValueError(f"its adapter_config.json is no mapping, but {config!r:.80}")
     if config.get("fan_in_fan_out") or config.get("peft_type", "LORA") != "LORA":
         raise ValueError("it is no LoRA of layers with weights (rows, columns): peft_type and fan_in_fan_out say so")
-    given = _by_layer(network, tensors)
-    made: dict[str, Tensor] = {}
-    for path, parts in given.items():
+    by_layer = _by_layer(network, tensors)
+    out: dict[str, Tensor] = {}
+    for path, parts in by_layer.items():
         if table := "embedding_a" in parts or "embedding_b" in parts:
             if "magnitude" in parts:
                 raise ValueError(f"{path} is a table with a magnitude for each column, and here a row has one")
@@ -103,10 +103,10 @@ def read(
             shapes = " and ".join(str(tuple(parts[name].shape)) for name in ("a", "b"))
             raise ValueError(f"{path} has no two matrices that could be multiplied, but {shapes}")
         a, b = (parts[name].float().mT if table else parts[name].float().flatten(1) for name in ("a", "b"))
-        made[f"{path}.lora_A"], made[f"{path}.lora_B"] = a, _scale(path, a.shape[0], parts, config) * b
+        out[f"{path}.lora_A"], out[f"{path}.lora_B"] = a, _scale(path, a.shape[0], parts, config) * b
         if "magnitude" in parts:
-            made[f"{path}.lora_magnitude"] = parts["magnitude"].float().flatten()
-    return {name: value.contiguous() for name, value in made.items()}
+            out[f"{path}.lora_magnitude"] = parts["magnitude"].float().flatten()
+    return {name: value.contiguous() for name, value in out.items()}
 
 
 def _by_layer(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -114,7 +114,7 @@ def _by_layer(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, di
     known = {path: path for path in layers(network)}
     flat = {f"{start}{path.replace('.', '_')}": path for path in known for start in FLAT}
     dotted = {f"{start}{path}": path for path in known for start in PREFIXES}
-    given: dict[str, dict[str, Tensor]] = {}
+    found: dict[str, dict[str, Tensor]] = {}
     strange = []
     for name, value in tensors.items():
         plain = name.replace(".default", "")
@@ -122,14 +122,14 @@ def _by_layer(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, di
         path = (known | dotted | flat).get(plain.removesuffix(ending)) if ending else None
         if path is None:
             strange.append(name)
-        elif ENDINGS[ending] in (parts := given.setdefault(path, {})):
+        elif ENDINGS[ending] in (parts := found.setdefault(path, {})):
             raise ValueError(f"{path} has two tensors of one place, of which one is {name}: a file holds one change")
         else:
             parts[ENDINGS[ending]] = value
-    if strange or not given:
+    if strange or not found:
         raise ValueError(f"{len(strange)} of {len(tensors)} tensors find no layer of this network, such as "
                          f"{strange[0] if strange else 'none'}")
-    return given
+    return found
 
 
 def _scale(path: str, rank: int, parts: Mapping[str, Tensor], config: Mapping[str, Any]) -> float:

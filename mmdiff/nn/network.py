@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .inputs import CondLike
-from .tensors import place
+from .tensors import load_tensors
 
 MAPS = "maps.weight"
 """The tensor ``(out, C' ...)`` by which a network with ``concat_channels`` reads maps: it has no bias, and begins as 0.
@@ -59,13 +59,13 @@ class Network(nn.Module, ABC):
         Raises ``ValueError`` where a tensor finds no place.
         """
         tensors = base.state_dict()
-        own, there = self.state_dict().get(MAPS), tensors.get(MAPS)
-        if own is not None:
-            weight = torch.zeros_like(own)
-            if there is not None and there.shape[1] <= own.shape[1]:
+        weights, there = self.state_dict().get(MAPS), tensors.get(MAPS)
+        if weights is not None:
+            weight = torch.zeros_like(weights)
+            if there is not None and there.shape[1] <= weights.shape[1]:
                 weight[:, : there.shape[1]] = there
-            tensors[MAPS] = weight if there is None or there.shape[1] <= own.shape[1] else there
-        place(self, tensors)
+            tensors[MAPS] = weight if there is None or there.shape[1] <= weights.shape[1] else there
+        load_tensors(self, tensors)
 
 
 def blocks(network: nn.Module) -> Iterator[nn.Module]:

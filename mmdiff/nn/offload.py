@@ -54,22 +54,22 @@ class Offloaded:
 
     def __init__(self, places: Sequence[Sequence[Place]]):
         self.places = places
-        self._held: tuple[int, list[Tensor]] = -1, []
+        self._ready: tuple[int, list[Tensor]] = -1, []
         self._before = -1
         self._stream: Any = None
 
     def __call__(self, i: int, forward: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         """The forward pass of block ``i``, with copies of its weights on the device of what it is given."""
         device = next(v.device for v in (*arguments, *named.values()) if isinstance(v, Tensor))
-        held, copies = self._held
-        copies = copies if held == i else self.copied(i, device)
+        ready, copies = self._ready
+        copies = copies if ready == i else self.copied(i, device)
         if self._stream is not None:
             current = torch.cuda.current_stream(device)
             current.wait_stream(self._stream)
             for copy in copies:
                 copy.record_stream(current)
         after = self._after(i)
-        self._before, self._held = i, (after, copies if after == i else self.copied(after, device))
+        self._before, self._ready = i, (after, copies if after == i else self.copied(after, device))
         with _in_place(self.places[i], copies):
             return forward(*arguments, **named)
 

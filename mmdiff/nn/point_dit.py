@@ -42,8 +42,8 @@ class VoxelBranch(nn.Module):
             nn.Conv3d(width + 1, width, 3, padding=1), nn.SiLU(), nn.Conv3d(width, width, 3, padding=1), nn.SiLU()
         )
 
-    def forward(self, z: Tensor, places: Tensor, mask: Tensor | None) -> Tensor:
-        unit = (places / RANGE).clamp(-1, 1)                                      # (B, N, 3)
+    def forward(self, z: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
+        unit = (positions / RANGE).clamp(-1, 1)                                   # (B, N, 3)
         grid = self.mix(self._gather(self.enter(z), unit, mask))                  # (B, W, R, R, R)
         where = unit.to(grid.dtype)[:, :, None, None].flip(-1)                    # last axis of the grid first
         read = F.grid_sample(grid, where, align_corners=True)                     # (B, W, N, 1, 1)

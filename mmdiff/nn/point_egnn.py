@@ -53,13 +53,13 @@ class MessageBlock(nn.Module):
             zero(self.cross.out)
 
     def forward(
-        self, h: Tensor, places: Tensor, embedding: Tensor, inputs: Inputs, pairs: Tensor | None = None
+        self, h: Tensor, positions: Tensor, embedding: Tensor, inputs: Inputs, pairs: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """``pairs`` ``(B, N, N)`` is 1 where both points are real."""
         modulation = self.modulation(embedding)[:, None].split(self.parts, dim=-1)
         shift1, scale1, gate1, shift2, scale2, gate2, gain = modulation
-        places = places.detach()
-        distance = _distances(places)[..., None]                                              # (B, N, N, 1)
+        positions = positions.detach()
+        distance = _distances(positions)[..., None]                                           # (B, N, N, 1)
         a, b = self.ends(modulate(h, shift1, scale1)).chunk(2, dim=-1)
         m = F.silu(a[:, :, None] + b[:, None] + self.distance(self._hats(distance)))          # (B, N, N, P)
         m = F.silu(self.message(m))
@@ -71,7 +71,7 @@ class MessageBlock(nn.Module):
             h = h + self.cross(self.cross_norm(h), inputs.tokens, mask=inputs.tokens_mask)
         h = h + gate2 * self.mlp(modulate(h, shift2, scale2))
         move = move[..., 0]                                           # sum_j m_ij (x_i - x_j), without those vectors
-        return h, (1 + gain) * (move.sum(2, keepdim=True) * places - move @ places)
+        return h, (1 + gain) * (move.sum(2, keepdim=True) * positions - move @ positions)
 
     def _hats(self, distance: Tensor) -> Tensor:
         """``(..., 1)`` -> ``(..., nodes + 1)``: 1 at the node, 0 at the ones beside it, linear between; and itself."""
@@ -79,9 +79,9 @@ class MessageBlock(nn.Module):
         return torch.cat([(1 - (steps - self.nodes).abs()).clamp(min=0), distance], dim=-1)
 
 
-def _distances(places: Tensor) -> Tensor:
+def _distances(positions: Tensor) -> Tensor:
     """``(B, N, 3)`` -> ``(B, N, N)``; summed over an axis before those of pairs, as a sum of three in a row is slow."""
-    x = places.mT
+    x = positions.mT
     return (x[..., :, None] - x[..., None, :]).square().sum(1).sqrt()
 
 
@@ -132,23 +132,23 @@ class PointEGNN(Network):
 
     def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:
         inputs = self.intake(x, cond, mask)
-        places, rest = rearrange(inputs.x, "b c n -> b n c").tensor_split([3], dim=-1)
-        real = torch.ones_like(places[..., :1]) if mask is None else mask.mT.to(x)            # (B, N, 1)
-        each = level[:, None].expand(places.shape[:2]) if level.ndim == 1 else level
+        positions, rest = rearrange(inputs.x, "b c n -> b n c").tensor_split([3], dim=-1)
+        real = torch.ones_like(positions[..., :1]) if mask is None else mask.mT.to(x)         # (B, N, 1)
+        each = level[:, None].expand(positions.shape[:2]) if level.ndim == 1 else level
         noisiest = level if level.ndim == 1 else (each * real[..., 0]).amax(1)
         embedding = self.embedding(noisiest, inputs.vector)                                   # (B, D)
-        around, center = self.scales(embedding)[:, None].chunk(2, dim=-1)                     # (B, 1, 1)
-        mean = places.sum(1, keepdim=True) / real.sum(1, keepdim=True).clamp(min=1)
-        share, v = torch.sin(math.pi / 2 * each)[..., None], around * (places - mean)
+        scale_centered, center = self.scales(embedding)[:, None].chunk(2, dim=-1)             # (B, 1, 1)
+        mean = positions.sum(1, keepdim=True) / real.sum(1, keepdim=True).clamp(min=1)
+        sigma, v = torch.sin(math.pi / 2 * each)[..., None], scale_centered * (positions - mean)
         alone = center * mean / torch.sin(math.pi / 2 * noisiest).clamp(min=LEAST)[:, None, None]
-        out, places = v + alone, places - share * v
+        out, positions = v + alone, positions - sigma * v
         h = self.stem(torch.cat([rest, self.level(each)], dim=-1))
         if self.maps is not None and inputs.maps is not None:
             h = h + self.maps(inputs.maps.mT)
         pairs = None if mask is None else real * real.mT
         for block in self.blocks:
-            h, v = block(h, places, embedding, inputs, pairs)
-            out, places = out + v, places - share * v
+            h, v = block(h, positions, embedding, inputs, pairs)
+            out, positions = out + v, positions - sigma * v
         shift, scale = self.modulation(embedding)[:, None].chunk(2, dim=-1)
         other = self.out(modulate(h, shift, scale))
         return hide(rearrange(torch.cat([out, other], dim=-1), "b n c -> b c n"), mask)

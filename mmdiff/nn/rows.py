@@ -22,8 +22,8 @@ LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 class WholeRows(nn.Module):
     """A weight ``(out, ...)`` as whole numbers and a scale for each row: the parametrization of a layer."""
 
-    def forward(self, whole: Tensor, scale: Tensor) -> Tensor:
-        return whole * scale
+    def forward(self, integers: Tensor, scale: Tensor) -> Tensor:
+        return integers * scale
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         size = weight.abs().amax(tuple(range(1, weight.ndim)), keepdim=True)
@@ -35,14 +35,14 @@ class _Product(torch.autograd.Function):
     """``W x + bias``, of which the backward pass knows q and s alone."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, whole: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(whole, scale)
-        return F.linear(x, whole * scale, bias)
+    def forward(ctx: Any, x: Tensor, integers: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(integers, scale)
+        return F.linear(x, integers * scale, bias)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,), (whole, scale) = gradients, ctx.saved_tensors
-        return gradient @ (whole * scale).to(gradient.dtype), None, None, None
+        (gradient,), (integers, scale) = gradients, ctx.saved_tensors
+        return gradient @ (integers * scale).to(gradient.dtype), None, None, None
 
 
 def layers(network: nn.Module) -> Iterator[nn.Module]:

@@ -59,29 +59,29 @@ class SetDecoder(nn.Module):
     def __init__(self, latent: int, channels: int, *, tokens: int, width: int, depth: int, heads: int):
         super().__init__()
         self.enter = nn.Linear(latent, width)
-        self.places = nn.Parameter(torch.randn(tokens, width) / width**0.5)
+        self.embedding = nn.Parameter(torch.randn(tokens, width) / width**0.5)
         self.blocks = nn.ModuleList(SetBlock(width, heads) for _ in range(depth))
         self.seed = nn.Linear(3 + 6 * BANDS, width)
         self.write = nn.ModuleList(SetBlock(width, heads) for _ in range(2))
         self.norm, self.leave = nn.LayerNorm(width), nn.Linear(width, channels)
 
     def forward(self, z: Tensor, count: int, *, chunk: int = 4096) -> Tensor:
-        h = self.enter(z.mT) + self.places
+        h = self.enter(z.mT) + self.embedding
         for block in self.blocks:
             h = block(h)
         parts = [self._points(h, part) for part in seeds(count).to(z).split(chunk)]
         return torch.cat(parts, 1).mT
 
-    def _points(self, h: Tensor, places: Tensor) -> Tensor:
-        x = self.seed(torch.cat([places, waves(places)], -1)).expand(len(h), -1, -1)
+    def _points(self, h: Tensor, positions: Tensor) -> Tensor:
+        x = self.seed(torch.cat([positions, waves(positions)], -1)).expand(len(h), -1, -1)
         for block in self.write:
             x = block(x, h)
         return self.leave(self.norm(x))
 
 
-def waves(places: Tensor) -> Tensor:
+def waves(positions: Tensor) -> Tensor:
     """``(..., 3)`` -> ``(..., 6 BANDS)``: sine and cosine of each coordinate, each band twice as fine."""
-    turns = (places[..., None] * (torch.pi * 2.0 ** torch.arange(BANDS, device=places.device))).flatten(-2)
+    turns = (positions[..., None] * (torch.pi * 2.0 ** torch.arange(BANDS, device=positions.device))).flatten(-2)
     return torch.cat([turns.sin(), turns.cos()], -1)
 
 

@@ -7,9 +7,9 @@ import torch
 from torch import Size, Tensor, nn
 
 
-def misplaced(own: Mapping[str, Size], given: Mapping[str, Size]) -> list[str]:
+def misplaced(expected: Mapping[str, Size], found: Mapping[str, Size]) -> list[str]:
     """Names that only one of both has, or with another shape."""
-    return [name for name in dict.fromkeys([*own, *given]) if own.get(name) != given.get(name)]
+    return [name for name in dict.fromkeys([*expected, *found]) if expected.get(name) != found.get(name)]
 
 
 def extent(shape: Size | None) -> str:
@@ -40,21 +40,21 @@ def inherit(module: nn.Module, base: nn.Module) -> None:
 
     Raises ``ValueError`` where a tensor finds no place.
     """
-    own = getattr(module, "inherit", None)
-    if own is None:
-        place(module, base.state_dict())
+    hook = getattr(module, "inherit", None)
+    if hook is None:
+        load_tensors(module, base.state_dict())
     else:
-        own(base)
+        hook(base)
 
 
-def place(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Copy ``tensors`` into a module. Raises ``ValueError`` with count and first name where one finds no place, or a
     place no tensor."""
-    own, given = shapes(module.state_dict()), shapes(tensors)
-    if differ := misplaced(own, given):
+    expected, found = shapes(module.state_dict()), shapes(tensors)
+    if differ := misplaced(expected, found):
         name = differ[0]
-        raise ValueError(f"{len(differ)} of {len({**own, **given})} tensors find no place, such as {name} "
-                         f"({extent(given.get(name))} given, {extent(own.get(name))} here)")
+        raise ValueError(f"{len(differ)} of {len({**expected, **found})} tensors find no place, such as {name} "
+                         f"({extent(found.get(name))} given, {extent(expected.get(name))} here)")
     module.load_state_dict(tensors)
 
 

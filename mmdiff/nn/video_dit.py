@@ -59,7 +59,7 @@ class VideoBlock(nn.Module):
         return z + gate2 * self.mlp(modulate(z, shift2, scale2))
 
 
-def held(x: Tensor, level: Tensor) -> Tensor:
+def last_cleaner(x: Tensor, level: Tensor) -> Tensor:
     """``x`` ``(B, C, T, H, W)`` with each frame replaced by the last one before it that has less noise, by ``level``
     ``(B, T)``; 0 where there is none, as where all have the same."""
     frames = torch.arange(level.shape[1], device=x.device)
@@ -81,7 +81,7 @@ class Head(nn.Module):
         self.film, self.keep = nn.Linear(dim, 2 * features), zero(nn.Linear(dim, 1))
 
     def forward(self, features: Tensor, x: Tensor, level: Tensor, embedding: Tensor, mask: Tensor | None) -> Tensor:
-        last, levels = held(x, level), level[:, None, :, None, None].expand_as(x[:, :1])
+        last, levels = last_cleaner(x, level), level[:, None, :, None, None].expand_as(x[:, :1])
         shift, scale = self.film(embedding).mT[..., None, None].chunk(2, dim=1)   # (B, features, T, 1, 1)
         h = hide(torch.cat([features, x, last, levels], 1), mask)
         h = self.conv1(h.contiguous(memory_format=torch.channels_last_3d))        # twice as quickly on a CPU

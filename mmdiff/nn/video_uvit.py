@@ -46,8 +46,8 @@ class FilmConvBlock(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor, mask: Tensor | None) -> Tensor:
         h = self.space(hide(F.silu(self.norm(x)), mask))
         h = hide(F.silu(modulate(h, *self.film(embedding).chunk(2, dim=-1))), mask)
-        around, frames = F.pad(h, (0, 0, 0, 0, 0, 0, 1, 1)), h.shape[1]
-        return self.skip(x) + self.time(torch.cat([around[:, k : k + frames] for k in range(3)], dim=-1))
+        padded, frames = F.pad(h, (0, 0, 0, 0, 0, 0, 1, 1)), h.shape[1]
+        return self.skip(x) + self.time(torch.cat([padded[:, k : k + frames] for k in range(3)], dim=-1))
 
 
 class VideoUViT(Network):

@@ -69,17 +69,17 @@ def chain(
     except OSError as error:
         raise ConfigError(f"audit={folder} cannot be written to: {error.strerror or error}") from None
     with file:
-        made = Chain(folder / name, file, who or getpass.getuser())
-        made.row("start", **facts)
+        opened = Chain(folder / name, file, who or getpass.getuser())
+        opened.row("start", **facts)
         try:
-            yield made
+            yield opened
         except BaseException as error:
             kind = "refused" if isinstance(error, Refused) else "failed"
-            made.row(kind, reason=f"{type(error).__name__}: {error}"[:500])
+            opened.row(kind, reason=f"{type(error).__name__}: {error}"[:500])
             raise
-        made.row("end")
-    if signing is not None and (signature := signing.sign(made.path, name, {}, {}, generated=False)) is not None:
-        write_atomic(Path(f"{made.path}{BESIDE}"), signature)
+        opened.row("end")
+    if signing is not None and (signature := signing.sign(opened.path, name, {}, {}, generated=False)) is not None:
+        write_atomic(Path(f"{opened.path}{BESIDE}"), signature)
 
 
 def hash_of(row: Mapping[str, Any]) -> str:

@@ -24,8 +24,8 @@ def written(data: bytes, tags: Mapping[str, str]) -> bytes:
     struct.pack_into(">I", moov, 0, len(moov) + len(meta))
     for name, at, _ in _tables(moov, 8, len(moov)):
         kind, count = TABLES[name], struct.unpack_from(">I", moov, at + 12)[0]
-        places = struct.unpack_from(f">{count}{kind}", moov, at + 16)
-        moved = [place + len(meta) if place >= stop else place for place in places]
+        offsets = struct.unpack_from(f">{count}{kind}", moov, at + 16)
+        moved = [offset + len(meta) if offset >= stop else offset for offset in offsets]
         struct.pack_into(f">{count}{kind}", moov, at + 16, *moved)
     return data[:start] + bytes(moov) + meta + data[stop:]
 

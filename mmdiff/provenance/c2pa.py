@@ -69,12 +69,12 @@ class C2pa(Signing):
         facts = {**public_facts(record), **{key: record[key] for key in ("payload_sha256", "audit") if key in record}}
         try:
             with path.open("rb") as source:
-                made = self._sign(source, name, facts, parents, path.suffix.lower(), CREATED if generated else LOGGED)
+                signed = self._sign(source, name, facts, parents, path.suffix.lower(), CREATED if generated else LOGGED)
         except library("c2pa").C2paError as error:
             raise OSError(f"{name} cannot be signed: {error}") from None
         if not self.within(path):
-            return made
-        path.write_bytes(made)
+            return signed
+        path.write_bytes(signed)
         return None
 
     def _sign(
@@ -89,12 +89,12 @@ class C2pa(Signing):
         }, context())
         for key, parent in files.items():
             _add(builder, key, parent)
-        made = io.BytesIO()
+        output = io.BytesIO()
         if ending not in FORMATS:
             builder.set_no_embed()
-            return builder.sign(self._signer, ANY, source, made)
-        builder.sign(self._signer, FORMATS[ending], source, made)
-        return made.getvalue()
+            return builder.sign(self._signer, ANY, source, output)
+        builder.sign(self._signer, FORMATS[ending], source, output)
+        return output.getvalue()
 
     @cached_property
     def _chain(self) -> list[Any]:
@@ -114,23 +114,23 @@ class C2pa(Signing):
 
 def _actions(files: Mapping[str, Path], kind: str) -> list[dict[str, Any]]:
     """What was done: created, after files of controls if there are any; or an ``input`` that was opened and edited."""
-    told = {"parameters": {"ingredientIds": list(files)}} if files else {}
+    parameters = {"parameters": {"ingredientIds": list(files)}} if files else {}
     if INPUT not in files:
-        return [{"action": "c2pa.created", "digitalSourceType": kind, **told}]
-    return [{"action": "c2pa.opened", **told}, {"action": "c2pa.edited", "digitalSourceType": EDITED}]
+        return [{"action": "c2pa.created", "digitalSourceType": kind, **parameters}]
+    return [{"action": "c2pa.opened", **parameters}, {"action": "c2pa.edited", "digitalSourceType": EDITED}]
 
 
 def _add(builder: Any, key: str, parent: Path) -> None:
     """Add what a file was made from, with its own signature where it has one."""
     relation = "parentOf" if key == INPUT else "inputTo"
-    told: dict[str, Any] = {"title": parent.name, "relationship": relation, "label": key}
+    ingredient: dict[str, Any] = {"title": parent.name, "relationship": relation, "label": key}
     form = READ.get(parent.suffix.lower(), ANY)
     if form == ANY and (beside := Path(f"{parent}{BESIDE}")).is_file():
         with parent.open("rb") as file:
             reader = library("c2pa").Reader(ANY, file, beside.read_bytes(), context=context())
-        told |= {"manifest_data": {"format": "application/c2pa", "identifier": beside.name},
+        ingredient |= {"manifest_data": {"format": "application/c2pa", "identifier": beside.name},
                  "validation_results": reader.get_validation_results()}
         with beside.open("rb") as file:
             builder.add_resource(beside.name, file)
     with parent.open("rb") as file:
-        builder.add_ingredient(told, form, file)
+        builder.add_ingredient(ingredient, form, file)

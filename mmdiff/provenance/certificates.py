@@ -88,10 +88,10 @@ def faults(chain: list[Certificate], key: bytes) -> Iterator[str]:
         yield "its key usage lacks digitalSignature"
     if "AuthorityKeyIdentifier" not in found:
         yield "it has no authority key identifier"
-    own = [purpose.dotted_string for purpose in found.get("ExtendedKeyUsage", [])]
-    if not set(own) & set(PURPOSES):
+    usages = [purpose.dotted_string for purpose in found.get("ExtendedKeyUsage", [])]
+    if not set(usages) & set(PURPOSES):
         yield f"its extended key usage is none of {' and '.join(PURPOSES.values())}"
-    if wrong := [FORBIDDEN[purpose] for purpose in own if purpose in FORBIDDEN]:
+    if wrong := [FORBIDDEN[purpose] for purpose in usages if purpose in FORBIDDEN]:
         yield f"its extended key usage has {wrong[0]} besides"
     if leaf.version != x509.Version.v3:
         yield "it is no X.509 version 3"
@@ -125,8 +125,8 @@ def new(folder: Path, name: str) -> tuple[Path, Path, Path]:
     )
     with os.fdopen(os.open(paths[1], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(private)
-    for path, made in ((paths[0], leaf), (paths[2], root)):
-        path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    for path, certificate in ((paths[0], leaf), (paths[2], root)):
+        path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     return paths
 
 
@@ -135,7 +135,7 @@ def _certificate(subject: Any, issuer: Any, key: Any, issuer_key: Any, *, ca: bo
     now = datetime.datetime.now(datetime.UTC)
     others = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only",
               "decipher_only")
-    made = (
+    builder = (
         x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(now + datetime.timedelta(days=DAYS))
@@ -148,8 +148,8 @@ def _certificate(subject: Any, issuer: Any, key: Any, issuer_key: Any, *, ca: bo
     )
     if not ca:
         purposes = x509.ExtendedKeyUsage([x509.ObjectIdentifier(MAIL)])
-        made = made.add_extension(purposes, critical=False)
-    return made.sign(issuer_key, hashes.SHA256())
+        builder = builder.add_extension(purposes, critical=False)
+    return builder.sign(issuer_key, hashes.SHA256())
 
 
 def _private(key: bytes) -> Any:

@@ -33,9 +33,9 @@ class Check(NamedTuple):
     """Gives what it finds in a file, told by the values of those words. Raises ``ValueError`` for mistaken ones."""
 
 
-def signature(path: Path, told: Mapping[str, str]) -> Iterator[Finding]:
+def signature(path: Path, options: Mapping[str, str]) -> Iterator[Finding]:
     """Who signed the file, and whether it is still what was signed."""
-    found = signatures.signature(path, Path(told["trust"]).expanduser() if "trust" in told else None)
+    found = signatures.signature(path, Path(options["trust"]).expanduser() if "trust" in options else None)
     code = CODES[found.state]
     if found.state == "unsigned":
         yield Finding("unsigned", code)
@@ -43,7 +43,7 @@ def signature(path: Path, told: Mapping[str, str]) -> Iterator[Finding]:
     if found.state == "changed":
         yield Finding(f"changed since it was signed by {found.signer or 'nobody who is named'}: {found.reason}", code)
         return
-    unknown = "no root of trust= vouches for the name" if "trust" in told else "trust=ROOTS.pem says who is believed"
+    unknown = "no root of trust= vouches for the name" if "trust" in options else "trust=ROOTS.pem says who is believed"
     yield Finding(f"signed by {found.signer}, {f'unknown here: {unknown}' if code else 'trusted'}", code)
     if found.stamped:
         yield Finding(f"time stamp {found.stamped}")
@@ -53,7 +53,7 @@ def signature(path: Path, told: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding(f"it says: {_said(found.record)}")
 
 
-def record(path: Path, told: Mapping[str, str]) -> Iterator[Finding]:
+def record(path: Path, options: Mapping[str, str]) -> Iterator[Finding]:
     """What mmdiff wrote beside and into the file; nobody vouches for that by itself."""
     if (found := beside(path)) is not None and found["file"] == path.name:
         same = found.get("sha256") == digest(path)
@@ -65,11 +65,11 @@ def record(path: Path, told: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding("none of mmdiff's")
 
 
-def log(path: Path, told: Mapping[str, str]) -> Iterator[Finding]:
+def log(path: Path, options: Mapping[str, str]) -> Iterator[Finding]:
     """Whether a log has a row of it."""
-    if "audit" not in told:
+    if "audit" not in options:
         return
-    rows, missing = find(Path(told["audit"]), path)
+    rows, missing = find(Path(options["audit"]), path)
     for one in rows:
         yield Finding(f"{one.chain.name}, row {one.row['n']}: made {one.row.get('time')} for {one.row.get('who')}")
     for fault in missing:

@@ -11,20 +11,21 @@ from collections.abc import Mapping
 
 def flac(data: bytes, tags: Mapping[str, str]) -> bytes:
     """A FLAC file with texts."""
-    made, at = [], 4
+    blocks, at = [], 4
     while True:
         kind, size = data[at], int.from_bytes(data[at + 1 : at + 4])
-        made.append((kind & 0x7F, data[at + 4 : at + 4 + size]))
+        blocks.append((kind & 0x7F, data[at + 4 : at + 4 + size]))
         at += 4 + size
         if kind & 0x80:
             break
-    vendor, comments = _vorbis(next((body for kind, body in made if kind == 4), struct.pack("<II", 0, 0)))
+    vendor, comments = _vorbis(next((body for kind, body in blocks if kind == 4), struct.pack("<II", 0, 0)))
     comments += [f"{key}={text}".encode("ascii") for key, text in tags.items()]
     body = struct.pack("<I", len(vendor)) + vendor + struct.pack("<I", len(comments))
     body += b"".join(struct.pack("<I", len(comment)) + comment for comment in comments)
-    made = [made[0], (4, body), *((kind, body) for kind, body in made[1:] if kind != 4)]
-    heads = [bytes([kind | 0x80 * (i == len(made) - 1)]) + len(body).to_bytes(3) for i, (kind, body) in enumerate(made)]
-    return b"fLaC" + b"".join(head + body for head, (_, body) in zip(heads, made, strict=True)) + data[at:]
+    blocks = [blocks[0], (4, body), *((kind, body) for kind, body in blocks[1:] if kind != 4)]
+    last = len(blocks) - 1
+    heads = [bytes([kind | 0x80 * (i == last)]) + len(body).to_bytes(3) for i, (kind, body) in enumerate(blocks)]
+    return b"fLaC" + b"".join(head + body for head, (_, body) in zip(heads, blocks, strict=True)) + data[at:]
 
 
 def flac_texts(data: bytes) -> dict[str, str]:

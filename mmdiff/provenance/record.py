@@ -25,7 +25,7 @@ and the log that has it."""
 PRIVATE = ("labels", "negative")
 """What files say by its hash alone under ``provenance.facts=hash``."""
 ASKED = ("model", "lora", "labels", "negative", "seed", "size", "edit", "controls", "sampler", "guidance", "mark")
-SPACE = uuid.UUID("6b0a5b3e-1c1b-5a52-9d6c-3d0c7c2f9b11")
+NAMESPACE = uuid.UUID("6b0a5b3e-1c1b-5a52-9d6c-3d0c7c2f9b11")
 KINDS: dict[str, Any] = {
     "model": str, "seed": int, "labels": dict[str, Label], "size": dict[str, float],
     "batch_size": Annotated[int, Ge(1), Le(4096)], "sampler": dict[str, Any], "guidance": dict[str, Any],
@@ -45,15 +45,15 @@ class NoRecord(ValueError):
 def identity(record: Mapping[str, Any]) -> str:
     """The id of what was asked of a model: a UUID (version 5) of its hash, the seed and the request."""
     asked = {name: record[name] for name in ASKED if name in record}
-    return str(uuid.uuid5(SPACE, json.dumps(asked, sort_keys=True)))
+    return str(uuid.uuid5(NAMESPACE, json.dumps(asked, sort_keys=True)))
 
 
 def public_facts(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a file says of its record."""
     found = {name: value for name, value in record.items() if name not in OUTER}
     if (record.get("provenance") or {}).get("facts") == "hash":
-        own = {name: found.pop(name) for name in PRIVATE if name in found}
-        found["labels_sha256"] = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
+        private = {name: found.pop(name) for name in PRIVATE if name in found}
+        found["labels_sha256"] = hashlib.sha256(json.dumps(private, sort_keys=True).encode()).hexdigest()
     return found
 
 

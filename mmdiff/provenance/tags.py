@@ -101,12 +101,12 @@ def _chunks(data: bytes, order: str) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _png(data: bytes, tags: Tags) -> bytes:
-    made = b""
+    chunks = b""
     for key, text in tags.items():
         body = key.encode("ascii") + b"\0" + text.encode("ascii")
-        made += struct.pack(">I", len(body)) + b"tEXt" + body + struct.pack(">I", zlib.crc32(b"tEXt" + body))
+        chunks += struct.pack(">I", len(body)) + b"tEXt" + body + struct.pack(">I", zlib.crc32(b"tEXt" + body))
     end = data.rindex(b"IEND") - 4
-    return data[:end] + made + data[end:]
+    return data[:end] + chunks + data[end:]
 
 
 def _png_texts(data: bytes) -> dict[str, str]:
@@ -121,9 +121,9 @@ def _png_texts(data: bytes) -> dict[str, str]:
 
 
 def _glb(data: bytes, tags: Tags) -> bytes:
-    told, rest = _scene(data)
-    told["asset"]["extras"] = {**(told["asset"].get("extras") or {}), **tags}
-    body = json.dumps(told, separators=(",", ":")).encode()
+    scene, rest = _scene(data)
+    scene["asset"]["extras"] = {**(scene["asset"].get("extras") or {}), **tags}
+    body = json.dumps(scene, separators=(",", ":")).encode()
     body += b" " * (-len(body) % 4)
     head = data[:8] + struct.pack("<I", 20 + len(body) + len(rest))
     return head + struct.pack("<I4s", len(body), b"JSON") + body + rest

@@ -52,8 +52,8 @@ def find(folder: Path, path: Path) -> tuple[list[Entry], list[str]]:
     signed = _signed(path)
     payloads = [digest(path), *(facts["payload_sha256"] for facts in (stored, signed) if "payload_sha256" in facts)]
     rows = [Entry(chain, row) for chain in chains(folder) for row in _read(chain)[0]]
-    own = [one for one in rows if one.row.get("kind") == "file" and one.row.get("payload_sha256") in payloads]
-    return own, list(_missing(signed or stored, rows))
+    matching = [one for one in rows if one.row.get("kind") == "file" and one.row.get("payload_sha256") in payloads]
+    return matching, list(_missing(signed or stored, rows))
 
 
 def _signed(path: Path) -> dict[str, Any]:
@@ -63,13 +63,13 @@ def _signed(path: Path) -> dict[str, Any]:
 
 
 def _missing(facts: Mapping[str, Any], rows: list[Entry]) -> Iterator[str]:
-    told = facts.get("audit")
-    if not isinstance(told, dict):
+    logged = facts.get("audit")
+    if not isinstance(logged, dict):
         return
-    chain = [one.row for one in rows if one.chain.name == told.get("chain")]
-    if not any(row.get("hash") == told.get("hash") == hash_of(row) for row in chain):
-        what = f"has no row {told.get('row')} of that hash: it was changed, or cut off" if chain else "is not there"
-        yield f"the file names the log {told.get('chain')}, which {what}"
+    chain = [one.row for one in rows if one.chain.name == logged.get("chain")]
+    if not any(row.get("hash") == logged.get("hash") == hash_of(row) for row in chain):
+        what = f"has no row {logged.get('row')} of that hash: it was changed, or cut off" if chain else "is not there"
+        yield f"the file names the log {logged.get('chain')}, which {what}"
 
 
 def _read(path: Path) -> tuple[list[dict[str, Any]], list[str], bool]:

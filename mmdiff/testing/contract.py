@@ -109,17 +109,17 @@ class AdapterContract:
         """``latent_shape(**size(sample))``, for samples of two sizes."""
         for sample in trial.samples:
             size = {name: float(value) for name, value in trial.codec.size(sample).items()}
-            told, found = tuple(trial.codec.latent_shape(**size)), tuple(trial.encoded(sample).shape[2:])
-            assert told == found, f"latent_shape({size}) is {told}, but encode gives {found}"
+            expected, found = tuple(trial.codec.latent_shape(**size)), tuple(trial.encoded(sample).shape[2:])
+            assert expected == found, f"latent_shape({size}) is {expected}, but encode gives {found}"
 
     def test_masks_follow_the_stride(self, trial: Trial) -> None:
         """In a batch of two sizes a latent's mask is the box that the sample has when it is alone."""
         latent, mask = trial.codec.encode(pad(trial.samples))
         assert mask is not None, "encode drops the mask"
         assert mask.shape == (2, 1, *latent.shape[2:]) and mask.dtype == torch.bool, f"the mask is {kind(mask)}"
-        for own, sample in zip(mask[:, 0], trial.samples, strict=True):
-            assert torch.equal(own, box(trial.encoded(sample).shape[2:], own.shape)), (
-                f"the mask of a sample {kind(sample)} has {int(own.sum())} real positions, alone it has "
+        for row, sample in zip(mask[:, 0], trial.samples, strict=True):
+            assert torch.equal(row, box(trial.encoded(sample).shape[2:], row.shape)), (
+                f"the mask of a sample {kind(sample)} has {int(row.sum())} real positions, alone it has "
                 f"{math.prod(trial.encoded(sample).shape[2:])}"
             )
 
@@ -189,15 +189,15 @@ class AdapterContract:
             null = double(trial.awake.conditioner.null(len(x)))
             assert (network(x, level, null, None) != out).any(), "the output does not depend on the condition"
 
-    def test_null_condition_is_nothing_told(self, trial: Trial) -> None:
+    def test_null_condition_is_that_of_no_labels(self, trial: Trial) -> None:
         """``null(B)`` is the condition of labels none of which is told, and what hiding all of them gives."""
         conditioner, fields = trial.awake.conditioner, trial.dataset.fields
-        told = encode_labels(fields, [trial.dataset.read(i)[1] for i in range(2)])
-        untold, null, cond = encode_labels(fields, [{}, {}]), conditioner.null(2), conditioner(told)
+        labels = encode_labels(fields, [trial.dataset.read(i)[1] for i in range(2)])
+        unlabelled, null, cond = encode_labels(fields, [{}, {}]), conditioner.null(2), conditioner(labels)
         if cond.vector is not None:
             dim = conditioner.vector_dim or conditioner.dim
             assert cond.vector.shape == (2, dim), f"the vector is {kind(cond.vector)}, not of dim"
-        for name, a, b, c in zip(Condition._fields, null, conditioner(untold), cond, strict=True):
+        for name, a, b, c in zip(Condition._fields, null, conditioner(unlabelled), cond, strict=True):
             assert (a is None) == (b is None) == (c is None), f"{name} is there in some conditions and not in others"
             assert a is None or torch.equal(a, b), f"null() and the condition of untold labels differ in {name}"
         if fields:
@@ -205,9 +205,9 @@ class AdapterContract:
                 "the condition of labels is that of none"
             )
         for u in (1e-9, 1 - 1e-9):
-            hidden = conditioner.hide(told, torch.full((2, 1 + len(fields)), u, dtype=torch.float64))
-            kept = all(same_labels(hidden[name], told[name]) for name in fields)
-            none = all(same_labels(hidden[name], untold[name]) for name in fields)
+            hidden = conditioner.hide(labels, torch.full((2, 1 + len(fields)), u, dtype=torch.float64))
+            kept = all(same_labels(hidden[name], labels[name]) for name in fields)
+            none = all(same_labels(hidden[name], unlabelled[name]) for name in fields)
             assert kept or (none and u < 0.5), (
                 "hide() must leave labels as they are for u near 1, and for u near 0 may make all of them untold"
             )
@@ -243,7 +243,7 @@ class AdapterContract:
         same(turned[1], first[0], "a sample changes with its place in the batch", tolerance=1e-2)
         assert not torch.equal(first[0], first[1]), "two seeds give the same sample"
 
-    def test_marks_are_told_again(self, trial: Trial) -> None:
+    def test_marks_are_detected(self, trial: Trial) -> None:
         """The mark of the ledger changes no bit, every attack of the codec gives a sample, and both are scored."""
         trial.note(f"{marked(trial)} attacks")
 

@@ -30,11 +30,11 @@ def judged(judge: Judge, trial: Trial) -> int:
     _files(judge, trial, parts[0], x)
     _finite("latents()", judge.latents(x, codec), len(x))
     known = judge.known(iter(samples), codec)
-    told = {
-        "values": judge.values(x, codec), "shares": judge.shares(x, codec, known),
+    results = {
+        "values": judge.values(x, codec), "shares": judge.fractions(x, codec, known),
         "errors": judge.errors(x, rows, codec), "paired": judge.paired(x, x),
     }
-    for method, found in told.items():
+    for method, found in results.items():
         _columns(method, found, len(x))
     for name, fault in judge.faults(x, torch.Generator().manual_seed(0)).items():
         assert fault.shape == x.shape, f"faults(): {name!r} is {kind(fault)}, and the samples are {kind(x)}"
@@ -46,7 +46,7 @@ def judged(judge: Judge, trial: Trial) -> int:
     settings = judge.settings(codec)
     if type(judge).body is not Judge.body:
         _body(judge.body(**settings), x)
-    return sum(map(len, told.values()))
+    return sum(map(len, results.values()))
 
 
 def _body(body: Body, x: Tensor) -> None:
@@ -65,7 +65,7 @@ def _files(judge: Judge, trial: Trial, sample: Tensor, x: Tensor) -> None:
     codec, size = trial.codec.modality, trial.stored["size"]
     path = codec.save(sample, trial.folder / f"judged{judge.suffix or codec.suffix}")
     again = judge.stacked([codec.load(path, **size)], codec, size)
-    assert judge.own_sizes or again.shape == x[:1].shape, f"read from its {path.suffix}, a sample is {kind(again)}"
+    assert judge.native_sizes or again.shape == x[:1].shape, f"read from its {path.suffix}, a sample is {kind(again)}"
 
 
 def _columns(method: str, found: Mapping[str, Tensor], count: int) -> None:

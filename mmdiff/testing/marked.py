@@ -15,10 +15,10 @@ def marked(trial: Trial) -> int:
     """Have the mark of the ledger looked for after each attack; gives their number. Raises ``AssertionError``."""
     model, row = trial.awake, trial.dataset.read(0)[1]
     shape = model.codec.latent_shape(**trial.stored["size"])
-    plain, told = (
+    plain, marked_latent = (
         model.latents([row], [0], shape, sampler=Auto(2), mark=mark) for mark in (None, LedgerMark(steps=1))
     )
-    assert torch.equal(plain, told), "the mark of the ledger changes a latent"
+    assert torch.equal(plain, marked_latent), "the mark of the ledger changes a latent"
     sample = trial.samples[0]
     for name, attack in {"nothing": changed(lambda x: x), **model.codec.attacks()}.items():
         found = attack(sample, trial.folder)

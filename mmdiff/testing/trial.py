@@ -40,9 +40,9 @@ class Trial:
     def __init__(self, adapter: str, overrides: Sequence[str], folder: Path):
         self.adapter, self.folder = adapter, folder
         self.notes: list[str] = []
-        given = {override.lstrip("+").partition("=")[0] for override in overrides}
-        own = [setting for setting in SETTINGS if setting.partition("=")[0] not in given]
-        self.arguments = [f"adapter={adapter}", *own, *overrides]
+        overridden = {override.lstrip("+").partition("=")[0] for override in overrides}
+        settings = [setting for setting in SETTINGS if setting.partition("=")[0] not in overridden]
+        self.arguments = [f"adapter={adapter}", *settings, *overrides]
 
     def note(self, text: str) -> None:
         """Something measured, for the report."""

@@ -26,7 +26,7 @@ def adopt(config: DictConfig, path: Path) -> Path:
     digests, its name and its licence, and has none of its weights. A sample is of the size that its reader reads."""
     codec, reader = build_codec(config.adapter)
     conditioner: type[Conditioner] = target_class(str(config.adapter.conditioner[TARGET]), Conditioner)
-    fields = conditioner.tells or {}
+    fields = conditioner.default_fields or {}
     model = generating(build_learner(config, codec, reader, fields=fields), path)
     if not model.network.pretrained:
         raise ConfigError(f"{type(model.network).__name__} is the network of no public model: choose another adapter=")

@@ -32,13 +32,13 @@ def advice(
     run: dict[str, Any] = {"devices": devices, "trainer": trainer, "utilisation": utilisation}
     if costs(found, config, device, **run).memory <= room:
         return []
-    told = []
-    for words, made in _changes(found, config, device, run):
-        fits = made.memory <= room
-        told.append(f"to fit      {words}: {made.memory / GB:.2f} GB{'' if fits else ', and'}")
+    lines = []
+    for words, estimated in _changes(found, config, device, run):
+        fits = estimated.memory <= room
+        lines.append(f"to fit      {words}: {estimated.memory / GB:.2f} GB{'' if fits else ', and'}")
         if fits:
-            return told
-    return [*told, "to fit      smaller samples (adapter.reader), a smaller model or a device with more memory"]
+            return lines
+    return [*lines, "to fit      smaller samples (adapter.reader), a smaller model or a device with more memory"]
 
 
 def _changes(found: Estimate, config: DictConfig, device: Device, run: dict[str, Any]) -> Iterator[Remedy]:
@@ -55,10 +55,10 @@ def _changes(found: Estimate, config: DictConfig, device: Device, run: dict[str,
     if not config.recompute and found.recomputed is not None:
         config.recompute = 1
         yield Remedy("recompute=1", costs(found, config, device, **run))
-    whole = build(config.loader, Loading).batch_size // run["devices"]
-    made = costs(found, config, device, **run)
-    fitting = made.largest_recomputed if config.recompute else made.largest
-    passes = next((n for n in range(1, whole + 1) if whole % n == 0 and whole // n <= fitting), whole)
+    batch = build(config.loader, Loading).batch_size // run["devices"]
+    estimated = costs(found, config, device, **run)
+    fitting = estimated.largest_recomputed if config.recompute else estimated.largest
+    passes = next((n for n in range(1, batch + 1) if batch % n == 0 and batch // n <= fitting), batch)
     if passes > config.trainer.get(ACCUMULATE, 1):
         OmegaConf.update(config, f"trainer.{ACCUMULATE}", passes, force_add=True)
         yield Remedy(f"trainer.{ACCUMULATE}={passes}", costs(found, config, device, **run))

@@ -24,7 +24,7 @@ from ..learner import Learner
 from ..nn.branch import Branched
 from ..nn.network import Network, is_pretrained
 from ..nn.tensors import inherit as begin
-from ..nn.tensors import place
+from ..nn.tensors import load_tensors
 from ..store import generating, load_learner, save_change
 from .adopting import adopt
 from .continuing import changes
@@ -56,7 +56,7 @@ class Base(NamedTuple):
         return OmegaConf.create(parts_of(self.header, self.path))
 
 
-def base_of(config: DictConfig, own: Record | None, *, resumed: bool, folder: Path | None = None) -> Base | None:
+def base_of(config: DictConfig, record: Record | None, *, resumed: bool, folder: Path | None = None) -> Base | None:
     """The model that a run starts from; None without one, and where a checkpoint has all of the weights by now (it
     leaves out what does not learn) and nothing else is asked of it.
 
@@ -69,16 +69,16 @@ def base_of(config: DictConfig, own: Record | None, *, resumed: bool, folder: Pa
     if config.get("init") is None:
         return None
     beside = (config.train.only, config.lora, config.get("prior"), config.get("subject"), config.get("few"))
-    whole = all(part is None for part in beside)
-    if resumed and whole and own is not None and own.config.init == config.init:
+    plain = all(part is None for part in beside)
+    if resumed and plain and record is not None and record.config.init == config.init:
         return None
-    moved = own is not None and Path(config.init).name == ADOPTED                 # with the run
+    moved = record is not None and Path(config.init).name == ADOPTED              # with the run
     path = run / ADOPTED if moved else model_file(config.init)
     base = Base(path, *load_learner(path, base=config.get("base")))
     base.model.eval().requires_grad_(False)
-    if own is not None and own.bases[0]["sha256"] != base.header["sha256"]:
-        began = own.bases[0]
-        raise ConfigError(f"{own.run} started from {began['name']} of hash {began['sha256'][:8]}, and {path} has "
+    if record is not None and record.bases[0]["sha256"] != base.header["sha256"]:
+        began = record.bases[0]
+        raise ConfigError(f"{record.run} started from {began['name']} of hash {began['sha256'][:8]}, and {path} has "
                           f"{base.header['sha256'][:8]}: bring that back, or begin another run with run=")
     return base
 
@@ -88,8 +88,8 @@ def check_kind(base: Base, config: DictConfig) -> None:
     if isinstance(base.model.network, Branched):
         raise ConfigError(f"init={config.init} is a branch, which is asked beside the network of its base: start "
                           "from that base, and add both when sampling, lora=BRANCH,OTHER")
-    if (own := learner_class(config).holds) != (there := base.model.holds):
-        raise ConfigError(f"init={config.init} holds a {there}, and this run trains a {own}: name a {own}, or leave "
+    if (kind := learner_class(config).holds) != (there := base.model.holds):
+        raise ConfigError(f"init={config.init} holds a {there}, and this run trains a {kind}: name a {kind}, or leave "
                           "out what chooses another than that of init=")
 
 
@@ -113,12 +113,12 @@ def inherit(model: Learner, base: Base, config: DictConfig) -> None:
     codec = {name: value for part, kept in ((base.model.codec, False), (model.codec, True))
              for name, value in part.state_dict().items() if (name.split(".")[0] in new) == kept}
     _same_maps(model, base, config)
-    own, other = model.trainable, base.model.trainable
-    if gone := [name for name in other if name not in own]:
+    trainable, other = model.trainable, base.model.trainable
+    if gone := [name for name in other if name not in trainable]:
         raise ConfigError(f"init={config.init} has learned {gone[0]}, for which this run has no place: leave out what "
                           "chooses another diffusion than its own")
-    starts = {name: partial(begin, own[name], other[name]) for name in own if name in other}
-    for name, start in {"codec": partial(place, model.codec, codec), **starts}.items():
+    starts = {name: partial(begin, trainable[name], other[name]) for name in trainable if name in other}
+    for name, start in {"codec": partial(load_tensors, model.codec, codec), **starts}.items():
         try:
             start()
         except ValueError as error:
@@ -129,21 +129,21 @@ def inherit(model: Learner, base: Base, config: DictConfig) -> None:
 
 def _same_maps(model: Learner, base: Base, config: DictConfig) -> None:
     """Refuse maps that do not begin with those of the base: the network tells them apart by their order."""
-    own, there = list(model.controls), list(base.model.controls)
-    if own[: len(there)] != there:
+    controls, there = list(model.controls), list(base.model.controls)
+    if controls[: len(there)] != there:
         raise ConfigError(f"init={config.init} follows the maps {', '.join(there)}, and adapter.controls has "
-                          f"{', '.join(own) or 'none'}: new ones come after them")
-    if there and own != there and config.lora is not None:
+                          f"{', '.join(controls) or 'none'}: new ones come after them")
+    if there and controls != there and config.lora is not None:
         raise ConfigError(f"lora= adds maps to a model without any, and init={config.init} follows {', '.join(there)}: "
-                          f"leave adapter.controls.{own[len(there)]} out, or lora=")
+                          f"leave adapter.controls.{controls[len(there)]} out, or lora=")
 
 
 def _replaced(codec: Codec, changed: Sequence[Setting], config: DictConfig) -> set[str]:
     """Modules of a codec that are chosen anew, as latents do not depend on them. Raises ``ConfigError`` for others."""
     names = {change: change.key.split(".")[2] for change in changed if change.key.startswith("adapter.codec.")}
     if keys := [change for change, name in names.items() if name not in codec.incidental]:
-        told = "; ".join(f"{change.key} is {change.old} there, {change.new} here" for change in keys[:5])
-        raise ConfigError(f"init={config.init} works on latents of its own codec: {told}. Leave that out, or begin "
+        listed = "; ".join(f"{change.key} is {change.old} there, {change.new} here" for change in keys[:5])
+        raise ConfigError(f"init={config.init} works on latents of its own codec: {listed}. Leave that out, or begin "
                           "without init=")
     return set(names.values())
 
@@ -160,8 +160,8 @@ def save_change_of(base: Base, model: Learner, config: dict[str, Any], path: Pat
 
 def described(base: Base, config: DictConfig, fields: Fields, found: Fields) -> str:
     """Which model a run starts from, and what it changes of it; ``found`` are the fields of the data."""
-    told = "; ".join(_differences(base, config, fields, found)) or "nothing"
-    return f"{config.init} (step {base.header.get('step')}), of which differs: {told}"
+    changes = "; ".join(_differences(base, config, fields, found)) or "nothing"
+    return f"{config.init} (step {base.header.get('step')}), of which differs: {changes}"
 
 
 def _differences(base: Base, config: DictConfig, fields: Fields, found: Fields) -> Iterator[str]:

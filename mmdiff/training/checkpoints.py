@@ -63,8 +63,8 @@ def prune(folder: Path, keep: int, *, step: int) -> None:
 
     One that cannot be deleted is told.
     """
-    own = [path for path in sorted(folder.glob(PATTERN)) if path <= checkpoint_path(folder, step)]
-    for path in own[:-keep]:
+    earlier = [path for path in sorted(folder.glob(PATTERN)) if path <= checkpoint_path(folder, step)]
+    for path in earlier[:-keep]:
         try:
             if path.is_dir():
                 shutil.rmtree(path)
@@ -112,12 +112,12 @@ def start(record: Record) -> tuple[Path, int] | None:
     folder = run / "checkpoints"
     if (found := latest(folder)) is not None or (folder / SAVING).exists():
         return found
-    made, reached = model_step(run), logged(run)
-    if made is not None or 0 < every < reached:
+    model_at, reached = model_step(run), logged(run)
+    if model_at is not None or 0 < every < reached:
         raise ConfigError(
-            f"{run} has no checkpoint to go on from, though it came to step {max(made or 0, reached)}: bring "
+            f"{run} has no checkpoint to go on from, though it came to step {max(model_at or 0, reached)}: bring "
             f"{folder.name}/ back, or begin another run with run="
-            + (f". {MODEL_FILE} still generates: mmdiff sample {shlex.quote(str(run))}" if made is not None else "")
+            + (f". {MODEL_FILE} still generates: mmdiff sample {shlex.quote(str(run))}" if model_at is not None else "")
         )
     return None
 

@@ -21,7 +21,7 @@ from annotated_types import Gt, Le
 from omegaconf import DictConfig
 from torch import Tensor
 
-from ..core.jumps import JumpDenoiser, guided, jump, jump_loss, share
+from ..core.jumps import JumpDenoiser, blend, guided, jump, jump_loss
 from ..core.rng import Purpose, uniform
 from ..core.types import Condition, Masked, expand
 from ..data.batch import Batch, Draw
@@ -65,17 +65,17 @@ class WayDraw(KeyedDraw):
     def __call__(self, batch: Batch, seed: int, *, batch_size: int) -> Batch:
         batch = self.denoising(batch, seed, batch_size=batch_size)
         assert batch.random is not None
-        given, u = batch.random["t"], uniform(seed, batch.draws, Purpose.JUMP, 5)
+        times, u = batch.random["t"], uniform(seed, batch.draws, Purpose.JUMP, 5)
         progress = (batch.draws / (batch_size * self.steps)).clamp(max=1)
-        (low, high), own = self.scales, given if given.ndim == 1 else given.amax(1)
-        still, part, scale = u[:, 0] < self.still, (self.least**progress).to(own), low + (high - low) * u[:, 4]
-        u = u.to(own)
-        t = torch.where((u[:, 1] < self.ends) & ~still, 1, own)
+        (low, high), noisiest = self.scales, times if times.ndim == 1 else times.amax(1)
+        still, part, scale = u[:, 0] < self.still, (self.least**progress).to(noisiest), low + (high - low) * u[:, 4]
+        u = u.to(noisiest)
+        t = torch.where((u[:, 1] < self.ends) & ~still, 1, noisiest)
         r = torch.where(still, t, torch.where(u[:, 2] < self.ends, 0, t * u[:, 3]))
         s = r + part * (t - r)
-        if given.ndim == 2:                                           # what is given is clean all the way
-            t, s, r = (torch.where(given > 0, time[:, None], 0) for time in (t, s, r))
-        way = {"begin": t, "middle": s, "end": r, "scale": scale.to(own), "still": still}
+        if times.ndim == 2:                                           # what is given is clean all the way
+            t, s, r = (torch.where(times > 0, time[:, None], 0) for time in (t, s, r))
+        way = {"begin": t, "middle": s, "end": r, "scale": scale.to(noisiest), "still": still}
         return batch._replace(random={**batch.random, **way})
 
 
@@ -87,10 +87,10 @@ class _Consistency(Few):
         self.ends, self.still, self.least, self.steps = ends, still, least, 1
 
     def start(
-        self, model: DiffusionModel, teacher: Base | None, config: DictConfig, train: Dataset, held: Dataset
+        self, model: DiffusionModel, teacher: Base | None, config: DictConfig, train: Dataset, held_out: Dataset
     ) -> tuple[Dataset, Dataset]:
         self.steps = config.trainer.max_steps
-        return train, held
+        return train, held_out
 
     @abstractmethod
     def on_the_way(self, model: DiffusionModel, drawn: Drawn, way: _Way, x_s: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ class _Consistency(Few):
             t, s, r = (denoiser.levels(time, way.x_t)[0] for time in (way.t, way.s, way.r))
             x_s = torch.where(expand(way.still, first), way.x_t, jump(way.x_t, first, t, s))
             second = self.on_the_way(model, drawn, way, x_s)
-            x0 = torch.lerp(second, first, share(t, s, r))
+            x0 = torch.lerp(second, first, blend(t, s, r))
             x0 = torch.where(expand(way.still, x0), self.at_rest(model, drawn, way, second), x0)
         aimed = self._aimed(denoiser, way.r, way.scale)
         return jump_loss(aimed, Masked(way.x_t, mask), x0, way.t, way.cond)
@@ -131,8 +131,8 @@ class _Consistency(Few):
         return _Way(x_t, t, s, r, scale, still, model.drawn_condition(drawn), model.conditioner.null(len(scale)))
 
     def _aimed(self, denoiser: JumpDenoiser, end: Tensor, scale: Tensor) -> JumpDenoiser:
-        whole = end if end.ndim == 1 else end.amax(1)
-        return denoiser.aimed(ends=lambda _: whole, scale=scale)
+        noisiest = end if end.ndim == 1 else end.amax(1)
+        return denoiser.aimed(ends=lambda _: noisiest, scale=scale)
 
 
 class Consistent(_Consistency):
@@ -146,10 +146,10 @@ class Consistent(_Consistency):
         self._teacher: DiffusionModel | None = None
 
     def start(
-        self, model: DiffusionModel, teacher: Base | None, config: DictConfig, train: Dataset, held: Dataset
+        self, model: DiffusionModel, teacher: Base | None, config: DictConfig, train: Dataset, held_out: Dataset
     ) -> tuple[Dataset, Dataset]:
         self._teacher = teacher_of(teacher)
-        return super().start(model, teacher, config, train, held)
+        return super().start(model, teacher, config, train, held_out)
 
     def on_the_way(self, model: DiffusionModel, drawn: Drawn, way: _Way, x_s: Tensor) -> Tensor:
         assert self._teacher is not None

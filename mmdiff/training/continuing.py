@@ -15,7 +15,7 @@ from torch import Size, nn
 from ..config.adapter import left_to_files
 from ..config.build import ConfigError, complete
 from ..config.files import literal
-from ..config.inherit import MADE_OF
+from ..config.inherit import LEARNED_PARTS
 from ..config.record import Setting, named
 from ..nn import tensors
 
@@ -39,20 +39,20 @@ GROUPS = ("experiment", "debug")
 
 
 def continued(
-    run: Path, own: DictConfig, asked: DictConfig, overrides: Sequence[str] | None = None
+    run: Path, stored: DictConfig, requested: DictConfig, overrides: Sequence[str] | None = None
 ) -> tuple[DictConfig, list[Setting]]:
-    """The configuration ``own`` of an existing run with the values of ``overrides`` in force, and what they change.
+    """The configuration ``stored`` of an existing run with the values of ``overrides`` in force, and what they change.
 
-    A group may be named again: ``asked``, which is composed with it, must then agree. Without ``overrides`` all of
-    ``asked`` is in force. Raises ``ConfigError`` for what a run keeps.
+    A group may be named again: ``requested``, which is composed with it, must then agree. Without ``overrides`` all of
+    ``requested`` is in force. Raises ``ConfigError`` for what a run keeps.
     """
-    asked = _filled(asked, own)
-    config: Any = OmegaConf.create(OmegaConf.to_container(asked if overrides is None else own))
+    requested = _filled(requested, stored)
+    config: Any = OmegaConf.create(OmegaConf.to_container(requested if overrides is None else stored))
     groups = []
     config.run = literal(str(run))
-    for key in asked:                                                 # what a run of an earlier version did not know
-        if key not in config and key not in MADE_OF:
-            config[key] = asked[key]
+    for key in requested:                                             # what a run of an earlier version did not know
+        if key not in config and key not in LEARNED_PARTS:
+            config[key] = requested[key]
     for override in OverridesParser.create().parse_overrides(list(overrides or ())):
         key = override.key_or_group
         if override.is_delete():                                      # as GROUP=null is written
@@ -64,23 +64,23 @@ def continued(
             groups.append(key)
         elif key != "run" and not key.startswith("hydra"):
             OmegaConf.update(config, key, override.value(), force_add=True)
-    config = _filled(config, own)
+    config = _filled(config, stored)
     for group in groups:
-        _agree(run, config, asked, group)
-    found = list(changes(own, config))
+        _agree(run, config, requested, group)
+    found = list(changes(stored, config))
     for change in found:
-        _check(run, own, change)
+        _check(run, stored, change)
     return config, found
 
 
-def _filled(config: DictConfig, own: DictConfig) -> DictConfig:
+def _filled(config: DictConfig, stored: DictConfig) -> DictConfig:
     """The same with what files have told the run of settings that are left to them."""
     filled: Any = OmegaConf.create(OmegaConf.to_container(config))
     node: Any = OmegaConf.select(filled, "adapter.codec") or {}
     for name in left_to_files(node) if "_target_" in node else ():
-        told = OmegaConf.select(own, f"adapter.codec.{name}")
-        if OmegaConf.select(node, name) is None and told is not None:
-            OmegaConf.update(node, name, told, force_add=True)
+        value = OmegaConf.select(stored, f"adapter.codec.{name}")
+        if OmegaConf.select(node, name) is None and value is not None:
+            OmegaConf.update(node, name, value, force_add=True)
     return filled
 
 
@@ -94,13 +94,13 @@ def changes(old: DictConfig, new: DictConfig) -> Iterator[Setting]:
 
 def fits(run: Path, module: nn.Module, shapes: Mapping[str, Size], changed: Sequence[Setting]) -> None:
     """Raise ``ConfigError`` where a checkpoint's tensors, told by their ``shapes``, are not those of ``module``."""
-    own = tensors.shapes(module.state_dict())
-    if differ := tensors.misplaced(own, shapes):
+    expected = tensors.shapes(module.state_dict())
+    if differ := tensors.misplaced(expected, shapes):
         keys = [change.key for change in changed if change.key.partition(".")[0] in ("adapter", "diffusion", "ema")]
         cause = f"which {', '.join(keys)} would change" if keys else "which is of another version of mmdiff"
         raise ConfigError(f"{run} keeps its model, {cause}: {len(differ)} tensors differ, such as {differ[0]} "
                           f"({tensors.extent(shapes.get(differ[0]))} saved, "
-                          f"{tensors.extent(own.get(differ[0]))} asked for)")
+                          f"{tensors.extent(expected.get(differ[0]))} asked for)")
 
 
 def _agree(run: Path, config: DictConfig, asked: DictConfig, group: str) -> None:
@@ -108,16 +108,16 @@ def _agree(run: Path, config: DictConfig, asked: DictConfig, group: str) -> None
     parts = [part] if part in asked and part not in GROUPS else [str(p) for p in asked if p != "run"]
     differ = list(changes(*(OmegaConf.masked_copy(node, parts) for node in (config, asked))))
     if differ:
-        told = "; ".join(f"{change.key} is {change.old}, not {change.new}" for change in differ[:5])
+        listed = "; ".join(f"{change.key} is {change.old}, not {change.new}" for change in differ[:5])
         raise ConfigError(f"{run} exists and keeps its {part if part in asked else 'choices'}, which {group}=... would "
-                          f"change: {told}. To go on with it as it is: mmdiff train {named(run)}")
+                          f"change: {listed}. To go on with it as it is: mmdiff train {named(run)}")
 
 
-def _check(run: Path, own: DictConfig, change: Setting) -> None:
+def _check(run: Path, stored: DictConfig, change: Setting) -> None:
     reasons = [reason for key, reason in KEPT.items() if f"{change.key}.".startswith(f"{key}.")]
     if change.key.endswith("_target_"):
         reasons.append("another class is another run")
-    if change.key.startswith("ema.") and change.key.split(".")[1] not in own.get("ema", {}):
+    if change.key.startswith("ema.") and change.key.split(".")[1] not in stored.get("ema", {}):
         reasons.append("an average needs the weights of all steps")
     if change.key == "init" and None in (change.old, change.new):
         reasons.append("what its weights began with is behind it")

@@ -144,7 +144,7 @@ def costs(
     passes = config.trainer.get(ACCUMULATE, 1)
     batch = build(config.loader, Loading).batch_size
     fixed = found.fixed / parts - (max(0, found.elsewhere) if config.offload else 0)
-    own, room = batch / devices / passes, RESERVED * device.memory_gb * GB - fixed
+    local, room = batch / devices / passes, RESERVED * device.memory_gb * GB - fixed
     activations = found.recomputed if config.recompute and found.recomputed is not None else found.activations
     sent = (devices - 1) / devices * (3 * found.weights * passes if trainer == "fsdp" else 2 * found.learned)
     flop = batch * (found.again if config.recompute else found.flop)
@@ -154,7 +154,7 @@ def costs(
     seconds = max(seconds, 2 * passes * sum(found.blocks) / HOST) if config.offload else seconds
     hours = seconds * config.trainer.max_steps / HOUR
     return Costs(
-        device, devices, own, fixed + own * activations, max(0, int(room // found.activations)),
+        device, devices, local, fixed + local * activations, max(0, int(room // found.activations)),
         max(0, int(room // (found.recomputed or found.activations))), sent, flop, seconds, hours / 24,
         hours * devices,
     )
@@ -165,9 +165,10 @@ def _learned_from(
 ) -> tuple[Codec, Reader, tuple[int, ...], Fields]:
     """Codec and reader as the data settle them, the shape of a latent, and what can be told."""
     conditioner: type[Conditioner] = target_class(str(config.adapter.conditioner[TARGET]), Conditioner)
-    if conditioner.tells is not None and any(OmegaConf.is_missing(config.data, str(name)) for name in config.data):
+    missing = any(OmegaConf.is_missing(config.data, str(name)) for name in config.data)
+    if conditioner.default_fields is not None and missing:
         size = size or read_size(config.adapter, codec)
-        return codec, reader, codec.latent_shape(**size), conditioner.tells
+        return codec, reader, codec.latent_shape(**size), conditioner.default_fields
     dataset = build(config.data, Dataset, reader=reader)
     codec, reader = resolve_codec(config.adapter, codec, reader, dataset.inferred)
     sample = dataset.read(max(range(len(dataset)), key=lambda i: prod(dataset.extent(i) or (1,))))[0]
@@ -206,12 +207,12 @@ def _traced(
         again: Trace | None = traced(step(network, conditioner, model.codec.channels, shape, half=half), parts)
     except ValueError:
         again = None
-    own = {p.dtype for p in network.parameters() if not p.requires_grad}
+    dtypes = {p.dtype for p in network.parameters() if not p.requires_grad}
     return Estimate(
         sum(p.numel() for p in parts.parameters()), weights, learning, moments, tracks * learning,
         max(0, plain.constant), plain.flop,
         plain.activations, again and again.activations, again.flop if again else plain.flop,
-        half or bool(own & {torch.bfloat16, torch.float16}), beside,
+        half or bool(dtypes & {torch.bfloat16, torch.float16}), beside,
         [_bytes(place.weight for place in places) for places in frozen_places(network)],
     )
 

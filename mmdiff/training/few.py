@@ -30,7 +30,7 @@ from .base import Base
 
 Chance = Annotated[float, Ge(0), Le(1)]
 Number = Annotated[int, Ge(1)]
-HELD = 256
+HELD_OUT = 256
 """Paths that are held out, at most."""
 
 
@@ -49,13 +49,13 @@ class Few(Objective):
 
     @abstractmethod
     def start(
-        self, model: DiffusionModel, teacher: Base | None, config: DictConfig, train: Dataset, held: Dataset
+        self, model: DiffusionModel, teacher: Base | None, config: DictConfig, train: Dataset, held_out: Dataset
     ) -> tuple[Dataset, Dataset]:
-        """What is trained on, and what validated with: ``train`` and ``held`` are the samples of the run."""
+        """What is trained on, and what validated with: ``train`` and ``held_out`` are the samples of the run."""
 
 
 def began(
-    model: Learner, base: Base | None, config: DictConfig, train: Dataset, held: Dataset
+    model: Learner, base: Base | None, config: DictConfig, train: Dataset, held_out: Dataset
 ) -> tuple[Dataset, Dataset]:
     """Have ``model`` learn what ``few=`` says, if anything; gives what it is trained on and validated with.
 
@@ -65,7 +65,7 @@ def began(
     if config.get("few") is None:
         if jumps and (base is None or "jumps" not in base.model.trainable):
             raise ConfigError("diffusion.jumps are learned by few=: name one, or leave diffusion.jumps out")
-        return train, held
+        return train, held_out
     few = build(config.few, Few)
     if not (isinstance(model, DiffusionModel) and jumps):
         raise ConfigError("few= learns jumps: diffusion.jumps is the least and the greatest guidance scale of them, "
@@ -78,7 +78,7 @@ def began(
     elif jumps_of(model).scales[1] > 1 and model.conditioner.dropped == 0:
         raise ConfigError(f"{_CONTRAST} (adapter.conditioner.drop=0): diffusion.jumps=[1,1] learns jumps without it")
     model.objective = few
-    return few.start(model, base, config, train, held)
+    return few.start(model, base, config, train, held_out)
 
 
 def objective(model: Learner) -> str:
@@ -152,7 +152,7 @@ class Paths(Few):
         self.notice = f"jumps are learned of {n} paths that init= makes"
 
     def start(
-        self, model: DiffusionModel, teacher: Base | None, config: DictConfig, train: Dataset, held: Dataset
+        self, model: DiffusionModel, teacher: Base | None, config: DictConfig, train: Dataset, held_out: Dataset
     ) -> tuple[Dataset, Dataset]:
         if model.given is not None:
             raise ConfigError(f"few=paths has the teacher make samples of noise and labels, and init={config.init} "
@@ -163,14 +163,14 @@ class Paths(Few):
                               "also follows maps: take few=consistent")
         assert teacher is not None
         base = teacher_of(teacher)
-        kept, (low, high) = min(HELD, max(1, self.n // 16)), map(float, config.diffusion.jumps)
+        kept, (low, high) = min(HELD_OUT, max(1, self.n // 16)), map(float, config.diffusion.jumps)
         try:
-            made = paths(base, teacher.header, train, self.n + kept, calls=self.calls, scales=(low, high),
+            latents = paths(base, teacher.header, train, self.n + kept, calls=self.calls, scales=(low, high),
                          seed=config.seed)
         except OSError as error:
             raise ConfigError(f"few=paths keeps paths of the teacher, and cannot: {error}. MMDIFF_CACHE names a folder "
                               "for them") from error
-        return Subset(made, range(self.n)), Subset(made, range(self.n, self.n + kept))
+        return Subset(latents, range(self.n)), Subset(latents, range(self.n, self.n + kept))
 
     def before(self, teacher: Base | None, config: DictConfig, train: Dataset) -> dict[str, Cost]:
         assert teacher is not None

@@ -33,11 +33,11 @@ def selected(names: Iterable[str], patterns: Sequence[str], *, key: str) -> list
     """The names that a pattern fits. Raises ``ConfigError`` about ``key`` for a pattern that fits none."""
     names = list(names)
     found = {pattern: {name for name in names if fits(pattern, name)} for pattern in patterns}
-    for pattern, own in found.items():
-        if not own:
+    for pattern, matching in found.items():
+        if not matching:
             known = dict.fromkeys(".".join(name.split(".")[:n]) for n in range(1, 8) for name in names)
             raise ConfigError(f"{key}: no part of the model is named {pattern!r}; {suggest(pattern, list(known))}")
-    return [name for name in names if any(name in own for own in found.values())]
+    return [name for name in names if any(name in matching for matching in found.values())]
 
 
 def fits(pattern: str, name: str) -> bool:
@@ -100,8 +100,8 @@ def _keep(model: Learner, base: Base, config: DictConfig) -> None:
     """Refuse a codec with other tensors than the base's: a change does not hold them."""
     if model.codec is base.model.codec:
         return
-    own, other = model.codec.state_dict(), base.model.codec.state_dict()
-    if own.keys() != other.keys() or not all(torch.equal(own[name], other[name]) for name in own):
+    codec, other = model.codec.state_dict(), base.model.codec.state_dict()
+    if codec.keys() != other.keys() or not all(torch.equal(codec[name], other[name]) for name in codec):
         raise ConfigError(f"lora= leaves the codec of init={config.init} as it is, and adapter.codec would replace a "
                           "part of it: leave that out")
 

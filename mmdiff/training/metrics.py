@@ -35,7 +35,7 @@ class MetricsCsv(Logger):
         super().__init__()
         self.path, self.columns = Path(path), ["step"]
         self.rows: dict[int, dict[str, str]] = {}
-        self._whole = True                                            # whether the file has all of ``rows``
+        self._complete = True                                         # whether the file has all of ``rows``
         self._continue(start)
 
     @rank_zero_only
@@ -79,15 +79,15 @@ class MetricsCsv(Logger):
         values = {name: repr(float(value)) for name, value in metrics.items() if name != "epoch"}
         new = [name for name in values if name not in self.columns]
         self.columns += new
-        another = self._whole and bool(self.rows) and not new and step not in self.rows
+        another = self._complete and bool(self.rows) and not new and step not in self.rows
         self.rows.setdefault(step, {"step": str(step)}).update(values)
-        self._whole = False
+        self._complete = False
         if another:
             with self.path.open("a", newline="") as file:
                 csv.DictWriter(file, self.columns).writerow(self.rows[step])
         else:
             self._rewrite()
-        self._whole = True
+        self._complete = True
 
     def _rewrite(self) -> None:
         text = io.StringIO(newline="")

@@ -59,7 +59,7 @@ class TrainingModule(L.LightningModule):
     metrics: dict[str, float]
     """Of the newest step that is settled: ``loss`` (mean over its samples), ``grad_norm`` (before clipping), ``lr``."""
     _outline: nn.ModuleDict
-    whole_step: int
+    full_step: int
     """The step that weights, moments, averages and learning rate are all of; -1 while they are changed."""
 
     def __init__(
@@ -75,7 +75,7 @@ class TrainingModule(L.LightningModule):
         self.model, self.dataset, self.optim, self.loading = model, dataset, optim, loading
         self.seed, self.max_steps, self.accumulate = seed, max_steps, accumulate
         self.ema = nn.ModuleDict({name: Ema(model.trainable, **settings) for name, settings in ema.items()})
-        self.metrics, self.whole_step = {}, -1
+        self.metrics, self.full_step = {}, -1
         self._taken: Taken | None = None
         leave_out(self, unlearned(model, self))
         self.strict_loading = False                                   # names are compared before: see continuing.fits
@@ -102,7 +102,7 @@ class TrainingModule(L.LightningModule):
         shared = [*frozen_tensors(average).values(), *average.buffers()]
         self.__dict__["_outline"] = outlined(average, shared=shared)     # filled by gathered(); no part of it
         for track in self.tracks:
-            shard(track.average, mesh, whole=public(track.average))
+            shard(track.average, mesh, unsharded=public(track.average))
         shard(self.model.trainable, mesh)
 
     def train_dataloader(self) -> DataLoader:
@@ -123,7 +123,7 @@ class TrainingModule(L.LightningModule):
     def on_train_start(self) -> None:
         """What is configured is in force, whatever a checkpoint says: of that the moments stay."""
         impose(self._asked, self.trainer.optimizers[0], self._schedule)
-        self.whole_step = self.global_step
+        self.full_step = self.global_step
 
     def training_step(self, batch: Batch, index: int) -> None:
         """One optimizer step; its samples are computed in as many parts as ``accumulate``, for memory."""
@@ -135,18 +135,18 @@ class TrainingModule(L.LightningModule):
             losses.append(loss.detach())
             beside.append({name: value.detach().mean() / self.accumulate for name, value in more.items()})
             with torch.autocast(self.device.type, enabled=False), self._kept_local(len(losses) < self.accumulate):
-                self.manual_backward((loss + more.get("adversary", 0)).mean() / self.accumulate)
+                self.manual_backward((loss + more.get("critic_loss", 0)).mean() / self.accumulate)
         with torch.autocast(self.device.type, enabled=False):
             norm = self._checked(torch.cat(losses), beside, batch.draws, optimizer)
             if self.optim.clip:
                 nn.utils.clip_grads_with_norm_(model.trainable.parameters(), self.optim.clip, norm)
-            self.whole_step = -1
+            self.full_step = -1
             optimizer.step()
             optimizer.zero_grad()
             for track in self.tracks:
                 track.update(model.trainable, seen=step.draw + step.size, batch=step.size)
             self._schedule.step()
-        self.whole_step = self.global_step
+        self.full_step = self.global_step
 
     @property
     def _schedule(self) -> LambdaLR:
@@ -166,8 +166,8 @@ class TrainingModule(L.LightningModule):
         scale = 1.0 if scaler is None else scaler.get_scale()         # fp16: by which gradients are too large here
         gradients = [p.grad for p in self.model.trainable.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients) / scale
-        whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
-        found = {"loss": losses.mean(), "grad_norm": whole}
+        norm_value = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        found = {"loss": losses.mean(), "grad_norm": norm_value}
         if (critic := self.model.against) is not None:                # the balance of codec and critic is logged too
             found |= {name: torch.stack([part[name] for part in beside]).sum() for name in beside[0]}
             found["adversary_grad_norm"] = nn.utils.clip_grad_norm_(critic.parameters(), 1.0)
@@ -232,8 +232,8 @@ class TrainingModule(L.LightningModule):
         optimizer, schedule = self.optim(self.model.trainable, steps=self.max_steps, fused=fused)
         if (critic := self.model.against) is not None:
             mine = AdamW(lr=critic.lr, betas=(0.5, 0.99), weight_decay=0.0, warmup=1, decay="constant")
-            other, own = mine(critic, steps=self.max_steps, fused=fused)
-            factors = [*schedule.lr_lambdas, *own.lr_lambdas]
+            other, main = mine(critic, steps=self.max_steps, fused=fused)
+            factors = [*schedule.lr_lambdas, *main.lr_lambdas]
             optimizer = CombinedOptimizer(optimizer, other)
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"]

@@ -49,9 +49,9 @@ class CombinedOptimizer(torch.optim.Optimizer):
     def __init__(self, *optimizers: torch.optim.Optimizer):
         self.optimizers = optimizers
         super().__init__([group for o in optimizers for group in o.param_groups], {})
-        self._share()
+        self._alias()
 
-    def _share(self) -> None:
+    def _alias(self) -> None:
         groups = iter(self.param_groups)
         for optimizer in self.optimizers:
             optimizer.param_groups = [next(groups) for _ in optimizer.param_groups]
@@ -69,4 +69,4 @@ class CombinedOptimizer(torch.optim.Optimizer):
 
     def load_state_dict(self, state_dict: dict) -> None:
         super().load_state_dict(state_dict)
-        self._share()
+        self._alias()

@@ -45,8 +45,8 @@ def impose(asked: list[dict[str, Any]], optimizer: torch.optim.Optimizer, schedu
     Nothing changes, to the last bit, where the state was saved with the same settings.
     """
     schedule.base_lrs = [group["initial_lr"] for group in asked]
-    for group, told, factor in zip(optimizer.param_groups, asked, schedule.lr_lambdas, strict=True):
-        group.update(told, lr=told["initial_lr"] * factor(schedule.last_epoch))
+    for group, group_lr, factor in zip(optimizer.param_groups, asked, schedule.lr_lambdas, strict=True):
+        group.update(group_lr, lr=group_lr["initial_lr"] * factor(schedule.last_epoch))
         for parameter in group["params"]:                             # fused ones count their steps on the device
             state = optimizer.state.get(parameter, {})
             if "step" in state:
@@ -62,8 +62,8 @@ def skip_unless(optimizer: torch.optim.Optimizer, fine: Tensor) -> None:
             vars(one)["found_inf"] = (~fine).float()
             continue
         for gradient in (p.grad for group in one.param_groups for p in group["params"] if p.grad is not None):
-            own = gradient.to_local() if isinstance(gradient, DTensor) else gradient
-            own.masked_fill_(~fine, 0)
+            local = gradient.to_local() if isinstance(gradient, DTensor) else gradient
+            local.masked_fill_(~fine, 0)
 
 
 class AdamW(Recipe):

@@ -38,8 +38,9 @@ class Prior(ABC):
     """Of every training step."""
 
     @abstractmethod
-    def __call__(self, own: Dataset, base: Base, config: DictConfig, reader: Reader) -> Dataset:
-        """Its samples (or features), labelled within the base's fields; ``own`` are the data of the run ``config``."""
+    def __call__(self, subject_data: Dataset, base: Base, config: DictConfig, reader: Reader) -> Dataset:
+        """Its samples (or features), labelled within the base's fields; ``subject_data`` are those of the run
+        ``config``."""
 
 
 class OfBase(Prior):
@@ -48,8 +49,8 @@ class OfBase(Prior):
     def __init__(self, *, share: Share = 0.5, n: Number = 200):
         self.share, self.n = share, n
 
-    def __call__(self, own: Dataset, base: Base, config: DictConfig, reader: Reader) -> Dataset:
-        asked = sample_specs(base.fields, own, base.model.codec, base.header["config"]["size"], self.n)
+    def __call__(self, subject_data: Dataset, base: Base, config: DictConfig, reader: Reader) -> Dataset:
+        asked = sample_specs(base.fields, subject_data, base.model.codec, base.header["config"]["size"], self.n)
         try:
             return generated(generating(base.model, base.path), base.header, asked)
         except OSError as error:
@@ -64,7 +65,7 @@ class OfData(Prior):
     def __init__(self, root: Path, *, share: Share = 0.5, n: Number | None = None):
         self.root, self.share, self.n = Path(root).expanduser(), share, n
 
-    def __call__(self, own: Dataset, base: Base, config: DictConfig, reader: Reader) -> Dataset:
+    def __call__(self, subject_data: Dataset, base: Base, config: DictConfig, reader: Reader) -> Dataset:
         if (self.root / CONFIG_FILE).is_file():
             of = load_yaml(self.root / CONFIG_FILE)
             dataset = build(of.loader, Loading).split(build(of.data, Dataset, reader=reader))[0]
@@ -90,15 +91,16 @@ def of_subject(dataset: Dataset, subject: str | None, known: Fields) -> Dataset:
         raise ConfigError(str(error)) from None
 
 
-def with_prior(own: Dataset, plain: Dataset, base: Base | None, config: DictConfig, codec: Codec,
+def with_prior(subject_data: Dataset, plain: Dataset, base: Base | None, config: DictConfig, codec: Codec,
                reader: Reader) -> Dataset:
     """The training samples of a run with its prior, where it has one; ``plain`` are the same without the subject."""
     if config.get("prior") is None:
-        return own
+        return subject_data
     prior = build(config.prior, Prior)
     assert base is not None
     kept = prior(plain, base, config, reader)
-    both = [part if part.encoded == (own.encoded or kept.encoded) else Featured(part, codec) for part in (own, kept)]
+    both = [part if part.encoded == (subject_data.encoded or kept.encoded) else Featured(part, codec)
+            for part in (subject_data, kept)]
     return Joined(*both, share=prior.share)
 
 

@@ -33,7 +33,7 @@ from .callbacks import Every, Previews, Validation
 from .captions import caption_report
 from .checkpoints import latest, start
 from .few import Few
-from .process import own_state, quiet
+from .process import quiet, saved_state
 from .progress import Progress
 from .run import Assembly, assemble, measure, opened
 from .saving import Checkpoints
@@ -89,12 +89,12 @@ class Plan(NamedTuple):
     @property
     def eta(self) -> float:
         """Seconds to the end of the run."""
-        share = sum(b.steps * b.positions for b in self.buckets) / sum(b.steps for b in self.buckets)
-        steps = self.steps * self.seconds["step"] * share / max(b.positions for b in self.buckets)
+        positions = sum(b.steps * b.positions for b in self.buckets) / sum(b.steps for b in self.buckets)
+        steps = self.steps * self.seconds["step"] * positions / max(b.positions for b in self.buckets)
         return steps + sum(self.counts[name] * self.seconds.get(name, 0.0) for name in self.counts)
 
 
-@own_state()
+@saved_state()
 @quiet()
 def plan(config: DictConfig, overrides: Sequence[str] | None = None) -> Plan:
     """Try the run of ``config``. Raises ``ConfigError`` saying why it would fail."""
@@ -129,7 +129,7 @@ def buckets(dataset: Dataset, order: Stream) -> list[Bucket]:
 def _tried(
     config: DictConfig, trial: Path, record: Record | None, base: Base | None, *, steps: int, free: int
 ) -> Plan:
-    parts = assemble(_short(config, trial, STEPS), trial, own=record, base=base)
+    parts = assemble(_short(config, trial, STEPS), trial, record=record, base=base)
     module, dataset = parts.module, parts.module.dataset
     sentences = caption_report((parts.train_set, parts.val_set), module.model)
     found = buckets(dataset, module.loading.order(dataset, seed=config.seed, steps=steps))
@@ -147,8 +147,8 @@ def _tried(
     if torch.cuda.is_available():
         memory["gpu"] = torch.cuda.max_memory_reserved()
     parameters = {name: sum(p.numel() for p in part.parameters()) for name, part in module.model.named_children()}
-    own = list(module.model.trainable.parameters())
-    trainable, learning = (sum(p.numel() for p in some) for some in (own, (p for p in own if p.requires_grad)))
+    learned = list(module.model.trainable.parameters())
+    trainable, learning = (sum(p.numel() for p in some) for some in (learned, (p for p in learned if p.requires_grad)))
     report, train, val = parts.report, len(parts.train_set), len(parts.val_set)
     before = build(config.few, Few).before(base, config, parts.train_set) if config.get("few") else {}
     del parts, module
@@ -204,7 +204,7 @@ def _resumed(config: DictConfig, trial: Path, record: Record | None, base: Base 
     bare: Any = OmegaConf.merge(config, {"validation": {"every": 0}, "preview": {"every": 0}})
     short = _short(bare, trial, STEPS + 1)
     with _stage("resuming"):
-        parts = assemble(short, trial, own=record, base=base)
+        parts = assemble(short, trial, record=record, base=base)
         callbacks = [c for c in parts.callbacks if not isinstance(c, Progress)]
         trainer = build_trainer(short, trial, callbacks, start=STEPS)
         newest = latest(trial / "checkpoints")

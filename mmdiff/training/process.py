@@ -30,7 +30,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def own_state() -> Iterator[None]:
+def saved_state() -> Iterator[None]:
     """Leaves the process as it was, however a run ends: handlers of signals, Python's, NumPy's and torch's generators,
     and the environment."""
     before, handlers = dict(os.environ), {number: signal.getsignal(number) for number in SIGNALS}

@@ -25,8 +25,8 @@ def unpacked(name: str) -> Iterator[Path]:
     """A folder as diffusers' ``save_pretrained`` writes it, its files of settings alone, while it is needed."""
     parts = chosen("published", name)
     _pipeline(parts)
-    with TemporaryDirectory() as place:
-        folder = Path(place) / name
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary) / name
         folder.mkdir()
         (folder / "README.md").write_text(f"---\nlicense: {parts.pop('licence')}\n---\n", encoding="utf-8")
         (folder / "model_index.json").write_text(json.dumps(parts.pop("model_index")), encoding="utf-8")

@@ -20,9 +20,9 @@ from ..config.files import MODEL_FILE
 from ..data.dataset import Dataset, spread
 from ..evaluation.bench import Evaluator
 from ..evaluation.embedders.embedder import load_embedder
+from ..evaluation.evaluated import EvaluatedRun
 from ..evaluation.protocol import Protocol
 from ..evaluation.scorer import LEAST
-from ..evaluation.subject import EvaluatedRun
 from ..generation.pipeline import Pipeline
 from ..learner import Learner
 from ..metrics.bootstrap import Interval
@@ -44,7 +44,7 @@ class Quality(Every):
     """
 
     def __init__(
-        self, run: Path, stored: dict[str, Any], train: Dataset, held: Dataset, validation: Validation, *,
+        self, run: Path, stored: dict[str, Any], train: Dataset, held_out: Dataset, validation: Validation, *,
         every: int = 0, n: int = 64, references: int = 256, embedder: str | None = None, monitor: str = DISTANCE,
         patience: int | None = None, bases: Sequence[dict[str, Any]] = (), save: Callable[..., str] = save_model,
     ):
@@ -57,7 +57,7 @@ class Quality(Every):
             raise ValueError(f"quality.n and quality.references are {LEAST} at least, got {n} and {references}")
         if every and monitor == LOSS and patience and not validation.steps:
             raise ValueError("quality.monitor=val/loss needs validation.every")
-        self.run, self.stored, self.train, self.held, self.validation = run, stored, train, held, validation
+        self.run, self.stored, self.train, self.held_out, self.validation = run, stored, train, held_out, validation
         self.monitor, self.patience, self.embedder = monitor, patience, embedder
         self.n, self.references, self.bases, self.save = n, references, list(bases), save
         self.bench: Evaluator | None = None
@@ -67,10 +67,10 @@ class Quality(Every):
 
     def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         codec = cast(TrainingModule, module).model.codec.modality
-        if self.steps and len(self.held) < LEAST:
-            raise ConfigError(f"quality.every needs {LEAST} held-out samples, loader.val holds {len(self.held)}")
+        if self.steps and len(self.held_out) < LEAST:
+            raise ConfigError(f"quality.every needs {LEAST} held-out samples, loader.val holds {len(self.held_out)}")
         if self.steps:
-            shown, judge = [self.held.read(i)[0] for i in spread(len(self.held), self.n)], codec.judge()
+            shown, judge = [self.held_out.read(i)[0] for i in spread(len(self.held_out), self.n)], codec.judge()
             try:
                 judge.stacked(shown, codec, self.stored["size"])
             except ValueError as error:
@@ -136,10 +136,10 @@ class Quality(Every):
     def _judged(self, pipeline: Pipeline) -> dict[str, float]:
         if self.bench is None:
             embedder = None if self.embedder is None else Path(self.embedder)
-            subject = EvaluatedRun(pipeline, self.train, self.held)
+            evaluated = EvaluatedRun(pipeline, self.train, self.held_out)
             judge = pipeline.model.codec.judge()
             protocol = Protocol("quality", judge, n=self.n, references=self.references, draws=2)
-            self.bench = Evaluator(subject, protocol, self.run / "quality", embedder=embedder)
-        made = self.bench.drawn(pipeline)
-        row = self.bench.scorer.row(self.bench.scorer.measure(made.x, made.truth(self.bench.known)))
+            self.bench = Evaluator(evaluated, protocol, self.run / "quality", embedder=embedder)
+        generated = self.bench.drawn(pipeline)
+        row = self.bench.scorer.row(self.bench.scorer.measure(generated.x, generated.truth(self.bench.known)))
         return {name: value.value for name, value in row.items() if isinstance(value, Interval)}

@@ -25,8 +25,8 @@ from ..config.adapter import (
 )
 from ..config.build import ConfigError, build, plain
 from ..config.files import MODEL_FILE, resolved
-from ..config.inherit import MADE_OF
-from ..config.record import Record, Setting, own_fields, read_record
+from ..config.inherit import LEARNED_PARTS
+from ..config.record import Record, Setting, merged_fields, read_record
 from ..core.guidance import Guidance
 from ..core.types import Masked
 from ..data.dataset import Dataset, Subset, spread
@@ -86,10 +86,10 @@ def opened(
 
 
 def assemble(
-    config: DictConfig, run: Path, *, own: Record | None = None, base: Base | None = None
+    config: DictConfig, run: Path, *, record: Record | None = None, base: Base | None = None
 ) -> Assembly:
-    """Build data, model, training module and callbacks of a resolved configuration, with the fields of its ``own`` run
-    where that exists, and the weights of ``base`` where it starts from one."""
+    """Build data, model, training module and callbacks of a resolved configuration, with the fields of the ``record``
+    of the run where that exists, and the weights of ``base`` where it starts from one."""
     check_trainer(config.trainer)
     _all_used(config)
     if base is not None:
@@ -98,14 +98,14 @@ def assemble(
     trainer = build(config.trainer, L.Trainer, **dict.fromkeys(QUIET, False))
     L.seed_everything(config.seed, verbose=False)                     # initial weights; all else is keyed
     codec, reader = build_codec(config.adapter)
-    known = own.fields if own else base.fields if base else {}
+    known = record.fields if record else base.fields if base else {}
     dataset = build_dataset(config.data, reader, known)
     codec, reader = resolve_codec(config.adapter, codec, reader, dataset.inferred)
     there = run / MODEL_FILE                                          # the codec is whole in it
-    carried = fill(codec, config, there if own and there.exists() else None)
+    carried = fill(codec, config, there if record and there.exists() else None)
     personal.check(config, dataset)
     found = personal.of_subject(dataset, config.subject, known).fields
-    fields = fields_of(found, own, base) if is_conditional(config) else found
+    fields = fields_of(found, record, base) if is_conditional(config) else found
     if isinstance(dataset, Latents):
         if not is_conditional(config):
             raise ConfigError(f"data=latents are what a codec made of samples, and {parts(config)[1]} learns from "
@@ -114,9 +114,9 @@ def assemble(
     loading = build(config.loader, Loading)
     if guidance is not None:
         _check_fields(guidance, loading, fields, config.adapter.get("controls") or {})
-    plain_set, held = _parts(dataset, loading)
+    plain_set, held_out = _parts(dataset, loading)
     train_set = personal.of_subject(plain_set, config.subject, known)
-    val_set = personal.of_subject(held, config.subject, known)
+    val_set = personal.of_subject(held_out, config.subject, known)
     train_set.fields = val_set.fields = fields
     model = build_learner(config, codec, reader, fields=fields)
     if base is not None:
@@ -130,7 +130,7 @@ def assemble(
     if carried is not None:
         _fits(codec, train_set, config)
         save = partial(save, codec=carried)
-    bases = base.bases if base else own.bases if own else ()
+    bases = base.bases if base else record.bases if record else ()
     stored = model_config(config, codec, train_set)
     learned = personal.with_prior(train_set, plain_set, base, config, codec, reader)
     learned.fields = fields
@@ -151,9 +151,9 @@ def assemble(
     judging = config.get("quality") or {}
     judged = train_set, val_set
     if isinstance(dataset, Latents) and judging.get("every"):
-        plain_train, plain_held = _parts(uncached(dataset, reader), loading)
+        plain_train, plain_held_out = _parts(uncached(dataset, reader), loading)
         judged = (personal.of_subject(plain_train, config.subject, known),
-                  personal.of_subject(plain_held, config.subject, known))
+                  personal.of_subject(plain_held_out, config.subject, known))
     try:
         for name, taken in kinds.annotations(Quality).items():
             if name in judging:
@@ -178,7 +178,7 @@ def assemble(
 def _all_used(config: DictConfig) -> None:
     """Refuse what is said and would have no effect on what is trained."""
     used = parts(config)
-    said = [name for name in MADE_OF if name not in used and config.get(name) is not None]
+    said = [name for name in LEARNED_PARTS if name not in used and config.get(name) is not None]
     if not is_conditional(config):
         keys = [*(f"adapter.{name}" for name in Adapter._fields if name not in ("reader", "codec")), "adapter.text",
                 "subject", "prior", "few", "lora", "loader.tags"]
@@ -209,11 +209,11 @@ def _check_fields(guidance: Guidance, loading: Loading, fields: Fields, maps: It
                           "leave it out")
 
 
-def fields_of(found: Fields, own: Record | None, base: Base | None) -> Fields:
-    """What the model can be told: ``found`` in the data, and what its ``own`` run or its ``base`` know besides."""
+def fields_of(found: Fields, record: Record | None, base: Base | None) -> Fields:
+    """What the model can be told: ``found`` in the data, and what its ``record`` run or its ``base`` know besides."""
     try:
-        if own is not None:                                           # a run with a base knows more than its data tell
-            return own_fields(own, grown(own.fields, found) if own.bases else found)
+        if record is not None:                                        # a run with a base knows more than its data tell
+            return merged_fields(record, grown(record.fields, found) if record.bases else found)
         if base is not None and found and not base.fields:
             raise ConfigError(f"{base.path} was told nothing, and has no place for {', '.join(found)}: with "
                               "data.labels=[] it goes on so")

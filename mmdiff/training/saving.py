@@ -116,7 +116,7 @@ class Checkpoints(Every, L.pytorch.callbacks.Checkpoint):             # Lightnin
         module = cast(TrainingModule, module)
         step, sharded = trainer.global_step, module.device_mesh is not None and trainer.world_size > 1
         suspect = not isinstance(exception, Exception) or isinstance(exception, FloatingPointError)
-        if suspect or sharded or not trainer.is_global_zero or module.whole_step != step or step in (0, self._tried):
+        if suspect or sharded or not trainer.is_global_zero or module.full_step != step or step in (0, self._tried):
             return
         self._tried, folder = step, self.run / "checkpoints"
         try:

@@ -65,14 +65,14 @@ class Sharded(ModelParallelStrategy):
         self.barrier()
 
 
-def shard(trainable: nn.ModuleDict, mesh: DeviceMesh, *, whole: set[nn.Parameter] | None = None) -> None:
-    """Spread the parameters of each module, but for those that stay ``whole``, block by block, over the processes of
-    ``mesh``."""
+def shard(trainable: nn.ModuleDict, mesh: DeviceMesh, *, unsharded: set[nn.Parameter] | None = None) -> None:
+    """Spread the parameters of each module, but for those that stay ``unsharded``, block by block, over the
+    processes of ``mesh``."""
     with still_frozen(trainable):
         for module in trainable.values():
             for block in blocks(module):
-                fully_shard(block, mesh=mesh, ignored_params=whole)
-            fully_shard(module, mesh=mesh, ignored_params=whole)
+                fully_shard(block, mesh=mesh, ignored_params=unsharded)
+            fully_shard(module, mesh=mesh, ignored_params=unsharded)
 
 
 def public(module: nn.Module) -> set[nn.Parameter]:

@@ -25,7 +25,7 @@ from .checkpoints import model_step, shapes, start
 from .continuing import fits
 from .few import objective
 from .lock import locked
-from .process import own_state, quiet, requeue
+from .process import quiet, requeue, saved_state
 from .run import Assembly, assemble, measure, opened
 from .trainer import build_trainer
 
@@ -36,7 +36,7 @@ class Interrupted(KeyboardInterrupt):
     """The run was stopped by a signal after it had been saved, which was told."""
 
 
-@own_state()
+@saved_state()
 @quiet()
 def train(config: DictConfig, overrides: Sequence[str] | None = None) -> Path:
     """Train, or continue, the run of ``config.run``; gives its directory.
@@ -46,14 +46,14 @@ def train(config: DictConfig, overrides: Sequence[str] | None = None) -> Path:
     Raises ``ConfigError`` for a mistake of the user, ``Interrupted`` after a signal.
     """
     run = Path(config.run).expanduser()
-    with ExitStack() as held:
+    with ExitStack() as stack:
         if (run / CONFIG_FILE).exists():
-            held.enter_context(locked(run))                           # what is read of it must stay
+            stack.enter_context(locked(run))                          # what is read of it must stay
         config, record, changed = opened(run, config, overrides)
         checkpoint = start(record) if record else None
         step = checkpoint[1] if checkpoint else 0
         base = base_of(config, record, resumed=checkpoint is not None)
-        parts = assemble(config, run, own=record, base=base)
+        parts = assemble(config, run, record=record, base=base)
         module = parts.module
         if record and (moved := data_change(record, parts.train_set, parts.val_set)):
             changed.append(moved)
@@ -76,7 +76,7 @@ def train(config: DictConfig, overrides: Sequence[str] | None = None) -> Path:
             described = files(config, history, parts.report, parts.train_set, parts.val_set, parts.bases)
             parts.callbacks.insert(0, Records(run, described))
         if record is None:
-            held.enter_context(locked(run))
+            stack.enter_context(locked(run))
         trainer = build_trainer(config, run, parts.callbacks, start=step)
         try:
             trainer.fit(module, ckpt_path=checkpoint[0] if checkpoint else None, weights_only=True)
@@ -106,14 +106,14 @@ def _headline(run: Path, config: DictConfig, parts: Assembly, beginning: str) ->
     count, learn = (sum(p.numel() for p in some) / 1e6
                     for some in (parameters, (p for p in parameters if p.requires_grad)))
     few = " (too few for mmdiff eval)" if len(parts.val_set) < LEAST else ""
-    (own, _), *beside = parts.train_set.shares()
+    (size, _), *beside = parts.train_set.shares()
     return "".join([
-        f"{run}: {own} training and {len(parts.val_set)} validation samples{few} of ",
+        f"{run}: {size} training and {len(parts.val_set)} validation samples{few} of ",
         f"{source(config.data)}, {len(parts.report['skipped'])} skipped (see data.json), ",
         f"{learn:.2f} M of {count:.2f} M parameters" if learn < count else f"{count:.2f} M parameters",
         f", {beginning}" if beginning else "",
         *([f"; {said}"] if (said := objective(module.model)) else []),
-        *(f"; of each step {share:g} are of the {n} samples of prior=" for n, share in beside),
+        *(f"; of each step {fraction:g} are of the {n} samples of prior=" for n, fraction in beside),
         *(f"; {sentence}" for sentence in caption_report((parts.train_set, parts.val_set), module.model)),
     ])
 

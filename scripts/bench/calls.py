@@ -18,9 +18,9 @@ from mmdiff.config.build import build
 from mmdiff.config.files import CONFIG_FILE, load_yaml
 from mmdiff.config.overrides import composed
 from mmdiff.evaluation.bench import Evaluator
+from mmdiff.evaluation.evaluated import open_run
 from mmdiff.evaluation.protocol import Protocol
 from mmdiff.evaluation.report.page import write_sweep
-from mmdiff.evaluation.subject import open_run
 from mmdiff.generation.pipeline import Pipeline, load
 
 

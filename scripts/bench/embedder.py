@@ -17,9 +17,9 @@ from mmdiff.config.build import build
 from mmdiff.config.overrides import composed
 from mmdiff.evaluation.bench import Evaluator
 from mmdiff.evaluation.embedders import fitting
+from mmdiff.evaluation.evaluated import open_run
 from mmdiff.evaluation.protocol import Protocol
 from mmdiff.evaluation.report.findings import sensitivity
-from mmdiff.evaluation.subject import open_run
 from mmdiff.generation.pipeline import load
 from mmdiff.metrics.rows import markdown
 

@@ -283,5 +283,5 @@ def test_mp3_files_that_were_joined_as_they_are_are_read_to_their_end(tmp_path, 
     assert abs(len(whole) / 22050 - 6) < 0.2
     pitches = [np.abs(np.fft.rfft(part)).argmax() for part in (whole[:22050], whole[-33075:-11025])]
     assert pitches == [440, 880]
-    late = decode(tmp_path / "joined.mp3", seconds=1, place=0.9).samples[0]
+    late = decode(tmp_path / "joined.mp3", seconds=1, position=0.9).samples[0]
     assert np.abs(np.fft.rfft(late)).argmax() == 880

@@ -16,7 +16,7 @@ from mmdiff.adapters.video.write import write_video
 from mmdiff.cache.encode import JobPart, encode, require, settings, uncached
 from mmdiff.cache.latents import Latents
 from mmdiff.cache.shards import Shards
-from mmdiff.cli.encode import main, share_of
+from mmdiff.cli.encode import job_part, main
 from mmdiff.config.adapter import build_codec
 from mmdiff.config.build import ConfigError, build
 from mmdiff.config.overrides import composed
@@ -95,7 +95,7 @@ def batches(dataset, training):
 def test_latents_are_those_of_the_folder(tmp_path, make, training):
     words = make(tmp_path / "files")
     done = job(words, tmp_path / "out", shard_mb=1e-4)
-    assert done.made == done.items and done.skipped == [] and done.waiting == 0
+    assert done.encoded == done.items and done.skipped == [] and done.waiting == 0
     assert len(list((tmp_path / "out").glob("*.latents"))) > 1
     (codec, folder, _), (other, cached, _) = both(words, tmp_path / "out")
     assert cached.fields == {name: list(field) for name, field in folder.fields.items()}
@@ -170,17 +170,17 @@ def test_training_takes_the_same_draws_and_buckets_as_from_the_folder(tmp_path):
 
 def test_what_does_not_change_features_encodes_nothing(tmp_path):
     words = sounds(tmp_path / "sounds")
-    assert job(words, tmp_path / "out").made == 5
+    assert job(words, tmp_path / "out").encoded == 5
     for change in (
         ["optim.lr=1"], ["adapter.network.base=8"], ["adapter.codec.vocoder.n_iter=3"], ["loader.val=0.5"],
         ["data.labels=[who]"], ["seed=3"],
     ):
-        assert job([*words, *change], tmp_path / "out").made == 0, change
+        assert job([*words, *change], tmp_path / "out").encoded == 0, change
     (tmp_path / "sounds").rename(tmp_path / "moved")
     os.utime(tmp_path / "moved" / "ann_0.wav", (0, 0))
     moved = [w.replace("/sounds", "/moved") for w in words]
-    assert job(moved, tmp_path / "out").made == 0
-    assert job(moved, tmp_path / "out", shard_mb=1).made == 0
+    assert job(moved, tmp_path / "out").encoded == 0
+    assert job(moved, tmp_path / "out", shard_mb=1).encoded == 0
 
 
 @pytest.mark.parametrize(("change", "options"), [
@@ -190,8 +190,8 @@ def test_what_does_not_change_features_encodes_nothing(tmp_path):
 def test_what_changes_features_encodes_everything(tmp_path, change, options):
     words = sounds(tmp_path / "sounds")
     job(words, tmp_path / "out")
-    assert job([*words, *change], tmp_path / "out", **options).made == 5
-    assert job(words, tmp_path / "out").made == 0
+    assert job([*words, *change], tmp_path / "out", **options).encoded == 5
+    assert job(words, tmp_path / "out").encoded == 0
 
 
 @pytest.mark.parametrize("change", [
@@ -222,7 +222,7 @@ def test_a_changed_file_alone_is_encoded_anew(tmp_path):
     job(words, tmp_path / "out")
     before = Latents(None, tmp_path / "out").read(1)[0]
     soundfile.write(tmp_path / "sounds" / "ann_1.wav", np.random.default_rng(9).uniform(-1, 1, 2000), 8000)
-    assert job(words, tmp_path / "out").made == 1
+    assert job(words, tmp_path / "out").encoded == 1
     assert not torch.equal(Latents(None, tmp_path / "out").read(1)[0], before)
 
 
@@ -273,7 +273,7 @@ def test_an_interrupted_job_goes_on_where_it_stopped(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError):
         job(words, tmp_path / "out")
     stops["at"] = -1
-    assert job(words, tmp_path / "out").made == 2
+    assert job(words, tmp_path / "out").encoded == 2
     assert len(Latents(None, tmp_path / "out")) == 5
     job(words, tmp_path / "straight")
     one, two = (Latents(None, tmp_path / name) for name in ("out", "straight"))
@@ -285,7 +285,7 @@ def test_several_processes_share_a_job_in_any_order(tmp_path):
     (tmp_path / "sounds" / "eve_7.wav").write_bytes(b"no sound")
     job(words, tmp_path / "one")
     for index, waiting in ((2, 2), (0, 1), (1, 0)):
-        done = job(words, tmp_path / "three", share=JobPart(index, 3))
+        done = job(words, tmp_path / "three", part=JobPart(index, 3))
         assert done.items == 2 and done.waiting == waiting
     one, three = (Latents(None, tmp_path / name) for name in ("one", "three"))
     assert [item["name"] for item in one.items] == [item["name"] for item in three.items]
@@ -327,15 +327,15 @@ def test_latents_are_read_from_an_object_store_by_worker_processes(tmp_path):
             for data in (remote, local)
         )
         assert all(torch.equal(a.samples.x, b.samples.x) for a, b in zip(one, two, strict=True))
-    assert job(words, "memory://bucket/latents").made == 0
+    assert job(words, "memory://bucket/latents").encoded == 0
     with pytest.raises(ValueError, match="nosuch"):
         Latents(None, "nosuch://bucket")
 
 
 def test_further_copies_are_random_and_the_first_is_the_fixed_one(tmp_path):
     words = [*sounds(tmp_path / "sounds"), "adapter.reader.seconds=0.1"]
-    assert job(words, tmp_path / "out").made == 5
-    assert job(words, tmp_path / "out", copies=3).made == 10
+    assert job(words, tmp_path / "out").encoded == 5
+    assert job(words, tmp_path / "out", copies=3).encoded == 10
     (codec, folder, _), (_, cached, _) = both(words, tmp_path / "out")
     fixed = codec.features(next(iter(eval_loader(folder, 1))).samples).x[0]
     assert torch.equal(cached.read(0)[0], fixed)
@@ -376,8 +376,8 @@ def test_a_shard_that_was_cut_off_is_an_error_and_is_encoded_again(tmp_path):
         shard.write_bytes(whole[:size])
         with pytest.raises(ValueError, match="cut off"):
             [Latents(None, tmp_path / "out").read(i) for i in range(5)]
-        assert len(Shards(str(tmp_path / "out"), limit=1).places) == 0
-    assert job(words, tmp_path / "out").made == 5
+        assert len(Shards(str(tmp_path / "out"), limit=1).locations) == 0
+    assert job(words, tmp_path / "out").encoded == 5
     assert shard.read_bytes() == whole
 
 
@@ -394,16 +394,16 @@ def test_a_mistake_in_the_command_is_told(tmp_path):
         job(words, tmp_path / "out", copies=0)
     for shard in ("3/2", "0/2", "x", 2):
         with pytest.raises(ConfigError, match="shard is k/n"):
-            share_of(shard)
+            job_part(shard)
     with pytest.raises(ConfigError, match="mmdiff encode out=DIR"):
         main([])
 
 
 def test_a_share_is_named_or_torchruns(monkeypatch):
-    assert share_of(None) == JobPart(0, 1) and share_of("2/8") == JobPart(1, 8)
+    assert job_part(None) == JobPart(0, 1) and job_part("2/8") == JobPart(1, 8)
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert share_of(None) == JobPart(3, 4) and share_of("2/8") == JobPart(1, 8)
+    assert job_part(None) == JobPart(3, 4) and job_part("2/8") == JobPart(1, 8)
 
 
 def test_an_encoding_ends_at_the_first_shard_that_cannot_be_written_and_blames_no_file(tmp_path, monkeypatch):

@@ -18,12 +18,12 @@ from mmdiff.config.build import ConfigError
 from mmdiff.config.overrides import composed
 from mmdiff.config.record import names
 from mmdiff.data.writing import write_atomic
-from mmdiff.evaluation.against import ALIKE, BETTER, WORSE, verdict
+from mmdiff.evaluation.against import BETTER, SAME, WORSE, verdict
 from mmdiff.evaluation.bench import Evaluator
+from mmdiff.evaluation.evaluated import Samples, open_run
 from mmdiff.evaluation.protocol import digest
 from mmdiff.evaluation.report.findings import grouped
 from mmdiff.evaluation.report.page import summary
-from mmdiff.evaluation.subject import Samples, open_run
 from mmdiff.generation.pipeline import load as mmdiff_load
 from mmdiff.metrics.bootstrap import Interval
 from mmdiff.training.quality import Quality
@@ -74,7 +74,7 @@ def test_a_model_is_told_from_another_by_the_difference_of_every_number_and_not_
         (found,) = json.loads((judged / name / "report.json").read_text())["against"].values()
         told[name] = found
     assert "are not told apart by any of" in capsys.readouterr().out
-    assert {row["says"] for row in told["itself"]["table"]} <= {"", ALIKE}
+    assert {row["says"] for row in told["itself"]["table"]} <= {"", SAME}
     assert all(set(row["difference"].values()) == {0.0} for row in told["itself"]["table"])
     rows = {row[""]: row for row in told["another"]["table"]}
     for name in ("FD-own", "KD-own", "coverage", "diversity", "instrument right"):
@@ -91,7 +91,7 @@ def test_a_difference_is_better_or_worse_only_beyond_its_interval():
     assert [verdict(Interval(*value), sign) for value, sign in (
         ((1.0, 0.5, 2.0), 1), ((1.0, 0.5, 2.0), -1), ((-1.0, -2.0, -0.5), -1), ((1.0, -0.1, 2.0), 1),
         ((1.0, 0.5, 2.0), 0),
-    )] == [BETTER, WORSE, BETTER, ALIKE, ""]
+    )] == [BETTER, WORSE, BETTER, SAME, ""]
 
 
 def test_scalars_are_grouped_by_thirds_of_their_range_and_what_is_not_told_by_none():
@@ -127,8 +127,8 @@ def test_samples_that_came_since_are_neither_held_out_nor_references_and_one_tha
     write_atomic(run / "config.yaml", config.replace(b"'n': 48\n", b"'n': 90\n"))
     after = open_run(run, mmdiff_load(run))
     told = capsys.readouterr().out
-    kept = [names(part) for part in (after.train, after.held)]
-    assert all(set(now) <= set(names(then)) for now, then in zip(kept, (before.train, before.held), strict=True))
+    kept = [names(part) for part in (after.train, after.held_out)]
+    assert all(set(now) <= set(names(then)) for now, then in zip(kept, (before.train, before.held_out), strict=True))
     gone = 90 - sum(map(len, kept))
     assert len(kept[1]) > 5 and f"{gone} of 90 samples are left out: they are new since {run} learned, or" in told
     write_atomic(run / "data.json", (run / "data.json").read_bytes().replace(b'"held out"', b'"held"'))
@@ -140,7 +140,7 @@ def test_a_cost_is_that_of_the_samples_that_are_judged(tmp_path):
     bench = Evaluator.__new__(Evaluator)
     bench.out, bench.protocol = tmp_path, SimpleNamespace(batch_size=2)
     bench.judge = SimpleNamespace(
-        suffix=".wav", own_sizes=False, stacked=lambda samples, codec, size: torch.zeros(3, 1, 1)
+        suffix=".wav", native_sizes=False, stacked=lambda samples, codec, size: torch.zeros(3, 1, 1)
     )
     bench.codec = SimpleNamespace(load=lambda path: None)
     bench.real = Samples(torch.zeros(3, 1, 1), [{}] * 3, [{}] * 3)

@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from mmdiff.cli import errors, main
 from mmdiff.cli.places import writable
-from mmdiff.cli.requests import labels_of, wishes
+from mmdiff.cli.requests import labels_of, requests_of
 from mmdiff.cli.sample import parsed, setting
 from mmdiff.config import keys, kinds, overrides
 from mmdiff.config.build import ConfigError
@@ -124,7 +124,7 @@ def test_a_class_is_its_name_and_a_scalar_a_number():
 
 def asked(path, **more):
     settings = {"n": 1, "seed": 5, "cond": {}, "size": {}, "kinds": {"seconds": keys.Amount}, "edit": {}}
-    return wishes(str(path), **settings, fields=FIELDS, **more)
+    return requests_of(str(path), **settings, fields=FIELDS, **more)
 
 
 def test_rows_of_a_table_are_requests(tmp_path):

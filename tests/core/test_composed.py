@@ -10,7 +10,7 @@ from .test_several import ROWS, Model
 
 
 def wish(scale, **told):
-    return {"told": told, "scale": scale}
+    return {"cond": told, "scale": scale}
 
 
 def test_it_is_the_sum_of_scaled_differences_to_what_is_not_told():
@@ -55,11 +55,11 @@ def test_its_scale_says_how_much_it_contrasts_with_what_is_not_told():
 
 
 @pytest.mark.parametrize("also", [
-    {"told": {"a": 1.0}}, {"told": {}, "scale": 1.0}, {"told": "a", "scale": 1.0}, {"a": 1.0, "scale": 1.0},
-    {"told": {"a": 1.0}, "scale": float("nan")}, {"told": {"a": 1.0}, "scale": True},
+    {"cond": {"a": 1.0}}, {"cond": {}, "scale": 1.0}, {"cond": "a", "scale": 1.0}, {"a": 1.0, "scale": 1.0},
+    {"cond": {"a": 1.0}, "scale": float("nan")}, {"cond": {"a": 1.0}, "scale": True},
 ])
 def test_a_wish_of_another_shape_is_refused(also):
-    with pytest.raises(ValueError, match=r"guidance.also is a list of \{told: \{FIELD: VALUE\}, scale: NUMBER\}"):
+    with pytest.raises(ValueError, match=r"guidance.also is a list of \{cond: \{FIELD: VALUE\}, scale: NUMBER\}"):
         Composed(also=[also])
 
 

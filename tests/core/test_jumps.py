@@ -10,7 +10,7 @@ from torch import nn
 from mmdiff.core.denoiser import Denoiser
 from mmdiff.core.editing import Inpaint, Windowed
 from mmdiff.core.guidance import ClassifierFree, Distilled, Unguided
-from mmdiff.core.jumps import JumpDenoiser, arrow, guided, jump, jump_loss, share
+from mmdiff.core.jumps import JumpDenoiser, arrow, blend, guided, jump, jump_loss
 from mmdiff.core.parameterizations import Data, Karras, Noise, V, Velocity
 from mmdiff.core.samplers import Auto, Jump
 from mmdiff.core.schedules import Cosine, Linear, Shifted, VarianceExploding, VariancePreserving
@@ -87,7 +87,7 @@ def test_arrow_is_the_inverse_of_jump_and_a_jump_in_two_parts_is_the_whole_one(s
         whole, first, second = arrow(x_t, x_r, t, r), arrow(x_t, x_s, t, s), arrow(x_s, x_r, s, r)
         torch.testing.assert_close(jump(x_t, whole, t, r), x_r, rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(jump(jump(x_t, first, t, s), second, s, r), x_r, rtol=1e-9, atol=1e-9)
-        torch.testing.assert_close(torch.lerp(second, first, share(t, s, r)), whole, rtol=1e-7, atol=1e-7)
+        torch.testing.assert_close(torch.lerp(second, first, blend(t, s, r)), whole, rtol=1e-7, atol=1e-7)
 
 
 @every_schedule

@@ -15,7 +15,7 @@ from mmdiff.adapters.points.judge import PointJudge
 from mmdiff.adapters.series.judge import SeriesJudge
 from mmdiff.adapters.video.judge import VideoJudge
 from mmdiff.data.dataset import Dataset
-from mmdiff.evaluation import subject
+from mmdiff.evaluation import evaluated
 from mmdiff.evaluation.embedders import fitting
 from mmdiff.evaluation.embedders.embedder import Embedder, load_embedder
 from mmdiff.evaluation.embedders.fitting import fit, scored
@@ -102,13 +102,13 @@ class Clouds(Dataset):
 def test_one_of_the_same_samples_and_settings_is_trained_once(tmp_path, monkeypatch):
     monkeypatch.setenv("MMDIFF_CACHE", str(tmp_path / "cache"))
     fits = []
-    monkeypatch.setattr(subject, "fit", lambda *args, **told: fits.append(told["steps"]) or fit(*args, **told))
+    monkeypatch.setattr(evaluated, "fit", lambda *args, **told: fits.append(told["steps"]) or fit(*args, **told))
     model = SimpleNamespace(codec=SimpleNamespace(modality=None), conditioner=SimpleNamespace(fields=Clouds.fields))
     pipeline = SimpleNamespace(model=model, size={"points": 64})
 
     def made(name, *, n=16, **told):
-        run = subject.EvaluatedRun(pipeline, Clouds(n), Clouds(8))
-        return subject.train_embedder(run, JUDGES["points"], tmp_path / f"{name}.safetensors", **told)
+        run = evaluated.EvaluatedRun(pipeline, Clouds(n), Clouds(8))
+        return evaluated.train_embedder(run, JUDGES["points"], tmp_path / f"{name}.safetensors", **told)
 
     first, again = made("one", steps=3), made("two", steps=3)
     assert fits == [3] and first.facts == again.facts and first.facts["steps"] == 3

@@ -202,4 +202,4 @@ def test_clouds_of_few_points_or_of_their_own_sizes_are_refused_before_anything_
 def test_classes_are_the_same_names_in_either_unicode_form():
     x, _ = solids(16, 0)
     scorer = Scorer(PointJudge(points=64), Embedder(PointJudge(), {"kind": ["Tr\u00e4ger"]}).eval(), None, x, draws=4)
-    assert scorer.measure(x, [{"kind": "Tra\u0308ger"}] * 16).shares["kind right"].all()
+    assert scorer.measure(x, [{"kind": "Tra\u0308ger"}] * 16).fractions["kind right"].all()

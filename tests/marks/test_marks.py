@@ -125,7 +125,7 @@ def test_a_rate_counts_every_comparison_and_has_no_least_value():
 def test_every_place_of_one_length_in_the_other_is_compared_once(own, other, shifts, count):
     places = list(overlaps(own, other, shifts))
     assert len(set(places)) == count == len(places)
-    assert all(p.own + p.length <= own and p.other + p.length <= other and p.length > 0 for p in places)
+    assert all(p.start + p.length <= own and p.other + p.length <= other and p.length > 0 for p in places)
 
 
 @every_mark

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmdiff.metrics.bootstrap import Interval, bootstrap, median
-from mmdiff.metrics.classify import classifier_score, confusion, share
+from mmdiff.metrics.classify import classifier_score, confusion, proportion
 
 
 def test_confusion_counts():
@@ -20,14 +20,14 @@ def test_confusion_counts():
 )
 def test_intervals_of_a_share_are_those_of_the_literature(right, n, low, high):
     """Newcombe 1998, table I, for 81 of 263."""
-    found = share(torch.arange(n) < right)
+    found = proportion(torch.arange(n) < right)
     assert found == pytest.approx((right / n, low, high), abs=1e-4)
 
 
 def test_an_interval_of_a_share_holds_it_also_where_all_or_none_are_right():
     for n in range(1, 400):
         for right in (0, n):
-            found = share(torch.arange(n) < right)
+            found = proportion(torch.arange(n) < right)
             assert 0 <= found.low <= found.value <= found.high <= 1
 
 
@@ -48,7 +48,7 @@ def test_classifier_score_refuses_logits():
     with pytest.raises(ValueError, match="apply a softmax"):
         classifier_score(torch.randn(5, 3))
     with pytest.raises(ValueError, match="truth values"):
-        share(torch.zeros(0, dtype=torch.bool))
+        proportion(torch.zeros(0, dtype=torch.bool))
 
 
 def test_bootstrap_of_a_mean_is_the_normal_interval():

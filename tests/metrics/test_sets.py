@@ -12,7 +12,7 @@ from mmdiff.metrics.sets import (
     halves_interval,
     interval_around,
     jensen_shannon,
-    matched_share,
+    matched_fraction,
     matching_distance,
     nearest_neighbour_accuracy,
     occupancy,
@@ -71,9 +71,9 @@ def test_1nna_of_a_collapsed_set_is_high_for_samples_and_low_for_no_reference():
 
 def test_cov_is_one_where_each_reference_is_met_and_its_reciprocal_count_where_all_are_near_one():
     x = normal(30, 4)
-    assert matched_share(distances(x + 1e-9, x)) == 1
-    assert matched_share(distances(x[:1] + 1e-3 * normal(30, 4, seed=1), x)) == pytest.approx(1 / 30)
-    halves = [matched_share(distances(*np.split(normal(120, 4, seed=i), 2))) for i in range(20)]
+    assert matched_fraction(distances(x + 1e-9, x)) == 1
+    assert matched_fraction(distances(x[:1] + 1e-3 * normal(30, 4, seed=1), x)) == pytest.approx(1 / 30)
+    halves = [matched_fraction(distances(*np.split(normal(120, 4, seed=i), 2))) for i in range(20)]
     assert min(halves) > 0 and max(halves) < 0.8 and 0.5 < np.mean(halves) < 0.65
 
 

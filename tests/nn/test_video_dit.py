@@ -5,7 +5,7 @@ import torch
 
 from mmdiff.core.types import Condition
 from mmdiff.nn.grid import Full, Space, Time, Window, axial_angles
-from mmdiff.nn.video_dit import PATTERNS, VideoDiT, held
+from mmdiff.nn.video_dit import PATTERNS, VideoDiT, last_cleaner
 from mmdiff.nn.video_uvit import VideoUViT
 
 C, D = 3, 5
@@ -135,8 +135,8 @@ def test_axial_angles_fill_the_heads(dim):
 
 def test_what_is_held_is_the_last_frame_before_that_has_less_noise():
     x, level = torch.arange(6.0).reshape(1, 1, 6, 1, 1), torch.tensor([[0.5, 0, 0, 0.5, 0.2, 0.5]])
-    assert held(x, level).flatten().tolist() == [0, 0, 0, 2, 2, 4]
-    assert (held(x, torch.full((1, 6), 0.5)) == 0).all(), "nothing is given"
+    assert last_cleaner(x, level).flatten().tolist() == [0, 0, 0, 2, 2, 4]
+    assert (last_cleaner(x, torch.full((1, 6), 0.5)) == 0).all(), "nothing is given"
 
 
 def test_a_head_learns_to_hold_the_given_frame_and_joins_what_boxes_part():

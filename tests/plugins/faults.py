@@ -227,7 +227,7 @@ class NullOfItsOwn(Labels):
         return Condition(torch.zeros(batch, self.dim))
 
 
-breaks("null condition is nothing told", "adapter.conditioner", NullOfItsOwn)
+breaks("null condition is that of no labels", "adapter.conditioner", NullOfItsOwn)
 
 
 class HidesTheWrongWay(Labels):
@@ -235,7 +235,7 @@ class HidesTheWrongWay(Labels):
         return super().hide(labels, 1 - u)
 
 
-breaks("null condition is nothing told", "adapter.conditioner", HidesTheWrongWay)
+breaks("null condition is that of no labels", "adapter.conditioner", HidesTheWrongWay)
 
 
 class AnotherSetForEachProcess(ToyWaves):

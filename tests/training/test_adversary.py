@@ -38,7 +38,7 @@ def straight(tmp_path_factory):
 
 
 def test_a_run_with_an_adversary_goes_on_bit_for_bit(straight, tmp_path):
-    run(tmp_path / "parted", *CRITIC, "trainer.max_steps=6")          # the codec heeds it from step 5 on
+    run(tmp_path / "parted", *CRITIC, "trainer.max_steps=6")          # it counts from step 5 on
     run(tmp_path / "parted", "trainer.max_steps=14")
     assert_same(straight, tmp_path / "parted")
 
@@ -47,7 +47,7 @@ def test_two_processes_train_the_codec_and_the_critic_that_one_trains(straight, 
     job = Job("train", f"run={tmp_path / 'two'}", *CRITIC, "trainer=ddp_cpu", "trainer.max_steps=14", world=2,
               output=tmp_path)
     job.wait()
-    for column in ("loss", "adversary", "adversary_right", "heeded"):
+    for column in ("loss", "critic_loss", "critic_accuracy", "generator_loss"):
         one, two = ([float(row[column]) for row in rows(path)] for path in (straight, tmp_path / "two"))
         assert two == pytest.approx(one, rel=1e-4, abs=1e-5)
     one, two = (torch.load(latest(path / "checkpoints")[0], weights_only=True)["state_dict"]
@@ -64,21 +64,22 @@ def test_the_critic_is_in_the_checkpoint_with_its_moments_and_not_in_the_model_f
     assert not any("adversary" in name for name in read_model_file(straight / "model.safetensors")[1])
 
 
-def test_the_balance_is_logged_and_the_codec_heeds_it_from_its_start_on(straight):
+def test_the_balance_is_logged_and_it_counts_from_its_start_on(straight):
     told = rows(straight)
-    assert [float(row["heeded"]) == 0 for row in told] == [step <= 4 for step in range(1, 15)]     # 4 draws a step
-    assert all(0 <= float(row["adversary_right"]) <= 1 and float(row["adversary"]) > 0 for row in told)
+    silent = [float(row["generator_loss"]) == 0 for row in told]
+    assert silent == [step <= 4 for step in range(1, 15)]             # 4 draws a step
+    assert all(0 <= float(row["critic_accuracy"]) <= 1 and float(row["critic_loss"]) > 0 for row in told)
 
 
 def test_neither_learns_from_the_loss_of_the_other():
     critic = PatchCritic(width=4, depth=1, start=10)
     critic.make(1, 1)
     made, real = torch.randn(2, 1, 32, requires_grad=True), Masked(torch.randn(2, 1, 32))
-    critic.heeded(Masked(made), torch.tensor([9, 10])).sum().backward()
+    critic.generator_loss(Masked(made), torch.tensor([9, 10])).sum().backward()
     assert made.grad[0].eq(0).all() and made.grad[1].ne(0).any()      # the first is before the start
     assert all(parameter.grad is None for parameter in critic.parameters())
     made.grad = None
-    loss, right = critic.loss(Masked(made), real)
+    loss, right = critic.critic_loss(Masked(made), real)
     loss.sum().backward()
     assert made.grad is None and all(parameter.grad is not None for parameter in critic.parameters())
     assert right.shape == (2,)

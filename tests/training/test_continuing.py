@@ -17,7 +17,7 @@ from mmdiff.config.adapter import build_codec
 from mmdiff.config.build import ConfigError, build
 from mmdiff.config.files import CONFIG_FILE, resolved
 from mmdiff.config.overrides import completed, composed, composition
-from mmdiff.config.record import Record, data_change, files, own_fields, read_record
+from mmdiff.config.record import Record, data_change, files, merged_fields, read_record
 from mmdiff.config.words import written
 from mmdiff.data.dataset import Dataset, Subset
 from mmdiff.store import model_config
@@ -117,7 +117,7 @@ def record_of(run, fields=None, training=(), held=()):
 
 def test_fields_of_a_run_are_its_own(tmp_path):
     own = {"label": ["kick", "hat"], "speed": [0.0, 1.0]}
-    kept = own_fields(record_of(tmp_path, own), {"speed": (0.2, 0.5), "label": ["hat", "kick"]})
+    kept = merged_fields(record_of(tmp_path, own), {"speed": (0.2, 0.5), "label": ["hat", "kick"]})
     assert list(kept.items()) == list(own.items()), "the order of classes and fields, and ranges, are the run's"
     for found, text in [
         ({"label": ["kick", "snare"], "speed": (0, 1)}, "label has a new 'snare'; label has no longer 'hat'"),
@@ -125,7 +125,7 @@ def test_fields_of_a_run_are_its_own(tmp_path):
         ({"label": ["kick", "hat"]}, "no field 'speed'"), ({**own, "who": ["ann"]}, "a new field 'who'"),
     ]:
         with pytest.raises(ConfigError, match=text):
-            own_fields(record_of(tmp_path, own), found)
+            merged_fields(record_of(tmp_path, own), found)
 
 
 def test_a_class_that_was_renamed_is_refused_and_the_model_stays(run):

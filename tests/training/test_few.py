@@ -43,7 +43,7 @@ def words_of(base, kind, run, *words):
 def started(base, kind, run, *words):
     """What a run is made of, before its first step."""
     config, record, _ = opened(run, composed("train", words_of(base, kind, run, *words)), None)
-    return assemble(config, run, own=record, base=base_of(config, record, resumed=False))
+    return assemble(config, run, record=record, base=base_of(config, record, resumed=False))
 
 
 def refused(base, kind, tmp_path, *words, match):

@@ -87,7 +87,7 @@ def test_paths_are_of_the_sizes_of_the_data(teachers, tmp_path):
 
     words = [f"init={teachers / 'sizes'}", *LOOP, "few=paths", *FEW, f"run={tmp_path / 'run'}"]
     config, record, _ = opened(tmp_path / "run", composed("train", words), None)
-    parts = assemble(config, tmp_path / "run", own=record, base=base_of(config, record, resumed=False))
+    parts = assemble(config, tmp_path / "run", record=record, base=base_of(config, record, resumed=False))
     paths = parts.module.dataset
     assert {paths.read(i)[0].shape for i in range(12)} == {(9, 4, 16, 16), (9, 2, 16, 16)}
 

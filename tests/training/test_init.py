@@ -39,7 +39,7 @@ def begin(*words):
 def started(base, run, *words):
     """All parts of a run that would start from ``base``, before its first step."""
     config, record, _ = opened(run, composed("train", [*WORDS, f"init={base}", f"run={run}", *words]), None)
-    return assemble(config, run, own=record, base=base_of(config, record, resumed=False))
+    return assemble(config, run, record=record, base=base_of(config, record, resumed=False))
 
 
 @pytest.fixture(scope="module")

@@ -81,7 +81,7 @@ def test_checkpoint_moments_and_averages_hold_what_learns_alone(base, tuned):
 
 def test_no_gradient_is_made_and_no_average_copied_of_what_does_not_learn(base, tmp_path):
     config, record, _ = opened(tmp_path / "run", composed("train", [*WORDS, f"init={base}", ONLY]), None)
-    module = assemble(config, tmp_path, own=record, base=base_of(config, record, resumed=False)).module
+    module = assemble(config, tmp_path, record=record, base=base_of(config, record, resumed=False)).module
     order = module.loading.order(module.dataset, seed=0, steps=1)
     module.model.loss(next(iter(train_loader(module.dataset, order))), 0).mean().backward()
     average, weights = (dict(part.named_parameters()) for part in (module.ema["main"].average, module.model.trainable))

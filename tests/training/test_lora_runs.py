@@ -46,7 +46,7 @@ def begin(base, run, *words):
 def started(base, run, *words):
     """All parts of a run, before its first step."""
     config, record, _ = opened(run, composed("train", [*WORDS, f"init={base}", f"run={run}", *words]), None)
-    return assemble(config, run, own=record, base=base_of(config, record, resumed=False))
+    return assemble(config, run, record=record, base=base_of(config, record, resumed=False))
 
 
 def latents(model, wish=WISH):

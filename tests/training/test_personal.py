@@ -67,7 +67,7 @@ def begin(folder, run, *words):
 
 def started(folder, run, *words):
     config, record, _ = opened(run, composed("train", words_of(folder, run, *words)), None)
-    return assemble(config, run, own=record, base=base_of(config, record, resumed=False)).module
+    return assemble(config, run, record=record, base=base_of(config, record, resumed=False)).module
 
 
 def latents(model, *wishes):
@@ -125,11 +125,11 @@ def test_nothing_is_hidden_of_the_subject_s_files_so_that_what_is_untold_stays_w
     module = started(folder, tmp_path / "a", "adapter.conditioner.drop=0.9")
     anna = list(module.model.fields["speaker"]).index("anna")
     for batch in train_loader(module.dataset, Loading(batch_size=8).order(module.dataset, seed=0, steps=3)):
-        assert (batch.labels["speaker"] == anna).equal(batch.told) and batch.told.sum() == 4
+        assert (batch.labels["speaker"] == anna).equal(batch.keep_labels) and batch.keep_labels.sum() == 4
         for part in batch.split(2):
             hidden = module.model.draw(part, 0, batch_size=8).labels
-            assert torch.equal(hidden["speaker"][part.told], part.labels["speaker"][part.told])
-            assert (hidden["word"][part.told] >= 0).all() and (hidden["speaker"][~part.told] == -1).any()
+            assert torch.equal(hidden["speaker"][part.keep_labels], part.labels["speaker"][part.keep_labels])
+            assert (hidden["word"][part.keep_labels] >= 0).all() and (hidden["speaker"][~part.keep_labels] == -1).any()
 
 
 def test_it_learns_a_new_class_says_so_and_keeps_its_consent(folder, tmp_path, capsys):

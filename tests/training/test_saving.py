@@ -75,7 +75,7 @@ def rescue(saving, *, greatest=1.0, step=3):
         strategy=SimpleNamespace(save_checkpoint=AtomicCheckpointIO().save_checkpoint),
     )
     module = SimpleNamespace(
-        averaged=saving.model, device_mesh=None, whole_step=step, settle=lambda: None,
+        averaged=saving.model, device_mesh=None, full_step=step, settle=lambda: None,
         greatest=lambda: torch.tensor(greatest),
     )
     saving._tried = 0

@@ -192,7 +192,7 @@ def test_an_adopted_file_names_the_model_and_holds_none_of_it(adopted, folder, t
 def test_weights_of_the_model_are_in_memory_once_and_in_no_file_of_a_run(words, run, tmp_path):
     config, record, _ = opened(tmp_path / "new", composed("train", [*words, f"run={tmp_path / 'new'}"]), None)
     base = base_of(config, record, resumed=False)
-    module = assemble(config, tmp_path / "new", own=record, base=base).module
+    module = assemble(config, tmp_path / "new", record=record, base=base).module
     kept = frozen_tensors(base.model.network)
     for network in (module.model.network, module.averaged.network):
         own = {tensor.data_ptr() for tensor in frozen_tensors(network).values()}
@@ -248,7 +248,7 @@ def test_a_base_of_few_bits_learns_from_a_cache_alone_and_to_the_same_bits_with_
     opened, load_part = [], public.PublicModel.load
     monkeypatch.setattr(public.PublicModel, "load",
                         lambda self, part, *rest: opened.append(part) or load_part(self, part, *rest))
-    monkeypatch.setattr(public.PublicModel, "checked", lambda self, part: opened.append(part) or self.place(part))
+    monkeypatch.setattr(public.PublicModel, "checked", lambda self, part: opened.append(part) or self.folder(part))
     own = [word for word in words if not word.startswith(("adapter.network.dtype", "data."))]
     for name, less in (("plain", []), ("again", ["recompute=1"]), ("host", ["recompute=1", "offload=true"])):
         train(composed("train", [*own, "data=latents", f"data.root={cache}", f"run={tmp_path / name}", *less,

@@ -29,9 +29,9 @@ class VitalSigns(Dataset):
         return f"signal-{index:05d}"
 
     def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, str | float]]:
-        own, reader = stream(self.seed, index, Purpose.DATA), self.reader
-        signal, rate = tuple(EVENTS)[index % len(EVENTS)], float(own.uniform(*RATE))
-        phase = (own if rng is None else rng).uniform()
+        sample_rng, reader = stream(self.seed, index, Purpose.DATA), self.reader
+        signal, rate = tuple(EVENTS)[index % len(EVENTS)], float(sample_rng.uniform(*RATE))
+        phase = (sample_rng if rng is None else rng).uniform()
         turns = np.arange(reader.length) / reader.sample_rate * rate / 60 + phase
         turns = turns - 0.05 * np.arange(reader.channels)[:, None]
         x = sum(h * np.exp(-(((turns - c + 0.5) % 1 - 0.5) ** 2) / (2 * w**2)) for c, w, h in EVENTS[signal])

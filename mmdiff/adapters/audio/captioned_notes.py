@@ -26,7 +26,7 @@ UNSEEN_FORM = "this {instrument} tone is {height}"
 COMBINATIONS = tuple(product(INSTRUMENTS, HEIGHTS))
 PAIR = ("plucked", "high")
 """The combination that is never learned, unless another is named."""
-HELD = 10
+VAL_EVERY = 10
 """One note in so many of a learned combination is held out."""
 
 
@@ -39,9 +39,9 @@ class CaptionedNotes(Dataset):
 
     def __init__(self, reader: AudioReader, *, n: int = 2000, caption: bool = True, pair: Sequence[str] = PAIR,
                  seed: int = 0):
-        if (held := tuple(pair)) not in COMBINATIONS:
-            raise ValueError(f"pair is one of {INSTRUMENTS} and one of {tuple(HEIGHTS)}, got {held}")
-        self.notes, self.seed, self.pair = Notes(reader, n=n, seed=seed), seed, held
+        if (held_out := tuple(pair)) not in COMBINATIONS:
+            raise ValueError(f"pair is one of {INSTRUMENTS} and one of {tuple(HEIGHTS)}, got {held_out}")
+        self.notes, self.seed, self.pair = Notes(reader, n=n, seed=seed), seed, held_out
         self.fields = {"caption": TEXT} if caption else self.known()
 
     def __len__(self) -> int:
@@ -57,7 +57,8 @@ class CaptionedNotes(Dataset):
 
     def column(self, index: int) -> dict[str, Label]:
         (instrument, height), turn = COMBINATIONS[index % len(COMBINATIONS)], index // len(COMBINATIONS)
-        part = "pair" if (instrument, height) == self.pair else "seen" if turn % HELD == HELD - 1 else "train"
+        part = "seen" if turn % VAL_EVERY == VAL_EVERY - 1 else "train"
+        part = "pair" if (instrument, height) == self.pair else part
         truth: dict[str, Label] = {"instrument": instrument, "height": height, "pitch": self._pitch(index)}
         return {**truth, "caption": worded(truth, FORMS[0]), "part": part}
 

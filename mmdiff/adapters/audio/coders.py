@@ -38,20 +38,20 @@ class _Frames(nn.Module):
     """Log-mel ``(B, n_mels, T)`` to waveforms ``(B, 1, T hop)``."""
 
     window: Tensor
-    shares: Tensor
+    envelope_matrix: Tensor
     level: Tensor
 
     def __init__(self, mel: MelSpec, *, width: int, depth: int):
         super().__init__()
         self.mel, self.network = mel, ConvNeXt(mel.n_mels, mel.n_fft + 2, width=width, depth=depth)
-        shares, level = envelope(mel)
-        for name, value in (("window", mel.window()), ("shares", shares), ("level", level)):
+        envelope_matrix, level = envelope(mel)
+        for name, value in (("window", mel.window()), ("shares", envelope_matrix), ("level", level)):
             self.register_buffer(name, value, persistent=False)
 
     def forward(self, log_mel: Tensor) -> Tensor:
         log_mel = log_mel.float().clamp(min=self.mel.log_floor)
         change, phase = self.network(log_mel).float().chunk(2, 1)
-        log_magnitude = self.shares @ log_mel + self.level + change
+        log_magnitude = self.envelope_matrix @ log_mel + self.level + change
         spectrum = torch.polar(log_magnitude.exp().clamp(max=LOUDEST * self.mel.n_fft), phase)
         pieces = torch.fft.irfft(spectrum.mT, n=self.mel.n_fft).mT * self.window[:, None]
         weight = overlap_add(self.window.square()[:, None].expand(-1, log_mel.shape[-1])[None], self.mel.hop_length)
@@ -84,8 +84,8 @@ class VocoderCoder(GridCoder):
         self.mel = MelSpec.named(mel) if isinstance(mel, str) else mel
         self.width, self.depth, self.chunk = width, depth, chunk
         self.stride, self.fixed = (self.mel.hop_length,), self.mel.n_mels
-        around = 3 * (depth + 1) + -(-self.mel.n_fft // self.mel.hop_length)
-        self.reach, sight = (around, around), -(-self.mel.n_fft // self.mel.hop_length)
+        reach = 3 * (depth + 1) + -(-self.mel.n_fft // self.mel.hop_length)
+        self.reach, sight = (reach, reach), -(-self.mel.n_fft // self.mel.hop_length)
         self.sight = (sight, sight)
 
     def make(self, channels: int, latent: int, moments: int) -> None:
@@ -116,10 +116,10 @@ class WaveCoder(GridCoder):
             raise ValueError("strides are whole numbers of 2 or more, with as many multipliers; got "
                              f"{list(strides)} and {list(multipliers)}")
         self.strides, self.widths, self.chunk = tuple(strides), [width * m for m in multipliers], chunk
-        self.stride, around = (math.prod(strides),), 3.0
+        self.stride, reach = (math.prod(strides),), 3.0
         for stride in self.strides:                                   # from samples to latents, in steps of each level
-            around = (around + 13 + stride) / stride + 1
-        self.reach = (math.ceil(around) + 2, math.ceil(around) + 2)
+            reach = (reach + 13 + stride) / stride + 1
+        self.reach = (math.ceil(reach) + 2, math.ceil(reach) + 2)
         seen, step = 3, 1                                             # samples on either side, then those of a level
         for stride in self.strides:
             seen, step = seen + (13 + 2 * stride) * step, step * stride

@@ -22,7 +22,7 @@ import soundfile
 
 Span = Callable[[int], tuple[int, int]]
 RATES = (1000, 768_000)
-UNTOLD = 2**62
+UNKNOWN_LENGTH = 2**62
 """Samples: what libsndfile says of a FLAC stream that came through a pipe is more."""
 OGG, MPEG = (".ogg", ".oga", ".opus"), (".mp3", ".mp2")
 FIRST_PAGE, LATER_PAGE = b"OggS\x00\x02", re.compile(b"OggS\\x00[\\x00\\x01\\x04\\x05]")
@@ -32,15 +32,15 @@ PREROLL = 1.0
 
 
 class Excerpt(NamedTuple):
-    """Decoded samples ``(C, L)`` float32 at ``sample_rate`` Hz; ``whole`` if that is all of the part asked for."""
+    """Decoded samples ``(C, L)`` float32 at ``sample_rate`` Hz; ``complete`` if that is all of the part asked for."""
 
     samples: np.ndarray
     sample_rate: int
-    whole: bool
+    complete: bool
 
 
-def decode(path: Path, *, seconds: float | None = None, place: float = 0.0, span: Span | None = None) -> Excerpt:
-    """A file, or ``seconds`` of it: its start is ``place`` in [0, 1) between the first and the last that there is.
+def decode(path: Path, *, seconds: float | None = None, position: float = 0.0, span: Span | None = None) -> Excerpt:
+    """A file, or ``seconds`` of it: its start is ``position`` in [0, 1) between the first and the last that there is.
     ``span`` says which samples of how many there are.
 
     Raises ``ValueError`` with a reason.
@@ -59,13 +59,13 @@ def decode(path: Path, *, seconds: float | None = None, place: float = 0.0, span
     reasons = []
     for decoder in decoders:
         try:
-            clip = decoder(path, seconds, place, span or _all)
+            clip = decoder(path, seconds, position, span or _all)
             break
         except (soundfile.SoundFileError, av.FFmpegError, ValueError, MemoryError) as error:
             reasons.append(error)
     else:
-        own = [str(e) for e in reasons if isinstance(e, ValueError) and not isinstance(e, av.FFmpegError)]
-        reason = own[0] if own else "neither libsndfile nor FFmpeg can open it"
+        causes = [str(e) for e in reasons if isinstance(e, ValueError) and not isinstance(e, av.FFmpegError)]
+        reason = causes[0] if causes else "neither libsndfile nor FFmpeg can open it"
         raise ValueError(f"{path} cannot be read as sound: {reason}")
     if clip.samples.size == 0:
         raise ValueError(f"{path} holds no samples")
@@ -77,7 +77,7 @@ def duration(path: Path) -> float:
     if path.suffix.lower() not in MPEG:
         try:
             info = soundfile.info(path)
-            if 0 < info.frames < UNTOLD:
+            if 0 < info.frames < UNKNOWN_LENGTH:
                 return info.frames / info.samplerate
         except soundfile.SoundFileError:
             pass
@@ -98,19 +98,19 @@ def _all(total: int) -> tuple[int, int]:
     return 0, total
 
 
-def _start(span: tuple[int, int], count: int, place: float) -> int:
+def _start(span: tuple[int, int], count: int, position: float) -> int:
     first, last = span
-    return first + int(place * (max(last - first - count, 0) + 1))
+    return first + int(position * (max(last - first - count, 0) + 1))
 
 
-def _soundfile(path: Path, seconds: float | None, place: float, span: Span) -> Excerpt:
+def _soundfile(path: Path, seconds: float | None, position: float, span: Span) -> Excerpt:
     with soundfile.SoundFile(path) as file:
         rate = _checked(file.samplerate)
-        if not 0 < file.frames < UNTOLD:
+        if not 0 < file.frames < UNKNOWN_LENGTH:
             raise ValueError("its header does not tell its length")
         first, last = span(file.frames)
         count = last - first if seconds is None else min(last - first, math.ceil(seconds * rate))
-        file.seek(_start((first, last), count, place))
+        file.seek(_start((first, last), count, position))
         samples = file.read(count, dtype="float32", always_2d=True)
         if len(samples) < count:
             raise ValueError(f"ends after {len(samples)} of {count} samples")
@@ -123,7 +123,7 @@ def _checked(rate: int) -> int:
     return rate
 
 
-def _ffmpeg(path: Path, seconds: float | None, place: float, span: Span) -> Excerpt:
+def _ffmpeg(path: Path, seconds: float | None, position: float, span: Span) -> Excerpt:
     if seconds is None:
         samples, rate = _decoded(path)
         return Excerpt(samples[:, slice(*span(samples.shape[1]))], rate, True)
@@ -131,7 +131,7 @@ def _ffmpeg(path: Path, seconds: float | None, place: float, span: Span) -> Exce
     total, rate = _length(path, stat.st_size, stat.st_mtime_ns)
     first, last = span(total)
     count = min(math.ceil(seconds * rate), last - first)
-    start = _start((first, last), count, place)
+    start = _start((first, last), count, position)
     samples, _ = _decoded(path, start, count)
     if samples.shape[1] < count:                                      # it ends early, or a seek went astray
         samples, _ = _decoded(path)

@@ -96,7 +96,7 @@ class HiFiGAN(Vocoder):
         """What a configuration in the format of the authors says otherwise; empty without one."""
         if not config.is_file():
             return ""
-        given, mel = json.loads(config.read_text(encoding="utf-8")), self.mel
+        stated, mel = json.loads(config.read_text(encoding="utf-8")), self.mel
         expected: dict[str, Any] = {
             "sampling_rate": mel.sample_rate, "n_fft": mel.n_fft, "hop_size": mel.hop_length,
             "win_size": mel.win_length, "num_mels": mel.n_mels, "fmin": mel.f_min, "fmax": mel.f_max, "resblock": "1",
@@ -104,10 +104,10 @@ class HiFiGAN(Vocoder):
             "upsample_initial_channel": self.width, "resblock_kernel_sizes": list(self.kernels),
             "resblock_dilation_sizes": [list(self.dilations)] * len(self.kernels),
         }
-        if given.get("fmax", 0) is None:
-            given["fmax"] = given.get("sampling_rate", 0) / 2
+        if stated.get("fmax", 0) is None:
+            stated["fmax"] = stated.get("sampling_rate", 0) / 2
         return ", ".join(
-            f"{key} {given[key]} (not {value})" for key, value in expected.items() if given.get(key, value) != value
+            f"{key} {stated[key]} (not {value})" for key, value in expected.items() if stated.get(key, value) != value
         )
 
 

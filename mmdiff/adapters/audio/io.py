@@ -99,12 +99,12 @@ class AudioReader(Reader):
 
     def _sounding(self, path: Path, rng: np.random.Generator | None) -> Excerpt:
         for _ in range(1 if rng is None else SILENT_DRAWS):
-            clip = decode(path, seconds=self.seconds, place=0.0 if rng is None else rng.random(), span=self.span)
+            clip = decode(path, seconds=self.seconds, position=0.0 if rng is None else rng.random(), span=self.span)
             if not _silent(path, clip, self.channels):
                 return clip
-            if clip.whole:
+            if clip.complete:
                 break
-        clip = clip if clip.whole else decode(path, span=self.span)
+        clip = clip if clip.complete else decode(path, span=self.span)
         if _silent(path, clip, self.channels):
             reason = "its channels cancel each other (one is inverted)" if clip.samples.any() else "all are 0"
             raise ValueError(f"{path} is silent: of {clip.samples.shape[1]} samples, {reason}")
@@ -124,8 +124,8 @@ def _silent(path: Path, clip: Excerpt, channels: int) -> bool:
     """Whether nothing, or next to nothing of its channels, is left of them."""
     if not np.isfinite(clip.samples).all():
         raise ValueError(f"{path} holds NaN or infinite samples")
-    kept, whole = (np.square(x, dtype=np.float64).mean() for x in (_laid(clip, channels), clip.samples))
-    return kept <= CANCELLED * whole
+    kept, total = (np.square(x, dtype=np.float64).mean() for x in (_laid(clip, channels), clip.samples))
+    return kept <= CANCELLED * total
 
 
 def write_audio(sample: Tensor, path: str | Path, sample_rate: int, *, bit_rate: int = 128_000) -> int:

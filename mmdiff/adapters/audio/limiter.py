@@ -33,8 +33,8 @@ def limit(sample: Tensor, sample_rate: int, *, ceiling: float = CEILING) -> tupl
     gain = (ceiling / peak.clamp(min=ceiling))[None]
     lowest = -F.max_pool1d(-gain, width, stride=1, padding=width // 2)
     smooth = F.avg_pool1d(lowest, width, stride=1, padding=width // 2, count_include_pad=False)
-    told = {"limited_share": float((peak > ceiling).double().mean()), "limited_db": 20 * math.log10(greatest / ceiling)}
-    return (sample * smooth).clamp(-ceiling, ceiling), told
+    meta = {"limited_share": float((peak > ceiling).double().mean()), "limited_db": 20 * math.log10(greatest / ceiling)}
+    return (sample * smooth).clamp(-ceiling, ceiling), meta
 
 
 def true_peak(sample: Tensor) -> Tensor:

@@ -25,11 +25,11 @@ class SpectralLoss(ReconstructionLoss):
         self.windows = tuple(windows)
 
     @abstractmethod
-    def compared(self, made: Tensor, real: Tensor) -> Tensor:
+    def compared(self, output: Tensor, real: Tensor) -> Tensor:
         """``(B,)`` of complex spectra ``(B, F, T)``."""
 
-    def __call__(self, made: Masked, real: Masked) -> Tensor:
-        pair = [part.x if real.mask is None else torch.where(real.mask, part.x, 0) for part in (made, real)]
+    def __call__(self, output: Masked, real: Masked) -> Tensor:
+        pair = [part.x if real.mask is None else torch.where(real.mask, part.x, 0) for part in (output, real)]
         fitting = [n for n in self.windows if n <= real.x.shape[-1]] or [min(self.windows)]
         apart = [self.compared(*(_spectrum(x.flatten(0, 1), n) for x in pair)) for n in fitting]    # of each channel
         return torch.stack(apart).mean(0).unflatten(0, real.x.shape[:2]).mean(1)
@@ -40,16 +40,16 @@ class LogSpectral(SpectralLoss):
 
     floor = 1e-4
 
-    def compared(self, made: Tensor, real: Tensor) -> Tensor:
-        levels = [_size(x).clamp(min=self.floor).log() for x in (made, real)]
+    def compared(self, output: Tensor, real: Tensor) -> Tensor:
+        levels = [_size(x).clamp(min=self.floor).log() for x in (output, real)]
         return (levels[0] - levels[1]).abs().flatten(1).mean(1)
 
 
 class Convergence(SpectralLoss):
     """Levels of what is loud, where a logarithm hears a quiet hiss as well (Yamamoto et al. 2020, eq. 4)."""
 
-    def compared(self, made: Tensor, real: Tensor) -> Tensor:
-        levels = [_size(x).flatten(1) for x in (made, real)]
+    def compared(self, output: Tensor, real: Tensor) -> Tensor:
+        levels = [_size(x).flatten(1) for x in (output, real)]
         error, loud = ((x.square().mean(1) + 1e-12).sqrt() for x in (levels[0] - levels[1], levels[1]))
         return error / loud.clamp(min=1e-3)                           # what is nearly silent has no say
 
@@ -57,9 +57,9 @@ class Convergence(SpectralLoss):
 class Phase(SpectralLoss):
     """From 0, in phase, to 2, opposite."""
 
-    def compared(self, made: Tensor, real: Tensor) -> Tensor:
+    def compared(self, output: Tensor, real: Tensor) -> Tensor:
         loud = _size(real)
-        apart = 1 - (made * real.conj()).real / (_size(made) * loud).clamp(min=1e-8)
+        apart = 1 - (output * real.conj()).real / (_size(output) * loud).clamp(min=1e-8)
         return (loud * apart).flatten(1).sum(1) / loud.flatten(1).sum(1).clamp(min=1e-8)
 
 

@@ -61,8 +61,8 @@ class NeuralCodec(SoundCodec):
         return each(self.unwhiten(latents), lambda z: self.decoded(self.network(z), z))
 
     def decode_sized(self, latents: Masked, *, seconds: float) -> Masked:  # type: ignore[override]  # its own size
-        made, length = self.decode(latents), self.positions(seconds)
-        return Masked(made.x[..., :length], None if made.mask is None else made.mask[..., :length])
+        decoded, length = self.decode(latents), self.positions(seconds)
+        return Masked(decoded.x[..., :length], None if decoded.mask is None else decoded.mask[..., :length])
 
     def measure(self, features: Any) -> None:
         """Measure the whitening, where it is not the model's own."""

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ...metrics.bootstrap import bootstrap, median
-from ...metrics.classify import share
+from ...metrics.classify import proportion
 from ...metrics.folder import generated, measure
 from ...metrics.rows import Row
 from .decode import decode
@@ -102,9 +102,9 @@ def summary(heard: Heard) -> Row:
     pitched = heard.error[heard.error.isfinite()]
     return {
         "n": len(heard.right),
-        "instrument": share(heard.right),
+        "instrument": proportion(heard.right),
         "median cents": bootstrap(pitched, median) if len(pitched) > 1 else "none",
-        "within 50 cents": share(heard.error < 50),
+        "within 50 cents": proportion(heard.error < 50),
         "no pitch": len(heard.error) - len(pitched),
         "clipped": heard.clipped.mean().item(),
     }

@@ -35,7 +35,7 @@ class TimedPrompt(Conditioner):
     training samples whose text is hidden."""
 
     public_parts, kind = ("projection_model",), "StableAudioProjectionModel"
-    tells = MappingProxyType({"caption": TEXT, SECONDS: (0.0, 512.0)})
+    default_fields = MappingProxyType({"caption": TEXT, SECONDS: (0.0, 512.0)})
     tokens = True
 
     def __init__(self, fields: Fields, *, model: PublicModel, text: TextEncoder, drop: float = 0.1):
@@ -65,8 +65,8 @@ class TimedPrompt(Conditioner):
                       for name, value in (("start", torch.zeros_like(end)), ("end", end)))
         states = self.projection(text_hidden_states=states).text_hidden_states * mask[..., None]
         states = F.pad(states, (0, 0, 0, self.text.length - states.shape[1]))
-        told = torch.tensor([text is not None for text in texts], device=weight.device)[:, None, None]
-        return Condition(tokens=told * torch.cat([states, start, end], 1), vector=torch.cat([start, end], 2)[:, 0])
+        present = torch.tensor([text is not None for text in texts], device=weight.device)[:, None, None]
+        return Condition(tokens=present * torch.cat([states, start, end], 1), vector=torch.cat([start, end], 2)[:, 0])
 
     def null(self, batch: int) -> Condition:
         return self({self.name: [None] * batch})

@@ -29,8 +29,8 @@ class DacCodec(NeuralCodec):
         return network.encoder(x)
 
     def decoded(self, network: Any, z: Tensor) -> Tensor:
-        made = network.decoder(z)
-        return F.pad(made, (0, z.shape[-1] * self.downsampling[0] - made.shape[-1]))      # odd strides leave out some
+        wave = network.decoder(z)
+        return F.pad(wave, (0, z.shape[-1] * self.downsampling[0] - wave.shape[-1]))      # odd strides leave out some
 
 
 class MimiCodec(NeuralCodec):

@@ -15,8 +15,8 @@ class CloudBody(pointnet.PointFeatures, Body):
     """Clouds ``(B, 3, N)``, each put into the unit cube; the order of the points must mean nothing."""
 
     def forward(self, x: Tensor) -> Tensor:
-        places = torch.from_numpy(cube(x[:, :3, :512].double().mT.numpy())).float().mT
-        return self.features(places)
+        positions = torch.from_numpy(cube(x[:, :3, :512].double().mT.numpy())).float().mT
+        return self.features(positions)
 
     def augmented(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """256 points at random, stretched and moved a little."""

@@ -15,7 +15,7 @@ class RecentShapes:
 
     def __init__(self, most: int):
         self.most = most
-        self._held: dict[tuple[Path, int, int], Geometry] = {}
+        self._cache: dict[tuple[Path, int, int], Geometry] = {}
 
     def __reduce__(self) -> tuple:
         return RecentShapes, (self.most,)
@@ -27,20 +27,20 @@ class RecentShapes:
         except OSError as error:
             raise ValueError(f"{path} cannot be opened: {error.strerror}") from None
         key = (path, status.st_mtime_ns, status.st_size)
-        shape = self._held.pop(key, None)
+        shape = self._cache.pop(key, None)
         if shape is None:
             shape = make(path)
             self._trim(self.most - _size(shape))
-        self._held[key] = shape                                       # last in the dict's order
+        self._cache[key] = shape                                      # last in the dict's order
         return shape
 
     def _trim(self, room: int) -> None:
-        held = list(self._held.items())
-        total = sum(_size(shape) for _, shape in held)
-        for key, shape in held:
+        cached = list(self._cache.items())
+        total = sum(_size(shape) for _, shape in cached)
+        for key, shape in cached:
             if total <= room:
                 break
-            self._held.pop(key, None)
+            self._cache.pop(key, None)
             total -= _size(shape)
 
 

@@ -67,8 +67,8 @@ class SetCodec(WhitenedCodec):
 
     def encode_part(self, samples: Masked) -> Masked:
         """A part of a shape that is where it belongs in the normalised whole: ``ValueError`` where it sticks out."""
-        places = samples.x[:, :3] if samples.mask is None else torch.where(samples.mask, samples.x[:, :3], 0)
-        reach = float((places.norm(dim=1) if self.normalize == "sphere" else places).abs().max())
+        positions = samples.x[:, :3] if samples.mask is None else torch.where(samples.mask, samples.x[:, :3], 0)
+        reach = float((positions.norm(dim=1) if self.normalize == "sphere" else positions).abs().max())
         if self.normalize != "global" and reach > 1 + SLACK:
             raise ValueError(
                 f"a part of a shape is given in the {self.normalize} of half side 1 that the whole would fill, but it "
@@ -79,23 +79,23 @@ class SetCodec(WhitenedCodec):
     def normalized(self, samples: Masked) -> Tensor:
         """``(B, C, N)`` with place and size of each shape normalised; padding does not count."""
         x, mask = samples
-        places, features = x[:, :3].float(), x[:, 3:].float()
-        real = torch.ones_like(places[:, :1], dtype=torch.bool) if mask is None else mask
-        places = places - self._center(places, real)
+        positions, features = x[:, :3].float(), x[:, 3:].float()
+        real = torch.ones_like(positions[:, :1], dtype=torch.bool) if mask is None else mask
+        positions = positions - self._center(positions, real)
         if self.normalize != "global":
-            size = places.abs() if self.normalize == "cube" else places.norm(dim=1, keepdim=True)
+            size = positions.abs() if self.normalize == "cube" else positions.norm(dim=1, keepdim=True)
             radius = torch.where(real, size, 0).amax((1, 2), keepdim=True)
-            places = places / torch.where(radius > 0, radius, 1)
-        return torch.cat([places, features], 1)
+            positions = positions / torch.where(radius > 0, radius, 1)
+        return torch.cat([positions, features], 1)
 
-    def _center(self, places: Tensor, real: Tensor) -> Tensor:
+    def _center(self, positions: Tensor, real: Tensor) -> Tensor:
         """``(B, 3, 1)``."""
         if self.center == "none":
-            return places.new_zeros(len(places), 3, 1)
+            return positions.new_zeros(len(positions), 3, 1)
         if self.center == "mass":
-            return torch.where(real, places, 0).sum(-1, keepdim=True) / real.sum(-1, keepdim=True).clamp(min=1)
-        low = torch.where(real, places, math.inf).amin(-1, keepdim=True)
-        high = torch.where(real, places, -math.inf).amax(-1, keepdim=True)
+            return torch.where(real, positions, 0).sum(-1, keepdim=True) / real.sum(-1, keepdim=True).clamp(min=1)
+        low = torch.where(real, positions, math.inf).amin(-1, keepdim=True)
+        high = torch.where(real, positions, -math.inf).amax(-1, keepdim=True)
         return torch.where(real.any(-1, keepdim=True), (low + high) / 2, 0)
 
     def latent_shape(self, *, points: Count) -> tuple[int]:

@@ -36,8 +36,8 @@ class ShapeCoder(Coder):
             h = self.encoder(x.x, x.mask)
         else:                                                         # alone: the same bits in any batch
             masks = [None] * len(x.x) if x.mask is None else list(x.mask[:, 0])
-            whole = [one if mask is None else one[:, mask] for one, mask in zip(x.x, masks, strict=True)]
-            h = torch.cat([self.encoder(one[None]) for one in whole])
+            clouds = [one if mask is None else one[:, mask] for one, mask in zip(x.x, masks, strict=True)]
+            h = torch.cat([self.encoder(one[None]) for one in clouds])
         return Masked(h, None if x.mask is None else torch.ones_like(h[:, :1], dtype=torch.bool))
 
     def decode(self, z: Masked, extent: Sequence[int] | None = None) -> Masked:

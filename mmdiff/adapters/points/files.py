@@ -163,10 +163,10 @@ def _cloud(columns: Columns) -> Geometry:
     colors = next((names for names in COLORS if set(names) <= columns.keys()), ())
     extra = [name for name in columns if name not in (*IGNORED, *normals, *colors)]
 
-    def together(names: Sequence[str]) -> np.ndarray:
+    def stacked(names: Sequence[str]) -> np.ndarray:
         return np.stack([columns[name] for name in names], 1)
 
-    return _geometry(together("xyz"), *(together(names) if names else None for names in (normals, colors, extra)))
+    return _geometry(stacked("xyz"), *(stacked(names) if names else None for names in (normals, colors, extra)))
 
 
 def _geometry(

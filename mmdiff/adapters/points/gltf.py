@@ -76,9 +76,9 @@ def _refuse(tree: Tree) -> None:
     for name in (DRACO, *MESHOPT):
         parts = _parts(tree) if name == DRACO else tree.get("bufferViews", [])
         for part in (p for p in parts if name in p.get("extensions", {})):
-            places = [tree["accessors"][i] for i in part.get("attributes", {}).values()]
+            accessors = [tree["accessors"][i] for i in part.get("attributes", {}).values()]
             empty = "uri" not in tree["buffers"][part["buffer"]] if name in MESHOPT else None
-            if empty or any("bufferView" not in accessor for accessor in places):
+            if empty or any("bufferView" not in accessor for accessor in accessors):
                 raise ValueError(f"it is compressed with {name}, which is not read: export it without")
 
 
@@ -91,7 +91,7 @@ class _Scene:
 
     def __init__(self, tree: Tree, chunk: bytes | None, folder: Path):
         self.tree, self.chunk, self.folder, self.changed = tree, chunk, folder, False
-        self.held: dict[int, bytes] = {}
+        self._bytes: dict[int, bytes] = {}
 
     def expand(self) -> None:
         for part in _parts(self.tree):
@@ -117,9 +117,9 @@ class _Scene:
                 buffer["uri"] = "data:;base64," + base64.b64encode(self._buffer(i)).decode()
 
     def _instance(self, node: Tree) -> None:
-        told = node["extensions"].pop(INSTANCING)["attributes"]
+        attributes = node["extensions"].pop(INSTANCING)["attributes"]
         names = {"TRANSLATION": "translation", "ROTATION": "rotation", "SCALE": "scale"}
-        values = {names[name]: self._values(i).tolist() for name, i in told.items() if name in names}
+        values = {names[name]: self._values(i).tolist() for name, i in attributes.items() if name in names}
         mesh, count = node.pop("mesh"), len(next(iter(values.values()), []))
         children = [{"mesh": mesh, **{name: rows[i] for name, rows in values.items()}} for i in range(count)]
         node["children"] = [*node.get("children", []), *range(len(self.tree["nodes"]), len(self.tree["nodes"]) + count)]
@@ -131,28 +131,29 @@ class _Scene:
         data = values.astype("<f4" if np.issubdtype(values.dtype, np.floating) else "<u4")
         kind = next(name for name, width in WIDTHS.items() if width == data.shape[1])
         buffers = self.tree.setdefault("buffers", [])
-        self.held[len(buffers)] = data.tobytes()
+        self._bytes[len(buffers)] = data.tobytes()
         buffers.append({"byteLength": data.nbytes})
         views = self.tree.setdefault("bufferViews", [])
         views.append({"buffer": len(buffers) - 1, "byteLength": data.nbytes})
-        told = {"componentType": 5126 if data.dtype.kind == "f" else 5125, "count": len(data), "type": kind}
-        self.tree["accessors"].append({"bufferView": len(views) - 1, **told})
+        layout = {"componentType": 5126 if data.dtype.kind == "f" else 5125, "count": len(data), "type": kind}
+        self.tree["accessors"].append({"bufferView": len(views) - 1, **layout})
         self.changed = True
         return len(self.tree["accessors"]) - 1
 
     def _values(self, number: int) -> np.ndarray:
         """``(count, width)`` of an accessor: sparse entries in place, normalized whole numbers as floats."""
-        told = self.tree["accessors"][number]
-        dtype, width = np.dtype(TYPES[told["componentType"]]), WIDTHS[told["type"]]
-        values = np.zeros((told["count"], width), dtype)
-        if "bufferView" in told:
-            values[:] = self._read(told["bufferView"], told.get("byteOffset", 0), dtype, told["count"], width)
-        if sparse := told.get("sparse"):
+        accessor = self.tree["accessors"][number]
+        dtype, width = np.dtype(TYPES[accessor["componentType"]]), WIDTHS[accessor["type"]]
+        values = np.zeros((accessor["count"], width), dtype)
+        if "bufferView" in accessor:
+            start = accessor.get("byteOffset", 0)
+            values[:] = self._read(accessor["bufferView"], start, dtype, accessor["count"], width)
+        if sparse := accessor.get("sparse"):
             at, new, count = sparse["indices"], sparse["values"], sparse["count"]
             kind = np.dtype(TYPES[at["componentType"]])
             rows = self._read(at["bufferView"], at.get("byteOffset", 0), kind, count, 1)[:, 0]
             values[rows] = self._read(new["bufferView"], new.get("byteOffset", 0), dtype, count, width)
-        if told.get("normalized") and dtype.kind in "iu":
+        if accessor.get("normalized") and dtype.kind in "iu":
             return np.maximum(values / np.iinfo(dtype).max, -1.0)
         return values
 
@@ -166,12 +167,12 @@ class _Scene:
         return np.ndarray((count, width), dtype, data, offset, (stride, dtype.itemsize))
 
     def _buffer(self, number: int) -> bytes:
-        if number not in self.held:
+        if number not in self._bytes:
             uri = self.tree["buffers"][number].get("uri")
             if uri is None:
-                self.held[number] = self.chunk or b""
+                self._bytes[number] = self.chunk or b""
             elif uri.startswith("data:"):
-                self.held[number] = base64.b64decode(uri.partition(",")[2])
+                self._bytes[number] = base64.b64decode(uri.partition(",")[2])
             else:
-                self.held[number] = beside(self.folder, uri).read_bytes()
-        return self.held[number]
+                self._bytes[number] = beside(self.folder, uri).read_bytes()
+        return self._bytes[number]

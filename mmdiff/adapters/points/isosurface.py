@@ -27,17 +27,17 @@ def isosurface(field: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]
         (3, [[(0, 3), (1, 3), (2, 3)]]),
     ):
         part = corners[count == number]
-        places = _places(part, field.shape)
-        direction = places[:, number:].mean(1) - places[:, :number].mean(1)
+        positions = _positions(part, field.shape)
+        direction = positions[:, number:].mean(1) - positions[:, :number].mean(1)
         for triangle in triangles:
             parts.append(part[:, np.array(triangle)])                 # (T', 3, 2)
             directions.append(direction)
     edges, outward = np.concatenate(parts), np.concatenate(directions)
     pairs, faces = np.unique(np.sort(edges.reshape(-1, 2), 1), axis=0, return_inverse=True)
     value = field.ravel()[pairs]
-    share = (level - value[:, :1]) / (value[:, 1:] - value[:, :1])
-    ends = _places(pairs, field.shape)
-    vertices = ends[:, 0] + share * (ends[:, 1] - ends[:, 0])
+    fraction = (level - value[:, :1]) / (value[:, 1:] - value[:, :1])
+    ends = _positions(pairs, field.shape)
+    vertices = ends[:, 0] + fraction * (ends[:, 1] - ends[:, 0])
     faces = faces.reshape(-1, 3)
     a, b, c = vertices[faces].swapaxes(0, 1)
     inward = (np.cross(b - a, c - a) * outward).sum(1) < 0
@@ -50,14 +50,14 @@ def _tetrahedra(shape: tuple[int, ...], inside: np.ndarray) -> np.ndarray:
     strides = np.array([shape[1] * shape[2], shape[2], 1])
     grid = np.arange(inside.size).reshape(shape)[:-1, :-1, :-1].ravel()
     cube = np.array([(i >> 2 & 1, i >> 1 & 1, i & 1) for i in range(8)]) @ strides
-    held = inside[grid[:, None] + cube].sum(1)
-    grid = grid[(held > 0) & (held < 8)]
+    corners_inside = inside[grid[:, None] + cube].sum(1)
+    grid = grid[(corners_inside > 0) & (corners_inside < 8)]
     paths = np.array([[0, *np.cumsum(strides[list(axes)])] for axes in permutations(range(3))])
     corners = (grid[:, None, None] + paths).reshape(-1, 4)
-    held = inside[corners].sum(1)
-    return corners[(held > 0) & (held < 4)]
+    corners_inside = inside[corners].sum(1)
+    return corners[(corners_inside > 0) & (corners_inside < 4)]
 
 
-def _places(index: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _positions(index: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Flat positions ``(...)`` to coordinates ``(..., 3)``."""
     return np.stack(np.unravel_index(index, shape), -1).astype(np.float64)

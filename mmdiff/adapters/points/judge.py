@@ -72,10 +72,10 @@ class PointJudge(Judge):
     def matrices(self, x: Tensor, reference: Tensor) -> dict[str, Distances]:
         """Distances of two sets by CD and SWD."""
         a, b = x.mT.double().numpy(), reference.mT.double().numpy()
-        made: dict[str, Callable[..., np.ndarray]] = {
+        distances_by_name: dict[str, Callable[..., np.ndarray]] = {
             "CD": chamfer_matrix, "SWD": partial(sliced_wasserstein_matrix, seed=0),
         }
-        return {name: Distances(matrix(a, b), matrix(a), matrix(b)) for name, matrix in made.items()}
+        return {name: Distances(matrix(a, b), matrix(a), matrix(b)) for name, matrix in distances_by_name.items()}
 
     def paired(self, x: Tensor, truth: Tensor) -> dict[str, Tensor]:
         pairs = zip(x.mT.double().numpy(), truth.mT.double().numpy(), strict=True)

@@ -43,9 +43,9 @@ def _cloud(cloud: np.ndarray, k: int) -> tuple[float, float]:
     nearest = distance[:, 1]
     most = (len(cloud) - 1) ** 0.5                                    # of N values >= 0, reached where one is not 0
     spacing = nearest.std() / nearest.mean() if nearest.any() else most
-    around = cloud[neighbours]                                        # (N, k, D)
-    around = around - around.mean(1, keepdims=True)
-    spread = np.linalg.eigvalsh(np.einsum("nki,nkj->nij", around, around))
+    neighbourhood = cloud[neighbours]                                 # (N, k, D)
+    neighbourhood = neighbourhood - neighbourhood.mean(1, keepdims=True)
+    spread = np.linalg.eigvalsh(np.einsum("nki,nkj->nij", neighbourhood, neighbourhood))
     total = spread.sum(1)
     return spacing, np.divide(np.maximum(spread[:, 0], 0), total, out=np.zeros_like(total), where=total > 0).mean()
 

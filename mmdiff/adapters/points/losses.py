@@ -15,19 +15,19 @@ from ..reconstruction import ReconstructionLoss
 class Chamfer(ReconstructionLoss):
     """Mean squared distance to the nearest point, both ways; further channels are compared with those of that point."""
 
-    def __call__(self, made: Masked, real: Masked) -> Tensor:
-        apart = _distances(made.x[:, :3], real.x[:, :3])                # (B, N, M)
+    def __call__(self, output: Masked, real: Masked) -> Tensor:
+        apart = _distances(output.x[:, :3], real.x[:, :3])              # (B, N, M)
         if real.mask is not None:
             apart = apart.masked_fill(~real.mask, torch.inf)
-        if made.mask is not None:
-            apart = apart.masked_fill(~made.mask.mT, torch.inf)
+        if output.mask is not None:
+            apart = apart.masked_fill(~output.mask.mT, torch.inf)
         found = []
-        for axis, (own, other) in ((2, (made, real)), (1, (real, made))):
+        for axis, (cloud, other) in ((2, (output, real)), (1, (real, output))):
             nearest = other.x.gather(2, apart.argmin(axis)[:, None].expand(-1, other.x.shape[1], -1))
-            error = (own.x - nearest).square().sum(1, keepdim=True)
-            if own.mask is not None:
-                error = torch.where(own.mask, error, 0)
-            count = error.shape[2] if own.mask is None else own.mask.flatten(1).sum(1).clamp(min=1)
+            error = (cloud.x - nearest).square().sum(1, keepdim=True)
+            if cloud.mask is not None:
+                error = torch.where(cloud.mask, error, 0)
+            count = error.shape[2] if cloud.mask is None else cloud.mask.flatten(1).sum(1).clamp(min=1)
             found.append(error.flatten(1).sum(1) / count)
         return found[0] + found[1]
 

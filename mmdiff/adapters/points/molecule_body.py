@@ -20,8 +20,8 @@ JITTER = 0.01
 
 def environments(x: Tensor) -> Tensor:
     """``(B, 3 + K, P)``, 0 at padding -> ``(B, P, K, R)``: what lies around each atom."""
-    places, kinds = x[:, :3].mT, x[:, 3:].mT
-    distance = torch.cdist(places, places)[..., None]
+    positions, kinds = x[:, :3].mT, x[:, 3:].mT
+    distance = torch.cdist(positions, positions)[..., None]
     hats = (1 - ((distance - NODES) / (NODES[1] - NODES[0])).abs()).clamp(min=0)
     return torch.einsum("bijr,bjk->bikr", hats, kinds)
 

@@ -32,7 +32,7 @@ BLOCK = 256
 class MoleculeJudge(Judge):
     """Molecules ``(N, 3 + K, P)`` of up to P atoms; the one-hot channels are all 0 at padding."""
 
-    name, suffix, own_sizes = "molecules", ".xyz", True
+    name, suffix, native_sizes = "molecules", ".xyz", True
     better: Mapping[str, int] = {
         "atoms stable": 1, "molecules stable": 1, "valid": 1, "valid, unique": 1, "valid, unique, new": 1,
         "JSD valences": -1, "JSD distances": -1,
@@ -63,7 +63,7 @@ class MoleculeJudge(Judge):
         """Histograms of distances between elements: blind to place, turning and the order of atoms."""
         return torch.cat([pair_distances(part) for part in x.split(BLOCK)])
 
-    def shares(self, x: Tensor, codec: Any, known: set[int] | None) -> dict[str, Tensor]:
+    def fractions(self, x: Tensor, codec: Any, known: set[int] | None) -> dict[str, Tensor]:
         bonds = Bonds(codec.elements)
         graphs = bonds.graphs(x)
         valid = ~bonds.over(graphs).any(1) & (graphs.fragments() == 1)
@@ -79,10 +79,10 @@ class MoleculeJudge(Judge):
     def values(self, x: Tensor, codec: Any) -> dict[str, Tensor]:
         bonds = Bonds(codec.elements)
         graphs = bonds.graphs(x)
-        real, places = graphs.real, x[:, :3]
+        real, positions = graphs.real, x[:, :3]
         atoms = real.sum(1)
-        center = (places * real[:, None]).sum(2, keepdim=True) / atoms[:, None, None]
-        away = ((places - center).square().sum(1) * real).sum(1) / atoms
+        center = (positions * real[:, None]).sum(2, keepdim=True) / atoms[:, None, None]
+        away = ((positions - center).square().sum(1) * real).sum(1) / atoms
         return {
             "atoms stable": bonds.stable(graphs).sum(1) / atoms, "radius, Angstrom": away.sqrt(),
             "rings": graphs.rings(), "fragments": graphs.fragments(),
@@ -95,18 +95,18 @@ class MoleculeJudge(Judge):
 
     def faults(self, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         n, _, atoms = x.shape
-        places, kinds = x[:, :3], x[:, 3:]
+        positions, kinds = x[:, :3], x[:, 3:]
         real = kinds.any(1, keepdim=True)
-        noise = torch.randn(places.shape, generator=generator) * real
+        noise = torch.randn(positions.shape, generator=generator) * real
         order = torch.where(real[:, 0], torch.rand(n, atoms, generator=generator), 2 + torch.arange(atoms)).argsort(1)
         lost = torch.where(real[:, 0], torch.rand(n, atoms, generator=generator), 2).argmin(1)
         kept = real & (torch.arange(atoms) != lost[:, None])[:, None]
         wrong = {
-            "noise of 0.1 Angstrom": (places + 0.1 * noise, kinds),
-            "stretched by a tenth": (1.1 * places, kinds),
-            "elements shuffled": (places, kinds.gather(2, order[:, None].expand_as(kinds))),
-            "an atom lost": (places * kept, kinds * kept),
-            "scattered atoms": (places[real.expand_as(places)].std() * noise, kinds),
+            "noise of 0.1 Angstrom": (positions + 0.1 * noise, kinds),
+            "stretched by a tenth": (1.1 * positions, kinds),
+            "elements shuffled": (positions, kinds.gather(2, order[:, None].expand_as(kinds))),
+            "an atom lost": (positions * kept, kinds * kept),
+            "scattered atoms": (positions[real.expand_as(positions)].std() * noise, kinds),
         }
         return {name: torch.cat(parts, 1) for name, parts in wrong.items()} | {
             "one molecule for all": x[:1].expand_as(x).clone(), "labels shuffled": x.roll(max(1, n // 3), 0),

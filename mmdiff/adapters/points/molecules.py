@@ -43,13 +43,13 @@ class MoleculeReader(Reader):
         self.elements, self.rotate = list(elements), rotate
 
     def read(self, path: Path, rng: np.random.Generator | None = None) -> Tensor:
-        symbols, places = read_molecule(path)
+        symbols, positions = read_molecule(path)
         if unknown := sorted(set(symbols) - set(self.elements)):
             raise ValueError(f"{Path(path).name} holds {', '.join(unknown)}: add it to adapter.codec.elements")
         if rng is not None:
-            places = (places - places.mean(0)) @ rotation(self.rotate, rng).T
+            positions = (positions - positions.mean(0)) @ rotation(self.rotate, rng).T
         kinds = np.array([self.elements.index(symbol) for symbol in symbols])
-        return torch.from_numpy(np.concatenate([places.T, np.eye(len(self.elements))[kinds].T]).astype(np.float32))
+        return torch.from_numpy(np.concatenate([positions.T, np.eye(len(self.elements))[kinds].T]).astype(np.float32))
 
     def shape(self, path: Path) -> tuple[int]:
         """Batches are of molecules of one size, as work with pairs of atoms would mostly be of padding."""
@@ -115,15 +115,15 @@ def read_molecule(path: str | Path) -> tuple[list[str], np.ndarray]:
         ".npz": (_npz, "arrays elements (N,) and points (N, 3)"),
     }[path.suffix.lower()]
     try:
-        symbols, places = parse(path)
-        places = np.array(places, np.float64).reshape(len(symbols), 3)
+        symbols, positions = parse(path)
+        positions = np.array(positions, np.float64).reshape(len(symbols), 3)
         if strange := [symbol for symbol in symbols if not (isinstance(symbol, str) and symbol.strip())]:
             raise ValueError(f"an element is its symbol, such as C, got {strange[0]!r}")
     except (IndexError, KeyError, TypeError, ValueError, OSError, BadZipFile) as error:
         raise ValueError(f"{path.name} is no molecule ({form}): {error}") from None
-    if not symbols or not np.isfinite(places).all():
+    if not symbols or not np.isfinite(positions).all():
         raise ValueError(f"{path.name} holds no atoms, or NaN or infinite places")
-    return [symbol.strip().capitalize() for symbol in symbols], places
+    return [symbol.strip().capitalize() for symbol in symbols], positions
 
 
 def _xyz(path: Path) -> tuple[list[str], list]:

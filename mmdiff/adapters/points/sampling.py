@@ -42,8 +42,8 @@ def directions(count: int) -> np.ndarray:
     """``(count, 3)`` of length 1, even over the sphere: a Fibonacci lattice (Gonzalez 2010)."""
     i = np.arange(count) + 0.5
     y, turn = 1 - 2 * i / count, np.pi * (1 + np.sqrt(5)) * i
-    around = np.sqrt(1 - y**2)
-    return np.stack([around * np.cos(turn), y, around * np.sin(turn)], 1)
+    radius = np.sqrt(1 - y**2)
+    return np.stack([radius * np.cos(turn), y, radius * np.sin(turn)], 1)
 
 
 def one_sided(points: np.ndarray, direction: np.ndarray) -> np.ndarray:

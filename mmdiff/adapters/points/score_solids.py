@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ...metrics.bootstrap import bootstrap, median
-from ...metrics.classify import share
+from ...metrics.classify import proportion
 from ...metrics.folder import generated, measure
 from ...metrics.rows import Row
 from .files import load_shape
@@ -56,24 +56,25 @@ def summary(clouds: LabelledClouds, against: LabelledClouds) -> Row:
     """One row of the report."""
     distance = chamfer_matrix(clouds[0], against[0], title="looking")
     asked, kinds = np.array(clouds[1]), np.array(against[1])
-    own = np.where(asked[:, None] == kinds, distance, np.inf).min(1)
+    distance_to_label = np.where(asked[:, None] == kinds, distance, np.inf).min(1)
     right = torch.from_numpy(kinds[distance.argmin(1)] == asked)
     spacing = torch.from_numpy(local_statistics(clouds[0]).spacing)
     return {
         "n": len(asked),
-        "right kind": share(right),
-        "CD to the nearest of its kind, median": bootstrap(torch.from_numpy(own), median),
+        "right kind": proportion(right),
+        "CD to the nearest of its kind, median": bootstrap(torch.from_numpy(distance_to_label), median),
         "spacing, mean": bootstrap(spacing, torch.mean),
     }
 
 
 def report(folder: Path) -> dict[str, Row]:
     """Rows by name: solids made by code, the generated ones, and blobs."""
-    made = from_folder(folder)
-    points = made[0].shape[1]
+    generated = from_folder(folder)
+    points = generated[0].shape[1]
     against = real(REAL, points, seed=0)
-    noise = np.random.default_rng(0).normal(size=made[0].shape)
-    sets = {"real": real(HELD_OUT, points, seed=1), "generated": made, "Gaussian blobs": (cube(noise), made[1])}
+    noise = np.random.default_rng(0).normal(size=generated[0].shape)
+    sets = {"real": real(HELD_OUT, points, seed=1), "generated": generated,
+            "Gaussian blobs": (cube(noise), generated[1])}
     return {name: summary(clouds, against) for name, clouds in sets.items()}
 
 

@@ -76,17 +76,17 @@ def controls(
 
     One class only needs the labels of ``train``. It is that of most clouds, repeated where they are fewer than n.
     """
-    real, rng, made = drawn(train, n, points=points, seed=seed), np.random.default_rng([seed, 1]), {}
+    real, rng, out = drawn(train, n, points=points, seed=seed), np.random.default_rng([seed, 1]), {}
     if labels is not None:
         classes, counts = np.unique(np.asarray(labels), return_counts=True)
         members = np.flatnonzero(np.asarray(labels) == classes[counts.argmax()])
         members = np.resize(members, max(n, len(members)))
-        made["one class only"] = drawn([train[int(i)] for i in members], n, points=points, seed=seed)
-    made[f"noise of {FUZZ}"] = real + FUZZ * half_side(real) * rng.normal(size=real.shape)
+        out["one class only"] = drawn([train[int(i)] for i in members], n, points=points, seed=seed)
+    out[f"noise of {FUZZ}"] = real + FUZZ * half_side(real) * rng.normal(size=real.shape)
     quarter = rng.integers(max(1, points // 4), size=(n, points, 1))
-    made["a quarter of the points, repeated"] = np.take_along_axis(real, quarter, 1)
-    made["Gaussian blobs"] = real.mean((0, 1)) + real.std() * rng.normal(size=real.shape)
-    return made
+    out["a quarter of the points, repeated"] = np.take_along_axis(real, quarter, 1)
+    out["Gaussian blobs"] = real.mean((0, 1)) + real.std() * rng.normal(size=real.shape)
+    return out
 
 
 def evaluate(
@@ -103,8 +103,8 @@ def evaluate(
     if labels is not None and (train is None or len(labels) != len(train)):
         size = None if train is None else len(train)
         raise ValueError(f"labels are those of train, one a cloud: got {len(labels)}, and train of {size}")
-    given = [*samples.values(), reference] + ([] if train is None else [train])
-    n = min(MOST, *map(len, given)) if n is None else n
+    compared = [*samples.values(), reference] + ([] if train is None else [train])
+    n = min(MOST, *map(len, compared)) if n is None else n
     sets = {} if train is None else {ORACLE: drawn(train, n, points=points, seed=seed)}
     sets |= {name: drawn(clouds, n, points=points, seed=seed) for name, clouds in samples.items()}
     if train is not None:
@@ -130,7 +130,7 @@ class CloudScorer:
         if emd:
             count = min(EMD_POINTS, reference.shape[1])
             self.distances[f"EMD-{count}"] = partial(earth_movers_matrix, points=count, seed=seed, workers=workers)
-        self.own = {name: matrix(reference, title=f"{name}, reference") for name, matrix in self.distances.items()}
+        self.inner = {name: matrix(reference, title=f"{name}, reference") for name, matrix in self.distances.items()}
         self.local, self.grid = local_statistics(reference), occupancy(reference)
 
     def __call__(self, samples: np.ndarray) -> Row:
@@ -138,7 +138,7 @@ class CloudScorer:
         fixed = {"draws": self.draws, "seed": self.seed}
         row: dict[str, Value] = {"n": len(samples)}
         for name, matrix in self.distances.items():
-            d = Distances(matrix(samples, self.reference, title=f"{name}, between"), matrix(samples), self.own[name])
+            d = Distances(matrix(samples, self.reference, title=f"{name}, between"), matrix(samples), self.inner[name])
             row |= {f"{score}-{name}": interval for score, interval in distance_scores(d, **fixed).items()}
         grid = occupancy(samples)
         row["JSD"] = halves_interval(

@@ -24,14 +24,14 @@ BEADS = 8
 def sticks(sample: Tensor, title: str, elements: Sequence[str]) -> Shown:
     """A molecule ``(3 + K, N)`` of K ``elements``; without bonds where lengths of any of them are not known."""
     paint = torch.stack([_rgb(COLORS.get(symbol, OTHER)) for symbol in elements])
-    places, colors = sample[:3].T, paint[sample[3:].argmax(0)]                    # (N, 3)
+    positions, colors = sample[:3].T, paint[sample[3:].argmax(0)]                 # (N, 3)
     if set(elements) <= set(VALENCES):
         first, second = Bonds(elements).graphs(sample[None]).orders[0].triu().nonzero().T
         along = (torch.arange(1, BEADS + 1) / (BEADS + 1))[:, None, None]
-        beads = places[first] + along * (places[second] - places[first])          # (BEADS, bonds, 3)
+        beads = positions[first] + along * (positions[second] - positions[first])  # (BEADS, bonds, 3)
         nearer = torch.where(along < 0.5, colors[first], colors[second])
-        places, colors = (torch.cat([a, b.flatten(0, 1)]) for a, b in ((places, beads), (colors, nearer)))
-    return Shown(places.T, title, colors.T)
+        positions, colors = (torch.cat([a, b.flatten(0, 1)]) for a, b in ((positions, beads), (colors, nearer)))
+    return Shown(positions.T, title, colors.T)
 
 
 def _rgb(color: str) -> Tensor:

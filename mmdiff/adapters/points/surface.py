@@ -104,12 +104,12 @@ def _density(points: np.ndarray, reach: float) -> trimesh.Trimesh:
     cell = max(width / 1.2, span.max() / FINEST)
     width = max(width, 1.2 * cell)                                    # so that the grid can show it
     shape = np.ceil(span / cell).astype(int) + 1
-    places = np.rint((points - low) / cell).astype(int)
+    cells = np.rint((points - low) / cell).astype(int)
     grid = np.zeros(shape)
-    np.add.at(grid, tuple(places.T), 1.0)
+    np.add.at(grid, tuple(cells.T), 1.0)
     field = gaussian_filter(grid, width / cell, mode="constant")
     field[[0, -1]] = field[:, [0, -1]] = field[:, :, [0, -1]] = 0     # closed at the border
-    level = np.median(field[tuple(places.T)]) / 3
+    level = np.median(field[tuple(cells.T)]) / 3
     vertices, faces = isosurface(field, level)
     return trimesh.Trimesh(low + cell * vertices, faces, process=False)
 

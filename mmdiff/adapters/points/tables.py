@@ -64,12 +64,12 @@ def ply_columns(path: Path) -> Columns | None:
             return None
         if order not in PLY_ORDER:
             raise ValueError(f"its format {order!r} is none of {', '.join(PLY_ORDER)}")
-        for place, (name, count, properties) in enumerate(elements, 1):
+        for number, (name, count, properties) in enumerate(elements, 1):
             if count and any(kind not in PLY_TYPES for _, kind in properties):
                 raise ValueError(f"the {name} element holds a list or an unknown type, which no point has")
             dtype = np.dtype([(column, (PLY_ORDER[order] or "<") + PLY_TYPES[kind]) for column, kind in properties
                               if kind in PLY_TYPES])
-            rows = _rows(file, dtype, count, text=PLY_ORDER[order] is None, last=place == len(elements))
+            rows = _rows(file, dtype, count, text=PLY_ORDER[order] is None, last=number == len(elements))
             if name == "vertex":
                 return rows
     raise ValueError("it has no element vertex")

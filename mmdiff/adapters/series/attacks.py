@@ -19,9 +19,9 @@ def attacks() -> dict[str, Attack]:
     }
 
 
-def _noisy(x: Tensor, share: float) -> Tensor:
+def _noisy(x: Tensor, fraction: float) -> Tensor:
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-    return x + share * x.std(1, keepdim=True) * noise
+    return x + fraction * x.std(1, keepdim=True) * noise
 
 
 def _stretched(x: Tensor, length: int) -> Tensor:

@@ -46,18 +46,19 @@ class SeriesJudge(Judge):
         mean, spread = x.mean(-1), x.std(-1)
         power = torch.fft.rfft(x - mean[..., None]).abs().square()[..., 1:]
         cycles = torch.fft.rfftfreq(x.shape[-1], dtype=x.dtype)[1:]
-        told = torch.where(spread > TINY, spread, torch.nan)              # nothing is rough or frequent in a constant
+        divisor = torch.where(spread > TINY, spread, torch.nan)       # nothing is rough or frequent in a constant
         found = {
-            "level": mean, "spread": spread, "roughness": x.diff(dim=-1).abs().mean(-1) / told,
-            "peak, spreads": (x - mean[..., None]).abs().amax(-1) / told,
-            "frequency, cycles a position": (power * cycles).sum(-1) / torch.where(told > 0, power.sum(-1), torch.nan),
+            "level": mean, "spread": spread, "roughness": x.diff(dim=-1).abs().mean(-1) / divisor,
+            "peak, spreads": (x - mean[..., None]).abs().amax(-1) / divisor,
+            "frequency, cycles a position": (power * cycles).sum(-1)
+            / torch.where(divisor > 0, power.sum(-1), torch.nan),
         }
         return {name: value.nanmean(1) for name, value in found.items()}
 
     def paired(self, x: Tensor, truth: Tensor) -> dict[str, Tensor]:
         spread = _spread(truth)
-        told = torch.where(spread > TINY, spread, torch.nan)              # a constant has no spread to count in
-        return {"RMSE, spreads": ((x - truth).double() / told).square().mean(-1).nanmean(1).sqrt()}
+        divisor = torch.where(spread > TINY, spread, torch.nan)       # a constant has no spread to count in
+        return {"RMSE, spreads": ((x - truth).double() / divisor).square().mean(-1).nanmean(1).sqrt()}
 
     def faults(self, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         spread, length = _spread(x).to(x.dtype), x.shape[-1]

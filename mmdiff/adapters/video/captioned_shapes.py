@@ -35,7 +35,7 @@ PAIRS, WAYS = tuple(product(SHAPES, COLOURS)), tuple(product(PACES, DIRECTIONS))
 COMBINATIONS = tuple((*pair, *way) for pair in PAIRS for way in WAYS)
 PAIR = ("triangle", "yellow")
 """A shape and a colour that are never learned together, unless others are named."""
-HELD = 10
+VAL_EVERY = 10
 """One film in so many of a learned combination is held out."""
 
 
@@ -57,11 +57,11 @@ class CaptionedShapes(Dataset):
             )
         if frames / fps > 1:
             raise ValueError(f"a film of a fast shape has a second at most, got {frames} frames at {fps:g} a second")
-        if (held := tuple(pair)) not in PAIRS:
-            raise ValueError(f"pair is one of {SHAPES} and one of {tuple(COLOURS)}, got {held}")
+        if (held_out := tuple(pair)) not in PAIRS:
+            raise ValueError(f"pair is one of {SHAPES} and one of {tuple(COLOURS)}, got {held_out}")
         self.n, self.frames, self.side, self.fps, self.seed = n, frames, size, fps, seed
         fours = {(*pair, *WAYS[3 * i % len(WAYS)]): "four" for i, pair in enumerate(PAIRS)}
-        self.unlearned = fours | {(*held, *way): "pair" for way in WAYS}
+        self.unlearned = fours | {(*held_out, *way): "pair" for way in WAYS}
         self.fields = {"caption": TEXT} if caption else self.known()
 
     def __len__(self) -> int:
@@ -83,7 +83,7 @@ class CaptionedShapes(Dataset):
     def column(self, index: int) -> dict[str, Label]:
         kinds, turn = COMBINATIONS[index % len(COMBINATIONS)], index // len(COMBINATIONS)
         truth = dict(zip(("shape", "colour", "pace", "direction"), kinds, strict=True))
-        part = self.unlearned.get(kinds) or ("seen" if turn % HELD == HELD - 1 else "train")
+        part = self.unlearned.get(kinds) or ("seen" if turn % VAL_EVERY == VAL_EVERY - 1 else "train")
         return {**truth, "caption": worded(truth, FORMS[0]), "part": part}
 
     def captions(self, index: int) -> dict[str, list[str]]:
@@ -109,7 +109,7 @@ def read_caption(caption: str) -> dict[str, str]:
     """What a caption tells; ``ValueError`` where it does not tell all four."""
     words = caption.lower().replace("upwards", "up").replace("downwards", "down").replace(",", " ").replace(":", " ")
     kinds = {"shape": SHAPES, "colour": COLOURS, "pace": PACES, "direction": DIRECTIONS}
-    told = {name: [value for value in values if value in words.split()] for name, values in kinds.items()}
-    if wrong := [name for name, found in told.items() if len(found) != 1]:
+    named = {name: [value for value in values if value in words.split()] for name, values in kinds.items()}
+    if wrong := [name for name, found in named.items() if len(found) != 1]:
         raise ValueError(f"the caption {caption!r} tells no {wrong[0]}, or several")
-    return {name: found[0] for name, found in told.items()}
+    return {name: found[0] for name, found in named.items()}

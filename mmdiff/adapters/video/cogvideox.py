@@ -32,7 +32,7 @@ class CogVideoXCodec(PublicClipCodec):
     ):
         config = model.config("vae", self.kind)
         if config.get("invert_scale_latents"):
-            raise ValueError(f"{model.place('vae')} scales latents the other way round, as CogVideoX 1.5 does, which "
+            raise ValueError(f"{model.folder('vae')} scales latents the other way round, as CogVideoX 1.5 does, which "
                              "this adapter does not read: take CogVideoX 2B or 5B")
         patch = model.config("transformer")["patch_size"] if model.has("transformer") else 1
         side = 2 ** (len(config["block_out_channels"]) - 1)
@@ -69,7 +69,7 @@ class CogVideoXNetwork(PublicNetwork):
             raise ValueError("this is CogVideoX 1.5, which this adapter does not read: take CogVideoX 2B or 5B")
         table = model.config("scheduler")
         if (table["beta_schedule"], table["prediction_type"]) != ("scaled_linear", "v_prediction"):
-            raise ValueError(f"{model.place('scheduler')} is of {table['beta_schedule']} and "
+            raise ValueError(f"{model.folder('scheduler')} is of {table['beta_schedule']} and "
                              f"{table['prediction_type']}, and this adapter takes scaled_linear and v_prediction")
         self.table = ScaledLinear(
             table["beta_start"], table["beta_end"], steps=table["num_train_timesteps"],

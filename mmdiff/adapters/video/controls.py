@@ -43,7 +43,7 @@ class Grey(Control):
     def __call__(self, features: Tensor, latents: Tensor) -> Tensor:
         if self.channels == 1:
             return features
-        return sum((share * features[:, i : i + 1] for i, share in enumerate(LUMA)), torch.zeros_like(features[:, :1]))
+        return sum((luma * features[:, i : i + 1] for i, luma in enumerate(LUMA)), torch.zeros_like(features[:, :1]))
 
 
 class LowResolution(Control):

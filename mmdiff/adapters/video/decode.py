@@ -110,10 +110,10 @@ def pixels(
     clear = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
     alpha = None
     if clear:
-        whole = frame.to_ndarray(format="rgba", src_color_range=frame.color_range, dst_color_range="JPEG")
-        if whole[..., 3].min() < 255:
-            frame = av.VideoFrame.from_ndarray(laid(whole, background), format="rgb24")
-            alpha = av.VideoFrame.from_ndarray(whole[..., 3].astype(np.uint8), format="gray")
+        image = frame.to_ndarray(format="rgba", src_color_range=frame.color_range, dst_color_range="JPEG")
+        if image[..., 3].min() < 255:
+            frame = av.VideoFrame.from_ndarray(laid(image, background), format="rgb24")
+            alpha = av.VideoFrame.from_ndarray(image[..., 3].astype(np.uint8), format="gray")
             alpha.color_range = ColorRange.JPEG
     shown = _scaled(frame, turned, height, width, 1 if channels == 1 else 3)
     if channels < 4:

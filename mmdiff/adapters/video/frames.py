@@ -63,7 +63,7 @@ def look(frames: Sequence[Path]) -> tuple[int, int, Orientation, str]:
         except (OSError, SyntaxError) as error:
             raise ValueError(f"{path} cannot be read as a picture: {error}") from None
     if len(sizes) > 1:
-        told = " and ".join(f"{name} {width} x {height}" for (width, height), name in list(sizes.items())[:2])
-        raise ValueError(f"{frames[0].parent} holds pictures of several sizes, such as {told}")
+        listed = " and ".join(f"{name} {width} x {height}" for (width, height), name in list(sizes.items())[:2])
+        raise ValueError(f"{frames[0].parent} holds pictures of several sizes, such as {listed}")
     (width, height), *_ = sizes
     return width, height, orientation_of(frames[0]), digest.hexdigest()

@@ -80,7 +80,7 @@ class VideoIndex(NamedTuple):
         stat = path.stat()
         if not stat.st_size:
             raise ValueError(f"{path} is empty (0 bytes)")
-        stored = _place(folder, os.fsencode(path) + f" {stat.st_size} {stat.st_mtime_ns} 3".encode())
+        stored = _index_file(folder, os.fsencode(path) + f" {stat.st_size} {stat.st_mtime_ns} 3".encode())
         try:
             return _unpacked(json.loads(stored.read_bytes()))
         except (OSError, ValueError, TypeError, KeyError):
@@ -89,14 +89,14 @@ class VideoIndex(NamedTuple):
         return index
 
 
-def _place(folder: str | Path | None, key: bytes) -> Path:
+def _index_file(folder: str | Path | None, key: bytes) -> Path:
     return cache_folder(folder) / "index" / f"{hashlib.sha256(key).hexdigest()[:32]}.json"
 
 
 def _of_pictures(path: Path, folder: str | Path | None, rate: Fraction) -> VideoIndex:
     frames = frames_of(path)
     stats = [(frame.name, (stat := frame.stat()).st_size, stat.st_mtime_ns) for frame in frames]
-    stored = _place(folder, os.fsencode(path) + f" {stats} 3".encode())
+    stored = _index_file(folder, os.fsencode(path) + f" {stats} 3".encode())
     try:
         return _unpacked(json.loads(stored.read_bytes()))._replace(time_base=1 / rate)
     except (OSError, ValueError, TypeError, KeyError):

@@ -66,14 +66,14 @@ class VideoJudge(Judge):
 
     def faults(self, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         fade = torch.linspace(0, 1, x.shape[2])[:, None, None]
-        made = {
+        out = {
             **corrupted(x, seed=int(torch.randint(2**31, (1,), generator=generator))),
             "fading to grey": x * (1 - fade),
         }
         if x.shape[2] == 1:                                           # nothing moves or fades in a picture
-            made = {name: made[name] for name in ("blurred 3 x 3", "noise, std 0.2")}
+            out = {name: out[name] for name in ("blurred 3 x 3", "noise, std 0.2")}
         return {
-            **made,
+            **out,
             "one clip for all": x[:1].expand_as(x).clone(),
             "labels shuffled": x.roll(max(1, len(x) // 3), 0),
         }

@@ -72,13 +72,13 @@ class LTXNetwork(PublicNetwork):
 
     def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:
         tokens = self.tokens(cond, mask)
-        told = tokens.new_ones(tokens.shape[:2]) if cond is None or cond.tokens_mask is None else cond.tokens_mask
+        present = tokens.new_ones(tokens.shape[:2]) if cond is None or cond.tokens_mask is None else cond.tokens_mask
         x_t, t = straight(x, level)
         cut = dict(zip("pqr", self.patch, strict=True))
         shape = dict(zip("thw", (n // p for n, p in zip(x.shape[2:], self.patch, strict=True)), strict=True))
         out = self.transformer(
             rearrange(x_t, PACKED, **cut).to(tokens), tokens,
-            (TIMES * of_tokens(t, tuple(x.shape[2:]), self.patch)).to(x.dtype), told, num_frames=shape["t"],
+            (TIMES * of_tokens(t, tuple(x.shape[2:]), self.patch)).to(x.dtype), present, num_frames=shape["t"],
             height=shape["h"], width=shape["w"], rope_interpolation_scale=self.scale, return_dict=False,
         )[0]
         return rearrange(out, " -> ".join(reversed(PACKED.split(" -> "))), **cut, **shape).to(x.dtype)

@@ -51,12 +51,12 @@ def corrupted(clips: Tensor, *, seed: int = 0) -> Mapping[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     frames = clips.shape[2]
     orders = torch.stack([torch.randperm(frames, generator=generator) for _ in clips])
-    places = orders[:, None, :, None, None].expand_as(clips)
+    index = orders[:, None, :, None, None].expand_as(clips)
     blurred = nn.functional.avg_pool2d(clips.flatten(0, 2)[:, None], 3, 1, 1, count_include_pad=False)
     half = frames // 2
     return {
         "frozen first frame": clips[:, :, :1].expand_as(clips),
-        "shuffled frames": clips.gather(2, places),
+        "shuffled frames": clips.gather(2, index),
         "blurred 3 x 3": blurred[:, 0].reshape(clips.shape),
         "another clip from the middle on": torch.cat([clips[:, :, :half], clips.roll(1, 0)[:, :, half:]], 2),
         "noise, std 0.2": clips + 0.2 * torch.randn(clips.shape, generator=generator),

@@ -64,10 +64,10 @@ class PublicClipCodec(ClipCodec):
         return each(self.unwhiten(latents), lambda z: self.decoded(self.vae(z), z).clamp(*self.bounds))
 
     def decode_sized(self, latents: Masked, **size: float) -> Masked:
-        made = self.decode(latents)
+        decoded = self.decode(latents)
         frames, height, width = self.clip_shape(**size)
         kept = (..., slice(frames), slice(height), slice(width))
-        return Masked(made.x[kept], None if made.mask is None else made.mask[kept])
+        return Masked(decoded.x[kept], None if decoded.mask is None else decoded.mask[kept])
 
     def measure(self, features: Any) -> None:
         """Measure the whitening, where it is not the model's own."""
@@ -88,6 +88,6 @@ class PublicClipCodec(ClipCodec):
     def _filled(self, x: Tensor) -> Tensor:
         """``x`` ``(B, C, T, H, W)`` in the size of the clips that its latents are decoded to."""
         time, height, width = self._latent(x.shape[2:])
-        whole = 1 + (time - 1) * self.downsampling[0], height * self.downsampling[1], width * self.downsampling[2]
-        t, h, w = (new - old for new, old in zip(whole, x.shape[2:], strict=True))
+        extent = 1 + (time - 1) * self.downsampling[0], height * self.downsampling[1], width * self.downsampling[2]
+        t, h, w = (new - old for new, old in zip(extent, x.shape[2:], strict=True))
         return F.pad(x, (0, w, 0, h, 0, t), mode="replicate") if t or h or w else x

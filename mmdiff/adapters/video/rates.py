@@ -26,8 +26,8 @@ def common_rate(paths: Sequence[Path], *, otherwise: float) -> float:
         return otherwise
     if rates[-1] > rates[0] * (1 + NEAR):
         (usual, _), *_ = counts = Counter(round(rate, 1) for rate in rates).most_common(4)
-        told = ", ".join(f"{rate:g} ({count} file{'s' * (count > 1)})" for rate, count in counts)
-        raise ValueError(f"the files have several frame rates: {told}. Name the one that all are to be read at: "
+        listed = ", ".join(f"{rate:g} ({count} file{'s' * (count > 1)})" for rate, count in counts)
+        raise ValueError(f"the files have several frame rates: {listed}. Name the one that all are to be read at: "
                          f"adapter.codec.fps={usual:g}")
     return round(rates[len(rates) // 2], 2)
 

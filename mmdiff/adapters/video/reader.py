@@ -118,15 +118,15 @@ class VideoReader(Reader):
         if self.cache is None:
             clip = frames_at(path, index, shown_at(index, self.fps, start, frames), **options)
         else:
-            whole = self.cache.get(
+            full = self.cache.get(
                 {"file": index.digest, "fps": self.fps, **options},
                 lambda: frames_at(path, index, shown_at(index, self.fps, 0, count(index, self.fps)), **options),
             )
-            clip = whole[start : start + frames]
-        places = [(have - want) // 2 for have, want in zip(size, (height, width), strict=True)]
+            clip = full[start : start + frames]
+        offsets = [(have - want) // 2 for have, want in zip(size, (height, width), strict=True)]
         if self.crop == "random" and rng is not None:
-            places = [int(rng.integers(have - want + 1)) for have, want in zip(size, (height, width), strict=True)]
-        y, x = places
+            offsets = [int(rng.integers(have - want + 1)) for have, want in zip(size, (height, width), strict=True)]
+        y, x = offsets
         return sample(clip[:, y : y + height, x : x + width])
 
 

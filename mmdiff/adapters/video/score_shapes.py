@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...data.progress import progress_bar
 from ...metrics.bootstrap import bootstrap, median
-from ...metrics.classify import share
+from ...metrics.classify import proportion
 from ...metrics.folder import generated, measure
 from ...metrics.pairs import consistency
 from ...metrics.rows import Row
@@ -89,8 +89,8 @@ def summary(seen: Seen) -> Row:
     even = seen.acceleration[seen.acceleration.isfinite()]
     return {
         "n": len(seen.shape),
-        "shape": share(seen.shape),
-        "colour": share(seen.colour),
+        "shape": proportion(seen.shape),
+        "colour": proportion(seen.colour),
         "identity kept": bootstrap(seen.identity, torch.mean),
         "speed error, median": bootstrap(moving, median) if len(moving) > 1 else "none",
         "acceleration, median": bootstrap(even, median) if len(even) > 1 else "none",

@@ -45,8 +45,8 @@ class Shapes(Dataset):
         return self.n
 
     def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
-        own = stream(self.seed, index, Purpose.DATA)
-        (shape, colour, speed), chance = self._motif(index, own), own if rng is None else rng
+        sample_rng = stream(self.seed, index, Purpose.DATA)
+        (shape, colour, speed), chance = self._motif(index, sample_rng), sample_rng if rng is None else rng
         radius = chance.uniform(*RADIUS)
         path = bounce(
             chance.uniform(radius, 1 - radius, 2), speed / self.fps, chance.uniform(0, 2 * np.pi),
@@ -65,9 +65,9 @@ class Shapes(Dataset):
     def report(self) -> dict:
         return {"made": self.n, "seed": self.seed, "skipped": []}
 
-    def _motif(self, index: int, own: np.random.Generator) -> tuple[str, str, float]:
+    def _motif(self, index: int, sample_rng: np.random.Generator) -> tuple[str, str, float]:
         shape, colour = SHAPES[index % len(SHAPES)], tuple(COLOURS)[index // len(SHAPES) % len(COLOURS)]
-        return shape, colour, float(own.uniform(*SPEED))
+        return shape, colour, float(sample_rng.uniform(*SPEED))
 
 
 def bounce(start: np.ndarray, step: float, angle: float, *, frames: int, radius: float) -> np.ndarray:

@@ -173,9 +173,9 @@ def _chunks(sound: Sound, seconds: float, suffix: str) -> Iterator[av.AudioFrame
     convert = av.AudioResampler(
         format=AUDIO[suffix][1], layout=layout, rate=_rate(suffix, rate), frame_size=1024
     )
-    whole = av.AudioFrame.from_ndarray(np.ascontiguousarray(x.numpy()), format="fltp", layout=layout)
-    whole.sample_rate, whole.pts, whole.time_base = rate, 0, Fraction(1, rate)
-    yield from convert.resample(whole)
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(x.numpy()), format="fltp", layout=layout)
+    frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+    yield from convert.resample(frame)
     yield from convert.resample(None)
 
 

@@ -117,7 +117,7 @@ def load_embedder(
     if not path.is_file():
         raise ValueError(f"there is no embedder {path}: make one with mmdiff embedder RUN out={path}")
     if path.suffix == ".safetensors":
-        return _own(path, judge, settings)
+        return _load(path, judge, settings)
     facts = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     if path.suffix in {".pt", ".ts"}:
         try:
@@ -131,7 +131,7 @@ def load_embedder(
     )
 
 
-def _own(path: Path, judge: Judge, settings: Mapping[str, int] | None) -> Embedder:
+def _load(path: Path, judge: Judge, settings: Mapping[str, int] | None) -> Embedder:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}

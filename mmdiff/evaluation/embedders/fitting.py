@@ -58,8 +58,8 @@ def _trained(
 ) -> int:
     """Train; gives the number of steps."""
     order = torch.randperm(len(samples), generator=generator)
-    aside, own = order.tensor_split([len(order) // ASIDE if len(order) >= LEAST else 0])
-    batch, queue = min(batch, len(own)), own[:0]
+    aside, learned = order.tensor_split([len(order) // ASIDE if len(order) >= LEAST else 0])
+    batch, queue = min(batch, len(learned)), learned[:0]
     optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=1e-2)
     best, state, taken = math.inf, copy.deepcopy(model.state_dict()), 0
     with progress_bar(range(steps), "training the embedder", unit="step", leave=False) as bar:
@@ -69,7 +69,7 @@ def _trained(
             model.train()
             for _ in range(length):
                 if len(queue) < batch:
-                    queue = own[torch.randperm(len(own), generator=generator)]
+                    queue = learned[torch.randperm(len(learned), generator=generator)]
                 rows, queue = queue[:batch], queue[batch:]
                 loss = _loss(model, samples[rows], {name: column[rows] for name, column in labels.items()}, generator)
                 optimizer.zero_grad()
@@ -110,8 +110,8 @@ def _loss(model: Embedder, x: Tensor, labels: dict[str, Tensor], generator: torc
         output, true = model.head(name, features), labels[name]
         if is_scalar(field):
             low, high = (float(v) for v in field)
-            told = true.isfinite()
-            loss = loss + (output[told, 0] - (true[told] - low) / max(high - low, 1e-12)).square().mean().nan_to_num()
+            known = true.isfinite()
+            loss = loss + (output[known, 0] - (true[known] - low) / max(high - low, 1e-12)).square().mean().nan_to_num()
         elif (true >= 0).any():
             loss = loss + nn.functional.cross_entropy(output, true, ignore_index=-1, label_smoothing=0.05)
     if model.frame_head is not None:

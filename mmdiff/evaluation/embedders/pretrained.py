@@ -45,8 +45,8 @@ def pretrained(
 
     def texts(wanted: Sequence[str]) -> Tensor:
         limit = model.config.text_config.max_position_embeddings - 2              # two are taken before the first word
-        told = tokenizer(list(wanted), padding=True, truncation=True, max_length=limit, return_tensors="pt")
-        return _pooled(model.get_text_features(**told))
+        inputs = tokenizer(list(wanted), padding=True, truncation=True, max_length=limit, return_tensors="pt")
+        return _pooled(model.get_text_features(**inputs))
 
     facts = {"file": folder.resolve().name, "sha256": _digest(folder)}
     return features, facts, texts if tokenizer is not None else None

@@ -17,7 +17,7 @@ from ...metrics.bootstrap import Interval
 from ...metrics.rows import markdown
 from .page import read_report
 
-UNTOLD = "Not told by those who trained it."
+UNSTATED = "Not told by those who trained it."
 LISTED = 12
 """Classes of a field that are named."""
 
@@ -35,7 +35,7 @@ def body(run: Path, header: Mapping[str, Any], *, licence: str | None = None, us
     licence = licence or _licence(header)
     parts = {
         "Model": _model(file, header), "Training data": _data(run, header), "Evaluation": _evaluation(report, header),
-        "Groups served worst": _groups(report), "Intended use": [use or UNTOLD], "Licence": [licence or UNTOLD],
+        "Groups served worst": _groups(report), "Intended use": [use or UNSTATED], "Licence": [licence or UNSTATED],
         "Files that it makes": [
             "Every file that mmdiff makes with it has a record of its making, can be made again bit for bit "
             "(`mmdiff reproduce FILE`), and can be signed, marked and logged.",
@@ -84,13 +84,13 @@ def _model(file: Path, header: Mapping[str, Any]) -> Iterator[str]:
 
 def _data(run: Path, header: Mapping[str, Any]) -> Iterator[str]:
     fields = (header["config"]["adapter"].get("conditioner") or {}).get("fields", {})
-    yield f"- Consent of those who are seen or heard: {consent(header).get('consent', UNTOLD)}"
+    yield f"- Consent of those who are seen or heard: {consent(header).get('consent', UNSTATED)}"
     if (run / CONFIG_FILE).exists():
         data = load_yaml(run / CONFIG_FILE).data
         yield f"- Data set `{_class(data)}`" + (f" of `{data['root']}`" if data.get("root") else "")
     if (run / DATA_FILE).exists():
-        told = json.loads((run / DATA_FILE).read_text(encoding="utf-8"))
-        count = {name: len(told.get(name, [])) for name in ("training", "held out", "skipped")}
+        lists = json.loads((run / DATA_FILE).read_text(encoding="utf-8"))
+        count = {name: len(lists.get(name, [])) for name in ("training", "held out", "skipped")}
         yield f"- {count['training']} samples to learn from, {count['held out']} held out, {count['skipped']} skipped"
     for name, field in fields.items():
         yield f"- Told `{name}`: {_field(field)}"
@@ -125,8 +125,8 @@ def _groups(report: Mapping[str, Any] | None) -> Iterator[str]:
     if not behind:
         yield "No group is behind another beyond chance."
     for gap in behind:
-        own, real = (_words(gap[name]) for name in ("its value", "real"))
-        yield f"- {gap['by']} {gap['worst']}, by {gap['metric']}: {own}, real samples {real}; best is {gap['best']}"
+        value, real = (_words(gap[name]) for name in ("its value", "real"))
+        yield f"- {gap['by']} {gap['worst']}, by {gap['metric']}: {value}, real samples {real}; best is {gap['best']}"
 
 
 def _words(value: Any) -> str:

@@ -77,19 +77,19 @@ def gaps(
             pairs: dict[str, tuple[Any, Any]] = {
                 value: (row.get(metric), real[name][value].get(metric)) for value, row in rows.items()
             }
-            told = {v: p for v, p in pairs.items() if all(isinstance(x, Interval) for x in p)}
-            if len(told) < 2:
+            intervals = {v: p for v, p in pairs.items() if all(isinstance(x, Interval) for x in p)}
+            if len(intervals) < 2:
                 continue
-            behind = {v: shortfall(*p, better(metric)) for v, p in told.items()}
+            behind = {v: shortfall(*p, better(metric)) for v, p in intervals.items()}
             worst, best = max(behind, key=behind.__getitem__), min(behind, key=behind.__getitem__)
             gap = behind[worst] - behind[best]
             if gap == 0:                                              # all groups are served alike
                 continue
-            half = sum((x.high - x.low) ** 2 / 4 for v in (worst, best) for x in told[v]) ** 0.5
+            half = sum((x.high - x.low) ** 2 / 4 for v in (worst, best) for x in intervals[v]) ** 0.5
             found.append({
-                "by": name, "metric": metric, "worst": worst, "its value": told[worst][0],
-                "real": told[worst][1], "best": best, "gap": Interval(gap, gap - half, gap + half),
-                "beyond chance": "yes" if gap > half * chance(len(told)) else "no",
+                "by": name, "metric": metric, "worst": worst, "its value": intervals[worst][0],
+                "real": intervals[worst][1], "best": best, "gap": Interval(gap, gap - half, gap + half),
+                "beyond chance": "yes" if gap > half * chance(len(intervals)) else "no",
             })
     return found
 

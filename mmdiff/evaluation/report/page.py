@@ -92,11 +92,11 @@ def summary(report: Mapping[str, Any]) -> list[str]:
     models = {name: row for name, row in rows.items() if name.startswith("model")}
     for name in models:
         judged = {metric: seen[name] for metric, seen in report["seen"].items() if name in seen}
-        told = [metric for metric, seen in judged.items() if seen]
-        by = f"{len(told)} of {len(judged)} metrics" + (f": {'; '.join(told)}" if told else "")
+        sensitive = [metric for metric, seen in judged.items() if seen]
+        by = f"{len(sensitive)} of {len(judged)} metrics" + (f": {'; '.join(sensitive)}" if sensitive else "")
         lines.append(f"The {name} is told from real samples by {by}.")
     others = report.get("against", {}).items()
-    lines += [sentence(found["table"], own="The model", other=name) for name, found in others]
+    lines += [sentence(found["table"], name="The model", other=name) for name, found in others]
     lines += [*disobeyed(models, rows["real"], report["better"]), *unfollowed(report.get("maps", {})),
               *misread(report.get("retrieval", {}))]
     lines += outdone(report["prediction"]) if report.get("prediction") else []
@@ -123,8 +123,8 @@ def seen(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _word(told: bool | None) -> str:
-    return "" if told is None else "sees" if told else "blind"
+def _word(seen: bool | None) -> str:
+    return "" if seen is None else "sees" if seen else "blind"
 
 
 def as_json(value: Any) -> Any:
@@ -171,9 +171,9 @@ def write_sweep(swept: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], ou
     out.mkdir(parents=True, exist_ok=True)
     floor, table, measured = swept[0][1]["rows"]["real"], [], []
     better = swept[0][1]["better"]
-    made = [row for _, report in swept for name, row in report["rows"].items() if name != "real"]
-    told = [m for m, sign in better.items() if sign and m in made[0] and m != "copies" and not m.startswith("W1")]
-    metrics = told[:HEADLINE]
+    models = [row for _, report in swept for name, row in report["rows"].items() if name != "real"]
+    columns = [m for m, sign in better.items() if sign and m in models[0] and m != "copies" and not m.startswith("W1")]
+    metrics = columns[:HEADLINE]
     for choice, report in swept:
         for name, row in report["rows"].items():
             if name == "real":
@@ -185,11 +185,11 @@ def write_sweep(swept: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], ou
                 "CPU seconds a sample": cost["cpu_seconds"] if cost else "not measured",
                 "seconds a sample": cost["seconds"] if cost else "not measured",
                 "MB of weights": model["bytes"] / 1e6,
-                **{m: row[m] for m in [*told, "nearest", "diversity"] if m in row},
+                **{m: row[m] for m in [*columns, "nearest", "diversity"] if m in row},
                 "worst group": " in ".join(map(str, [*behind(report), ("none", 0)][0])) + " metrics",
             })
             measured.append((choice, model["calls"], row))
-    real = {"row": "real", **{m: floor[m] for m in [*told, "nearest", "diversity"] if m in floor}}
+    real = {"row": "real", **{m: floor[m] for m in [*columns, "nearest", "diversity"] if m in floor}}
     warnings = [
         f"{', '.join(f'{key}={value}' for key, value in choice.items())}: {warning}"
         for choice, report in swept for warning in disobeyed(
@@ -206,8 +206,8 @@ def write_sweep(swept: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], ou
 
 def behind(report: Mapping[str, Any]) -> list[tuple[str, int]]:
     """Groups that are served worst, beyond chance, with the number of metrics that say so, the worst first."""
-    told = (f"{gap['by']} {gap['worst']}" for gap in report["gaps"] if gap["beyond chance"] == "yes")
-    return Counter(told).most_common()
+    parts = (f"{gap['by']} {gap['worst']}" for gap in report["gaps"] if gap["beyond chance"] == "yes")
+    return Counter(parts).most_common()
 
 
 def _page(report: Mapping[str, Any], pictures: Mapping[str, Path]) -> str:

@@ -23,12 +23,12 @@ def intervals(rows: Mapping[str, Row], path: Path) -> Path:
     figure, axes = _panels(height, WIDTH, (4 * WIDTH, 0.22 * height * (len(rows) + 4)))
     names = list(rows)[::-1]
     for axis, metric in zip(axes.flat, metrics, strict=False):
-        for place, name in enumerate(names):
+        for y, name in enumerate(names):
             value = rows[name].get(metric)
             if isinstance(value, Interval):
                 colour = COLOURS.get(name.split(",")[0], "#999999")
-                axis.plot([value.low, value.high], [place, place], color=colour, linewidth=2.5, alpha=0.5)
-                axis.plot([value.value], [place], "o", color=colour, markersize=4)
+                axis.plot([value.low, value.high], [y, y], color=colour, linewidth=2.5, alpha=0.5)
+                axis.plot([value.value], [y], "o", color=colour, markersize=4)
         axis.set_yticks(range(len(names)), [drawn(name.removeprefix("control: ")) for name in names], fontsize=7)
         axis.set_title(drawn(metric), fontsize=9)
         axis.tick_params(axis="x", labelsize=7)
@@ -63,10 +63,10 @@ def curves(
         lines.setdefault(name, []).append((calls, row))
     for axis, metric in zip(axes.flat, metrics, strict=False):
         for name, line in lines.items():
-            told = [(calls, value) for calls, row in line if isinstance(value := row.get(metric), Interval)]
-            told.sort(key=lambda pair: pair[0])
-            x, y = [calls for calls, _ in told], [v.value for _, v in told]
-            spread = [[v.value - v.low for _, v in told], [v.high - v.value for _, v in told]]
+            points = [(calls, value) for calls, row in line if isinstance(value := row.get(metric), Interval)]
+            points.sort(key=lambda pair: pair[0])
+            x, y = [calls for calls, _ in points], [v.value for _, v in points]
+            spread = [[v.value - v.low for _, v in points], [v.high - v.value for _, v in points]]
             axis.errorbar(x, y, spread, fmt="o-", markersize=4, linewidth=1.5, elinewidth=0.7, capsize=2,
                           label=drawn(name))
         if isinstance(real := floor.get(metric), Interval):

@@ -28,9 +28,9 @@ class SkeletonWaves(Dataset):
         return f"wave-{index:05d}"
 
     def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
-        own = stream(self.seed, index, Purpose.DATA)
-        shape, periods = SHAPES[index % 2], float(own.uniform(*PERIODS))
-        phase = (own if rng is None else rng).uniform(size=(self.channels, 1))
+        sample_rng = stream(self.seed, index, Purpose.DATA)
+        shape, periods = SHAPES[index % 2], float(sample_rng.uniform(*PERIODS))
+        phase = (sample_rng if rng is None else rng).uniform(size=(self.channels, 1))
         turns = np.arange(self.length) / self.length * periods + phase
         wave = np.sin(2 * np.pi * turns) if shape == "sine" else 2 * (turns % 1) - 1
         return torch.from_numpy(wave.astype(np.float32)), {"shape": shape, "periods": periods}

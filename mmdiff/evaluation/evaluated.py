@@ -40,7 +40,7 @@ class EvaluatedRun(NamedTuple):
 
     pipeline: Pipeline
     train: Dataset
-    held: Dataset
+    held_out: Dataset
 
 
 class Samples(NamedTuple):
@@ -85,14 +85,14 @@ def data_of(run: str | Path, *, root: str | None = None) -> tuple[Dataset, Datas
         dataset = uncached(dataset, reader, root=root)
     dataset = with_subject(dataset, config.get("subject"), record.fields)
     parts = build(config.loader, Loading).split(dataset)
-    train, held = (_kept(*pair) for pair in zip(parts, (record.training, record.held), strict=True))
+    train, held_out = (_kept(*pair) for pair in zip(parts, (record.training, record.held_out), strict=True))
     count = sum(map(len, parts))
-    if left := count - len(train) - len(held):
+    if left := count - len(train) - len(held_out):
         print(f"{left} of {count} samples are left out: they are new since {run} learned, or on the other side "
               "of what was held out (loader.val, loader.limit)")
     if not train:
         raise ConfigError(f"none of the samples that {run} learned from is there, such as {record.training[0]!r}")
-    return train, held
+    return train, held_out
 
 
 def numbers(fields: Fields, samples: Samples) -> dict[str, Tensor]:
@@ -101,9 +101,9 @@ def numbers(fields: Fields, samples: Samples) -> dict[str, Tensor]:
     return {name: column for name, column in encoded.items() if isinstance(column, Tensor)}
 
 
-def known_fields(subject: EvaluatedRun) -> Fields:
+def known_fields(evaluated: EvaluatedRun) -> Fields:
     """What samples are judged by: what the model is told, but for texts, and what the data know of them besides."""
-    fields = {**subject.train.known(), **subject.pipeline.model.conditioner.fields}
+    fields = {**evaluated.train.known(), **evaluated.pipeline.model.conditioner.fields}
     return {name: field for name, field in fields.items() if not is_text(field)}
 
 
@@ -113,51 +113,52 @@ def _kept(part: Dataset, names: Sequence[str]) -> Dataset:
     return Subset(part, [i for i in range(len(part)) if part.name(i) in known])
 
 
-def real_samples(subject: EvaluatedRun, judge: Judge, dataset: Dataset, n: int, *, title: str) -> Samples:
+def real_samples(evaluated: EvaluatedRun, judge: Judge, dataset: Dataset, n: int, *, title: str) -> Samples:
     """``n`` samples, or all, evenly over a data set, of one size."""
     chosen = spread(len(dataset), n)
     read = (dataset.read(i) for i in progress_bar(chosen, title, unit="sample", leave=False))
     samples, labels = zip(*read, strict=True)
-    columns = [{**dataset.column(i), **told} for i, told in zip(chosen, labels, strict=True)]
-    x = judge.stacked(list(samples), subject.pipeline.model.codec.modality, subject.pipeline.size)
+    columns = [{**dataset.column(i), **label} for i, label in zip(chosen, labels, strict=True)]
+    x = judge.stacked(list(samples), evaluated.pipeline.model.codec.modality, evaluated.pipeline.size)
     return Samples(x, list(labels), columns)
 
 
-def training_samples(subject: EvaluatedRun, judge: Judge, n: int) -> Samples:
+def training_samples(evaluated: EvaluatedRun, judge: Judge, n: int) -> Samples:
     """``n`` of the samples that a run learned from, or all, of one size."""
-    train = subject.train
+    train = evaluated.train
     if len(train) < min(n, ENOUGH):                                   # one film may be all there is
         train = train.laid_out(range(len(train)))
-    return real_samples(subject, judge, train, n, title="reading training samples")
+    return real_samples(evaluated, judge, train, n, title="reading training samples")
 
 
-def train_embedder(subject: EvaluatedRun, judge: Judge, path: Path, *, steps: int = 1000, seed: int = 0) -> Embedder:
+def train_embedder(evaluated: EvaluatedRun, judge: Judge, path: Path, *, steps: int = 1000, seed: int = 0) -> Embedder:
     """An embedder of the run's training split at ``path``, with its accuracy on held-out samples.
 
     One of the same samples, labels and settings is trained once, and then taken from the cache of this machine.
     """
-    settings, fields = judge.settings(subject.pipeline.model.codec.modality), known_fields(subject)
-    count = min(FITTED, max(1, FITTED_BYTES // (4 * subject.train.read(0)[0].numel())))
-    train = training_samples(subject, judge, count)
-    held = real_samples(subject, judge, subject.held, 1000, title="reading held-out samples")
-    key = _key(train, held, {"judge": [judge.name, vars(judge)], "settings": settings, "steps": steps, "seed": seed})
+    settings, fields = judge.settings(evaluated.pipeline.model.codec.modality), known_fields(evaluated)
+    count = min(FITTED, max(1, FITTED_BYTES // (4 * evaluated.train.read(0)[0].numel())))
+    train = training_samples(evaluated, judge, count)
+    held_out = real_samples(evaluated, judge, evaluated.held_out, 1000, title="reading held-out samples")
+    identity = {"judge": [judge.name, vars(judge)], "settings": settings, "steps": steps, "seed": seed}
+    key = _key(train, held_out, identity)
     cached = cache_folder() / "embedders" / f"{key}.safetensors"
     with one_at_a_time(cached):
         if (model := _cached(cached, judge, settings)) is None:
             model = fit(
                 train.x, numbers(fields, train), judge=judge, fields=fields, settings=settings, steps=steps, seed=seed,
             )
-            scores = scored(model, held.x, numbers(fields, held))
+            scores = scored(model, held_out.x, numbers(fields, held_out))
             model.facts |= {"seed": seed, "held out": scores, "n": len(train.x)}
         model.save(path, model.facts)
         keep(cached, lambda file: file.write(path.read_bytes()))
     return model
 
 
-def _key(train: Samples, held: Samples, settled: dict[str, Any]) -> str:
+def _key(train: Samples, held_out: Samples, identity: dict[str, Any]) -> str:
     """A hash of all that decides what an embedder is: samples, what is known of them, what is asked, the version."""
-    sha = hashlib.sha256(json.dumps([__version__, settled], sort_keys=True, default=repr).encode())
-    for part in (train, held):
+    sha = hashlib.sha256(json.dumps([__version__, identity], sort_keys=True, default=repr).encode())
+    for part in (train, held_out):
         sha.update(part.x.numpy().tobytes() + json.dumps([part.labels, part.columns], default=repr).encode())
     return sha.hexdigest()
 
