@@ -1,11 +1,11 @@
 """A network with a branch that follows maps.
 
-    out = branch(x, level, cond)    where a map of the sample is told,
+    out = branch(x, level, cond)    where the sample has a map,
           network(x, level, cond)   elsewhere
 
 As a ControlNet (Zhang et al. 2023) a branch begins as a copy of a frozen network, learns to follow maps, and leaves
 what the network makes of all else as it is. Here the copy differs by a small change of its weights and by what reads
-the maps; where they are told it is asked instead of the network, so that nothing is added up between the two.
+the maps; where there are maps it is asked instead of the network, so that nothing is added up between the two.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ from .network import Network
 
 
 class Branched(Network):
-    """``network``, and a ``branch`` of the same shape that is asked for samples that are told a map: for which one of
-    the channels ``told`` of ``cond.concat`` is not 0."""
+    """``network``, and a ``branch`` of the same shape that is asked for samples with a map: for which one of
+    the channels ``presence`` of ``cond.concat`` is not 0."""
 
     def __init__(self, network: Network, branch: Network, presence: Sequence[int]):
         super().__init__()

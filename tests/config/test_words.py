@@ -1,6 +1,5 @@
 """What is a text on the command line is that text, for every command, whatever it is made of."""
 
-import itertools
 import os
 import random
 import shlex
@@ -61,7 +60,7 @@ def words(key, paths):
 
 
 def test_every_command_takes_any_path():
-    for path, (other, third) in zip(ODD, itertools.pairwise([*ODD, "x", "y"][1:]), strict=False):
+    for path, other, third in zip(*([*ODD, "x", "y"][k::3] for k in range(3)), strict=True):
         run, root, table = written("run", path), written("data.root", other), written("data.table", third)
         config = composed("train", [run, root, table])
         assert (config.run, config.data.root, config.data.table) == (found(path), found(other), found(third))
@@ -79,8 +78,10 @@ def test_every_command_takes_any_path():
 
 
 def test_what_is_not_written_specially_is_taken_as_it_stands():
-    for path in [p for p in ODD if p not in ("null", "'q'") and not p.startswith("~")]:
-        assert composed("train", [f"run={path}", f"data.root={path}"]).data.root == path
+    plain = [*(p for p in ODD if p not in ("null", "'q'") and not p.startswith("~")), "x"]
+    for path, other in zip(plain[::2], plain[1::2], strict=True):
+        config = composed("train", [f"run={path}", f"data.root={other}"])
+        assert (config.run, config.data.root) == (path, other)
     pattern = r"(?P<digit>\d)_(?P<speaker>\w{1,9})_(?P<take>\d+)"
     assert composed("train", ["data.root=x", f"data.pattern={pattern}"]).data.pattern == pattern
     assert composed("train", ["data.root=x", f"data.pattern='{pattern}'"]).data.pattern == pattern
