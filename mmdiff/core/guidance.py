@@ -145,7 +145,7 @@ class ClassifierFree(_Contrast):
 
     def combiner(self, denoiser: Denoiser, mask: Tensor | None) -> Combine:
         def combine(x_t: Tensor, t: Tensor, x0_c: Tensor, x0_u: Tensor) -> Tensor:
-            x0 = x0_u + self.scale * (x0_c - x0_u)
+            x0 = torch.lerp(x0_u, x0_c, self.scale)
             if not self.rescale:
                 return x0
             ratio = _std(x0_c, mask) / _std(x0, mask).clamp(min=1e-8)
@@ -234,8 +234,7 @@ class Autoguidance(Guidance):
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
             if self.scale == 1:
                 return strong(x_t, t)
-            x0_weak = weak(x_t, t)
-            return x0_weak + self.scale * (strong(x_t, t) - x0_weak)
+            return torch.lerp(weak(x_t, t), strong(x_t, t), self.scale)
 
         return denoise
 

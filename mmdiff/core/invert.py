@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .grids import Power
-from .samplers.base import Path, integrate
+from .samplers.base import Path, Table, integrate
 from .samplers.heun import Heun
 from .schedules import Schedule
 from .types import Denoise
@@ -25,5 +25,5 @@ def invert(denoise: Denoise, x0: Tensor, schedule: Schedule, *, steps: int = 10)
     time = Power(2.0, scale=3.0)(schedule, steps + 1).flip(0)         # where Auto calls the network
     alpha, sigma = schedule.level(time)
     path = Path(time.tolist(), alpha.tolist(), sigma.tolist(), u=[], ratio=lambda u: u)
-    x1 = integrate(denoise, path.alpha[0] * x0, path.time, Heun().rows(path))
+    x1 = integrate(denoise, path.alpha[0] * x0, Table(path.time, Heun().rows(path)))
     return x1 / float(torch.hypot(alpha[-1], sigma[-1]))

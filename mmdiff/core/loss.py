@@ -29,14 +29,16 @@ class DiffusionLoss:
 
         Where ``t`` is 0 (a given, clean frame), or nothing is noise, there is no loss.
         """
-        real = torch.ones_like(x0.x[:, :1], dtype=torch.bool) if x0.mask is None else x0.mask
-        x, eps = torch.where(real, x0.x, 0), torch.where(real, eps, 0)
+        real = x0.mask
+        x, eps = (x0.x, eps) if real is None else (torch.where(real, x0.x, 0), torch.where(real, eps, 0))
         level, slope = denoiser.levels(t, x)
         x_t = (level.alpha * x + level.sigma * eps).to(x.dtype)
         target = denoiser.parameterization.target(x, eps, level, slope)
-        output = denoiser.output(x_t, t, cond, x0.mask)
+        output = denoiser.output(x_t, t, cond, real)
         weight = self.weight.output(denoiser.parameterization, level, slope)
-        counts = (real & (expand(t > 0, x) if t.ndim == 2 else level.sigma > 0)).expand_as(x)
+        noisy = expand(t > 0, x) if t.ndim == 2 else level.sigma > 0
+        counts = noisy if real is None else real & noisy              # of each position, or of several at once
         weight, error = (torch.where(counts, v, 0) for v in (weight, output - target))     # before they are multiplied:
         error = weight * error**2                                     # what does not count has no gradient, not NaN
-        return error.flatten(1).sum(1) / counts.flatten(1).sum(1).clamp(min=1)
+        each = x[0].numel() // counts[0].numel()
+        return error.flatten(1).sum(1) / (each * counts.flatten(1).sum(1)).clamp(min=1)

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from .types import Level
+from .types import Level, blend
 
 
 class Parameterization(ABC):
@@ -40,7 +40,7 @@ class Noise(Parameterization):
         return eps
 
     def denoised(self, x_t: Tensor, output: Tensor, level: Level, slope: Level) -> Tensor:
-        return (x_t - level.sigma * output) / level.alpha
+        return blend(1 / level.alpha, x_t, -level.sigma / level.alpha, output)
 
     def gain(self, level: Level, slope: Level) -> Tensor:
         return level.alpha
@@ -66,7 +66,8 @@ class V(Parameterization):
         return level.alpha * eps - level.sigma * x0
 
     def denoised(self, x_t: Tensor, output: Tensor, level: Level, slope: Level) -> Tensor:
-        return (level.alpha * x_t - level.sigma * output) / (level.alpha**2 + level.sigma**2)
+        n = self.gain(level, slope)
+        return blend(level.alpha / n, x_t, -level.sigma / n, output)
 
     def gain(self, level: Level, slope: Level) -> Tensor:
         return level.alpha**2 + level.sigma**2
@@ -79,7 +80,8 @@ class Velocity(Parameterization):
         return slope.alpha * x0 + slope.sigma * eps
 
     def denoised(self, x_t: Tensor, output: Tensor, level: Level, slope: Level) -> Tensor:
-        return (slope.sigma * x_t - level.sigma * output) / self.gain(level, slope)
+        n = self.gain(level, slope)
+        return blend(slope.sigma / n, x_t, -level.sigma / n, output)
 
     def gain(self, level: Level, slope: Level) -> Tensor:
         return level.alpha * slope.sigma - level.sigma * slope.alpha
@@ -96,7 +98,8 @@ class Difference(Parameterization):
         return eps - x0
 
     def denoised(self, x_t: Tensor, output: Tensor, level: Level, slope: Level) -> Tensor:
-        return (x_t - level.sigma * output) / self.gain(level, slope)
+        n = self.gain(level, slope)
+        return blend(1 / n, x_t, -level.sigma / n, output)
 
     def gain(self, level: Level, slope: Level) -> Tensor:
         return level.alpha + level.sigma
@@ -110,7 +113,7 @@ class Karras(Parameterization):
 
     def denoised(self, x_t: Tensor, output: Tensor, level: Level, slope: Level) -> Tensor:
         n = torch.hypot(level.alpha, level.sigma)
-        return (level.alpha * x_t / n + level.sigma * output) / n
+        return blend(level.alpha / n / n, x_t, level.sigma / n, output)
 
     def gain(self, level: Level, slope: Level) -> Tensor:
         return torch.hypot(level.alpha, level.sigma)

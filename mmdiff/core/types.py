@@ -84,3 +84,8 @@ def expand(value: Tensor, like: Tensor) -> Tensor:
     if value.ndim == 2:
         value = value.unsqueeze(1)                                    # (B, 1, T)
     return value.reshape(value.shape + (1,) * (like.ndim - value.ndim))
+
+
+def blend(a: Tensor, x: Tensor, b: Tensor, y: Tensor) -> Tensor:
+    """``a x + b y`` in two operations of the size of ``x``; ``a`` and ``b`` broadcast."""
+    return torch.addcmul(a * x, b, y)

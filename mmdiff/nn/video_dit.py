@@ -179,7 +179,8 @@ class VideoDiT(Network):
         out = rearrange(
             self.out(modulate(z, shift, scale)), "b t h w (p q r c) -> b c (t p) (h q) (w r)", p=p, q=q, r=r
         )
-        out = out[:, :, : size[0], : size[1], : size[2]]
+        less = [n for have, want in zip(out.shape[:1:-1], size[::-1], strict=True) for n in (0, want - have)]
+        out = F.pad(out, less)                                        # a slice that cuts nothing is another graph
         if self.head is not None:
             each = embedding[:, :, 0, 0].repeat_interleave(p, 1)[:, : size[0]]    # (B, T, D)
             out = self.head(out, inputs.x, level, each, mask)

@@ -14,6 +14,7 @@ values, and integrated exactly against tau. A polynomial in log-SNR, or in tau, 
 
 from ..grids import Grid
 from .base import Path, Sampler, SolverRow
+from .correcting import merged
 from .quadrature import moments_of_measure, solve
 
 
@@ -46,10 +47,10 @@ class AdamsPC(Sampler):
             solved = solve([(path.u[k] - start) / h for k in nodes], moments)
             return [-w / tau[k] for w, k in zip(solved, nodes, strict=True)]
 
-        rows = []
-        for i in range(len(path.time)):
-            base = norm[0] if self.correct else norm[i]               # what the base is in units of y
-            predict = (norm[i + 1] / base, *(norm[i + 1] * w for w in weights(i, self.order, i)))
-            correct = (1.0, *(base * w for w in weights(i - 1, self.correct, i))) if i and self.correct else None
-            rows.append(SolverRow(i, correct=correct, step=predict, remember=-1 / norm[i], accept=not self.correct))
-        return rows
+        def step(i: int, values: int, newest: int) -> tuple[float, ...]:
+            return norm[i + 1] / norm[i], *(norm[i + 1] * w for w in weights(i, values, newest))
+
+        predict = [step(i, self.order, i) for i in range(len(path.time))]
+        correct = [step(i - 1, self.correct, i) for i in range(1, len(path.time))] if self.correct else []
+        steps = merged(predict, correct) if self.correct else predict
+        return [SolverRow(i, step=factors, remember=-1 / norm[i]) for i, factors in enumerate(steps)]

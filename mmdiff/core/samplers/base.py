@@ -1,8 +1,7 @@
 """One loop for every sampler: all of them are tables of numbers.
 
     f_k = x0(x_k, t_k) + p x_k                         what is remembered of the k-th network call
-    z   = a' z + b'_0 f_k + b'_1 f_{k-1} + ...         correct the base (where the solver has a corrector)
-    x   = a z + b_0 f_k + b_1 f_{k-1} + ... + c noise  the next point; the result after the last call
+    x   = a z + b_0 f_k + b_1 f_{k-1} + ... + c noise  the next point, from the base z; the result after the last call
 
 The table depends on the schedule, the grid and the number of steps alone. It is made once, on the host, in float64,
 so a step costs a few element-wise operations, and never waits for the device.
@@ -43,10 +42,15 @@ class SolverRow(NamedTuple):
     noise: float = 0.0
     accept: bool = True
     """Whether the new point becomes the base."""
-    correct: tuple[float, ...] | None = None
-    """Comes first, and goes with ``accept=False``, as the base is then corrected in place."""
     remember: float = 0.0
     """p, the share of x in what is remembered."""
+
+
+class Table(NamedTuple):
+    """A trajectory in numbers: ``time`` of each node, and what is done at each network call."""
+
+    time: list[float]
+    rows: list[SolverRow]
 
 
 class Sampler(ABC):
@@ -73,7 +77,11 @@ class Sampler(ABC):
 
     @abstractmethod
     def rows(self, path: Path) -> Sequence[SolverRow]:
-        """The table: one row for each network call."""
+        """One row for each network call."""
+
+    def table(self, schedule: Schedule) -> Table:
+        """What ``integrate`` runs: made once for equal settings, on the host."""
+        return _table(_ByValue(self, schedule))
 
     def __call__(
         self, denoise: Denoise, x1: Tensor, schedule: Schedule,
@@ -86,30 +94,30 @@ class Sampler(ABC):
         """
         if x1.dtype not in (torch.float32, torch.float64):
             raise TypeError(f"x1 must be float32 or float64, got {x1.dtype}: only the network may run in less")
-        time, rows = _table(_ByValue(self, schedule))
-        if noise is None and any(row.noise for row in rows):
+        table = self.table(schedule)
+        if noise is None and any(row.noise for row in table.rows):
             raise ValueError(
                 f"{type(self).__name__} is stochastic: pass noise=, a function i -> standard normal of the shape of x1 "
                 "(or choose a deterministic sampler, or eta=0)"
             )
-        return integrate(denoise, x1, time, rows, noise, progress)
+        return integrate(denoise, x1, table, noise, progress)
 
 
 def integrate(
-    denoise: Denoise, x: Tensor, time: Sequence[float], rows: Sequence[SolverRow],
+    denoise: Denoise, x: Tensor, table: Table,
     noise: Callable[[int], Tensor] | None = None, progress: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Where a table takes ``x`` ``(B, C, *S)``; ``time`` are those of its nodes."""
+    """Where a table takes ``x`` ``(B, C, *S)``. There is nothing but tensors and numbers in it, so that a compiler sees
+    all of a trajectory as one graph."""
+    time, rows = table
     times = torch.tensor([time[row.node] for row in rows], dtype=x.dtype).to(x.device, non_blocking=True).unbind()
-    depth = max(max(len(row.step), len(row.correct or ())) for row in rows) - 1
-    first, base, drawn = x, x, 0
+    depth = max(len(row.step) for row in rows) - 1
+    base, drawn = x, 0
     memory: list[Tensor] = []
     for k, row in enumerate(rows):
         x0 = denoise(x, times[k].expand(len(x))).to(x.dtype)
         field = torch.add(x0, x, alpha=row.remember) if row.remember else x0
         memory = [field, *memory[: depth - 1]]
-        if row.correct is not None:
-            base = combine(row.correct, base, memory, out=None if base is first else base)
         x = combine(row.step, base, memory)
         if row.noise and noise is not None:
             x.add_(noise(drawn), alpha=row.noise)
@@ -121,10 +129,10 @@ def integrate(
     return x
 
 
-def combine(factors: tuple[float, ...], base: Tensor, fields: list[Tensor], *, out: Tensor | None = None) -> Tensor:
-    """``factors[0] base + factors[1] fields[0] + ...``, in a new tensor or in ``out``, which may be ``base`` itself."""
-    x = base if out is base and factors[0] == 1 else torch.mul(base, factors[0], out=out)
-    for factor, field in zip(factors[1:], fields, strict=False):
+def combine(factors: tuple[float, ...], base: Tensor, fields: list[Tensor]) -> Tensor:
+    """``factors[0] base + factors[1] fields[0] + ...``, in a new tensor."""
+    x = torch.add(base if factors[0] == 1 else base * factors[0], fields[0], alpha=factors[1])
+    for factor, field in zip(factors[2:], fields[1:], strict=False):
         x.add_(field, alpha=factor)
     return x
 
@@ -151,10 +159,10 @@ def _key(value: Any) -> Any:
 
 
 @lru_cache(maxsize=128)
-def _table(settings: _ByValue) -> tuple[list[float], list[SolverRow]]:
+def _table(settings: _ByValue) -> Table:
     sampler, schedule = settings.sampler, settings.schedule
     path = trace(schedule, sampler.grid, sampler.steps)
-    return path.time, list(sampler.rows(path))
+    return Table(path.time, list(sampler.rows(path)))
 
 
 def trace(schedule: Schedule, grid: Grid, steps: int) -> Path:

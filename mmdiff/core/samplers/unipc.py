@@ -9,6 +9,7 @@ from three on B cancels, and the paper's linear system says that the polynomial 
 
 from ..grids import Grid
 from .base import Path, Sampler, SolverRow
+from .correcting import merged
 from .exponential import half_log_snr, mean, step
 
 
@@ -27,9 +28,7 @@ class UniPC(Sampler):
         def factors(i: int, nodes: list[float]) -> tuple[float, ...]:
             return step(path, lam, i, i + 1, mean(nodes, lam[i], lam[i + 1], midpoint=len(nodes) == 2))
 
-        rows = []
-        for i in range(len(path.time)):
-            predict = factors(i, lam[max(0, i + 1 - self.order) : i + 1][::-1])
-            correct = factors(i - 1, lam[max(0, i - self.order) : i + 1][::-1]) if i else None
-            rows.append(SolverRow(i, correct=correct, step=predict, accept=False))
-        return rows
+        steps = range(len(path.time))
+        predict = [factors(i, lam[max(0, i + 1 - self.order) : i + 1][::-1]) for i in steps]
+        correct = [factors(i - 1, lam[max(0, i - self.order) : i + 1][::-1]) for i in steps[1:]]
+        return [SolverRow(i, step=step) for i, step in enumerate(merged(predict, correct))]
