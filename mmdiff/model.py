@@ -203,8 +203,9 @@ class DiffusionModel(Learner):
     @torch.no_grad()
     def _encoded(self, batch: Batch) -> tuple[Masked, Masked]:
         """Features and latents."""
-        features = batch.samples if batch.encoded else self.codec.features(batch.samples)
-        return features, self.codec.whiten(features)
+        with torch.autocast(batch.samples.x.device.type, enabled=False):          # the bits that a cache of them has
+            features = batch.samples if batch.encoded else self.codec.features(batch.samples)
+            return features, self.codec.whiten(features)
 
     @torch.no_grad()
     def map_of(self, name: str, sample: Tensor) -> Tensor:
@@ -233,7 +234,8 @@ class DiffusionModel(Learner):
 
     def finished(self, latents: Tensor, **size: float) -> list[tuple[Tensor, dict[str, float]]]:
         """Samples on the CPU, each with what the codec had to change of it."""
-        decoded = self.codec.decode_sized(Masked(latents), **size) if size else self.codec.decode(Masked(latents))
+        with torch.autocast(latents.device.type, enabled=False):
+            decoded = self.codec.decode_sized(Masked(latents), **size) if size else self.codec.decode(Masked(latents))
         return [self.codec.finished(sample) for sample in decoded.x.float().cpu()]
 
     @property

@@ -82,7 +82,7 @@ ELSEWHERE = {
 STRINGS = {
     "auto": "ddp", "cpu": "gpu", "gpu": "cpu", "ddp": "auto", "silence": "mask", "mask": "silence", "sounds": "others",
     "speech_8k": "speech_8k_48", "speech_8k_48": "speech_8k", "hifigan_22k": "speech_8k", "weak": "weaker",
-    "independent": "blocks", "assignment": "independent",
+    "independent": "blocks", "assignment": "independent", "high": "highest",
 }
 
 

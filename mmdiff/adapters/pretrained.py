@@ -158,7 +158,10 @@ class Pretrained(TextEncoder):
         encoded: dict[int, np.ndarray] = {}
         for part in _equal_lengths(ids):
             rows = torch.tensor([ids[i] for i in part], device=device)
-            out = network(input_ids=rows, attention_mask=torch.ones_like(rows), output_hidden_states=self.layer != -1)
+            with torch.autocast(rows.device.type, enabled=False):     # what is kept is the same whoever asks first
+                out = network(
+                    input_ids=rows, attention_mask=torch.ones_like(rows), output_hidden_states=self.layer != -1
+                )
             states = out.last_hidden_state if self.layer == -1 else out.hidden_states[self.layer]
             encoded |= dict(zip(part, states.float().cpu().numpy().astype(self.dtype), strict=True))
         network.to("cpu")                                             # it may be larger than the model that it tells

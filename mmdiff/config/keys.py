@@ -25,7 +25,7 @@ Draw = Annotated[int, Ge(0), Le(2**63 - 1)]
 
 TRAIN: dict[str, Any] = {
     "run": Path, "init": Path | None, "base": Path | None, "codec": Path | None, "seed": Seed, "compile": bool,
-    "recompute": Index, "offload": bool,
+    "recompute": Index, "offload": bool, "matmul": Literal["highest", "high", "medium"],
     "train.only": list[str] | None, "lora": Index | None, "subject": str | None, "dora": bool, "branch": bool,
     "checkpoint.every": Index, "checkpoint.keep": Count, "validation.every": Index,
     "preview.every": Index, "preview.n": Index, "log.every": Count, "logger.tensorboard": bool,

@@ -92,7 +92,9 @@ class Previews(Every):
         with alone(trainer) as working:
             if working:
                 try:
-                    self._show(trainer, self.make(model, self.folder / f"step-{step:09d}"), step)
+                    with trainer.precision_plugin.val_step_context():
+                        picture = self.make(model, self.folder / f"step-{step:09d}")
+                    self._show(trainer, picture, step)
                 except Exception as error:                            # whatever it is: disk, memory, a codec's fault
                     warnings.warn(f"no preview of step {step}: {error or type(error).__name__}", stacklevel=2)
         module.model.train()

@@ -54,7 +54,8 @@ class Taken(NamedTuple):
 
 
 class TrainingModule(L.LightningModule):
-    """Trains a model on a data set; ``ema`` maps names of tracks to their settings, and the first track is used."""
+    """Trains a model on a data set; ``ema`` maps names of tracks to their settings, and the first track is used.
+    ``matmul`` is torch's ``float32_matmul_precision``, that of the process while it trains."""
 
     metrics: dict[str, float]
     """Of the newest step that is settled: ``loss`` (mean over its samples), ``grad_norm`` (before clipping), ``lr``."""
@@ -64,7 +65,7 @@ class TrainingModule(L.LightningModule):
 
     def __init__(
         self, model: Learner, dataset: Dataset, *, optim: Recipe, loading: Loading,
-        ema: dict[str, dict[str, float]], seed: int, max_steps: int, accumulate: int = 1,
+        ema: dict[str, dict[str, float]], seed: int, max_steps: int, accumulate: int = 1, matmul: str = "high",
     ):
         super().__init__()
         if not ema:
@@ -73,7 +74,7 @@ class TrainingModule(L.LightningModule):
             raise ValueError(f"a step is taken in 1 or more parts, got accumulate_grad_batches={accumulate}")
         self.automatic_optimization = False                           # training_step is the whole step
         self.model, self.dataset, self.optim, self.loading = model, dataset, optim, loading
-        self.seed, self.max_steps, self.accumulate = seed, max_steps, accumulate
+        self.seed, self.max_steps, self.accumulate, self.matmul = seed, max_steps, accumulate, matmul
         self.ema = nn.ModuleDict({name: Ema(model.trainable, **settings) for name, settings in ema.items()})
         self.metrics, self.full_step = {}, -1
         self._taken: Taken | None = None
@@ -119,6 +120,9 @@ class TrainingModule(L.LightningModule):
         """All but the draws, which are keys and stay on the host."""
         moved: Batch = super().transfer_batch_to_device(batch, device, dataloader_idx)
         return moved._replace(draws=batch.draws)
+
+    def on_fit_start(self) -> None:
+        torch.set_float32_matmul_precision(self.matmul)
 
     def on_train_start(self) -> None:
         """What is configured is in force, whatever a checkpoint says: of that the moments stay."""

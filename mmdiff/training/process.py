@@ -32,9 +32,10 @@ def quiet() -> Iterator[None]:
 @contextmanager
 def saved_state() -> Iterator[None]:
     """Leaves the process as it was, however a run ends: handlers of signals, Python's, NumPy's and torch's generators,
-    and the environment."""
+    the precision of products, and the environment."""
     before, handlers = dict(os.environ), {number: signal.getsignal(number) for number in SIGNALS}
     python, numpy, tensors = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    products = torch.get_float32_matmul_precision()
     try:
         yield
     finally:
@@ -43,6 +44,7 @@ def saved_state() -> Iterator[None]:
         random.setstate(python)
         np.random.set_state(numpy)
         torch.set_rng_state(tensors)
+        torch.set_float32_matmul_precision(products)
         os.environ.clear()
         os.environ.update(before)
 

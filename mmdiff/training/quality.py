@@ -10,6 +10,7 @@ falling below 1 while ``val/loss`` rises is a model that learns its training set
 
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, cast
 
@@ -111,7 +112,7 @@ class Quality(Every):
             if working:
                 try:
                     pipeline = Pipeline(cast(DiffusionModel, model), {"config": self.stored, "sha256": None})
-                    values = self._judged(pipeline)
+                    values = self._judged(pipeline, trainer.precision_plugin.val_step_context)
                 except Exception as error:                            # the run is worth more than what it is worth
                     warnings.warn(f"step {step} is not judged: {error or type(error).__name__}", stacklevel=2)
                 log(trainer, {f"quality/{name}": value for name, value in values.items()}, step)
@@ -133,13 +134,17 @@ class Quality(Every):
                 best = {self.monitor: self.best}
                 self.save(model, self.stored, self.run / MODEL_FILE, step=step, bases=self.bases, best=best)
 
-    def _judged(self, pipeline: Pipeline) -> dict[str, float]:
+    def _judged(
+        self, pipeline: Pipeline, context: Callable[[], AbstractContextManager[None]]
+    ) -> dict[str, float]:
+        """Numbers of samples that are made in the ``context`` of the training."""
         if self.bench is None:
             embedder = None if self.embedder is None else Path(self.embedder)
             evaluated = EvaluatedRun(pipeline, self.train, self.held_out)
             judge = pipeline.model.codec.judge()
             protocol = Protocol("quality", judge, n=self.n, references=self.references, draws=2)
             self.bench = Evaluator(evaluated, protocol, self.run / "quality", embedder=embedder)
-        generated = self.bench.drawn(pipeline)
+        with context():
+            generated = self.bench.drawn(pipeline)
         row = self.bench.scorer.row(self.bench.scorer.measure(generated.x, generated.truth(self.bench.known)))
         return {name: value.value for name, value in row.items() if isinstance(value, Interval)}

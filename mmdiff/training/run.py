@@ -138,6 +138,7 @@ def assemble(
     module = TrainingModule(
         model, drawn, optim=build(config.optim, Recipe), loading=loading, ema=plain(config.ema),
         seed=config.seed, max_steps=config.trainer.max_steps, accumulate=config.trainer.get(ACCUMULATE, 1),
+        matmul=config.matmul,
     )
     prepare(model.network, recompute=config.recompute, compiled=config.compile, offload=config.offload)
     if config.offload:

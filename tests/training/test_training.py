@@ -7,7 +7,12 @@ from subprocess import PIPE, STDOUT
 from subprocess import run as execute
 
 import pytest
+import torch
 
+from mmdiff.adapters.audio.codec import MelCodec
+from mmdiff.config.overrides import composed
+from mmdiff.nn.unet1d import UNet1d
+from mmdiff.training.train import train
 from tests.conftest import TINY, mmdiff
 from tests.training.launch import told_by_torchrun
 
@@ -36,8 +41,26 @@ def test_only_the_last_two_checkpoints_are_kept(tmp_path):
     ]
 
 
-def test_low_precision_trains(tmp_path):
-    mmdiff("train", f"run={tmp_path / 'run'}", *TINY, "trainer.precision=bf16-mixed", "trainer.max_steps=3")
+def test_steps_and_previews_are_in_the_precision_of_the_training_and_what_the_codec_does_is_not(tmp_path, monkeypatch):
+    found = {"network": set(), "codec": set()}
+
+    def watched(kind, name, part):
+        inner = getattr(kind, name)
+
+        def call(self, *args, **kwargs):
+            found[part].add((torch.is_autocast_enabled("cpu"), torch.get_float32_matmul_precision()))
+            return inner(self, *args, **kwargs)
+        monkeypatch.setattr(kind, name, call)
+
+    watched(UNet1d, "forward", "network")
+    watched(MelCodec, "features", "codec")
+    watched(MelCodec, "decode", "codec")
+    before, settings = torch.get_float32_matmul_precision(), ["trainer.precision=bf16-mixed", "matmul=medium"]
+    train(composed("train", [f"run={tmp_path / 'run'}", *TINY, *settings, "trainer.max_steps=1", "preview.n=1"]))
+    assert (tmp_path / "run/previews/step-000000001/preview.png").exists()
+    assert found["network"] == {(True, "medium")}
+    assert (False, "medium") in found["codec"] and not any(low for low, _ in found["codec"])
+    assert torch.get_float32_matmul_precision() == before, "the process is left as it was"
     assert all(0 < float(row["loss"]) < 10 for row in rows(tmp_path / "run"))
 
 
