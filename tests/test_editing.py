@@ -42,8 +42,12 @@ CPU = torch.device("cpu")
 SAMPLE = torch.arange(1.0, 5.0)[None]                                 # (1, 4): 1 2 3 4
 
 
+def given(edit, sample, seconds):
+    return edit.place(Plain(sample), {"seconds": seconds}, device=CPU)
+
+
 def placed(mode, seconds, **options):
-    known = Edit(mode, INPUT, **options).known(Plain(SAMPLE), {"seconds": seconds}, device=CPU)
+    known = given(Edit(mode, INPUT, **options), SAMPLE, seconds)
     return torch.where(known.mask, known.x, 0)[0].int().tolist()
 
 
@@ -123,8 +127,8 @@ def test_overlap_must_leave_something_to_make():
 
 def filled(edits, total, calls, *, window):
     """Edits of samples of ``total`` seconds, each position 0 where it is made and 1 + its number where it is given."""
-    codec = Plain(torch.arange(1.0, total + 1)[None])
-    placed = [EncodedEdit.of(edit, codec, {"seconds": total}, window, device=CPU) for edit in edits]
+    sample = torch.arange(1.0, total + 1)[None]
+    placed = [EncodedEdit.of(edit, given(edit, sample, total), window) for edit in edits]
 
     def make(shape, *, known=None, window=None, overlap=0, draw=0):
         calls.append((shape, window))
@@ -151,7 +155,8 @@ def test_holes_at_any_place_of_samples_of_one_size_are_filled_together():
 
 def test_only_what_is_longer_than_a_window_is_rolled_out():
     def placed(mode, **options):
-        return EncodedEdit.of(Edit(mode, INPUT, **options), Plain(SAMPLE), {"seconds": 6}, 4, device=CPU).way
+        edit = Edit(mode, INPUT, **options)
+        return EncodedEdit.of(edit, given(edit, SAMPLE, 6), 4).way
 
     assert placed("extend")[:2] == (4, None) and placed("extend").given == 4
     assert placed("interpolate") == (6, 4, 2, None)
@@ -222,6 +227,29 @@ def test_edits_of_different_inputs_are_made_together_and_each_is_the_same_in_any
         for company in ([], [job[i - 1]], [job[i - 2], job[i - 1]]):
             part = dict(series.run([*company, request], 3, show_progress=False))
             assert torch.equal(part[len(company)], whole[i])
+
+
+def test_a_file_is_encoded_once_for_all_jobs_of_a_model_until_it_changes(series, files, monkeypatch, tmp_path):
+    monkeypatch.setenv("MMDIFF_CACHE", str(tmp_path / "cache"))
+    encoded, inner = [], Steps.encode
+    monkeypatch.setattr(Steps, "encode", lambda self, samples: encoded.append(1) or inner(self, samples))
+
+    def job(pipeline=series, hole=(3, 5)):
+        return pipeline.sample(1, edit=Edit("inpaint", files[0], hole=hole))[0]
+
+    first = job()
+    assert torch.equal(job(), first) and len(encoded) == 1
+    (kept,) = (tmp_path / "cache/inputs").iterdir()
+    kept.write_bytes(kept.read_bytes()[:20])                          # a disk that was full
+    assert torch.equal(job(), first) and len(encoded) == 2
+    job(hole=(4, 6))
+    assert len(encoded) == 3
+    np.save(files[0], np.load(files[0]) + 1)
+    assert not torch.equal(job(), first) and len(encoded) == 4
+    job(Pipeline(series.model, {**series.header, "sha256": "1"}))
+    assert len(encoded) == 5
+    nameless = Pipeline(series.model, {**series.header, "sha256": None})
+    assert torch.equal(job(nameless), job(nameless)) and len(encoded) == 7
 
 
 def told(tmp_path, text, fields=None, edit=None, name="wishes.csv"):

@@ -4,14 +4,15 @@ The last of a size is filled up by repetition, so an item is the same to the las
 """
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
+from ..cache.inputs import kept
 from ..data.labels import Label
 from ..model import LabelOrMap
-from .edits import Edit, EncodedEdit, Way
+from .edits import Edit, EncodedEdit, Known, Way
 from .references import Reference, errors_named
 from .request import Request
 
@@ -54,11 +55,12 @@ def micro_batches(pipeline: "Pipeline", requests: Sequence[Request], batch_size:
     groups: dict[tuple[Any, Way | None], list[int]] = {}
     for i, (size, request) in enumerate(zip(sizes, requests, strict=True)):
         if (edit := request.edit) is not None and (size, edit) not in edits:
-            edits[size, edit] = EncodedEdit.of(edit, model.codec, dict(size), window, device=model.device)
+            given = _known(pipeline, edit, dict(size))
+            edits[size, edit] = EncodedEdit.of(edit, given, window)
         for name, file in request.references.items():
             if (size, name, file) not in maps:
                 with errors_named(name, file):
-                    maps[size, name, file] = file.map(name, model, dict(size)).cpu()
+                    maps[size, name, file] = _map(pipeline, name, file, dict(size))
         groups.setdefault((size, None if edit is None else edits[size, edit].way), []).append(i)
     for (size, _), members in groups.items():
         for k in range(0, len(members), batch_size):
@@ -68,5 +70,28 @@ def micro_batches(pipeline: "Pipeline", requests: Sequence[Request], batch_size:
                 {**row.labels, **{name: maps[size, name, file] for name, file in row.references.items()}}
                 for row in rows
             ]
-            given = [edits[size, row.edit] for row in rows if row.edit is not None]
-            yield MicroBatch(part, rows, dict(size), labels, given)
+            placed = [edits[size, row.edit] for row in rows if row.edit is not None]
+            yield MicroBatch(part, rows, dict(size), labels, placed)
+
+
+def _known(pipeline: "Pipeline", edit: Edit, size: dict[str, float]) -> Known:
+    """What an edit gives of its input, on the CPU."""
+    model = pipeline.model
+
+    def make() -> dict[str, Tensor]:
+        return edit.place(model.codec, size, device=model.device)._asdict()
+
+    return Known(**_kept(pipeline, ["edit", edit.facts, size], make))
+
+
+def _map(pipeline: "Pipeline", name: str, file: Reference, size: dict[str, float]) -> Tensor:
+    """The map of a file that is followed, on the CPU."""
+    told = ["map", name, file.facts, size]
+    return _kept(pipeline, told, lambda: {"map": file.map(name, pipeline.model, size)})["map"]
+
+
+def _kept(pipeline: "Pipeline", told: list[Any], make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """What is made of a file, kept where the weights that make it have a name: while they learn they have none."""
+    if pipeline.header["sha256"] is None:
+        return {name: tensor.cpu() for name, tensor in make().items()}
+    return kept([pipeline.computing.key, pipeline.model.device.type, *told], make)

@@ -158,9 +158,9 @@ class EncodedEdit(NamedTuple):
     start: int
 
     @staticmethod
-    def of(edit: Edit, codec: Codec, size: dict[str, float], window: int, *, device: torch.device) -> "EncodedEdit":
-        """``window`` is the length that the model was trained at; ``device`` is where inputs are encoded."""
-        x, known = (part.cpu() for part in edit.known(codec, size, device=device))
+    def of(edit: Edit, given: Known, window: int) -> "EncodedEdit":
+        """``given`` is where the edit places its input; ``window`` is the length that the model was trained at."""
+        x, known = given
         overlap = window // 2 if edit.overlap is None else edit.overlap
         there = known.flatten(2).all(2)[0] if known.ndim > 2 else known[0]
         total = len(there)
