@@ -25,7 +25,7 @@ from mmdiff.core.types import Condition, Denoise
 from mmdiff.generation.pipeline import Pipeline, load
 from mmdiff.metrics.rows import markdown
 
-ROUNDS, TRUTH = 5, 128
+ROUNDS, TRUTH = 3, 128
 PLAIN, SKIPPED = (4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24), (8, 10, 12, 14, 16, 20, 24)
 
 
@@ -68,8 +68,9 @@ class SkippedDifference(ClassifierFree):
 def measured(pipeline: Pipeline, n: int, scale: float) -> list[Mapping[str, object]]:
     """A row for each way and number of steps."""
     model, size = pipeline.model, pipeline.size
-    names = {name: values for name, values in model.conditioner.fields.items() if isinstance(values, list)}
-    labels = [{name: values[i % len(values)] for name, values in names.items()} for i in range(n)]
+    fields = model.conditioner.fields.items()                         # classes in turn, or a range evenly
+    labels = [{name: values[i % len(values)] if isinstance(values[0], str)
+               else values[0] + (values[1] - values[0]) * i / n for name, values in fields} for i in range(n)]
 
     def run(steps: int, guidance: Guidance) -> Tensor:
         shape = model.codec.latent_shape(**size)

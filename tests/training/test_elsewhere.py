@@ -14,11 +14,14 @@ from torch.utils.checkpoint import checkpoint
 from mmdiff.adapters.public import PublicModel, weight_bytes
 from mmdiff.cli.plan import main
 from mmdiff.config.build import ConfigError
+from mmdiff.config.files import resolved
 from mmdiff.config.overrides import composed
 from mmdiff.training.advice import advice
 from mmdiff.training.elsewhere import HOST, RESERVED, Device, costs, estimate
 from mmdiff.training.published import unpacked
+from mmdiff.training.run import assemble
 from mmdiff.training.traced import Peak
+from mmdiff.training.trainer import build_trainer
 from tests import tiny
 
 N, C, D, E = 50, 48, 32, 16
@@ -75,6 +78,18 @@ def test_a_run_is_as_long_as_its_slowest_part_and_memory_is_shared_where_trainin
     assert four.memory == found.fixed / 4 + 2 * found.activations
     assert four.sent == 3 / 4 * 3 * found.weights
     assert four.seconds == pytest.approx(max(one.seconds / 4, four.sent / 10e9))
+
+
+def test_memory_is_what_training_takes_within_a_tenth_and_not_less(tmp_path):
+    words = ["experiment=points/demo", "data.n=40", "trainer=cpu", "logger=csv", "trainer.max_steps=2", "preview.n=0",
+             "validation.every=0", "checkpoint.every=0", "loader.batch_size=8", "loader.val=0", f"run={tmp_path}"]
+    config = composed("train", words)
+    reckoned = costs(estimate(config), config, CARD, devices=1, trainer="ddp", utilisation=1.0).memory
+    module = assemble(resolved(config), tmp_path).module
+    with Peak(module) as peak:
+        build_trainer(config, tmp_path, []).fit(module)
+    measured = peak.most + sum(t.untyped_storage().nbytes() for t in (*module.parameters(), *module.buffers()))
+    assert measured <= reckoned <= 1.1 * measured
 
 
 def test_the_command_prints_it_and_tells_mistakes(capsys):
