@@ -196,7 +196,7 @@ def cogvideox(folder: Path, *, seed: int = 0, turned: bool = True) -> Path:
 
 
 def ace_step(folder: Path, *, seed: int = 0) -> Path:
-    """ACE-Step 1.5: 2 blocks, stereo at 1600 Hz, latents of 32 samples."""
+    """ACE-Step 1.5: 2 blocks, stereo at 8 kHz, latents of 160 samples."""
     import diffusers
     import transformers
     from diffusers.pipelines.ace_step import AceStepConditionEncoder
@@ -208,8 +208,8 @@ def ace_step(folder: Path, *, seed: int = 0) -> Path:
         **shared, num_hidden_layers=2, in_channels=12, audio_acoustic_hidden_dim=4,
     )
     vae = diffusers.AutoencoderOobleck(
-        encoder_hidden_size=8, downsampling_ratios=[4, 8], channel_multiples=[1, 2], decoder_channels=4,
-        decoder_input_channels=4, audio_channels=2, sampling_rate=1600,
+        encoder_hidden_size=8, downsampling_ratios=[8, 20], channel_multiples=[1, 2], decoder_channels=4,
+        decoder_input_channels=4, audio_channels=2, sampling_rate=8000,
     )
     reader = woken(AceStepConditionEncoder(
         **shared, text_hidden_dim=24, timbre_hidden_dim=4, num_lyric_encoder_hidden_layers=1,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from .inputs import CondLike
 from .tensors import load_tensors
@@ -70,7 +71,9 @@ class Network(nn.Module, ABC):
 
 def blocks(network: nn.Module) -> Iterator[nn.Module]:
     """The members of all lists of modules in a network, the outermost where lists are within members: the unit in which
-    it is sharded, compiled, recomputed and computed in low precision."""
+    it is sharded, compiled, recomputed and computed in low precision. What computes a weight is none."""
+    if isinstance(network, ParametrizationList):
+        return
     for child in network.children():
         if isinstance(network, nn.ModuleList) and not isinstance(child, nn.ModuleList):
             yield child

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from mmdiff.core.types import Condition
+from mmdiff.nn import lora
 from mmdiff.nn.dit1d import DiT1d
 from mmdiff.nn.network import blocks
 from mmdiff.nn.point_dit import PointDiT
@@ -85,6 +86,14 @@ def test_blocks_compiled_to_code_agree(name):
     other = copy.deepcopy(network)
     prepare(other, recompute=0, compiled=True)
     assert_same(network, other, x)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_change_of_weights_makes_no_blocks(name):
+    network, _, count = made(name)
+    before = list(blocks(network))
+    lora.add(network, 2)
+    assert len(before) == count and all(a is b for a, b in zip(blocks(network), before, strict=True))
 
 
 def test_a_network_without_blocks_and_a_negative_number_are_refused():

@@ -153,6 +153,7 @@ def test_without_a_rank_a_public_model_has_nothing_to_plan(settings_alone):
 
 @pytest.mark.parametrize(("name", "billions"), [
     ("wan_1_3b", 1.42), ("wan_14b", 14.29), ("wan_ti2v_5b", 5.0), ("stable_audio_open", 1.06),
+    ("ltx_video_2b", 1.92), ("cogvideox_2b", 1.69), ("cogvideox_5b", 5.57), ("ace_step_1_5", 1.58),
 ])
 def test_published_settings_are_of_models_of_the_published_size(name, billions):
     with unpacked(name) as folder, torch.device("meta"):

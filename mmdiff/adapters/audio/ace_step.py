@@ -69,6 +69,8 @@ class SongPrompt(Prompt):
 
     def forward(self, labels: dict[str, Column]) -> Condition:
         texts = labels[self.name]
+        if all(text is None for text in texts):
+            return self.null(len(texts))
         states, mask = self.text([str(text or "") for text in texts], self.here.device)
         lyrics, lyrics_mask = (part.expand(len(texts), *part.shape[1:])
                                for part in self.lyric([self.lyrics], self.here.device))
