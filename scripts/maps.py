@@ -2,7 +2,7 @@
 
     python scripts/maps.py RUN [--n 48] [--steps 12]
 
-``error`` is the mean distance of the maps, ``IoU`` (films) that of what is not background. Rows: told the map with the
+``error`` is the mean distance of the maps, ``IoU`` (built-in films) that of the shapes. Rows: told the map with the
 labels, and alone; told the labels alone; as the first row, against the map of another sample. A run whose file is a
 change is asked with its base, which makes what is told no map where the change is a branch.
 """
@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 import mmdiff
+from mmdiff.adapters.video import score_shapes
+from mmdiff.adapters.video.shapes import BACKGROUND
 from mmdiff.core.guidance import Unguided
 from mmdiff.core.samplers import Auto
 from mmdiff.core.types import Masked
@@ -22,9 +24,6 @@ from mmdiff.evaluation.evaluated import open_run
 from mmdiff.metrics.bootstrap import bootstrap
 from mmdiff.metrics.rows import Row, markdown
 from mmdiff.model import DiffusionModel
-
-LEAST = 0.15
-"""What differs less from the background of a film is background (``video.motion``)."""
 
 
 def made(model: DiffusionModel, rows: Sequence[Mapping], shape: Sequence[int], steps: int) -> list[Tensor]:
@@ -38,9 +37,9 @@ def made(model: DiffusionModel, rows: Sequence[Mapping], shape: Sequence[int], s
     return found
 
 
-def overlap(film: Tensor, other: Tensor, background: float = -1.0) -> Tensor:
-    """Intersection over union of what is seen in two films ``(C, T, H, W)``."""
-    one, two = ((x - background).abs().mean(0) > LEAST for x in (film, other))
+def overlap(film: Tensor, other: Tensor) -> Tensor:
+    """Intersection over union of the shapes in two films ``(C, T, H, W)``."""
+    one, two = ((x - BACKGROUND).abs().mean(0) > score_shapes.LEAST for x in (film, other))
     return (one & two).sum() / (one | two).sum().clamp(min=1)
 
 

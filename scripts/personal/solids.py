@@ -1,6 +1,6 @@
 """Personal models of solids: a base of six kinds made by code, ten files of the seventh, judged by their shape.
 
-    python scripts/personal/solids.py OUT [--only "LoRA 8 + prior"] [--new table] [--steps 200] [--base-steps 640]
+    python scripts/personal/solids.py OUT [--only "LoRA 8 + prior"] [--new table] [--steps 150] [--base-steps 640]
 
 The kind of a cloud is that of the nearest of 280 others by Chamfer distance: of 50 asked of the new kind, 60 of the
 others, 28 of nothing; guidance 2, 8 network calls. "nearest" is how far what is made is from its nearest of the ten, by
@@ -20,7 +20,6 @@ from mmdiff.adapters.points.reader import PointReader
 from mmdiff.adapters.points.score_solids import LabelledClouds, real
 from mmdiff.adapters.points.scores import cube
 from mmdiff.adapters.points.solids import SOLIDS, Solids
-from mmdiff.config.files import MODEL_FILE
 from mmdiff.core.guidance import ClassifierFree
 from mmdiff.core.samplers import Auto
 
@@ -73,21 +72,21 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--new", choices=SOLIDS, default="table")
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--base-steps", type=int, default=640)
     args = parser.parse_args()
     out, files = args.out, written(args.out / "files")
     own = [file for file in files if file.name.startswith(args.new)][:10]
     folder = links(out / "ten", own)
     base, pattern = out / "base", r"data.pattern=(?P<solid>[a-z]+)_\d+"
-    if not (base / MODEL_FILE).exists():
-        others = links(out / "six", [file for file in files if not file.name.startswith(args.new)])
-        run(["experiment=points/demo", "data=folder", f"data.root={others}", pattern, "preview.every=0",
-             "validation.every=0", f"trainer.max_steps={args.base_steps}"], base)
+    others = links(out / "six", [file for file in files if not file.name.startswith(args.new)])
+    run(["experiment=points/demo", "data=folder", f"data.root={others}", pattern, "preview.every=0",
+         "validation.every=0", f"trainer.max_steps={args.base_steps}"], base)
     reader = PointReader(points=POINTS)
     ten = cube(np.stack([reader.read(file).T.numpy() for file in own]))
     known = real(40 * len(SOLIDS), POINTS, seed=0)
-    words = [f"subject={args.new}", "data.labels=[]", "data.consent=made by code", f"trainer.max_steps={args.steps}"]
+    words = [f"subject={args.new}", "data.labels=[]", "data.consent=made by code", f"trainer.max_steps={args.steps}",
+             "loader.batch_size=16"]
     compare(out, base, WAYS, words, only=args.only, ten=lambda choice: folder,
             judged=lambda model, choice: judged(model, args.new, ten, known))
 
