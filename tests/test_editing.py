@@ -43,7 +43,7 @@ SAMPLE = torch.arange(1.0, 5.0)[None]                                 # (1, 4): 
 
 
 def given(edit, sample, seconds):
-    return edit.place(Plain(sample), {"seconds": seconds}, device=CPU)
+    return edit.known(Plain(sample), {"seconds": seconds}, device=CPU)
 
 
 def placed(mode, seconds, **options):

@@ -11,8 +11,8 @@ from .precision import Precision
 
 
 class Quickest(Engines):
-    """Of all engines that work here, the one that a short trial finds quickest. Compiling on a CPU takes longer than most
-    jobs there, so it is tried on a GPU alone."""
+    """Of all engines that work here, the one that a short trial finds quickest. Compiling on a CPU takes longer than
+    most jobs there, so it is tried on a GPU alone."""
 
     def here(self, device: torch.device, precision: Precision) -> Sequence[Engine]:
         tried: list[Engine] = [Eager(), Compile()] if device.type == "cuda" else [Eager(), Onnx(), OpenVino()]

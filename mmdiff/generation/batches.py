@@ -79,7 +79,7 @@ def _known(pipeline: "Pipeline", edit: Edit, size: dict[str, float]) -> Known:
     model = pipeline.model
 
     def make() -> dict[str, Tensor]:
-        return edit.place(model.codec, size, device=model.device)._asdict()
+        return edit.known(model.codec, size, device=model.device)._asdict()
 
     return Known(**_kept(pipeline, ["edit", edit.facts, size], make))
 
