@@ -158,7 +158,7 @@ def light(sources, monkeypatch):
 
 def everything(config: DictConfig, record: Record | None = None) -> dict[str, Any]:
     """All that a resolved configuration builds, described; ``record`` is of the run that goes on with it."""
-    return described(config, assembled(config, record))
+    return describe(built(config, assembled(config, record)))
 
 
 def assembled(config: DictConfig, record: Record | None = None) -> training.Assembly:
@@ -167,11 +167,11 @@ def assembled(config: DictConfig, record: Record | None = None) -> training.Asse
     return training.assemble(config, run, record=record)
 
 
-def described(config: DictConfig, parts: training.Assembly) -> dict[str, Any]:
-    return describe({
+def built(config: DictConfig, parts: training.Assembly) -> dict[str, Any]:
+    return {
         "parts": parts, "trainer": trainer.build_trainer(config, Path(config.run), parts.callbacks),
         **{name: build(config[name], role) for name, role in ROLES.items() if name in config},
-    })
+    }
 
 
 def describe(value: Any, seen: frozenset[int] = frozenset()) -> Any:
@@ -241,9 +241,10 @@ def test_every_leaf_changes_what_is_built_and_a_continued_run_takes_it_or_refuse
     SHOWN.update(taken.values())
     own = resolved(config)
     parts = assembled(own)
-    before = described(own, parts)
+    whole = built(own, parts)
     if not keys:
         return
+    before = describe(whole)
     dataset = parts.module.dataset
     record = Record(Path(own.run), own, [], dataset.fields, names(dataset), names(parts.val_set))
     continued_before = everything(own, record)

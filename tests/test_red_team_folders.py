@@ -11,8 +11,8 @@ from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata, MetadataIndex
 
 from mmdiff.adapters.points.judge import PointJudge
-from mmdiff.cache.encode import uncached
 from mmdiff.cache.latents import Latents
+from mmdiff.cache.originals import uncached
 from mmdiff.cache.shards import Shards
 from mmdiff.config.build import ConfigError
 from mmdiff.config.record import read_record

@@ -57,7 +57,7 @@ class Labels(Conditioner):
             else nn.Linear(2 * frequencies + 1, dim) if is_scalar(field) else nn.Embedding(len(field) + 1, dim)
             for name, field in self.fields.items()
         })
-        self.null_embedding = nn.ParameterDict({
+        self.untold = nn.ParameterDict({
             part_name(name): nn.Parameter(torch.randn(dim)) for name, field in self.fields.items() if is_scalar(field)
         })
 
@@ -107,7 +107,7 @@ class Labels(Conditioner):
     def _text(self, name: str, texts: list[str | None]) -> "TextRead":
         assert self.text is not None
         field = cast(TextField, self.embeddings[part_name(name)])
-        worded, like = ["" if text is None else text for text in texts], field.null_embedding
+        worded, like = ["" if text is None else text for text in texts], field.untold
         states, mask = self.text(worded, like.device)
         words = self.text.words(worded, like.device)
         return field(states.to(like.dtype), mask, None if words is None else words.to(like.dtype))
@@ -117,7 +117,7 @@ class Labels(Conditioner):
         unit = ((value - low) / ((high - low) or 1.0)).nan_to_num(0.0)          # one value alone has no range
         angle = 2 * math.pi * unit[:, None] * torch.arange(1, self.frequencies + 1, device=unit.device) / 2
         embedding = self.embeddings[part_name(name)](torch.cat([unit[:, None], angle.cos(), angle.sin()], 1))
-        return torch.where(value.isnan()[:, None], self.null_embedding[part_name(name)].to(embedding.dtype), embedding)
+        return torch.where(value.isnan()[:, None], self.untold[part_name(name)].to(embedding.dtype), embedding)
 
     def null(self, batch: int) -> Condition:
         """The condition in which no field is told."""
@@ -174,14 +174,14 @@ class TextField(nn.Module):
         self.word_norm = nn.LayerNorm(width) if words else None
         self.gate = nn.Linear(width, 1) if words else None
         self.token, self.vector = nn.Linear(width, dim), nn.Linear(width, dim)
-        self.null_embedding = nn.Parameter(torch.randn(2, dim))
+        self.untold = nn.Parameter(torch.randn(2, dim))
 
     def forward(self, states: Tensor, mask: Tensor, words: Tensor | None = None) -> TextRead:
         states, present = self.norm(states), mask.any(1, keepdim=True)                     # (B, 1)
         first = torch.zeros_like(mask)
         first[:, 0] = True
-        tokens = torch.where(present[..., None], self.token(states), self.null_embedding[0])
-        vector = torch.where(present, self._vector(states, mask, words), self.null_embedding[1])
+        tokens = torch.where(present[..., None], self.token(states), self.untold[0])
+        vector = torch.where(present, self._vector(states, mask, words), self.untold[1])
         return TextRead(vector, tokens, torch.where(present, mask, first))
 
     def _vector(self, states: Tensor, mask: Tensor, words: Tensor | None) -> Tensor:

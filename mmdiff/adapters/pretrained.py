@@ -60,7 +60,7 @@ class Pretrained(TextEncoder):
 
     def __getstate__(self) -> dict[str, Any]:
         parts = ("path", "digest", "width", "layer", "length", "dtype", "truncate")
-        return {**{name: getattr(self, name) for name in parts}, "_held": {}, "_size": 0}
+        return {**{name: getattr(self, name) for name in parts}, "_cache": {}, "_size": 0}
 
     @classmethod
     def resolve(cls, **settings: Any) -> dict[str, Any]:

@@ -11,28 +11,27 @@ writes the index that training reads.
 
 import hashlib
 import json
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
 from ..adapters.base import Codec, Reader
 from ..config.adapter import build_codec, resolve_codec, resolve_files
-from ..config.build import ConfigError, build, complete, parameters, plain, target_class
+from ..config.build import ConfigError, complete, plain
 from ..config.files import resolved
 from ..core.rng import Purpose, stream
 from ..core.types import Masked
 from ..data.batch import unpad
-from ..data.dataset import Dataset, Subset
-from ..data.labels import Label, plain_fields
+from ..data.dataset import Dataset
+from ..data.labels import plain_fields
 from ..data.progress import progress_bar
 from ..store import WHITENING, fill
-from .latents import DTYPES, FORMAT, INDEX, Latents
+from .latents import DTYPES, FORMAT, INDEX
+from .originals import opened
 from .shards import Location, Shards
 from .texts import keep_texts
 
@@ -97,7 +96,7 @@ def encode(
         raise ConfigError(f"need copies >= 1 and shard_mb > 0, got {copies} and {shard_mb}")
     codec, reader = build_codec(config.adapter)
     origin = _placed(plain(config.data))
-    dataset = _opened(origin, reader)
+    dataset = opened(origin, reader)
     codec, reader = resolve_codec(config.adapter, codec, reader, dataset.inferred)
     fill(codec, config)
     identity, shards = settings(config.adapter, codec, reader, dtype=dtype), Shards(out, limit=int(shard_mb * 2**20))
@@ -118,70 +117,6 @@ def encode(
     waiting = _finish(dataset, origin, identity, shards, lists)
     skipped = [[dataset.name(i), reason] for i, reason in work.skipped.items()]
     return Encoded(len(members), work.encoded, skipped, waiting, captions)
-
-
-def uncached(latents: Latents, reader: Reader, *, root: str | None = None) -> Dataset:
-    """The samples that a cache was made of, in its order; ``root`` is where their data are, if they have moved.
-
-    Raises ``ConfigError`` where they cannot be opened, or naming one that is not there.
-    """
-    origin = latents.origin if root is None else {**latents.origin, "root": root}
-    remedy = "Say where they are: mmdiff eval RUN root=FOLDER; a run trains without them with quality.every=0"
-    try:
-        dataset = _opened(origin, reader)
-    except ConfigError as error:
-        raise ConfigError(f"the samples that {latents.folder.root} was made of: {error}. {remedy}") from None
-    found: dict[str, deque[int]] = {}
-    for i in range(len(dataset)):
-        found.setdefault(dataset.name(i), deque()).append(i)          # a table may name a file in several rows
-    names = [latents.name(i) for i in range(len(latents))]
-    order: list[int] = []
-    missing: list[str] = []
-    for name in names:
-        if found.get(name):
-            order.append(found[name].popleft())
-        else:
-            missing.append(name)
-    if missing:
-        raise ConfigError(
-            f"{latents.folder.root} was made of other samples than those of {origin.get('root', 'now')}: "
-            f"{len(missing)} of {len(names)} are not there, such as {missing[0]!r}. {remedy}"
-        )
-    for k, i in enumerate(order):
-        if (now := _plain(dataset.column(i))) != (then := _plain(latents.column(k))):
-            raise ConfigError(f"the labels of {names[k]} have changed since {latents.folder.root} was made: they were "
-                              f"{then}, are {now}. Run mmdiff encode again, which makes only what is new")
-    return _Originals(dataset, order, latents)
-
-
-class _Originals(Subset):
-    """The samples of a cache; one that has changed since is noticed when it is first read."""
-
-    def __init__(self, dataset: Dataset, indices: Sequence[int], latents: Latents):
-        super().__init__(dataset, indices)
-        self.latents = latents
-        self.compared: set[int] = set()
-
-    def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
-        if index not in self.compared and self.dataset.digest(self.indices[index]) != self.latents.digest(index):
-            raise ConfigError(
-                f"{self.name(index)} has changed since {self.latents.folder.root} was made of it, so a model of these "
-                "latents cannot be judged by it: bring it back, or run mmdiff encode again and train anew"
-            )
-        self.compared.add(index)
-        return super().read(index, rng)
-
-
-def _plain(column: Mapping[str, Label]) -> str:
-    return json.dumps(column, sort_keys=True, ensure_ascii=False)
-
-
-def _opened(origin: dict[str, Any], reader: Reader) -> Dataset:
-    found = target_class(str(origin.get("_target_")), Dataset)
-    if issubclass(found, Dataset) and found.encoded:
-        raise ConfigError("data=latents is encoded already: name the data that latents are to be made of")
-    unchecked = {"check": False} if "check" in parameters(origin["_target_"]) else {}
-    return build(origin, Dataset, reader=reader, **unchecked)
 
 
 def _placed(origin: dict[str, Any]) -> dict[str, Any]:

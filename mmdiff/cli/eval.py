@@ -45,7 +45,8 @@ def main(arguments: list[str]) -> int:
     from ..evaluation.bench import Evaluator
     from ..evaluation.evaluated import open_run
     from ..evaluation.protocol import Protocol
-    from ..evaluation.report.page import heading, predictions, summary, turned, write_report, write_sweep
+    from ..evaluation.report.page import heading, predictions, summary, turned, write_report
+    from ..evaluation.report.sweep import write_sweep
     from ..generation.pipeline import load
     from ..metrics.rows import markdown
 

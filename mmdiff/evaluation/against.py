@@ -70,7 +70,8 @@ def _of_sets(scorer: Scorer, a: Measured, b: Measured) -> Iterator[tuple[str, In
 
 
 def _of_pairs(a: Measured, b: Measured) -> Iterator[tuple[str, Interval]]:
-    for kind, statistic in (("shares", torch.mean), ("means", torch.mean), ("medians", median), ("values", torch.mean)):
+    for kind in ("fractions", "means", "medians", "values"):
+        statistic = median if kind == "medians" else torch.mean
         mine, theirs = getattr(a, kind), getattr(b, kind)
         for name in (name for name in mine if name in theirs):
             pairs = torch.stack([mine[name].double(), theirs[name].double()], 1)

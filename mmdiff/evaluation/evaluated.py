@@ -13,8 +13,8 @@ from torch import Tensor
 
 from .. import __version__
 from ..adapters.judge import Judge
-from ..cache.encode import uncached
 from ..cache.latents import Latents
+from ..cache.originals import uncached
 from ..config.adapter import build_codec, build_dataset
 from ..config.build import ConfigError, build, target_class
 from ..config.files import CONFIG_FILE, load_yaml

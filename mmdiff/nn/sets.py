@@ -59,14 +59,14 @@ class SetDecoder(nn.Module):
     def __init__(self, latent: int, channels: int, *, tokens: int, width: int, depth: int, heads: int):
         super().__init__()
         self.enter = nn.Linear(latent, width)
-        self.embedding = nn.Parameter(torch.randn(tokens, width) / width**0.5)
+        self.places = nn.Parameter(torch.randn(tokens, width) / width**0.5)
         self.blocks = nn.ModuleList(SetBlock(width, heads) for _ in range(depth))
         self.seed = nn.Linear(3 + 6 * BANDS, width)
         self.write = nn.ModuleList(SetBlock(width, heads) for _ in range(2))
         self.norm, self.leave = nn.LayerNorm(width), nn.Linear(width, channels)
 
     def forward(self, z: Tensor, count: int, *, chunk: int = 4096) -> Tensor:
-        h = self.enter(z.mT) + self.embedding
+        h = self.enter(z.mT) + self.places
         for block in self.blocks:
             h = block(h)
         parts = [self._points(h, part) for part in seeds(count).to(z).split(chunk)]

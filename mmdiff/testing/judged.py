@@ -31,7 +31,7 @@ def judged(judge: Judge, trial: Trial) -> int:
     _finite("latents()", judge.latents(x, codec), len(x))
     known = judge.known(iter(samples), codec)
     results = {
-        "values": judge.values(x, codec), "shares": judge.fractions(x, codec, known),
+        "values": judge.values(x, codec), "fractions": judge.fractions(x, codec, known),
         "errors": judge.errors(x, rows, codec), "paired": judge.paired(x, x),
     }
     for method, found in results.items():

@@ -11,8 +11,9 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from ..adapters.base import Adapter, Codec
-from ..cache.encode import require, uncached
+from ..cache.encode import require
 from ..cache.latents import Latents
+from ..cache.originals import uncached
 from ..config import kinds
 from ..config.adapter import (
     build_codec,

@@ -20,7 +20,7 @@ from mmdiff.config.overrides import composed
 from mmdiff.evaluation.bench import Evaluator
 from mmdiff.evaluation.evaluated import open_run
 from mmdiff.evaluation.protocol import Protocol
-from mmdiff.evaluation.report.page import write_sweep
+from mmdiff.evaluation.report.sweep import write_sweep
 from mmdiff.generation.pipeline import Pipeline, load
 
 

@@ -13,8 +13,9 @@ from omegaconf import OmegaConf
 import mmdiff.cache.encode as encoding
 from mmdiff.adapters.video.shapes import Shapes
 from mmdiff.adapters.video.write import write_video
-from mmdiff.cache.encode import JobPart, encode, require, settings, uncached
+from mmdiff.cache.encode import JobPart, encode, require, settings
 from mmdiff.cache.latents import Latents
+from mmdiff.cache.originals import uncached
 from mmdiff.cache.shards import Shards
 from mmdiff.cli.encode import job_part, main
 from mmdiff.config.adapter import build_codec

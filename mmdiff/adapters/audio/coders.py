@@ -45,7 +45,7 @@ class _Frames(nn.Module):
         super().__init__()
         self.mel, self.network = mel, ConvNeXt(mel.n_mels, mel.n_fft + 2, width=width, depth=depth)
         envelope_matrix, level = envelope(mel)
-        for name, value in (("window", mel.window()), ("shares", envelope_matrix), ("level", level)):
+        for name, value in (("window", mel.window()), ("envelope_matrix", envelope_matrix), ("level", level)):
             self.register_buffer(name, value, persistent=False)
 
     def forward(self, log_mel: Tensor) -> Tensor:

@@ -5,6 +5,7 @@
     shortfall   how much worse the model is in a group than real samples of that group; gap = worst - best
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -113,3 +114,9 @@ def grouped(labels: Sequence[Mapping[str, Label]], name: str, field: Sequence) -
             value = f"{low + third * (high - low) / 3:g} to {low + (third + 1) * (high - low) / 3:g}"
         groups.setdefault(text(value), []).append(i)
     return {value: torch.tensor(groups[value]) for value in sorted(groups)}
+
+
+def behind(report: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Groups that are served worst, beyond chance, with the number of metrics that say so, the worst first."""
+    parts = (f"{gap['by']} {gap['worst']}" for gap in report["gaps"] if gap["beyond chance"] == "yes")
+    return Counter(parts).most_common()

@@ -1,23 +1,22 @@
-"""A report as JSON, Markdown and one HTML page that holds its pictures; and several reports in one table."""
+"""A report as JSON, Markdown and one HTML page that holds its pictures; and two reports in one table."""
 
 import base64
 import html
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...data.writing import write_atomic
 from ...metrics.bootstrap import Interval
-from ...metrics.rows import Row, cell_text, markdown, plain
+from ...metrics.rows import Row, cell_text, markdown
 from ..against import sentence
 from ..following import unfollowed
 from ..prediction import outdone
 from ..protocol import differences
 from ..retrieval import misread
-from .findings import disobeyed
-from .plots import confusions, curves, intervals
+from .findings import behind, disobeyed
+from .plots import confusions, intervals
 
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 1200px; margin: 2em auto; padding: 0 1em; color: #222 }
@@ -25,8 +24,6 @@ table { border-collapse: collapse; font-size: 13px } td, th { border-bottom: 1px
 td:first-child, th { text-align: left } td { text-align: right; white-space: nowrap } .wide { overflow-x: auto }
 img { max-width: 100% } .blind { color: #aaa } code { font-size: 12px } tr:nth-child(even) { background: #f7f7f7 }
 """
-HEADLINE = 6
-"""Metrics of a sweep's plot."""
 FEW = 50
 """Samples below which a report warns that it sees little."""
 
@@ -164,50 +161,6 @@ def compared(a: Mapping[str, Any], b: Mapping[str, Any], *, names: Sequence[str]
 
 def _interval(value: Any) -> Any:
     return Interval(**value) if isinstance(value, Mapping) else value
-
-
-def write_sweep(swept: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], out: Path) -> str:
-    """Write sweep.json, .md and .png: a row for each combination; gives the table."""
-    out.mkdir(parents=True, exist_ok=True)
-    floor, table, measured = swept[0][1]["rows"]["real"], [], []
-    better = swept[0][1]["better"]
-    models = [row for _, report in swept for name, row in report["rows"].items() if name != "real"]
-    columns = [m for m, sign in better.items() if sign and m in models[0] and m != "copies" and not m.startswith("W1")]
-    metrics = columns[:HEADLINE]
-    for choice, report in swept:
-        for name, row in report["rows"].items():
-            if name == "real":
-                continue
-            model, cost = report["model"], report["model"]["cost"][name]
-            table.append({
-                **{f"{key}=": value for key, value in choice.items()},             # precision is a metric, too
-                "row": name, "calls": model["calls"],
-                "CPU seconds a sample": cost["cpu_seconds"] if cost else "not measured",
-                "seconds a sample": cost["seconds"] if cost else "not measured",
-                "MB of weights": model["bytes"] / 1e6,
-                **{m: row[m] for m in [*columns, "nearest", "diversity"] if m in row},
-                "worst group": " in ".join(map(str, [*behind(report), ("none", 0)][0])) + " metrics",
-            })
-            measured.append((choice, model["calls"], row))
-    real = {"row": "real", **{m: floor[m] for m in [*columns, "nearest", "diversity"] if m in floor}}
-    warnings = [
-        f"{', '.join(f'{key}={value}' for key, value in choice.items())}: {warning}"
-        for choice, report in swept for warning in disobeyed(
-            {name: row for name, row in report["rows"].items() if name != "real"}, floor, better
-        )
-    ]
-    text = "\n\n".join([markdown([*table, real]), *warnings])
-    rows = {"protocols": [report["protocol"] for _, report in swept], "rows": [plain(row) for row in [*table, real]]}
-    write_atomic(out / "sweep.md", f"{text}\n".encode())
-    write_atomic(out / "sweep.json", json.dumps(rows, indent=1).encode())
-    curves(measured, floor, metrics, out / "sweep.png")
-    return text
-
-
-def behind(report: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """Groups that are served worst, beyond chance, with the number of metrics that say so, the worst first."""
-    parts = (f"{gap['by']} {gap['worst']}" for gap in report["gaps"] if gap["beyond chance"] == "yes")
-    return Counter(parts).most_common()
 
 
 def _page(report: Mapping[str, Any], pictures: Mapping[str, Path]) -> str:
