@@ -240,11 +240,12 @@ def test_the_trainer_takes_only_what_does_here_what_it_says():
 
 def test_texts_of_any_letters_are_the_same_at_the_start_on_a_continued_run_and_in_its_history(tmp_path):
     run, nothing = tmp_path / "a b=[c] ${d}", Subset(SimpleNamespace(fields={}, encoded=False, consent=None), [])
-    for meant in ("${x}", r"\${x}", r"it's \ 'q' \\", "yes", "1e3", "a: b", "[a,b]", "null", "# a", "x\ny", "é"):
+    texts = ("${x}", r"\${x}", r"it's \ 'q' \\", "yes", "1e3", "a: b", "[a,b]", "null", "# a", "x\ny", "é", "01")
+    for root, table in zip(texts[::2], texts[1::2], strict=True):
         shutil.rmtree(run, ignore_errors=True)
-        words = [written("run", str(run)), written("data.root", meant)]
+        words = [written("run", str(run)), written("data.root", root)]
         config, _, _ = opened(run, *composition("train", words))
-        again = [written("run", str(run)), written("data.table", meant)]
+        again = [written("run", str(run)), written("data.table", table)]
         for step, asked in enumerate((words, again, words)):
             if step:
                 record = read_record(run)
@@ -254,8 +255,8 @@ def test_texts_of_any_letters_are_the_same_at_the_start_on_a_continued_run_and_i
             for name, text in files(config, history if step else [], {}, nothing, nothing).items():
                 (run / name).write_text(text, encoding="utf-8")
         record = read_record(run)
-        assert record.config.data.root == record.config.data.table == meant
-        assert [(c["key"], c["new"]) for c in record.history] == [("data.table", meant)]
+        assert (record.config.data.root, record.config.data.table) == (root, table)
+        assert [(c["key"], c["new"]) for c in record.history] == [("data.table", table)]
         assert Path(record.config.run) == run
 
 
