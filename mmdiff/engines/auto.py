@@ -11,7 +11,7 @@ from .precision import Precision
 
 
 class Quickest(Engines):
-    """Of all engines that work here, the one that a short trial finds quickest. Compiling on a CPU takes longer than
+    """Of all engines that work here, the one that a short trial finds quickest. To compile on a CPU takes longer than
     most jobs there, so it is tried on a GPU alone."""
 
     def here(self, device: torch.device, precision: Precision) -> Sequence[Engine]:

@@ -18,6 +18,7 @@ from mmdiff.nn.network import blocks
 from mmdiff.nn.point_dit import PointDiT
 from mmdiff.nn.unet1d import UNet1d
 from mmdiff.nn.video_dit import VideoDiT
+from mmdiff.nn.video_uvit import VideoUViT
 from mmdiff.training.blocks import prepare
 from tests.engines.test_engines import CHANNELS, COND_DIM, PlugIn
 
@@ -25,6 +26,7 @@ LENGTHS = (13, 9, 16, 21, 7, 32, 10)
 NETWORKS = {                                                       # of the demos and the examples; network calls
     "sound": (lambda: UNet1d(CHANNELS, COND_DIM, base=8, multipliers=(1, 2), heads=2), (), 1),
     "films": (lambda: VideoDiT(CHANNELS, COND_DIM, dim=8, depth=1, heads=1, patch=(2, 4, 4)), (8, 8), 1),
+    "films in pixels": (lambda: VideoUViT(CHANNELS, COND_DIM, widths=(4, 8), dim=16, depth=1, heads=2), (8, 8), 1),
     "points": (lambda: PointDiT(CHANNELS, COND_DIM, dim=16, depth=1, heads=2, frequencies=4), (), 1),
     "a plug-in": (PlugIn, (), 3),
 }
@@ -37,7 +39,9 @@ def awake(network):
     return network
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "films in pixels" else name for name in NETWORKS]
+)
 def test_a_sampler_with_its_guidance_and_network_is_one_graph_and_two_serve_all_lengths(name):
     torch._dynamo.reset()
     make, rest, calls = NETWORKS[name]
