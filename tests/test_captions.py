@@ -104,11 +104,16 @@ def test_a_long_caption_is_cut_in_titles_and_names_but_not_in_what_is_told(told,
     assert mmdiff.Request(labels={"caption": LONG}).title == f"{LONG[:59]}…"
 
 
+def test_signs_that_the_font_of_pictures_has_not_are_no_warning(told, tmp_path, recwarn):
+    sample.main([str(told[0]), "cond.caption=a \a bell \u826f \U0001f642 $x", f"out={tmp_path}", "device=cpu"])
+    assert (tmp_path / "preview.png").exists() and not [w for w in recwarn if "Glyph" in str(w.message)]
+
+
 @pytest.mark.parametrize(("words", "text"), [
     ([f"cond.caption={LONG} {LONG} {LONG} {LONG}"], "caption has 88 tokens, of which adapter.text.length=64"),
     (["cond.captoin=a tone"], "did you mean 'caption'"),
     (["cond.caption=a \ud83d tone"], "labels holds half of a letter"),
-    (["encoder=elsewhere"], "reads no text by an encoder"),
+    (["encoder=elsewhere"], "reads no text by an encoder"), (["control.hum="], "control.hum= names no file"),
 ])
 def test_a_mistaken_wish_is_refused_before_any_work(told, tmp_path, words, text):
     with pytest.raises(ValueError, match=text):

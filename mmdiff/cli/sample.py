@@ -129,8 +129,11 @@ def _labels(group: str, late: Sequence[Word], fields: Fields) -> dict[str, Label
 
 
 def _files(late: Sequence[Word]) -> dict[str, str]:
-    """The files of the words of ``control.``."""
-    return {word.key.partition(".")[2]: text(word.value) for word in late if word.key.startswith("control.")}
+    """The files of the words of ``control.``. Raises ``ConfigError`` where one is not named."""
+    found = {word.key.partition(".")[2]: text(word.value) for word in late if word.key.startswith("control.")}
+    if empty := [name for name, file in found.items() if not file]:
+        raise ConfigError(f"control.{empty[0]}= names no file. Is a variable of the shell not set?")
+    return found
 
 
 def _label(word: Word, fields: Fields) -> tuple[str, str]:

@@ -81,8 +81,9 @@ def folded(value: Label) -> str:
 
 
 def drawn(text: str) -> str:
-    """A text as matplotlib has to get it to show it: between two ``$`` it would read a formula."""
-    return text.replace("$", r"\$")
+    """A text as matplotlib has to get it to show it: between two ``$`` it would read a formula, and of what cannot be
+    printed it would say that its font has no such."""
+    return "".join(c if c.isprintable() else " " for c in text).replace("$", r"\$")
 
 
 def number(value: Label) -> float | None:

@@ -66,6 +66,8 @@ class OfData(Prior):
         self.root, self.share, self.n = Path(root).expanduser(), share, n
 
     def __call__(self, subject_data: Dataset, base: Base, config: DictConfig, reader: Reader) -> Dataset:
+        if not self.root.is_dir():
+            raise ConfigError(f"prior.root={self.root} is no folder of files and no run")
         if (self.root / CONFIG_FILE).is_file():
             of = load_yaml(self.root / CONFIG_FILE)
             dataset = build(of.loader, Loading).split(build(of.data, Dataset, reader=reader))[0]
@@ -80,6 +82,10 @@ class OfData(Prior):
                    for value in field if value not in base.fields.get(name, ())]:
             raise ConfigError(f"prior.root={self.root} are to be data that the base learned from, and {new[0]} is new "
                               "to it: data.pattern, data.table and data.labels say how they are labelled")
+        if base.fields and not set(dataset.fields) & set(base.fields):
+            warnings.warn(f"prior.root={self.root} tells nothing of {', '.join(base.fields)}, so that only what the "
+                          "base makes where nothing is asked for is kept: data.pattern, data.table and data.labels say "
+                          "how the files are labelled", stacklevel=2)
         return Subset(dataset, spread(len(dataset), self.n))
 
 

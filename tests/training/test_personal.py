@@ -173,6 +173,9 @@ def test_a_folder_or_a_run_may_be_the_prior(folder, tmp_path):
     both = started(folder, tmp_path / "b", "prior=data", f"prior.root={folder / 'old'}", "prior.n=6", *labelled)
     assert [len(part) for part in both.dataset.both] == [4, 6]
     assert both.dataset.read(4)[1]["speaker"] in ("bob", "cleo", "dan") and both.dataset.read(0)[1]["speaker"] == "anna"
+    with pytest.warns(UserWarning, match="tells nothing of word, speaker, so that only what the base makes where"):
+        started(folder, tmp_path / "d", "prior=data", f"prior.root={folder / 'old'}", "data.labels=[]",
+                "subject=speaker:anna")
     with pytest.raises(ConfigError, match="speaker 'anna' is new to it"):
         started(folder, tmp_path / "c", "prior=data", f"prior.root={folder / 'anna'}", *labelled)
 
@@ -202,7 +205,7 @@ def test_the_field_of_a_subject_is_the_one_that_the_data_do_not_tell():
     (["init=null", "lora=null", "prior=null"], "subject= is of a model that learns something new"),
     (["init=null", "lora=null", "subject=null"], "prior= is of a model that learns something new"),
     (["prior.share=1"], "share"), (["prior.n=0"], "n "),
-    (["prior=data", "prior.root=nowhere"], "nowhere"),
+    (["prior=data", "prior.root=nowhere"], "prior.root=nowhere is no folder of files and no run"),
     (["lora=0", "subject=speaker:bob"], "lora=0 learns the rows of new classes alone"),
 ])
 def test_what_cannot_be_is_refused_with_its_reason(folder, tmp_path, words, reason):

@@ -1,6 +1,7 @@
 """A contact sheet: waveform above log-mel spectrogram, many samples on one PNG."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,5 +43,6 @@ def contact_sheet(
             extent=(0, seconds, 0, mel.n_mels),
         )
         picture.set_xlim(0, longest)
+    warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)       # a box stands for it in the title
     figure.savefig(path, dpi=110, format="png")
     return Path(path)
