@@ -58,7 +58,7 @@ def test_training_says_where_files_would_be_read_otherwise_and_nothing_where_not
 
 
 def test_the_recipe_for_the_built_in_films_is_the_one_made_by_hand(tmp_path):
-    data, by_hand = Shapes(n=40, frames=12, size=16), composed("train", ["experiment=video/demo"])
+    data, by_hand = Shapes(n=40, frames=12, size=16), composed("train", ["experiment=video/shapes"])
     for i in range(40):
         write_video(data.read(i)[0], tmp_path / f"{i}.mkv", 12)
     words = ["adapter=video", f"data.root={tmp_path}"]

@@ -22,7 +22,7 @@ from mmdiff.store import save_model
 from mmdiff.testing import Trial
 
 RECIPES = {
-    "sound U-Net": ("audio", ["experiment=audio/demo"]), "video DiT": ("video", ["experiment=video/demo"]),
+    "sound U-Net": ("audio", ["experiment=audio/demo"]), "video DiT": ("video", ["experiment=video/shapes"]),
     "points DiT": ("points", ["experiment=points/demo"]),
 }
 TRIES = 15

@@ -19,7 +19,7 @@ from mmdiff.training.run import assemble
 from mmdiff.training.traced import Peak
 from mmdiff.training.trainer import build_trainer
 
-RECIPES = ("audio/demo", "video/demo", "points/demo")
+RECIPES = ("audio/demo", "video/shapes", "points/demo")
 CARD = Device("this machine", memory_gb=1.0)
 MIB = 2**20
 
