@@ -14,6 +14,7 @@ from mmdiff.core.guidance import ClassifierFree
 from mmdiff.core.rng import Purpose, normal
 from mmdiff.core.types import Masked
 from mmdiff.store import load_model
+from mmdiff.training.elsewhere import estimate
 from mmdiff.training.train import train
 
 TEXTS, SEEDS = ["a red disc", "the blue square moves"], [3, 4]
@@ -112,3 +113,15 @@ class Family(ABC):
         lora.main(["import", str(file), f"base={run / 'base.safetensors'}", f"out={tmp_path / 'back.safetensors'}"])
         again, _ = load_model(run / "base.safetensors", lora={tmp_path / "back.safetensors": 1.0})
         assert torch.equal(self.ours(again, library, self.scales[-1]), own)
+
+    def test_it_is_planned_without_its_weights(self, folder, words, tmp_path):
+        planned(folder, words, tmp_path)
+
+
+def planned(folder, words, tmp_path):
+    """What is found of a run of a folder of settings alone, without data."""
+    bare = shutil.copytree(folder, tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors"))
+    own = [word for word in words if not word.startswith(("adapter.model=", "data."))]
+    found = estimate(composed("train", [*own, f"adapter.model={bare}"]))
+    assert found.learned and found.recomputed < found.activations and sum(found.blocks)
+    assert set(found.beside) == {"autoencoder", "text encoder"}

@@ -9,7 +9,9 @@ them. No constructor opens weights where it is on the meta device.
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +32,7 @@ Precision = Literal["float32", "bfloat16", "float16", "int8"]
 """Of weights that do not learn; those in int8 (``mmdiff.nn.rows``) compute in bfloat16, and are so outside of blocks.
 """
 UNKNOWN = "not said"
+_settings_alone: ContextVar[bool] = ContextVar("settings_alone", default=False)
 _loaded: WeakValueDictionary[tuple[str, ...], nn.Module] = WeakValueDictionary()
 
 
@@ -101,11 +104,11 @@ class PublicModel:
         return found
 
     def tensors(self, part: str, names: Iterable[str]) -> dict[str, Tensor]:
-        """Some tensors of a part, without the rest; of one whose weights are not asked for (``hollow``), none.
+        """Some tensors of a part, without the rest; none ``by_settings``, or where tensors have a shape alone.
 
         Raises ``ValueError`` where one is not there.
         """
-        if hollow():
+        if _settings_alone.get() or hollow():
             return {}
         found: dict[str, Tensor] = {}
         for path in sorted(self.checked(part).glob("*.safetensors")):
@@ -149,6 +152,16 @@ class PublicModel:
 def settings_file(part: str) -> str:
     """What the settings of a part are called in its folder."""
     return "scheduler_config.json" if part == "scheduler" else "config.json"
+
+
+@contextmanager
+def by_settings() -> Iterator[None]:
+    """What is built within is planned, by settings alone: no weights are there to be read."""
+    token = _settings_alone.set(True)
+    try:
+        yield
+    finally:
+        _settings_alone.reset(token)
 
 
 def hollow() -> bool:

@@ -11,7 +11,6 @@ reads. Data, validation, previews and the codec are left out: ``mmdiff plan`` me
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -24,6 +23,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ..adapters.base import Adapter, Codec, Conditioner, Reader
 from ..adapters.pretrained import Pretrained
+from ..adapters.public import by_settings
 from ..cache.latents import Latents
 from ..config.adapter import build_adapter, build_codec, is_conditional, learner_of, resolve_codec, resolve_files
 from ..config.build import TARGET, ConfigError, build, target_class
@@ -118,7 +118,7 @@ def estimate(config: DictConfig, size: Mapping[str, float] | None = None) -> Est
     if not is_conditional(config):
         raise ConfigError("plan.device is of diffusion models; a codec is planned where it is trained, by mmdiff plan")
     config, hollow = resolve_files(resolved(config)), FakeTensorMode()
-    with hollow if pretrained(config) else nullcontext():              # no weights of a public model are needed
+    with by_settings():
         codec, reader = build_codec(config.adapter)
     codec, reader, shape, fields = _learned_from(config, codec, reader, size)
     recipe, half = build(config.optim, Recipe), "16" in str(config.trainer.get("precision") or "")

@@ -24,6 +24,7 @@ from mmdiff.store import load_model
 from mmdiff.testing import Trial
 from mmdiff.training.train import train
 from tests import tiny
+from tests.families import planned
 from tests.laws import PublicCodecContract, PublicContract
 from tests.published import Listed, Until
 
@@ -152,6 +153,10 @@ def test_a_run_holds_the_change_alone_goes_on_bit_for_bit_and_is_the_same_in_pef
     changed.unload()
     made = ours(load_model(run)[0], pipeline, 5)
     assert (found - made).abs().max() < 1e-5 < (found - plain).abs().max() / 10
+
+
+def test_it_is_planned_without_its_weights(folder, words, tmp_path):
+    planned(folder, words, tmp_path)
 
 
 class TestContract(PublicContract):

@@ -262,9 +262,10 @@ def test_a_base_of_few_bits_learns_from_a_cache_alone_and_to_the_same_bits_with_
 
 
 def test_two_processes_with_a_part_of_the_model_each_go_on_and_learn_what_one_learns_in_two_parts(words, tmp_path):
-    """Of weights in 8 bits, in which the network computes with 16."""
+    """Of weights in 8 bits, with which the network computes in 16: there, a norm that is summed in another order
+    turns last digits, so gradients are not clipped."""
     own = [*(word for word in words if not word.startswith(("trainer=", "adapter.network.dtype"))),
-           "adapter.network.dtype=int8", "validation.every=0"]
+           "adapter.network.dtype=int8", "validation.every=0", "optim.clip=0"]
     part, one = tmp_path / "part", tmp_path / "one"
     Job("train", *own, "trainer=fsdp_cpu", f"run={part}", world=2, fault=killed_after(3), output=tmp_path).wait(-9)
     Job("train", f"run={part}", world=2, output=tmp_path).wait()
