@@ -262,8 +262,8 @@ def test_a_base_of_few_bits_learns_from_a_cache_alone_and_to_the_same_bits_with_
 
 
 def test_two_processes_with_a_part_of_the_model_each_go_on_and_learn_what_one_learns_in_two_parts(words, tmp_path):
-    """Of weights in 8 bits, with which the network computes in 16: there, a norm that is summed in another order
-    turns last digits, so gradients are not clipped."""
+    """Of weights in 8 bits, with which the network computes in 16: there, what is summed in another order turns last
+    digits, of gradients near 0 too, by whose size Adam divides."""
     own = [*(word for word in words if not word.startswith(("trainer=", "adapter.network.dtype"))),
            "adapter.network.dtype=int8", "validation.every=0", "optim.clip=0"]
     part, one = tmp_path / "part", tmp_path / "one"
@@ -272,7 +272,7 @@ def test_two_processes_with_a_part_of_the_model_each_go_on_and_learn_what_one_le
     train(composed("train", [*own, "trainer=cpu", "++trainer.accumulate_grad_batches=2", f"run={one}"]))
     both = load_file(part / MODEL_FILE)
     for name, tensor in load_file(one / MODEL_FILE).items():
-        torch.testing.assert_close(both[name], tensor, rtol=1e-3, atol=1e-5)
+        assert (both[name] - tensor).norm() <= 0.01 * tensor.norm(), name
     names = contents(part / "checkpoints" / "step-000000004.ckpt").state_dict_metadata
     assert not [name for name in names if "original" in name or name.endswith(("proj_out.bias", "scale_shift_table"))]
 
