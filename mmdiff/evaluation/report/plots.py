@@ -63,10 +63,10 @@ def curves(
         lines.setdefault(name, []).append((calls, row))
     for axis, metric in zip(axes.flat, metrics, strict=False):
         for name, line in lines.items():
-            points = [(calls, value) for calls, row in line if isinstance(value := row.get(metric), Interval)]
-            points.sort(key=lambda pair: pair[0])
-            x, y = [calls for calls, _ in points], [v.value for _, v in points]
-            spread = [[v.value - v.low for _, v in points], [v.high - v.value for _, v in points]]
+            pairs = [(calls, value) for calls, row in line if isinstance(value := row.get(metric), Interval)]
+            pairs.sort(key=lambda pair: pair[0])
+            x, y = [calls for calls, _ in pairs], [v.value for _, v in pairs]
+            spread = [[v.value - v.low for _, v in pairs], [v.high - v.value for _, v in pairs]]
             axis.errorbar(x, y, spread, fmt="o-", markersize=4, linewidth=1.5, elinewidth=0.7, capsize=2,
                           label=drawn(name))
         if isinstance(real := floor.get(metric), Interval):
