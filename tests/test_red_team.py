@@ -44,6 +44,7 @@ from mmdiff.data.reader import Reader
 from mmdiff.evaluation.evaluated import open_run
 from mmdiff.generation.pipeline import load
 from mmdiff.nn.network import Network
+from mmdiff.nn.unet1d import UNet1d
 from mmdiff.store import load_model
 from mmdiff.training.run import assemble
 from mmdiff.training.trainer import build_trainer
@@ -238,6 +239,7 @@ NEEDED = {
     "model": PublicModel(Path("nowhere")), "base": PixelCodec(), "coder": FilmCoder(), "text": Bytes(),
     "elements": ["C", "H"], "grid": Even(), "digest": "0" * 64, "width": 8, "path": URL, "scales": {"a": 2.0},
     "conditions": [], "plain": Condition(), "interval": (0.0, 1.0), "encoder": Bytes(),
+    "seconds": 1.0, "downsampling": [8, 32, 32], "network": UNet1d(4, 0), "branch": UNet1d(4, 0), "presence": [0],
 }
 
 

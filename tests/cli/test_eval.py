@@ -267,12 +267,13 @@ def test_a_run_stops_after_as_many_judgements_without_a_new_best_as_patience_say
     def save(model, config, path, *, bases, **facts):
         files.append((path, facts))
 
-    monkeypatch.setattr(Quality, "_judged", lambda self, pipeline: {"FD-own": given.pop(0)})
+    monkeypatch.setattr(Quality, "_judged", lambda self, pipeline, context: {"FD-own": given.pop(0)})
     monkeypatch.setattr("mmdiff.training.quality.Pipeline", lambda model, header: None)
     validation = SimpleNamespace(steps=1, value=None)
     trainer = SimpleNamespace(
         world_size=1, is_global_zero=True, should_stop=False, loggers=[], save_checkpoint=lambda path: None,
         strategy=SimpleNamespace(broadcast=lambda values: values),
+        precision_plugin=SimpleNamespace(val_step_context=None),
     )
     module = SimpleNamespace(
         averaged=SimpleNamespace(eval=lambda: None), model=SimpleNamespace(train=lambda: None), finite=lambda: True

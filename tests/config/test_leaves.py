@@ -82,7 +82,7 @@ def test_a_value_of_another_kind_is_refused(group, name):
     config = composed("train", ["run=x", f"{group}={name}", *ASKED.get(name, ())])
     own = ("adapter", "diffusion", "data") if group == "experiment" else (group.replace("/", "."), "loader")
     for place in [place for place in PLACES if place.startswith(own) and OmegaConf.select(config, place) is not None]:
-        role, node = PLACES[place], OmegaConf.to_container(OmegaConf.select(config, place))
+        role, node = PLACES[place], OmegaConf.to_container(OmegaConf.select(config, place), resolve=True)
         for path, value in leaves(node):
             for wrong in WRONG[type(value)]:
                 if path == ("devices",) and wrong in ("abc", [1]):    # it takes "auto" and numbers of GPUs
