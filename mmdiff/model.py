@@ -46,9 +46,7 @@ LabelOrMap = Label | Tensor
 
 class DiffusionModel(Learner):
     """One modality under one formulation. ``shift`` multiplies sigma / alpha of the whole schedule; ``sampler`` and
-    ``guidance`` make previews. With ``jumps``, the least and greatest guidance scale, it learns ``core.jumps``.
-
-    ``branch`` says that it learns to follow maps alone, so that none is hidden in training."""
+    ``guidance`` make previews. With ``jumps``, the least and greatest guidance scale, it learns ``core.jumps``."""
 
     holds = "diffusion model"
     use = "generate with: mmdiff sample {run} n=8"
@@ -76,7 +74,7 @@ class DiffusionModel(Learner):
             self.denoiser = JumpDenoiser(adapter.network, schedule, parameterization, embedding=embedding, scales=jumps)
         self.diffusion_loss = DiffusionLoss(time, weight)
         self.objective: Objective = Denoising()
-        self.branch = False
+        self.branch = False                                           # with it, no map is hidden in training
         self.codec.requires_grad_(False)
         self.train(self.training)
 
