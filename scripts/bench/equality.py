@@ -82,11 +82,31 @@ def ltx_cases() -> Iterator[Case]:
     yield Case("FlowMatchEuler, shifted by size", euler, Euler, of_straight)
 
 
+class Gap(int):
+    """As a number of steps: what ``1000 // number`` has to be, so that a step ends where the next one begins."""
+
+    def __rfloordiv__(self, total: int) -> int:
+        return int(self)
+
+
+class ToNextNode(diffusers.CogVideoXDDIMScheduler):
+    """The library's step, of the length of its own list of times. It takes ``1000 // number of steps`` for all of them:
+    where that leaves a remainder, the network is told another time than that at which the sample is."""
+
+    def step(self, model_output: Tensor, timestep: Tensor, *args: Any, **settings: Any) -> Any:
+        steps, after = self.num_inference_steps, self.timesteps[self.timesteps < timestep]
+        self.num_inference_steps = Gap(timestep - (after[0] if len(after) else -1))
+        try:
+            return super().step(model_output, timestep, *args, **settings)
+        finally:
+            self.num_inference_steps = steps
+
+
 def cogvideox_cases() -> Iterator[Case]:
-    ddim = diffusers.CogVideoXDDIMScheduler(
-        prediction_type="v_prediction", rescale_betas_zero_snr=True, snr_shift_scale=3.0, timestep_spacing="trailing",
-        clip_sample=False)
-    yield Case("DDIM, trailing", ddim, DDIM, of_table)
+    settings = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "snr_shift_scale": 3.0,
+                "timestep_spacing": "trailing", "clip_sample": False}
+    yield Case("DDIM, trailing", diffusers.CogVideoXDDIMScheduler(**settings), DDIM, of_table)
+    yield Case("DDIM, trailing, to the next node", ToNextNode(**settings), DDIM, of_table)
 
 
 def ace_step_cases() -> Iterator[Case]:
@@ -204,6 +224,7 @@ def _inject(noise: Callable[[int], Tensor]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="folder of a public model (default: tiny ones, made here)")
+    parser.add_argument("--only", help="one family, such as CogVideoXPipeline")
     parser.add_argument("--calls", type=int, nargs="+", default=[10, 30])
     parser.add_argument("--scales", type=float, nargs="+", default=[1.0, 5.0])
     for name, value in {"frames": 5, "height": 32, "width": 48}.items():
@@ -214,7 +235,8 @@ def main() -> None:
     print("| family | scheduler | guidance | calls | largest difference | deviation |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as made:
         chosen = ({pipeline_of(told.model): told.model} if told.model else
-                  {name: family.tiny(Path(made) / name) for name, family in known.items()})
+                  {name: family.tiny(Path(made) / name) for name, family in known.items()
+                   if told.only in (None, name)})
         for name, folder in chosen.items():
             for what, difference, deviation in measured(known[name], folder, told.calls, told.scales):
                 print(f"| {name} | {what} | {difference:.1e} | {deviation:.2f} |", flush=True)
