@@ -130,14 +130,20 @@ def _known(network: "Network") -> tuple[str, "Module"]:
 
 
 def _foreign(path: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """The tensors of a foreign file, or of a folder of PEFT's, and PEFT's configuration where that is beside."""
-    from safetensors import SafetensorError
+    """The tensors of a foreign file, or of a folder of PEFT's, and PEFT's configuration where that is beside, or in the
+    header of the file."""
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
+
+    from ..nn.lora_formats import header_config
 
     file = path / "adapter_model.safetensors" if path.is_dir() else path
     beside = file.with_name("adapter_config.json")
     try:
-        config = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else None
+        with safe_open(file, "pt") as opened:
+            config = header_config(opened.metadata() or {})
+        if config is None and beside.exists():
+            config = json.loads(beside.read_text(encoding="utf-8"))
         return load_file(file), config
     except (OSError, ValueError, RecursionError, SafetensorError) as error:
         raise ConfigError(f"cannot read {file}: {error}") from None

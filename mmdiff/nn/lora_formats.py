@@ -1,7 +1,7 @@
 """Low-rank changes as other programs write them: PEFT, diffusers, kohya's sd-scripts.
 
     PEFT        base_model.model.LAYER.lora_A.weight, .lora_B.weight, .lora_magnitude_vector;   config: r, lora_alpha
-    diffusers   transformer.LAYER.lora_A.weight, .lora_B.weight
+    diffusers   transformer.LAYER.lora_A.weight, .lora_B.weight;             its header may hold that config
     kohya       lora_unet_LAYER.lora_down.weight, .lora_up.weight, .dora_scale, .alpha;        LAYER with _ for its dots
 
 There the change is (alpha / rank) B A, here B A: alpha goes into B, and what is written has alpha = rank. Ranks that
@@ -9,6 +9,7 @@ were cut to a layer's width are filled up with zeros, as not all readers take a 
 """
 
 import copy
+import json
 import math
 from collections.abc import Mapping
 from contextlib import suppress
@@ -27,6 +28,8 @@ ENDINGS = {
     ".lora_magnitude_vector.weight": "magnitude", ".lora_magnitude_vector": "magnitude", ".dora_scale": "magnitude",
     ".alpha": "alpha",
 }
+OF_DIFFUSERS = "lora_adapter_metadata"
+"""What diffusers calls PEFT's configuration of each part of a pipeline, in the header of its files."""
 TABLE = {"embedding_a": "b", "embedding_b": "a"}
 """What the matrices of a table are here: (B A)^T is added there."""
 
@@ -78,19 +81,33 @@ def peft_config(rank: int, names: Mapping[str, Tensor], *, base: str) -> dict[st
     }
 
 
+def header_config(metadata: Mapping[str, str]) -> dict[str, Any] | None:
+    """PEFT's configuration of a network, of the header of a file of diffusers; None where that has none.
+
+    Raises ``ValueError`` for one that is no mapping.
+    """
+    if OF_DIFFUSERS not in metadata:
+        return None
+    found = json.loads(metadata[OF_DIFFUSERS])
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{OF_DIFFUSERS} of its header is no mapping, but {found!r:.80}")
+    return {name.partition(".")[2]: value for name, value in found.items() if name.startswith(PREFIXES)}
+
+
 def read(
     network: nn.Module, tensors: Mapping[str, Tensor], config: Mapping[str, Any] | None = None
 ) -> dict[str, Tensor]:
     """The tensors of a foreign file under the names of ``lora.attach``; ``config`` is PEFT's, where there is one.
 
-    Raises ``ValueError`` with a count and the first name where one finds no layer of ``network``.
+    Raises ``ValueError`` with a count and the first name where one finds no layer of ``network``, and for an alpha of
+    such a layer.
     """
     config = {} if config is None else config
     if not isinstance(config, Mapping):
-        raise ValueError(f"its adapter_config.json is no mapping, but {config!r:.80}")
+        raise ValueError(f"its configuration is no mapping, but {config!r:.80}")
     if config.get("fan_in_fan_out") or config.get("peft_type", "LORA") != "LORA":
         raise ValueError("it is no LoRA of layers with weights (rows, columns): peft_type and fan_in_fan_out say so")
-    by_layer = _by_layer(network, tensors)
+    by_layer, patterns = _by_layer(network, tensors), _patterns(network, config)
     out: dict[str, Tensor] = {}
     for path, parts in by_layer.items():
         if table := "embedding_a" in parts or "embedding_b" in parts:
@@ -102,8 +119,11 @@ def read(
         if not all(parts[name].ndim >= 2 and parts[name].numel() for name in ("a", "b")):
             shapes = " and ".join(str(tuple(parts[name].shape)) for name in ("a", "b"))
             raise ValueError(f"{path} has no two matrices that could be multiplied, but {shapes}")
+        if not all(parts[name].is_floating_point() and parts[name].isfinite().all() for name in ("a", "b")):
+            raise ValueError(f"{path} has numbers that are whole or not finite, {parts['a'].dtype} and "
+                             f"{parts['b'].dtype}: it is damaged, or quantized")
         a, b = (parts[name].float().mT if table else parts[name].float().flatten(1) for name in ("a", "b"))
-        out[f"{path}.lora_A"], out[f"{path}.lora_B"] = a, _scale(path, a.shape[0], parts, config) * b
+        out[f"{path}.lora_A"], out[f"{path}.lora_B"] = a, _scale(path, a.shape[0], parts, config, patterns) * b
         if "magnitude" in parts:
             out[f"{path}.lora_magnitude"] = parts["magnitude"].float().flatten()
     return {name: value.contiguous() for name, value in out.items()}
@@ -132,16 +152,31 @@ def _by_layer(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, di
     return found
 
 
-def _scale(path: str, rank: int, parts: Mapping[str, Tensor], config: Mapping[str, Any]) -> float:
+def _patterns(network: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Alphas of layers that have one of their own, by the ends of their names."""
+    found = config.get("alpha_pattern") or {}
+    if not isinstance(found, Mapping):
+        raise ValueError(f"alpha_pattern of its configuration is no mapping, but {found!r:.80}")
+    patterns = {str(name).removeprefix("^"): alpha for name, alpha in found.items()}
+    if strange := [name for name in patterns if not any(_named(path, name) for path in layers(network))]:
+        raise ValueError(f"alpha_pattern of its configuration names {strange[0]!r:.80}, which is no layer of this "
+                         "network: expressions are not read, name each layer by itself")
+    return patterns
+
+
+def _named(path: str, end: str) -> bool:
+    return path == end or path.endswith(f".{end}")
+
+
+def _scale(
+    path: str, rank: int, parts: Mapping[str, Tensor], config: Mapping[str, Any], patterns: Mapping[str, Any]
+) -> float:
     """What B A is multiplied by there: (alpha / rank), of the file, of PEFT's configuration, or 1."""
     if "alpha" in parts:
         return _finite(path, parts["alpha"]) / rank
     if "lora_alpha" not in config:
         return 1.0
-    patterns = config.get("alpha_pattern") or {}
-    if not isinstance(patterns, Mapping):
-        raise ValueError(f"alpha_pattern of its adapter_config.json is no mapping, but {patterns!r:.80}")
-    near = [key for key in patterns if path == key or path.endswith(f".{key}")]
+    near = [key for key in patterns if _named(path, key)]
     alpha = _finite(path, patterns[max(near, key=len)] if near else config["lora_alpha"])
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 

@@ -126,14 +126,17 @@ PAIR = {"out.lora_A.weight": torch.ones(2, 8), "out.lora_B.weight": torch.ones(2
     (PAIR | {"out.lora_A.weight": torch.tensor(1.0)}, None, r"out has no two matrices .* \(\) and"),
     ({"out.lora_A.weight": torch.ones(0, 8), "out.lora_B.weight": torch.ones(2, 0)}, None, "out has no two matrices"),
     ({"table.lora_embedding_A": torch.ones(3), "table.lora_embedding_B": torch.ones(3)}, None, "table has no two"),
+    (PAIR | {"out.lora_A.weight": torch.full((2, 8), float("nan"))}, None, "out has numbers that are whole or not f"),
+    (PAIR | {"out.lora_B.weight": torch.ones(2, 2, dtype=torch.int8)}, None, "out has numbers that are whole or not"),
     (PAIR | {"transformer.out.lora_A.weight": torch.zeros(2, 8)}, None, "out has two tensors of one place"),
     (PAIR | {"out.lora_A.default.weight": torch.zeros(2, 8)}, None, "out has two tensors of one place"),
     (PAIR | {"out.alpha": torch.ones(2)}, None, "alpha of out is a number"),
     (PAIR | {"out.alpha": torch.tensor(float("nan"))}, None, "alpha of out is a number"),
     *((PAIR, {"lora_alpha": alpha}, "alpha of out is a number") for alpha in (None, "x", [1], float("inf"))),
     (PAIR, {"lora_alpha": 1, "alpha_pattern": {"out": None}}, "alpha of out is a number"),
-    (PAIR, {"lora_alpha": 1, "alpha_pattern": ["out"]}, "alpha_pattern of its adapter_config.json is no mapping"),
-    *((PAIR, config, "adapter_config.json is no mapping") for config in ([], ["a"], 3, "s")),
+    (PAIR, {"lora_alpha": 1, "alpha_pattern": ["out"]}, "alpha_pattern of its configuration is no mapping"),
+    (PAIR, {"lora_alpha": 1, "alpha_pattern": {"blocks.*.out": 9}}, r"names 'blocks.\*.out', which is no layer of th"),
+    *((PAIR, config, "its configuration is no mapping") for config in ([], ["a"], 3, "s")),
 ])
 def test_a_crafted_foreign_file_is_refused_in_words(tensors, config, told):
     with pytest.raises(ValueError, match=told):
