@@ -4,8 +4,6 @@ import numpy as np
 import torch
 
 from mmdiff.core.grids import Grid
-from mmdiff.core.schedules import Schedule
-from mmdiff.core.types import Level
 
 
 class Listed(Grid):
@@ -25,26 +23,6 @@ class Listed(Grid):
 
     def clean(self, schedule, n):
         return False
-
-
-class Until(Schedule):
-    """A schedule whose noisiest level is that of sigma / alpha = ``ratio``."""
-
-    def __init__(self, schedule, ratio):
-        self.schedule = schedule
-        self.end = float(schedule.time(torch.tensor(-2 * np.log(ratio), dtype=torch.float64)))
-
-    def level(self, t):
-        return self.schedule.level(self.end * t)
-
-    def slope(self, t):
-        return Level(*(self.end * part for part in self.schedule.slope(self.end * t)))
-
-    def time(self, log_snr):
-        return (self.schedule.time(log_snr) / self.end).clamp(0, 1)
-
-    def norm(self, level, slope):
-        return self.schedule.norm(level, slope)
 
 
 def of_flow(sigmas):

@@ -5,6 +5,7 @@
     VarianceExploding   alpha = 1,    sigma = (smin^(1/rho) + t (smax^(1/rho) - smin^(1/rho)))^rho
     Linear              alpha = 1 - t,                               sigma = t
     Shifted             sigma / alpha multiplied by a constant: log_snr - 2 log(shift)
+    Until               another one up to where sigma / alpha is a constant
 
     log_snr = 2 log(alpha / sigma)
 """
@@ -172,6 +173,29 @@ class Shifted(Schedule):
 
     def time(self, log_snr: Tensor) -> Tensor:
         return self.schedule.time(log_snr + 2 * math.log(self.shift))
+
+    def norm(self, level: Level, slope: Level) -> tuple[Tensor, Tensor]:
+        return self.schedule.norm(level, slope)
+
+
+class Until(Schedule):
+    """Any schedule up to where sigma / alpha is ``ratio``: what is noisier is left out, as some public models begin to
+    sample at sigma = 500 and not at noise alone."""
+
+    def __init__(self, schedule: Schedule, ratio: float):
+        if not 0 < ratio < math.inf:
+            raise ValueError(f"the ratio of sigma to alpha where a schedule ends is positive and finite, got {ratio}")
+        self.schedule = schedule
+        self.end = float(schedule.time(torch.tensor(-2 * math.log(ratio), dtype=torch.float64)))
+
+    def level(self, t: Tensor) -> Level:
+        return self.schedule.level(self.end * t)
+
+    def slope(self, t: Tensor) -> Level:
+        return Level(*(self.end * part for part in self.schedule.slope(self.end * t)))
+
+    def time(self, log_snr: Tensor) -> Tensor:
+        return (self.schedule.time(log_snr) / self.end).clamp(0, 1)
 
     def norm(self, level: Level, slope: Level) -> tuple[Tensor, Tensor]:
         return self.schedule.norm(level, slope)

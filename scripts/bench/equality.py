@@ -30,11 +30,12 @@ from mmdiff.core.guidance import ClassifierFree
 from mmdiff.core.rng import Purpose, normal
 from mmdiff.core.samplers import DDIM, Euler, Sampler, UniPC
 from mmdiff.core.samplers.dpm import DPMSolverPP2M, DPMSolverPP2MSDE
+from mmdiff.core.schedules import Until
 from mmdiff.core.types import Masked
 from mmdiff.model import DiffusionModel
 from mmdiff.store import load_model
 from tests import tiny
-from tests.published import Listed, Until, of_flow
+from tests.published import Listed, of_flow
 
 SEEDS = [3, 4]
 

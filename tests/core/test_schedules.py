@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmdiff.core.schedules import Cosine, Linear, Shifted, VarianceExploding, VariancePreserving
+from mmdiff.core.schedules import Cosine, Linear, Shifted, Until, VarianceExploding, VariancePreserving
 from mmdiff.core.tabulated import ScaledLinear
 
 SCHEDULES = {
@@ -15,6 +15,8 @@ SCHEDULES = {
     "shifted_cosine": Shifted(Cosine(), 0.5),
     "shifted_ve": Shifted(VarianceExploding(), 3.0),
     "shifted_linear": Shifted(Linear(), 3.0),
+    "cosine_until": Until(Cosine(), 500.0),
+    "shifted_linear_until": Until(Shifted(Linear(), 3.0), 80.0),
 }
 every_schedule = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 T = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
@@ -92,6 +94,13 @@ def test_shift_moves_log_snr_by_a_constant_and_composes():
     torch.testing.assert_close(once.level(T).sigma, twice.level(T).sigma)
 
 
+def test_a_schedule_that_is_cut_ends_at_its_ratio_and_has_the_levels_of_the_whole():
+    cut = Until(Cosine(), 500.0)
+    alpha, sigma = cut.level(ENDS[1:])
+    assert sigma.item() / alpha.item() == pytest.approx(500)
+    torch.testing.assert_close(cut.level(T), Cosine().level(Cosine().time(cut.log_snr(T))))
+
+
 def test_variance_preserving_is_the_limit_of_the_ddpm_table():
     beta = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
     discrete = (1 - beta).log().cumsum(0).mul(0.5)
@@ -106,6 +115,7 @@ def test_variance_preserving_is_the_limit_of_the_ddpm_table():
         lambda: VarianceExploding(80.0, 0.002),
         lambda: VarianceExploding(rho=0.5),
         lambda: Shifted(Linear(), 0.0),
+        lambda: Until(Linear(), float("inf")),
     ],
 )
 def test_impossible_values_are_refused(make):
