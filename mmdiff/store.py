@@ -268,7 +268,8 @@ def _base(path: Path, header: dict[str, Any], base: str | Path | None) -> Path:
 
 def _named(facts: Mapping[str, Any]) -> str:
     name = f"{facts['name']} " if "name" in facts else ""
-    return f"{name}(step {facts.get('step')}, hash {str(facts['sha256'])[:8]})"
+    at = "" if facts.get("step") is None else f"step {facts['step']}, "           # a public model has none
+    return f"{name}({at}hash {str(facts['sha256'])[:8]})"
 
 
 def _fields(path: Path, header: dict[str, Any], known: Fields) -> Fields:

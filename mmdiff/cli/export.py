@@ -79,6 +79,9 @@ def _model(path: str, model: "DiffusionModel", header: dict[str, Any], precision
     from ..engines.precision import Precision
     from ..store import save_model
 
+    if model.network.pretrained:
+        raise ConfigError(f"{path} is of a public model, whose weights stay in its folder: adopt that with "
+                          "adapter.network.dtype=int8, which takes as little memory")
     low = build(chosen("precision", precision), Precision)
     low.stored(model.network)
     facts = {name: header[name] for name in ("step", "consent") if name in header}

@@ -21,6 +21,8 @@ from .adapter import parts
 from .build import ConfigError, part, plain
 from .files import literals
 from .header import ModelFileError, model_file, read_header
+from .options import chosen as option
+from .options import named as options
 from .record import stored_config
 
 LEARNED_PARTS = ("adapter", "diffusion", "reconstruction", "adversary", "sampler", "guidance")
@@ -67,6 +69,13 @@ def offered(base: str | Path | None) -> Iterator[None]:
         yield
     finally:
         store.repo = before
+
+
+def brought(group: str, name: str) -> set[str]:
+    """The groups that an option chooses besides, ``override /GROUP: OPTION``: with ``adapter=wan`` its diffusion."""
+    lines = option(group, name).get("defaults", []) if name in options(group) else []
+    keys = (str(key).partition("override /")[2] for line in lines if isinstance(line, dict) for key in line)
+    return {key.partition("/")[0] for key in keys if key}
 
 
 def choices(base: Path, named: set[str]) -> list[str]:

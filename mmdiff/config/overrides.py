@@ -25,7 +25,7 @@ from ..data.labels import suggest
 from . import kinds
 from .build import ConfigError, parameters
 from .groups import option, options_of
-from .inherit import choices, offered
+from .inherit import brought, choices, offered
 from .keys import TABLES, annotation, checked
 from .learned import with_codec
 from .record import stored_config
@@ -118,7 +118,9 @@ def _hydra(name: str, arguments: Sequence[str]) -> Iterator[None]:
 def _inherited(name: str, arguments: Sequence[str]) -> list[str]:
     """The lines that choose the parts of the model that is started from, where there is one."""
     base = _base(name, arguments)
-    return [] if base is None else choices(base, {Word.of(a).key for a in arguments if "=" in a})
+    words = [Word.of(a) for a in arguments if "=" in a]
+    brings = [brought("adapter", text(word.value)) for word in words if word.key == "adapter"]
+    return [] if base is None else choices(base, {word.key for word in words}.union(*brings))
 
 
 def _base(name: str, arguments: Sequence[str]) -> Path | None:

@@ -16,7 +16,7 @@ from ..change import tensors_of
 from ..config.adapter import learner_class, parts
 from ..config.build import TARGET, ConfigError, target_class
 from ..config.files import literal
-from ..config.header import chain, model_file
+from ..config.header import chain, model_file, read_header
 from ..config.inherit import BRINGS, parts_of
 from ..config.record import Record, Setting
 from ..data.labels import Fields, class_names, is_scalar
@@ -74,7 +74,9 @@ def base_of(config: DictConfig, record: Record | None, *, resumed: bool, folder:
         return None
     moved = record is not None and Path(config.init).name == ADOPTED              # with the run
     path = run / ADOPTED if moved else model_file(config.init)
-    base = Base(path, *load_learner(path, base=config.get("base")))
+    public = parts_of(read_header(path), path).get("adapter", {}).get("model") is not None
+    folder = str(config.adapter.model) if public and pretrained(config) else None               # it may have moved
+    base = Base(path, *load_learner(path, base=config.get("base"), encoder=folder))
     base.model.eval().requires_grad_(False)
     if record is not None and record.bases[0]["sha256"] != base.header["sha256"]:
         began = record.bases[0]
@@ -161,7 +163,8 @@ def save_change_of(base: Base, model: Learner, config: dict[str, Any], path: Pat
 def described(base: Base, config: DictConfig, fields: Fields, found: Fields) -> str:
     """Which model a run starts from, and what it changes of it; ``found`` are the fields of the data."""
     changes = "; ".join(_differences(base, config, fields, found)) or "nothing"
-    return f"{config.init} (step {base.header.get('step')}), of which differs: {changes}"
+    at = "" if base.header.get("step") is None else f" (step {base.header['step']})"          # a public model has none
+    return f"{config.init}{at}, of which differs: {changes}"
 
 
 def _differences(base: Base, config: DictConfig, fields: Fields, found: Fields) -> Iterator[str]:

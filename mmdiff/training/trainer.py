@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import lightning as L
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig
 
@@ -48,11 +49,14 @@ def build_trainer(config: DictConfig, run: Path, callbacks: list[L.Callback], *,
     if config.logger.tensorboard:
         loggers.append(TensorBoardLogger(run, name="tensorboard", version="", purge_step=start + 1))
     settings = {name: value for name, value in plain(config.trainer).items() if name != ACCUMULATE}
-    trainer = build(
-        settings, L.Trainer, callbacks=callbacks, logger=loggers, plugins=[AtomicCheckpointIO()],
-        default_root_dir=str(run), enable_checkpointing=True, enable_progress_bar=False, enable_model_summary=False,
-        use_distributed_sampler=False, num_sanity_val_steps=0, limit_val_batches=0,
-    )
+    try:
+        trainer = build(
+            settings, L.Trainer, callbacks=callbacks, logger=loggers, plugins=[AtomicCheckpointIO()],
+            default_root_dir=str(run), enable_checkpointing=True, enable_progress_bar=False, enable_model_summary=False,
+            use_distributed_sampler=False, num_sanity_val_steps=0, limit_val_batches=0,
+        )
+    except MisconfigurationException as error:                        # such as a GPU that is not there
+        raise ConfigError(f"trainer: {' '.join(str(error).split())} See mmdiff doctor, and trainer=cpu") from None
     if (asked := config.trainer.get("precision")) not in (None, 32, "32", trainer.precision):
         raise ConfigError(f"trainer.precision={asked} is not for this device: Lightning would take {trainer.precision}")
     return trainer

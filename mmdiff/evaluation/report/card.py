@@ -79,7 +79,8 @@ def _model(file: Path, header: Mapping[str, Any]) -> Iterator[str]:
     if size := config.get("size"):
         yield f"- Size of a usual sample: {', '.join(f'{name} {value:g}' for name, value in size.items())}"
     for base in chain(file, header)[1:]:
-        yield f"- Began as {base['name']} (step {base.get('step')}, SHA-256 `{base['sha256']}`)"
+        at = "" if base.get("step") is None else f"step {base['step']}, "                      # a public model has none
+        yield f"- Began as {base['name']} ({at}SHA-256 `{base['sha256']}`)"
 
 
 def _data(run: Path, header: Mapping[str, Any]) -> Iterator[str]:
