@@ -70,7 +70,7 @@ class DiffusionModel(Learner):
         schedule = schedule if shift == 1 else Shifted(schedule, shift)
         self.denoiser = Denoiser(adapter.network, schedule, parameterization)
         if jumps is not None:
-            embedding = JumpEmbedding(self.conditioner.dim)
+            embedding = JumpEmbedding(self.conditioner.vector_dim or self.conditioner.dim)
             self.denoiser = JumpDenoiser(adapter.network, schedule, parameterization, embedding=embedding, scales=jumps)
         self.diffusion_loss = DiffusionLoss(time, weight)
         self.objective: Objective = Denoising()

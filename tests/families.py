@@ -114,8 +114,45 @@ class Family(ABC):
         again, _ = load_model(run / "base.safetensors", lora={tmp_path / "back.safetensors": 1.0})
         assert torch.equal(self.ours(again, library, self.scales[-1]), own)
 
+    def test_its_network_is_told_what_the_vector_of_a_condition_tells(self, adopted):
+        told_by_the_vector(load_model(adopted)[0], self.shape, self.rows())
+
     def test_it_is_planned_without_its_weights(self, folder, words, tmp_path):
         planned(folder, words, tmp_path)
+
+
+class ClipFamily(Family):
+    """Of clips: one that ``fits`` into a tile of the library, and a ``larger`` one."""
+
+    fits: tuple[int, int, int]
+    larger: tuple[int, int, int]
+
+    def test_what_fits_into_a_tile_has_the_bits_of_the_whole_and_more_is_coded_in_tiles(
+        self, adopted, library, monkeypatch
+    ):
+        codec, calls = load_model(adopted)[0].codec, []
+        small, large = (torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+                        for size in (self.fits, self.larger))
+        whole = codec.decode(codec.encode(Masked(small))).x
+        codec.tiled = True
+        for name in ("tiled_encode", "tiled_decode"):
+            own = getattr(type(library.vae), name)
+            monkeypatch.setattr(type(library.vae), name,
+                                lambda *told, own=own, name=name, **more: calls.append(name) or own(*told, **more))
+        assert torch.equal(codec.decode(codec.encode(Masked(small))).x, whole) and not calls
+        assert codec.decode(codec.encode(Masked(large))).x.shape == large.shape
+        assert calls == ["tiled_encode", "tiled_decode"]
+
+
+def told_by_the_vector(model, shape, rows):
+    """A student is told its jumps there: they change what comes out, and nothing where they are zero."""
+    cond, size = model.condition(rows), shape(model)
+    x, level = torch.randn(2, model.codec.channels, *size), torch.rand(2)
+    width = model.conditioner.vector_dim or model.conditioner.dim
+    zero = torch.zeros(2, width) if cond.vector is None else cond.vector
+    plain = model.network(x, level, cond)
+    assert torch.equal(model.network(x, level, cond._replace(vector=zero)), plain)
+    assert (model.network(x, level, cond._replace(vector=zero + torch.randn(2, width))) - plain).abs().max() > 1e-3
 
 
 def planned(folder, words, tmp_path):

@@ -103,6 +103,14 @@ def test_only_training_imports_lightning():
             assert library != "lightning" or part(path) == "training", path
 
 
+def test_what_takes_seconds_to_import_is_imported_where_it_is_used():
+    for path in files():
+        body = ast.parse(path.read_text()).body
+        names = {name.name for node in body if isinstance(node, ast.Import) for name in node.names}
+        names |= {node.module or "" for node in body if isinstance(node, ast.ImportFrom)}
+        assert not {name.partition(".")[0] for name in names} & {"diffusers", "transformers", "peft", "torchao"}, path
+
+
 def test_no_two_public_classes_share_a_name_and_no_two_files_of_a_modality():
     classes = Counter(
         node.name for path in files() for node in ast.parse(path.read_text()).body

@@ -13,7 +13,7 @@ Nothing is fetched, no code of the folder is run, and weights are read from safe
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -101,7 +101,8 @@ class Pretrained(TextEncoder):
     @cached_property
     def network(self) -> Any:
         """The part of the folder's network that reads texts, frozen."""
-        model = self.loaded(self._class(self.loaded("AutoConfig")), use_safetensors=True)
+        model = complete(self.folder, self.loaded(self._class(self.loaded("AutoConfig")), use_safetensors=True,
+                                                  output_loading_info=True))
         return getattr(model, "text_model", model).eval().requires_grad_(False)
 
     @property
@@ -200,6 +201,16 @@ class Pretrained(TextEncoder):
             self._size -= self._cache.pop(next(iter(self._cache))).nbytes
         self._cache[key] = states
         self._size += states.nbytes
+
+
+def complete(folder: Path, found: tuple[Any, Mapping[str, Any]]) -> Any:
+    """The network that ``from_pretrained`` made of a folder, with what it says of its weights. Raises ``ValueError``
+    where some are not there: in their place there are random ones. What pools states into one is not used here."""
+    network, report = found
+    if missing := sorted(name for name in report["missing_keys"] if "pooler" not in name):
+        raise ValueError(f"{folder} lacks {len(missing)} of the weights of {type(network).__name__}, such as "
+                         f"{missing[0]}: its download is not complete, or it is of another version")
+    return network
 
 
 def digest(folder: Path) -> str:

@@ -26,12 +26,14 @@ from torch._subclasses.fake_tensor import FakeTensor
 from ..core.types import Masked
 from ..data.batch import pad, unpad
 from ..nn.rows import quantize
-from .pretrained import digest
+from .pretrained import complete, digest
 
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
 """Of weights that do not learn; those in int8 (``mmdiff.nn.rows``) compute in bfloat16, and are so outside of blocks.
 """
 UNKNOWN = "not said"
+UNASKED = ("xformers", "diffusers.quantizers.torchao.torchao_quantizer")
+"""Who warns, when diffusers is imported, of kernels and of formats that nobody asks for."""
 _settings_alone: ContextVar[bool] = ContextVar("settings_alone", default=False)
 _loaded: WeakValueDictionary[tuple[str, ...], nn.Module] = WeakValueDictionary()
 
@@ -129,7 +131,7 @@ class PublicModel:
     def load(self, part: str, kind: str, dtype: Precision = "float32") -> nn.Module:
         """A part that is of the class ``kind`` of diffusers or transformers, frozen, its weights in ``dtype``. All who
         ask share it."""
-        settings, known = self.config(part, kind), _class(kind)
+        settings, known = self.config(part, kind), library_class(kind)
         if hollow():
             of_diffusers = "model_type" not in settings
             built = known.from_config(settings) if of_diffusers else known(known.config_class.from_dict(settings))
@@ -138,13 +140,14 @@ class PublicModel:
         if (module := _loaded.get(key)) is None:
             folder = self.checked(part)
             try:
-                module = known.from_pretrained(
-                    folder, local_files_only=True, use_safetensors=True, torch_dtype=computing(dtype)
+                found = known.from_pretrained(
+                    folder, local_files_only=True, use_safetensors=True, torch_dtype=computing(dtype),
+                    output_loading_info=True,
                 )
             except (OSError, ValueError, KeyError) as error:
                 raise ValueError(f"{folder} holds no weights that {kind} can load: "
                                  f"{str(error).strip().splitlines()[0]}") from None
-            _loaded[key] = _frozen(module, dtype)
+            module = _loaded[key] = _frozen(complete(folder, found), dtype)
         self._modules_in_use[part] = module
         return module
 
@@ -233,10 +236,12 @@ def _card(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _class(kind: str) -> Any:
+def library_class(kind: str) -> Any:
     """A class of diffusers, or of transformers where that one has none of this name."""
-    logger = logging.getLogger("xformers")                            # warns of kernels that nobody asks for
-    before, logger.disabled = logger.disabled, True
+    loggers = [logging.getLogger(name) for name in UNASKED]
+    before = [logger.disabled for logger in loggers]
+    for logger in loggers:
+        logger.disabled = True
     try:
         import diffusers
         import transformers
@@ -245,4 +250,5 @@ def _class(kind: str) -> Any:
     except ImportError:
         raise ValueError("public models need diffusers: pip install 'mmdiff[diffusers]'") from None
     finally:
-        logger.disabled = before
+        for logger, disabled in zip(loggers, before, strict=True):
+            logger.disabled = disabled

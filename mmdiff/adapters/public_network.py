@@ -26,6 +26,8 @@ class PublicNetwork(Network):
     public_parts: tuple[str, ...] = ("transformer",)
     pretrained, pads, inner = True, False, "transformer"
     kind: str
+    reads_vector: bool = False
+    """Whether its transformer takes the vector of a condition; others are told it by every token of the text."""
 
     widths: tuple[str, ...] = ("in_channels", "out_channels")
     """What its settings call the channels of a latent that it reads and puts out."""
@@ -53,13 +55,15 @@ class PublicNetwork(Network):
         return model.config("transformer", cls.kind)
 
     def tokens(self, cond: CondLike | None, mask: Tensor | None) -> Tensor:
-        """The text that is told. Raises ``ValueError`` where there is none, and for padding."""
+        """The text that is told ``(B, L, D)``, and with it the vector ``(B, D)``, such as jumps are told by. Raises
+        ``ValueError`` where there is no text, and for padding."""
         if mask is not None and not mask.all():
             raise ValueError("this transformer knows no padding: samples of a batch are of one size, see "
                              "adapter.reader.buckets and adapter.reader.pad")
         if cond is None or cond.tokens is None:
             raise ValueError("this transformer is told a text, and none was given: an empty one is a text too")
-        return cond.tokens.to(self.like.dtype)
+        told = cond.tokens if self.reads_vector or cond.vector is None else cond.tokens + cond.vector[:, None]
+        return told.to(self.like.dtype)
 
 
 def straight(x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,18 +15,20 @@ from mmdiff.cli import adopt, lora
 from mmdiff.config.files import MODEL_FILE
 from mmdiff.config.header import read_header
 from mmdiff.config.overrides import composed
-from mmdiff.core.guidance import ClassifierFree
+from mmdiff.core.guidance import ClassifierFree, Distilled
 from mmdiff.core.rng import Purpose, normal
 from mmdiff.core.samplers.dpm import DPMSolverPP2M
+from mmdiff.core.samplers.jump import Jump
+from mmdiff.core.schedules import Until
 from mmdiff.core.types import Masked
 from mmdiff.data.batch import Batch
-from mmdiff.store import load_model
+from mmdiff.store import built, load_model
 from mmdiff.testing import Trial
 from mmdiff.training.train import train
 from tests import tiny
-from tests.families import planned
+from tests.families import planned, told_by_the_vector
 from tests.laws import PublicCodecContract, PublicContract
-from tests.published import Listed, Until
+from tests.published import Listed
 
 SECONDS, LONGEST = 0.03, 24 * 16 / 8000
 TEXTS = ["a deep drum", "a short red drum"]
@@ -153,6 +155,20 @@ def test_a_run_holds_the_change_alone_goes_on_bit_for_bit_and_is_the_same_in_pef
     changed.unload()
     made = ours(load_model(run)[0], pipeline, 5)
     assert (found - made).abs().max() < 1e-5 < (found - plain).abs().max() / 10
+
+
+def test_sounds_that_are_longer_than_its_window_are_refused(adopted):
+    model, _ = load_model(adopted)
+    with pytest.raises(ValueError, match="learned sounds of 24 latents, and 25 were asked for"):
+        model.latents(ROWS, SEEDS, model.codec.latent_shape(seconds=0.05), sampler=DPMSolverPP2M(2))
+
+
+def test_a_student_of_few_calls_is_told_where_it_jumps(adopted):
+    told_by_the_vector(load_model(adopted)[0], lambda model: (24,), ROWS)
+    config = read_header(adopted)["config"]
+    config["diffusion"]["jumps"] = [1.0, 3.0]
+    student = built(adopted, config)
+    assert student.latents(ROWS, SEEDS, (24,), sampler=Jump(1), guidance=Distilled(2.0)).isfinite().all()
 
 
 def test_it_is_planned_without_its_weights(folder, words, tmp_path):

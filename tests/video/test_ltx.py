@@ -15,7 +15,7 @@ from mmdiff.data.batch import Batch
 from mmdiff.store import load_model
 from mmdiff.testing import Trial
 from tests import tiny
-from tests.families import LOOP, TEXTS, Family
+from tests.families import LOOP, TEXTS, ClipFamily
 from tests.laws import PublicContract
 from tests.published import Listed, of_flow
 
@@ -38,8 +38,9 @@ def words(folder, tmp_path_factory):
     return ["adapter=ltx", f"adapter.model={folder}", *READER, f"data.root={root}", *LOOP]
 
 
-class TestFamily(Family):
+class TestFamily(ClipFamily):
     adapter, pipeline, size = "ltx", diffusers.LTXPipeline, {"frames": 9, "height": 32, "width": 64}
+    fits, larger = (9, 32, 64), (1, 32, 544)
 
     def theirs(self, pipeline, noise, scale, kind="latent"):
         start = rearrange(noise, "b c t h w -> b (t h w) c")

@@ -10,6 +10,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from mmdiff.adapters import public
+from mmdiff.adapters.prompts import PromptEncoder
 from mmdiff.adapters.video.wan import WanNetwork
 from mmdiff.adapters.video.write import write_video
 from mmdiff.cli import adopt, encode, export, lora
@@ -17,9 +18,10 @@ from mmdiff.config.build import ConfigError
 from mmdiff.config.files import MODEL_FILE
 from mmdiff.config.header import ModelFileError, read_header
 from mmdiff.config.overrides import completed, composed
-from mmdiff.core.guidance import ClassifierFree
+from mmdiff.core.guidance import ClassifierFree, Distilled
 from mmdiff.core.rng import Purpose, normal
-from mmdiff.core.samplers import Euler, UniPC
+from mmdiff.core.samplers import Euler, Jump, UniPC
+from mmdiff.core.schedules import Until
 from mmdiff.core.types import Masked
 from mmdiff.data.batch import Batch
 from mmdiff.generation.pipeline import load
@@ -31,8 +33,9 @@ from mmdiff.training.run import assemble, opened
 from mmdiff.training.sharded import contents
 from mmdiff.training.train import train
 from tests import tiny
+from tests.families import told_by_the_vector
 from tests.laws import PublicCodecContract, PublicContract
-from tests.published import Listed, Until, of_flow
+from tests.published import Listed, of_flow
 from tests.training.faults import killed_after
 from tests.training.launch import Job
 from tests.training.states import state
@@ -190,6 +193,18 @@ def test_an_adopted_file_names_the_model_and_holds_none_of_it(adopted, folder, t
         load_model(adopted, encoder=moved)
 
 
+@pytest.mark.parametrize(("part", "name"), [
+    ("transformer", "proj_out.bias"), ("text_encoder", "encoder.final_layer_norm.weight"),
+])
+def test_weights_that_are_not_in_the_folder_are_never_made_up(folder, tmp_path, part, name):
+    partial = shutil.copytree(folder, tmp_path / "partial")
+    (file,) = (partial / part).glob("*.safetensors")
+    save_file({key: value for key, value in load_file(file).items() if key != name}, file, {"format": "pt"})
+    made = PromptEncoder(found := public.PublicModel(partial))
+    with pytest.raises(ValueError, match=rf"{part} lacks 1 of the weights of \w+, such as {name}"):
+        found.load(part, "WanTransformer3DModel") if part == "transformer" else made(["a"], torch.device("cpu"))
+
+
 def test_weights_of_the_model_are_in_memory_once_and_in_no_file_of_a_run(words, run, tmp_path):
     config, record, _ = opened(tmp_path / "new", composed("train", [*words, f"run={tmp_path / 'new'}"]), None)
     base = base_of(config, record, resumed=False)
@@ -229,6 +244,30 @@ def test_a_change_is_the_same_in_the_library_and_comes_back(adopted, run, pipeli
     save_file({**load_file(file), "transformer.blocks.9.attn1.to_q.lora_A.weight": torch.zeros(4, 24)}, file)
     with pytest.raises(ConfigError, match=r"1 of \d+ tensors find no layer of this network, such as transformer.bl"):
         lora.main(["import", str(file), f"base={adopted}", f"out={tmp_path / 'other.safetensors'}"])
+
+
+@pytest.mark.parametrize("said", [{"r": 2, "lora_alpha": 8}, {"r": 2, "lora_alpha": 1, "alpha_pattern": {"to_q": 8}}])
+def test_a_change_that_the_library_saved_is_read_with_the_alpha_of_its_header(adopted, tmp_path, said):
+    layer = "blocks.0.attn1.to_q"
+    theirs = {f"{layer}.lora_A.weight": torch.rand(2, 24), f"{layer}.lora_B.weight": torch.rand(24, 2)}
+    diffusers.WanPipeline.save_lora_weights(tmp_path, theirs, transformer_lora_adapter_metadata=said)
+    file, out = tmp_path / "pytorch_lora_weights.safetensors", tmp_path / "theirs.safetensors"
+    lora.main(["import", str(file), f"base={adopted}", f"out={out}"])
+    assert torch.equal(load_file(out)[f"network.transformer.{layer}.lora_B"], 4 * theirs[f"{layer}.lora_B.weight"])
+
+
+def test_a_student_of_few_calls_is_told_where_it_jumps_and_learns_it(adopted, words, tmp_path):
+    own = [word for word in words if not word.startswith(("adapter", "loader.val", "validation"))]
+    run = tmp_path / "fast"
+    train(composed("train", [*own, f"init={adopted}", "few=paths", "few.n=8", "few.calls=2", "loader.val=0",
+                             "optim.warmup=1", f"run={run}"]))
+    tensors = load_file(run / MODEL_FILE)
+    assert {name.partition(".")[0] for name in tensors} == {"network", "jumps"}
+    student, teacher = load_model(run)[0], load_model(adopted)[0]
+    told_by_the_vector(teacher, shape, ROWS)
+    one = [student.latents(ROWS, SEEDS, shape(student), sampler=Jump(1), guidance=Distilled(scale))
+           for scale in (1.0, 3.0)]
+    assert (one[0] - one[1]).abs().max() > 1e-4, "it does not know by what scale it is guided"
 
 
 @pytest.fixture(scope="module")
@@ -299,7 +338,23 @@ def card(folder):
     return yaml.safe_load((folder / "README.md").read_text().split("---")[1])
 
 
+def test_a_run_that_was_killed_goes_on_by_the_same_words_and_with_a_folder_that_has_moved(words, folder, run, tmp_path):
+    part, moved = shutil.copytree(run, tmp_path / "part"), shutil.copytree(folder, tmp_path / "moved")
+    for path in (part / MODEL_FILE, part / "checkpoints" / "step-000000004.ckpt"):
+        path.unlink()
+    again = [*words, f"run={part}", f"adapter.model={moved}"]
+    train(composed("train", again), completed("train", again))
+    made, whole = load_file(part / MODEL_FILE), load_file(run / MODEL_FILE)
+    assert made.keys() == whole.keys() and all(torch.equal(value, whole[name]) for name, value in made.items())
+
+
+def test_a_file_of_low_precision_never_holds_the_weights_of_a_public_model(adopted, tmp_path):
+    with pytest.raises(ConfigError, match="whose weights stay in its folder: adopt that with"):
+        export.main([str(adopted), "as=model", "precision=int8", f"out={tmp_path / 'low.safetensors'}"])
+
+
 @pytest.mark.parametrize(("changed", "told"), [
+    (["trainer=gpu"], "trainer: No supported gpu backend found"),
     (["lora=null"], "the weights of a public model stay as they are: give the change that learns a rank"),
     (["diffusion/parameterization=velocity"], "learned to put out what Difference is, and Velocity reads it as"),
     (["data.pattern=(?P<kind>.)", "data.labels=[kind]"], "is told one text, and the data tell caption, kind"),
@@ -308,6 +363,13 @@ def card(folder):
 def test_what_cannot_be_is_refused_with_what_can(words, tmp_path, changed, told):
     with pytest.raises(ValueError, match=told):
         train(composed("train", [*words, f"run={tmp_path / 'run'}", *changed]))
+
+
+def test_a_part_of_another_class_is_refused_by_name(folder, tmp_path):
+    mixed = shutil.copytree(folder, tmp_path / "mixed")
+    shutil.copy(folder / "vae" / "config.json", mixed / "transformer")
+    with pytest.raises(ValueError, match="transformer/config.json is of AutoencoderKLWan, and this adapter takes Wan"):
+        adopt.main([str(mixed), f"out={tmp_path / 'wan.safetensors'}"])
 
 
 def test_a_folder_of_another_pipeline_is_refused(tmp_path):

@@ -95,6 +95,15 @@ def test_samples_are_those_of_the_library_s_pipeline(folder, model):
     assert (found - ours(model, grid)).abs().max() < 1e-5 < found.std()
 
 
+@torch.no_grad()
+def test_pixels_are_those_of_the_library_s_autoencoder(folder, model):
+    vae = diffusers.AutoencoderKLWan.from_pretrained(folder / "vae")
+    mean, std = (torch.tensor(getattr(vae.config, f"latents_{name}")).view(1, -1, 1, 1, 1) for name in ("mean", "std"))
+    latents = torch.randn(1, 4, 2, 4, 6, generator=torch.Generator().manual_seed(0))
+    found = vae.decode(latents * std + mean, return_dict=False)[0]
+    assert found.shape == (1, 3, 5, 64, 96) and (found - model.codec.decode(Masked(latents)).x).abs().max() < 1e-5
+
+
 def test_a_first_frame_that_is_given_is_image_to_video(folder, model):
     pixels = torch.rand(64, 96, 3, generator=torch.Generator().manual_seed(0)).mul(255).to(torch.uint8)
     picture = Image.fromarray(pixels.numpy())
@@ -105,6 +114,25 @@ def test_a_first_frame_that_is_given_is_image_to_video(folder, model):
     mask = torch.zeros_like(found[:, :1], dtype=torch.bool)
     mask[:, :, 0] = True
     assert (found - ours(model, grid, Masked(latents, mask))).abs().max() < 1e-5 < found.std()
+
+
+@torch.no_grad()
+def test_loss_is_that_of_the_library_s_parts_where_nothing_is_given(folder, model):
+    library = diffusers.WanPipeline.from_pretrained(folder)
+    clips = torch.rand(8, 3, 5, 64, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    batch = model.draw(Batch(Masked(clips), {"caption": TEXTS * 4}, torch.arange(8)), 0, batch_size=8)
+    t, eps = batch.random["t"], batch.random["eps"]
+    noisy, s = t > 0, 5 * t / (1 + 4 * t)
+    assert noisy[:, 1].all() and 0 < noisy[:, 0].sum() < 8
+    mean, std = (torch.tensor(getattr(library.vae.config, f"latents_{name}")).view(1, -1, 1, 1, 1)
+                 for name in ("mean", "std"))
+    x0, at = (library.vae.encode(clips).latent_dist.mode() - mean) / std, s[:, None, :, None, None]
+    told, _ = library.encode_prompt([text or "" for text in batch.labels["caption"]], max_sequence_length=512,
+                                    do_classifier_free_guidance=False)
+    times = 1000 * s.repeat_interleave(2 * 3, dim=1)                  # of each token of a frame of 4 x 6
+    out = library.transformer((1 - at) * x0 + at * eps, times, told, return_dict=False)[0]
+    error = (out - (eps - x0)).square().mean((1, 3, 4))
+    torch.testing.assert_close(model.loss(batch, 0), (error * noisy).sum(1) / noisy.sum(1), rtol=1e-5, atol=0)
 
 
 def test_training_gives_first_frames_clean_without_a_loss_and_all_levels_alike_are_one(model):

@@ -21,7 +21,7 @@ from ...data.labels import TEXT, Column, Fields
 from ...nn.frozen import freeze, sharing
 from ...nn.inputs import CondLike
 from ..prompts import Prompt, PromptEncoder
-from ..public import Precision, PublicModel
+from ..public import Precision, PublicModel, library_class
 from ..public_network import PublicNetwork, straight
 
 REFERENCE = 30.0
@@ -130,8 +130,6 @@ class AceStepNetwork(PublicNetwork):
 
 def _worded(text: str, lyrics: str, seconds: float | None) -> tuple[str, str]:
     """A caption and lyrics as its pipeline words them for sounds of ``seconds``."""
-    from diffusers import AceStepPipeline
-
-    made: Any = AceStepPipeline                                       # the method asks its class alone
+    made = library_class("AceStepPipeline")                           # the method asks its class alone
     return made._format_prompt(made, prompt=text, lyrics=lyrics, audio_duration=seconds)
 

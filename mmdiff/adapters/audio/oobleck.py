@@ -29,7 +29,7 @@ class OobleckCodec(NeuralCodec):
         super().__init__(
             model, channels=config["decoder_input_channels"], rate=int(config["sampling_rate"]),
             hop=math.prod(config["downsampling_ratios"]), voices=int(config["audio_channels"]), whitening=whitening,
-            window=int(network.get("sample_size", 1)),
+            window=int(network.get("sample_size") or 1),
         )
 
     def encoded(self, network: Any, x: Tensor) -> Tensor:

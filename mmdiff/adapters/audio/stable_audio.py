@@ -26,6 +26,7 @@ from ..public import Precision, PublicModel
 from ..public_network import PublicNetwork
 from ..texts import TextEncoder
 
+TRANSFORMER = "StableAudioDiTModel"
 SECONDS = "seconds"
 """The field that tells how long a sound is."""
 
@@ -52,7 +53,7 @@ class TimedPrompt(Conditioner):
         self.fields, self.text, self.drop_all, self.model = dict(fields), text, drop, model
         (self.name,), self.dim = texts, int(config["conditioning_dim"])
         self.vector_dim = 2 * self.dim
-        network, codec = model.config("transformer"), model.config("vae")
+        network, codec = model.config("transformer", TRANSFORMER), model.config("vae")
         self.longest = network["sample_size"] * math.prod(codec["downsampling_ratios"]) / codec["sampling_rate"]
         self.projection: Any = sharing(model.load(self.public_parts[0], self.kind))
         freeze(self)
@@ -99,19 +100,23 @@ class TimedPrompt(Conditioner):
 class StableAudioNetwork(PublicNetwork):
     """The transformer of Stable Audio Open."""
 
-    kind, pipelines = "StableAudioDiTModel", ("StableAudioPipeline",)
+    kind, pipelines = TRANSFORMER, ("StableAudioPipeline",)
     puts_out, reads, task = V, "cross_attention_input_dim", "text-to-audio"
+    reads_vector = True
 
     def __init__(
         self, channels: int, cond_dim: int, *, model: PublicModel, tokens: bool = True, dtype: Precision = "float32"
     ):
         super().__init__(channels, cond_dim, model=model, tokens=tokens, dtype=dtype)
-        self.turned = self.config["attention_head_dim"] // 2
+        self.turned, self.window = self.config["attention_head_dim"] // 2, int(self.config["sample_size"])
 
     def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:
         tokens = self.tokens(cond, mask)
         if cond is None or cond.vector is None:
             raise ValueError("this transformer is told tokens and a vector, and the vector was not given")
+        if x.shape[2] > self.window:
+            raise ValueError(f"this transformer learned sounds of {self.window} latents, and {x.shape[2]} were asked "
+                             "for: take fewer seconds, or make a sound longer by mode=extend")
         out = self.transformer(
             x.to(tokens), level.to(tokens), encoder_hidden_states=tokens,
             global_hidden_states=cond.vector[:, None].to(tokens), rotary_embedding=self._turns(x), return_dict=False,

@@ -20,6 +20,8 @@ from ..public import Precision, PublicModel
 from ..public_network import PublicNetwork
 from .public import PublicClipCodec
 
+TRANSFORMER = "CogVideoXTransformer3DModel"
+
 
 class CogVideoXCodec(PublicClipCodec):
     """The autoencoder of ``model``."""
@@ -34,7 +36,7 @@ class CogVideoXCodec(PublicClipCodec):
         if config.get("invert_scale_latents"):
             raise ValueError(f"{model.folder('vae')} scales latents the other way round, as CogVideoX 1.5 does, which "
                              "this adapter does not read: take CogVideoX 2B or 5B")
-        patch = model.config("transformer")["patch_size"] if model.has("transformer") else 1
+        patch = model.config("transformer", TRANSFORMER)["patch_size"] if model.has("transformer") else 1
         side = 2 ** (len(config["block_out_channels"]) - 1)
         super().__init__(
             model, channels=config["latent_channels"], patch=(1, patch, patch), whitening=whitening, fps=fps,
@@ -58,7 +60,7 @@ class CogVideoXNetwork(PublicNetwork):
     """The transformer of CogVideoX 2B or 5B, and the table of its scheduler."""
 
     public_parts = ("transformer", "scheduler")
-    kind, pipelines = "CogVideoXTransformer3DModel", ("CogVideoXPipeline",)
+    kind, pipelines = TRANSFORMER, ("CogVideoXPipeline",)
     puts_out, reads, task = V, "text_embed_dim", "text-to-video"
 
     def __init__(

@@ -18,6 +18,7 @@ from ..public import Precision, PublicModel
 from ..public_network import PublicNetwork, of_tokens, straight
 from .public import PublicClipCodec
 
+TRANSFORMER = "LTXVideoTransformer3DModel"
 TIMES = 1000.0
 """What its times are counted in."""
 PACKED = "b c (t p) (h q) (w r) -> b (t h w) (c p q r)"
@@ -38,8 +39,8 @@ class LTXCodec(PublicClipCodec):
         side = config.get("spatial_compression_ratio") or config["patch_size"] * halved
         super().__init__(
             model, channels=config["latent_channels"], downsampling=(time, side, side),
-            patch=_patch(model.config("transformer")) if model.has("transformer") else (1, 1, 1), whitening=whitening,
-            fps=fps, background=background, tiled=tiled,
+            patch=_patch(model.config("transformer", TRANSFORMER)) if model.has("transformer") else (1, 1, 1),
+            whitening=whitening, fps=fps, background=background, tiled=tiled,
         )
         self.timed = bool(config["timestep_conditioning"])
         if came := model.tensors("vae", ("latents_mean", "latents_std")):
@@ -56,7 +57,7 @@ class LTXCodec(PublicClipCodec):
 class LTXNetwork(PublicNetwork):
     """The transformer of LTX-Video, of clips with ``fps`` frames a second; ``downsampling`` is the codec's."""
 
-    kind, pipelines = "LTXVideoTransformer3DModel", ("LTXPipeline",)
+    kind, pipelines = TRANSFORMER, ("LTXPipeline",)
     puts_out, reads, task = Difference, "caption_channels", "text-to-video"
 
     def __init__(

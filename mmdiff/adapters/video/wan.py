@@ -17,6 +17,7 @@ from ..public import Precision, PublicModel
 from ..public_network import PublicNetwork, of_tokens, straight
 from .public import PublicClipCodec
 
+TRANSFORMER = "WanTransformer3DModel"
 TIMES = 1000.0
 """What its times are counted in."""
 
@@ -31,7 +32,7 @@ class WanCodec(PublicClipCodec):
         background: str = "black", tiled: bool = False,
     ):
         config = model.config("vae", self.kind)
-        network = model.config("transformer") if model.has("transformer") else {}
+        network = model.config("transformer", TRANSFORMER) if model.has("transformer") else {}
         time, side = config["scale_factor_temporal"], config["scale_factor_spatial"]
         super().__init__(
             model, channels=config["z_dim"], downsampling=(time, side, side),
@@ -51,7 +52,7 @@ class WanCodec(PublicClipCodec):
 class WanNetwork(PublicNetwork):
     """The transformer of Wan 2.1."""
 
-    kind, pipelines = "WanTransformer3DModel", ("WanPipeline",)
+    kind, pipelines = TRANSFORMER, ("WanPipeline",)
     puts_out, reads, task = Difference, "text_dim", "text-to-video"
 
     def __init__(
