@@ -81,6 +81,9 @@ def _filled(config: DictConfig, stored: DictConfig) -> DictConfig:
         value = OmegaConf.select(stored, f"adapter.codec.{name}")
         if OmegaConf.select(node, name) is None and value is not None:
             OmegaConf.update(node, name, value, force_add=True)
+    public, asked = (OmegaConf.select(config, "adapter.public") for config in (stored, filled))
+    if public is not None and asked is not None and public.get("digests") == asked.get("digests"):
+        filled.adapter.public = public                                # the same weights, in a folder of another name
     return filled
 
 
