@@ -75,8 +75,8 @@ def base_of(config: DictConfig, record: Record | None, *, resumed: bool, folder:
     moved = record is not None and Path(config.init).name == ADOPTED              # with the run
     path = run / ADOPTED if moved else model_file(config.init)
     public = parts_of(read_header(path), path).get("adapter", {}).get("model") is not None
-    folder = str(config.adapter.model) if public and pretrained(config) else None               # it may have moved
-    base = Base(path, *load_learner(path, base=config.get("base"), encoder=folder))
+    weights = str(config.adapter.model) if public and pretrained(config) else None              # they may have moved
+    base = Base(path, *load_learner(path, base=config.get("base"), encoder=weights))
     base.model.eval().requires_grad_(False)
     if record is not None and record.bases[0]["sha256"] != base.header["sha256"]:
         began = record.bases[0]
