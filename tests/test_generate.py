@@ -27,7 +27,7 @@ from mmdiff.core.types import Masked
 from mmdiff.data.labels import is_scalar, part_name
 from mmdiff.generation.autoguidance import RunAutoguidance
 from mmdiff.generation.job import MANIFEST
-from mmdiff.generation.pipeline import Pipeline
+from mmdiff.generation.pipeline import Pipeline, usual_batch
 from mmdiff.model import DiffusionModel
 from mmdiff.store import load_model, save_model, usual
 from mmdiff.weights import digest
@@ -150,6 +150,15 @@ def test_a_longer_job_keeps_what_is_there_unless_another_micro_batch_is_asked_fo
         pipeline.save(requests(3), tmp_path, batch_size=3)
 
 
+def test_no_micro_batch_is_filled_up_by_more_than_it_must_be():
+    for n in range(1, 200):
+        size, fewest = usual_batch(n), -(-n // 16)
+        assert 1 <= size <= 16 and -(-n // size) == fewest, "as few as there can be"
+        assert n <= 16 or size % 4 == 0, "of which every row has the same bits"
+        assert size * fewest - n < 4 * fewest
+    assert [usual_batch(n) for n in (3, 16, 17, 20, 33, 64, 1000)] == [3, 16, 12, 12, 12, 16, 16]
+
+
 def test_files_that_were_made_otherwise_or_by_others_are_replaced_on_demand_alone(pipeline, tmp_path):
     path = pipeline.save([Request(seed=0, name="a")], tmp_path)[0]
     before = path.read_bytes()
@@ -181,7 +190,7 @@ def test_a_mistaken_request_is_refused_before_any_work(pipeline, tmp_path):
 @pytest.mark.parametrize(("asked", "text"), [
     ({"n": 2.5}, "n is a whole number, at least 0, got 2.5"), ({"n": -1}, "n is a whole number, at least 0, got -1"),
     ({"seed": "a"}, "seed is a whole number, got 'a'"), ({"seed": 1.5}, "seed is a whole number, got 1.5"),
-    ({"batch_size": 0}, "batch_size is a whole number, at least 1, or null, got 0"),
+    ({"batch_size": 0}, "batch_size is a whole number, at least 1, or auto, or null, got 0"),
     ({"batch_size": -1}, "batch_size is"), ({"seconds": "1"}, "size is a mapping to a number, above 0"),
     ({"seconds": -1}, "size is"), ({"cond": "kick"}, "labels is a mapping"), ({"cond": {"pitch": True}}, "labels is"),
     ({"edit": "a.wav"}, "edit is an mmdiff.Edit"),

@@ -41,7 +41,8 @@ TABLES: dict[str, dict[str, Any]] = {
     "sample": {
         "run": Path, "lora": str | None, "base": Path | None, "n": Count, "seed": Draw, "requests": Path | None,
         "out": Path | None, "replace": bool, "record": bool, "audit": Path | None,
-        "policy": Path | None, "suffix": str | None, "batch_size": Count | None,
+        "policy": Path | None, "suffix": str | None,
+        "batch_size": Count | Literal["auto"] | None,
         "shard": str | None, "device": str | None, "encoder": Path | None,
         "mode": Literal["extend", "interpolate", "inpaint", "complete"] | None, "input": Path | None,
         "keep": Count | None, "overlap": Index | None, "hole": tuple[float, float] | None,

@@ -6,21 +6,18 @@
 
 import hashlib
 import json
-import platform
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-import torch
 from torch import nn
 
 from ..core.samplers import Euler
-from ..data.cached import cache_folder, keep
 from ..engines.base import Eager, Engine, Engines
 from ..engines.precision import Float32, Precision
 from ..model import DiffusionModel
+from .trial import kept, seconds
 
-TRIES = 5
 NOTED = 1.05
 """How much slower than PyTorch in float32 is told."""
 Run = Callable[[DiffusionModel], object]
@@ -62,27 +59,31 @@ class Computing:
             return
         self.chosen = True
         names = [engine.name for engine in self.candidates]
-        choice = len(names) > 1
-        machine = [platform.processor() or platform.machine(), torch.get_num_threads(), str(self.plain.device)]
-        identity = [self.key, self.precision.name, shape, [engine.runtime for engine in self.candidates], machine]
-        name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
-        path = cache_folder() / "engines" / f"{name}.txt"
-        if choice and path.is_file() and (kept := path.read_text(encoding="utf-8")) in names:
-            self.engine = self.candidates[names.index(kept)]
-            print(f"engine=auto takes {kept}, as a trial of the same calls found")
-            return
-        seconds = {engine.name: _timed(run, self._with(engine)) for engine in self.candidates}
-        self.engine = self.candidates[min(range(len(names)), key=lambda i: seconds[names[i]])]
-        self.models = {self.engine.name: self.model}                  # the others take memory
-        if choice:
-            costs = ", ".join(f"{one} {s:.3g} s" for one, s in sorted(seconds.items(), key=lambda item: item[1]))
-            print(f"engine=auto takes {self.engine.name}; a network call takes {costs}")
-            keep(path, lambda file: file.write(self.engine.name.encode()))
-        if not isinstance(self.precision, Float32) or not choice:
-            chosen, plain = seconds[self.engine.name], _timed(run, self.plain)
-            if chosen > NOTED * plain:
+        if len(names) > 1:
+            identity = [*self.identity, shape, [engine.runtime for engine in self.candidates]]
+            found, before = kept(identity, names, partial(self._quickest, run))
+            self.engine = self.candidates[names.index(found)]
+            self.models = {found: self.model}                         # the others take memory
+            if before:
+                print(f"engine=auto takes {found}, as a trial of the same calls found")
+        if not isinstance(self.precision, Float32) or len(names) == 1:
+            own, plain = (seconds(partial(run, model), model.device) for model in (self.model, self.plain))
+            if own > NOTED * plain:
                 print(f"engine={self.engine.name} in {self.precision.name} is slower here than PyTorch in fp32: a "
-                      f"network call takes {chosen:.3g} s, not {plain:.3g} s")
+                      f"network call takes {own:.3g} s, not {plain:.3g} s")
+
+    def _quickest(self, run: Run) -> str:
+        device = self.plain.device
+        spent = {engine.name: seconds(partial(run, self._with(engine)), device) for engine in self.candidates}
+        order = sorted(spent, key=spent.__getitem__)
+        print(f"engine=auto takes {order[0]}; a network call takes "
+              + ", ".join(f"{name} {spent[name]:.3g} s" for name in order))
+        return order[0]
+
+    @property
+    def identity(self) -> list[str]:
+        """What a trial is of, besides the shape of a call."""
+        return [self.key, self.precision.name, str(self.plain.device)]
 
 
 def weights_key(header: dict[str, Any]) -> str:
@@ -94,16 +95,3 @@ def weights_key(header: dict[str, Any]) -> str:
 def one_call() -> Euler:
     """The sampler of a trial."""
     return Euler(1)
-
-
-def _timed(run: Run, model: DiffusionModel) -> float:
-    """Seconds, after a first call that may compile: the least of some, as what else a machine does only adds to it."""
-    run(model)
-    spent = []
-    for _ in range(TRIES):
-        begun = time.perf_counter()
-        run(model)
-        if model.device.type == "cuda":
-            torch.cuda.synchronize()
-        spent.append(time.perf_counter() - begun)
-    return min(spent)

@@ -1,10 +1,12 @@
 """A trained model that is asked for samples: what ``mmdiff.load`` gives. How they are made is in ``sampling``."""
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from math import ceil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 from torch import Tensor
@@ -31,11 +33,12 @@ from .outputs import seal
 from .references import Reference, errors_named, known, referred
 from .request import Request, plain_number
 from .sampling import generate
+from .trial import POWERS, Call, kept, quickest_batch, room
 
 UNGUIDED = f"{Unguided.__module__}.{Unguided.__qualname__}"
-BATCH = 16
-"""The largest micro-batch that is chosen for the user."""
-MicroBatch = Annotated[int, Ge(1)] | None
+BATCH, FULL = 16, 4
+"""The largest micro-batch that is chosen for the user, and what one is a multiple of where there are several."""
+BatchSize = Annotated[int, Ge(1)] | Literal["auto"] | None
 
 
 class Pipeline:
@@ -84,17 +87,42 @@ class Pipeline:
         found; ``settings`` then name it."""
         if not requests or self.computing.chosen:
             return
-        first, count = requests[0], batch_size
+        call, shape = self._trial(requests[0])
+        self.computing.choose(lambda model: call(model, batch_size), batch_size, *shape)
+        self.settings["engine"] = node_of(self.computing.engine)
+
+    def batch_size(self, requests: Sequence[Request], asked: BatchSize = None, *, parts: int = 1) -> int:
+        """The micro-batch of a job: the one ``asked`` for; else the usual one, whatever the machine.
+        ``auto`` is the quickest of those that fit into the memory here, for one of ``parts`` of the job."""
+        own = usual_batch(len(requests))
+        if asked != "auto" or not requests:
+            return own if asked is None or asked == "auto" else asked
+        self.choose_engine(requests, own)
+        sizes = Counter(str(self.size_of(request)) for request in requests)
+        n = -(-sizes.most_common(1)[0][1] // parts)
+        call, shape = self._trial(requests[0])
+
+        def quickest() -> str:
+            fits = room(call, self.computing.plain, self.size_of(requests[0]))
+            return str(quickest_batch(call, self.model, n, room=fits, own=usual_batch(n)))
+
+        identity = [*self.computing.identity, self.computing.engine.runtime, shape, n]
+        found, before = kept(identity, [str(size) for size in (*POWERS, usual_batch(n))], quickest)
+        if before:
+            print(f"batch_size=auto takes {found}, as a trial of the same calls found")
+        return int(found)
+
+    def _trial(self, first: Request) -> tuple[Call, tuple[int, ...]]:
+        """A network call of what a request asks for, and the shape of its latents."""
         shape = self.model.codec.latent_shape(**self.size_of(first))
 
-        def run(model: DiffusionModel) -> Tensor:
+        def call(model: DiffusionModel, count: int) -> Tensor:
             return model.latents(
                 [first.labels] * count, range(count), shape, sampler=one_call(), guidance=self.guidance,
                 negative=[first.negative] * count,
             )
 
-        self.computing.choose(run, count, *shape)
-        self.settings["engine"] = node_of(self.computing.engine)
+        return call, shape
 
     @property
     def size(self) -> dict[str, float]:
@@ -104,28 +132,28 @@ class Pipeline:
     def sample(
         self, n: int = 1, seed: int = 0, *, cond: dict[str, Label] | None = None,
         negative: dict[str, Label] | None = None, edit: Edit | None = None,
-        controls: Mapping[str, str | Path | Reference] | None = None, batch_size: int | None = None, **size: float,
+        controls: Mapping[str, str | Path | Reference] | None = None, batch_size: BatchSize = None, **size: float,
     ) -> list[Tensor]:
         """``n`` samples ``(C, *S)`` with the seeds ``seed .. seed + n - 1``; ``size`` such as ``seconds=1.5``.
 
         ``cond`` is what they are to be, ``negative`` what guidance leads away from. ``edit`` (an ``mmdiff.Edit``)
         starts from a file, ``controls`` are files whose maps are followed: as long as the first, where no size is asked
-        for. ``batch_size`` (default: ``n``, at most 16) fixes the arithmetic to the last bit, besides
-        the seeds.
+        for. ``batch_size`` (default: ``n``, at most 16; ``"auto"``: the quickest here) fixes the arithmetic to the last
+        bit, besides the seeds.
         """
         n, seed, batch_size = map(plain_number, (n, seed, batch_size))
         check(n, Annotated[int, Ge(0)], key="n")
         check(seed, int, key="seed")
-        check(batch_size, MicroBatch, key="batch_size")
+        check(batch_size, BatchSize, key="batch_size")
         request = partial(
             Request, labels=cond or {}, negative=negative or {}, size=size, edit=edit, controls=referred(controls or {})
         )
         requests = [request(seed=seed + i) for i in range(n)]
-        samples = dict(self.run(requests, batch_size or min(n, BATCH)))
+        samples = dict(self.run(requests, self.batch_size(requests, batch_size)))
         return [samples[i] for i in range(n)]
 
     def save(
-        self, requests: Sequence[Request], out: str | Path, *, batch_size: int | None = None,
+        self, requests: Sequence[Request], out: str | Path, *, batch_size: BatchSize = None,
         suffix: str | None = None, shard: tuple[int, int] = (0, 1), replace: bool = False, record: bool = True,
         provenance: Signing | None = None, audit: str | Path | None = None, who: str | None = None,
         policy: str | Path | None = None, **options: Any,
@@ -141,7 +169,7 @@ class Pipeline:
         ``options`` go to the codec's ``save``.
         """
         requests, size = _listed(requests), plain_number(batch_size)
-        for name, value, kind in (("batch_size", size, MicroBatch), ("suffix", suffix, str | None),
+        for name, value, kind in (("batch_size", size, BatchSize), ("suffix", suffix, str | None),
                                   ("replace", replace, bool), ("record", record, bool),
                                   ("shard", shard, tuple[int, int])):
             check(value, kind, key=name)
@@ -150,11 +178,11 @@ class Pipeline:
         if not 0 <= shard[0] < shard[1]:
             raise ValueError(f"shard is (k, n) with 0 <= k < n, the k-th part of n from 0 on, got {shard}")
         self._check(requests)
-        self.choose_engine(requests, size or min(len(requests), BATCH))
+        count = self.batch_size(requests, size, parts=shard[1])
+        self.choose_engine(requests, count)
         return save_all(
-            self, requests, Path(out).expanduser(), batch_size=size or min(len(requests), BATCH),
-            loose=frozenset() if size else frozenset({"batch_size"}), suffix=suffix, shard=shard, replace=replace,
-            options=options,
+            self, requests, Path(out).expanduser(), batch_size=count, suffix=suffix, shard=shard, replace=replace,
+            loose=frozenset({"batch_size"} if size in (None, "auto") else ()), options=options,
             terms=Terms(record, provenance, Path(audit) if audit else None, who, Policy(policy) if policy else None),
         )
 
@@ -203,6 +231,12 @@ class Pipeline:
                 default = file.size(self.model.codec, {**self.size, **request.size})
         default = {k: v for k, v in default.items() if not (k == "frames" and "seconds" in request.size)}
         return {**default, **request.size}
+
+
+def usual_batch(n: int) -> int:
+    """The micro-batch of ``n`` samples where none is asked for: all, or such as makes the fewest of at most 16, filled
+    up by the least."""
+    return n if n <= BATCH else FULL * ceil(n / (FULL * ceil(n / BATCH)))
 
 
 def _listed(requests: Sequence[Request]) -> list[Request]:

@@ -33,7 +33,7 @@ from .callbacks import Every, Previews, Validation
 from .captions import caption_report
 from .checkpoints import latest, start
 from .few import Few
-from .process import quiet, saved_state
+from .process import memory_kept, quiet, saved_state
 from .progress import Progress
 from .run import Assembly, assemble, measure, opened
 from .saving import Checkpoints
@@ -95,6 +95,7 @@ class Plan(NamedTuple):
 
 
 @saved_state()
+@memory_kept()
 @quiet()
 def plan(config: DictConfig, overrides: Sequence[str] | None = None) -> Plan:
     """Try the run of ``config``. Raises ``ConfigError`` saying why it would fail."""

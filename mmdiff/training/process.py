@@ -1,5 +1,7 @@
-"""The process that a run takes place in: kept quiet, left as it was found, and put back into the queue of a cluster."""
+"""The process that a run takes place in: kept quiet and its memory, left as it was found, put back into the queue of a
+cluster."""
 
+import ctypes
 import logging
 import os
 import random
@@ -13,6 +15,12 @@ import numpy as np
 import torch
 
 from .saving import SIGNALS
+
+TRIM, MAP = -1, -3
+"""Names of glibc's ``mallopt``: how much is free at the top of the heap before it is handed back, and from which size
+on an allocation has pages of its own."""
+LARGE = 2**25
+"""Bytes: the most that glibc takes for the second."""
 
 
 @contextmanager
@@ -47,6 +55,23 @@ def saved_state() -> Iterator[None]:
         torch.set_float32_matmul_precision(products)
         os.environ.clear()
         os.environ.update(before)
+
+
+@contextmanager
+def memory_kept() -> Iterator[None]:
+    """What a step frees is kept for the next one. Else the C library hands it back to the system when a step ends, and
+    each page is cleared anew when the next begins, which takes up to a tenth of a step on a CPU."""
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "mallopt"):                               # not glibc
+        yield
+        return
+    library.mallopt(MAP, LARGE)
+    library.mallopt(TRIM, 2**31 - 1)
+    try:
+        yield
+    finally:
+        library.mallopt(TRIM, 2 * LARGE)                              # what glibc comes to by itself, at most
+        library.malloc_trim(0)
 
 
 def requeue() -> None:

@@ -5,20 +5,17 @@
 Multiplications and additions count each, and again where a block is computed again.
 """
 
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from ..adapters.base import Conditioner
 from ..adapters.texts import TextEncoder
+from ..engines.memory import Peak
 
 FEW, MORE = 512, 1024
 """Samples that are traced, as many as make activations more than gradients: memory is highest where they are, then."""
@@ -46,32 +43,6 @@ class Unread(TextEncoder):
     def __call__(self, texts: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor]:
         shape = len(texts), self.length
         return torch.zeros(*shape, self.width, device=device), torch.ones(shape, dtype=torch.bool, device=device)
-
-
-class Peak(TorchDispatchMode):
-    """The most bytes that tensors have at once that are made under it; those of ``module`` are not counted."""
-
-    def __init__(self, module: nn.Module):
-        super().__init__()
-        self.now = self.most = 0
-        self._known = {_storage(tensor) for tensor in chain(module.parameters(), module.buffers())}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        tree_map_only(Tensor, self._count, out)
-        return out
-
-    def _count(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        if (key := storage._cdata) not in self._known:
-            self._known.add(key)
-            self.now += storage.nbytes()
-            self.most = max(self.most, self.now)
-            weakref.finalize(storage, self._freed, key, storage.nbytes())
-
-    def _freed(self, key: int, size: int) -> None:
-        self._known.discard(key)
-        self.now -= size
 
 
 def step(
@@ -116,7 +87,3 @@ def _counted() -> Iterator[FlopCounterMode]:
     }
     with FlopCounterMode(display=False, custom_mapping=dict(known)) as counter:
         yield counter
-
-
-def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata

@@ -25,7 +25,7 @@ from .checkpoints import model_step, shapes, start
 from .continuing import fits
 from .few import objective
 from .lock import locked
-from .process import quiet, requeue, saved_state
+from .process import memory_kept, quiet, requeue, saved_state
 from .run import Assembly, assemble, measure, opened
 from .trainer import build_trainer
 
@@ -37,6 +37,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 @saved_state()
+@memory_kept()
 @quiet()
 def train(config: DictConfig, overrides: Sequence[str] | None = None) -> Path:
     """Train, or continue, the run of ``config.run``; gives its directory.

@@ -13,10 +13,10 @@ import torch
 
 from mmdiff.config.files import resolved
 from mmdiff.config.overrides import composed
+from mmdiff.engines.memory import Peak
 from mmdiff.metrics.rows import markdown
 from mmdiff.training.elsewhere import Device, costs, estimate
 from mmdiff.training.run import assemble
-from mmdiff.training.traced import Peak
 from mmdiff.training.trainer import build_trainer
 
 RECIPES = ("audio/demo", "video/shapes", "points/demo")

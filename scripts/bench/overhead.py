@@ -1,8 +1,9 @@
 """What a training step costs beside the network: python scripts/bench/overhead.py [overrides of mmdiff train].
 
-A bare loop (encode, draw noise and time with torch, one forward and backward, clip, AdamW) and the whole of training
-(Lightning, keyed randomness, averages, log) take the same batches in turns. Times are of this process's CPU unless the
-model is on a GPU, and the median over steps, so that other work on the machine counts little.
+A bare loop (encode, draw noise and time with torch, one forward and backward, clip, optimizer) and the whole of
+training (Lightning, keyed randomness, averages, log) take a step each in turns, of the same batches. Times are of this
+process's CPU unless the model is on a GPU; medians over steps, and of the ratios of neighbours, so that other work on
+the machine counts little.
 """
 
 import statistics
@@ -20,10 +21,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from mmdiff.config.overrides import composed
 from mmdiff.core.types import expand
 from mmdiff.data.loaders import train_loader
+from mmdiff.training.process import memory_kept
 from mmdiff.training.run import Assembly, assemble
 from mmdiff.training.trainer import build_trainer
 
-ROUNDS, STEPS, WARM = 3, 40, 5
+STEPS, WARM = 80, 8
 
 
 def clock() -> float:
@@ -34,18 +36,20 @@ def clock() -> float:
     return time.process_time()
 
 
-class Times(L.Callback):
-    """The time of every step, from the end of the one before."""
+class Turns(L.Callback):
+    """The time of every step, and of one of ``hand`` after it."""
 
-    def __init__(self):
-        self.marks: list[float] = []
+    def __init__(self, hand: Iterator[float]):
+        self.hand = hand
+        self.pairs: list[tuple[float, float]] = []
+
+    def on_train_start(self, *args) -> None:
+        self.begun = clock()
 
     def on_train_batch_end(self, *args) -> None:
-        self.marks.append(clock())
-
-    def steps(self) -> list[float]:
-        """Seconds a step, the first few left out."""
-        return [b - a for a, b in zip(self.marks, self.marks[1:], strict=False)][WARM:]
+        whole = clock() - self.begun
+        self.pairs.append((next(self.hand), whole))
+        self.begun = clock()
 
 
 def bare(parts: Assembly, device: torch.device) -> Iterator[float]:
@@ -72,17 +76,19 @@ def bare(parts: Assembly, device: torch.device) -> Iterator[float]:
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
-        now = clock()
-        yield now - last
-        last = now
+        yield clock() - last
+        last = clock()
 
 
-def ours(config: DictConfig, parts: Assembly, run: Path) -> list[float]:
-    """Seconds of each step of a run."""
-    times = Times()
-    parts.callbacks.append(times)
-    build_trainer(config, run, parts.callbacks).fit(parts.module)
-    return times.steps()
+def taken(config: DictConfig, folder: Path) -> tuple[Assembly, list[tuple[float, float]]]:
+    """A run, and the seconds of each step by hand and of training."""
+    parts = assemble(config, folder / "run")
+    parts.callbacks.remove(parts.saving)
+    device = torch.device("cuda" if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else "cpu")
+    turns = Turns(bare(assemble(config, folder / "hand"), device))
+    with memory_kept():
+        build_trainer(config, folder / "run", [*parts.callbacks, turns]).fit(parts.module)
+    return parts, turns.pairs[WARM:]
 
 
 def spent(act: Callable[[], object], count: int = 5) -> float:
@@ -101,26 +107,20 @@ def main() -> None:
     with open_dict(config):
         config.run, config.trainer.max_steps = "", STEPS + WARM + 1
     OmegaConf.resolve(config)
-    device = torch.device("cuda" if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else "cpu")
-    hand, whole = [], []
     with tempfile.TemporaryDirectory() as folder:
-        for k in range(ROUNDS):
-            run = Path(folder) / str(k)
-            hand += list(bare(assemble(config, run), device))[WARM:]
-            parts = assemble(config, run)
-            saving = parts.saving
-            parts.callbacks.remove(saving)
-            whole += ours(config, parts, run)
-        a, b = statistics.median(hand), statistics.median(whole)
-        module, size = parts.module.to(device), config.loader.batch_size
+        parts, pairs = taken(config, Path(folder))
+        module, saving, size = parts.module, parts.saving, config.loader.batch_size
+        hand, whole = (statistics.median(times) for times in zip(*pairs, strict=True))
+        more = statistics.quantiles((one[1] / one[0] - 1 for one in pairs), n=4)
         track = next(iter(module.ema.values()))
         average = spent(lambda: track.update(module.model.trainable, seen=size, batch=size), 20)
         module.trainer.callbacks.append(saving)
         save = spent(lambda: saving.act(module.trainer, module, module.global_step))
     items = iter(module.train_dataloader().dataset[key] for key in ((i, i % len(module.dataset)) for i in range(10**6)))
     read = spent(lambda: [next(items) for _ in range(size)])
-    print(f"bare loop {1e3 * a:.1f} ms a step, whole training {1e3 * b:.1f} ms: {100 * (b / a - 1):+.1f} %")
-    print(f"averages {1e3 * average:.2f} ms a step, {100 * average / b:.1f} % of it")
+    print(f"bare loop {1e3 * hand:.1f} ms a step, whole training {1e3 * whole:.1f} ms: {100 * more[1]:+.1f} % "
+          f"(middle half of the steps {100 * more[0]:+.1f} to {100 * more[2]:+.1f} %)")
+    print(f"averages {1e3 * average:.2f} ms a step, {100 * average / whole:.1f} % of it")
     print(f"checkpoint with model file {1e3 * save:.0f} ms")
     print(f"data {size / read:.0f} samples/s in one process")
 

@@ -1,6 +1,7 @@
 """Models computed by engines and in low precision: what is made, said, recorded and written."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -10,8 +11,10 @@ from mmdiff import Request
 from mmdiff.cli import export
 from mmdiff.config.build import ConfigError
 from mmdiff.config.header import ModelFileError, read_header
+from mmdiff.engines import memory
 from mmdiff.engines.base import Eager, Engine
-from mmdiff.generation import computing
+from mmdiff.engines.memory import Peak, free_bytes
+from mmdiff.generation import computing, trial
 from mmdiff.generation.reproduce import reproduce
 from tests.provenance.models import LABELS, made
 
@@ -59,7 +62,7 @@ class Slow(Engine):
 
 def test_auto_takes_the_quickest_says_so_and_keeps_to_it(points, monkeypatch, capsys):
     seconds = {"eager": 2.0, "slow": 1.0}
-    monkeypatch.setattr(computing, "_timed", lambda run, model: (run(model), seconds[names[id(model)]])[1])
+    monkeypatch.setattr(computing, "seconds", lambda run, device: (run(), seconds[names[id(run.args[0])]])[1])
     names = {}
 
     class Two(Engine):
@@ -85,10 +88,97 @@ def test_auto_takes_the_quickest_says_so_and_keeps_to_it(points, monkeypatch, ca
 
 def test_what_is_slower_than_pytorch_in_float32_is_told(points, monkeypatch, capsys):
     pipeline = mmdiff.load(points, precision="bf16")
-    monkeypatch.setattr(computing, "_timed", lambda run, model: 1.0 if model is pipeline.computing.plain else 2.0)
+    plain = pipeline.computing.plain
+    monkeypatch.setattr(computing, "seconds", lambda run, device: 1.0 if run.args[0] is plain else 2.0)
     pipeline.sample(1)
     pipeline.sample(1)
     assert capsys.readouterr().out.count("is slower here than PyTorch in fp32: a network call takes 2 s, not 1 s") == 1
+
+
+@pytest.fixture
+def cost(monkeypatch, tmp_path_factory):
+    """Seconds of a network call by its micro-batch, which a trial finds; nothing was tried before."""
+    monkeypatch.setenv("MMDIFF_CACHE", str(tmp_path_factory.mktemp("trials")))
+    found = {1: 1.0, 2: 1.2, 4: 2.0, 8: 4.0, 16: 16.0}
+
+    def timed(call, device):
+        return found[len(call())]
+
+    monkeypatch.setattr(trial, "seconds", timed)
+    return found
+
+
+def test_the_micro_batch_that_is_quickest_for_the_job_is_taken_told_and_recorded_and_changes_no_sample(
+    points, tmp_path, cost, capsys
+):
+    pipeline, jobs = mmdiff.load(points), {}
+    for n, expected in ((20, 4), (7, 7), (3, 3), (1, 1)):
+        cost[7], cost[3] = 2.1, 2.0
+        requests = [Request(seed=seed) for seed in range(n)]
+        jobs[n] = paths = pipeline.save(requests, tmp_path / str(n), batch_size="auto")
+        assert json.loads(paths[-1].with_suffix(".json").read_text())["batch_size"] == expected
+        assert f"batch_size=auto takes {expected} for {n} samples; a network call takes each 1 s in 1" in (
+            capsys.readouterr().out
+        )
+    told = pipeline.save([Request(seed=seed) for seed in range(7)], tmp_path / "told", batch_size=7)
+    assert [path.read_bytes() for path in told] == [path.read_bytes() for path in jobs[7]]
+    assert reproduce(jobs[20][3], points).equal
+
+
+def test_a_trial_of_micro_batches_is_kept_and_another_machines_choice_replaces_no_file(points, tmp_path, cost, capsys):
+    pipeline, requests = mmdiff.load(points), [Request(seed=seed) for seed in range(6)]
+    cost[6] = 2.2
+    first = pipeline.save(requests, tmp_path, batch_size="auto")
+    cost[4] = cost[6] = 100.0
+    assert pipeline.batch_size(requests, "auto") == 6 and "as a trial of the same" in capsys.readouterr().out
+    before = [path.stat().st_mtime_ns for path in first]
+    again = pipeline.save([*requests, Request(seed=6)], tmp_path, batch_size="auto")
+    assert [path.stat().st_mtime_ns for path in again[:6]] == before
+    assert [json.loads(path.with_suffix(".json").read_text())["batch_size"] for path in again] == [6] * 6 + [2]
+
+
+def test_no_micro_batch_is_tried_that_does_not_fit_into_the_free_memory(points, monkeypatch, cost, capsys):
+    pipeline, requests = mmdiff.load(points), [Request(seed=seed) for seed in range(40)]
+    call, _ = pipeline._trial(requests[0])
+    size = pipeline.size_of(requests[0])
+    taken = {}
+    for count in (1, 2, 5):
+        with Peak(pipeline.model) as peak:
+            pipeline.model.finished(call(pipeline.model, count), **size)
+        taken[count] = peak.most
+    monkeypatch.setattr(trial, "free_bytes", lambda device: 2 * taken[5])
+    assert abs(trial.room(call, pipeline.model, size) - 5) <= 1, "half of what is free, in whole samples"
+    monkeypatch.setattr(trial, "free_bytes", lambda device: 0)
+    assert pipeline.batch_size(requests, "auto") == 1
+    assert "each 1 s in 1\n" in capsys.readouterr().out
+
+
+def test_a_micro_batch_that_fails_in_a_trial_is_told_and_a_smaller_one_is_taken(points, monkeypatch, capsys):
+    def timed(call, device):
+        if call.args[1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.\nmore")
+        return 1.0
+
+    monkeypatch.setattr(trial, "seconds", timed)
+    pipeline = mmdiff.load(points)
+    assert pipeline.batch_size([Request()] * 50, "auto") == 2
+    said = capsys.readouterr().out
+    assert "batch_size=auto: 4 at once cannot be computed here, 2 can: CUDA out of memory. Tried to allocate" in said
+    assert "more" not in said
+    monkeypatch.setattr(trial, "seconds", lambda call, device: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        pipeline.batch_size([Request()] * 51, "auto")
+
+
+def test_what_is_free_is_a_number_of_bytes_within_the_limit_of_a_container(tmp_path, monkeypatch):
+    free = free_bytes(torch.device("cpu"))
+    assert 0 < free < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    monkeypatch.setattr(memory, "GROUP", tmp_path)
+    (tmp_path / "memory.max").write_text("5000\n")
+    (tmp_path / "memory.current").write_text("2000\n")
+    assert free_bytes(torch.device("cpu")) == 3000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert free_bytes(torch.device("cpu")) > 3000
 
 
 def test_a_network_is_written_for_other_programs_with_what_the_model_is(points, tmp_path):

@@ -16,11 +16,11 @@ from mmdiff.cli.plan import main
 from mmdiff.config.build import ConfigError
 from mmdiff.config.files import resolved
 from mmdiff.config.overrides import composed
+from mmdiff.engines.memory import Peak
 from mmdiff.training.advice import advice
 from mmdiff.training.elsewhere import HOST, RESERVED, Device, costs, estimate
 from mmdiff.training.published import unpacked
 from mmdiff.training.run import assemble
-from mmdiff.training.traced import Peak
 from mmdiff.training.trainer import build_trainer
 from tests import tiny
 
