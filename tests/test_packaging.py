@@ -123,6 +123,7 @@ def test_no_two_public_classes_share_a_name_and_no_two_files_of_a_modality():
 def test_import_is_quick_and_light():
     code = (
         "import sys, time; start = time.perf_counter(); import mmdiff; spent = time.perf_counter() - start;"
+        "import mmdiff.testing.pytest_plugin;"                         # of every pytest where mmdiff is installed
         "heavy = {'torch', 'torchaudio', 'av', 'trimesh', 'lightning', 'hydra', 'numpy'} & set(sys.modules);"
         "print(spent, heavy)"
     )
@@ -176,8 +177,8 @@ from mmdiff.cli.list import options
 from mmdiff.config.overrides import composed
 assert {site!r} in mmdiff.__file__, mmdiff.__file__
 found = {{group: list(options(group)) for group in {groups!r}}}
-for group, names in found.items():
-    composed('sample' if group in {later!r} else 'train', ['run=x', f'{{group}}={{names[0]}}'])
+for name, groups in (('sample', set(found) & set({later!r})), ('train', set(found) - set({later!r}))):
+    composed(name, ['run=x', *(f'{{group}}={{found[group][0]}}' for group in sorted(groups))])
 for name in options('evaluation'):
     composed('eval', ['run=x', f'evaluation={{name}}'])
 composed('mark_find', ['run=x'])

@@ -28,7 +28,7 @@ def recipe(words: Sequence[str], *, small: bool = False) -> list[Advice]:
     """What the words of ``mmdiff train`` leave open and the files of ``data.root`` tell; none without such files, or
     where it does not fit to what the words ask for."""
     keys = {Word.of(word).key for word in words if "=" in word}
-    if keys & {"experiment", "init"}:
+    if keys & {"experiment", "init"} or not keys & {"data", "data.root"}:
         return []
     config = composed("train", words)
     root = config.data.get("root")

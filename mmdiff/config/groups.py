@@ -1,10 +1,6 @@
 """Groups of a configuration and their options: ``adapter=video``, ``experiment=audio/demo``, ``adapter/text=bytes``."""
 
 import re
-from functools import lru_cache
-
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
 
 from ..data.labels import suggest
 from . import plugins
@@ -17,13 +13,11 @@ MANY = {"adapter/controls", "reconstruction/latent"}
 
 def options_of(group: str) -> list[str]:
     """Options of a group, those in its sub-folders (``experiment=audio/demo``) included."""
-    return [] if "." in group else _listed(GlobalHydra.instance().config_loader(), group)
-
-
-@lru_cache(maxsize=64)                                                # the loader copies itself for every question
-def _listed(loader: ConfigLoader, group: str) -> list[str]:
-    inner = [f"{sub}/{name}" for sub in loader.list_groups(group) for name in _listed(loader, f"{group}/{sub}")]
-    return [*loader.get_group_options(group), *inner]
+    folders = [] if "." in group else [root.joinpath(group) for root in plugins.roots().values()]
+    found = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
+    own = {path.name.removesuffix(".yaml") for path in found if path.name.endswith(".yaml")}
+    below = {path.name for path in found if path.is_dir()}
+    return [*sorted(own), *(f"{sub}/{name}" for sub in sorted(below) for name in options_of(f"{group}/{sub}"))]
 
 
 def option(word: Word) -> str:
