@@ -17,11 +17,12 @@ COLOURS = {"real": "#2a7f62", "codec": "#6b8fb3", "model": "#c8452d"}
 
 
 def intervals(rows: Mapping[str, Row], path: Path) -> Path:
-    """A panel a metric, a line a row; real samples green, the model red, controls grey."""
+    """A panel a metric, a line a row, named at the left; real samples green, the model red, controls grey."""
     metrics = list(dict.fromkeys(name for row in rows.values() for name, v in row.items() if isinstance(v, Interval)))
     height = -(-len(metrics) // WIDTH)
-    figure, axes = _panels(height, WIDTH, (4 * WIDTH, 0.22 * height * (len(rows) + 4)))
+    figure, axes = _panels(height, WIDTH, (4 * WIDTH, 0.22 * height * (len(rows) + 4)), rows_alike=True)
     names = list(rows)[::-1]
+    axes[0, 0].set_yticks(range(len(names)), [drawn(name.removeprefix("control: ")) for name in names])
     for axis, metric in zip(axes.flat, metrics, strict=False):
         for y, name in enumerate(names):
             value = rows[name].get(metric)
@@ -29,9 +30,8 @@ def intervals(rows: Mapping[str, Row], path: Path) -> Path:
                 colour = COLOURS.get(name.split(",")[0], "#999999")
                 axis.plot([value.low, value.high], [y, y], color=colour, linewidth=2.5, alpha=0.5)
                 axis.plot([value.value], [y], "o", color=colour, markersize=4)
-        axis.set_yticks(range(len(names)), [drawn(name.removeprefix("control: ")) for name in names], fontsize=7)
         axis.set_title(drawn(metric), fontsize=9)
-        axis.tick_params(axis="x", labelsize=7)
+        axis.tick_params(labelsize=7)
     for axis in axes.flat[len(metrics) :]:
         axis.set_axis_off()
     return _saved(figure, path)
@@ -79,10 +79,12 @@ def curves(
     return _saved(figure, path)
 
 
-def _panels(down: int, across: int, size: tuple[float, float]) -> tuple[Figure, np.ndarray]:
+def _panels(
+    down: int, across: int, size: tuple[float, float], *, rows_alike: bool = False
+) -> tuple[Figure, np.ndarray]:
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)                                           # the backend of pyplot is the caller's to choose
-    return figure, figure.subplots(down, across, squeeze=False)
+    return figure, figure.subplots(down, across, sharey=rows_alike, squeeze=False)
 
 
 def _saved(figure: Figure, path: Path) -> Path:
