@@ -22,10 +22,11 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 from mmdiff.cli import COMMANDS, adopt, lora
+from mmdiff.cli.estimate import asked
 from mmdiff.cli.list import KINDS, options
 from mmdiff.cli.mark import looked_for
 from mmdiff.cli.paths import taken
-from mmdiff.cli.plan import elsewhere, limit
+from mmdiff.cli.plan import limit
 from mmdiff.cli.sample import MAKING, parsed
 from mmdiff.config.overrides import composed, with_run
 from mmdiff.skeleton import write
@@ -122,7 +123,7 @@ def test_every_command_composes(packages, bases, page, monkeypatch):
 
 def check(command, words):
     if command in {"train", "plan", "encode"}:
-        words = elsewhere(limit(words)[1])[1] if command == "plan" else words
+        words = asked(limit(words)[1])[1] if command == "plan" else words
         composed("encode" if command == "encode" else "train", [word for word in words if "=" in word])
     elif command == "eval" and "--compare" in words:
         assert [word.endswith(".json") for word in words if word != "--compare"] in ([True, True], []), words
