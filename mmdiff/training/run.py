@@ -1,40 +1,27 @@
 """What a run is made of: its configuration as it is to be in force, and all that this builds."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
-import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from ..adapters.base import Adapter, Codec
-from ..cache.encode import require
-from ..cache.latents import Latents
-from ..cache.originals import uncached
+from ..adapters.base import Adapter
 from ..config import kinds
-from ..config.adapter import (
-    build_codec,
-    build_dataset,
-    build_learner,
-    is_conditional,
-    parts,
-    resolve_codec,
-    resolve_files,
-)
+from ..config.adapter import build_learner, is_conditional, parts, resolve_files
 from ..config.build import ConfigError, build, plain
-from ..config.files import MODEL_FILE, resolved
+from ..config.files import resolved
 from ..config.inherit import LEARNED_PARTS
-from ..config.record import Record, Setting, merged_fields, read_record
+from ..config.record import Record, Setting, read_record
 from ..core.guidance import Guidance
-from ..core.types import Masked
-from ..data.dataset import Dataset, Subset, spread
-from ..data.labels import Fields, grown, is_text
+from ..data.dataset import Dataset
 from ..data.loaders import Loading, samples
+from ..learner import Learner
 from ..nn.offload import offload
-from ..store import fill, model_config, save_model
+from ..store import model_config, save_model
 from . import personal
 from .base import Base, check_kind, described, inherit, save_change_of
 from .blocks import prepare
@@ -47,6 +34,7 @@ from .optim import Recipe
 from .previews import PreviewMaker
 from .progress import Progress, TrainingLog
 from .quality import Quality
+from .samples import RunData, check_codec, run_data
 from .saving import Checkpoints
 from .trainer import ACCUMULATE, check_trainer
 
@@ -98,44 +86,56 @@ def assemble(
     guidance = build(config.guidance, Guidance) if is_conditional(config) else None  # mistakes first
     trainer = build(config.trainer, L.Trainer, **dict.fromkeys(QUIET, False))
     L.seed_everything(config.seed, verbose=False)                     # initial weights; all else is keyed
-    codec, reader = build_codec(config.adapter)
-    known = record.fields if record else base.fields if base else {}
-    dataset = build_dataset(config.data, reader, known)
-    codec, reader = resolve_codec(config.adapter, codec, reader, dataset.inferred)
-    there = run / MODEL_FILE                                          # the codec is whole in it
-    carried = fill(codec, config, there if record and there.exists() else None)
-    personal.check(config, dataset)
-    found = personal.of_subject(dataset, config.subject, known).fields
-    fields = fields_of(found, record, base) if is_conditional(config) else found
-    if isinstance(dataset, Latents):
-        if not is_conditional(config):
-            raise ConfigError(f"data=latents are what a codec made of samples, and {parts(config)[1]} learns from "
-                              "samples: name the data themselves")
-        require(dataset.settings, config.adapter, codec, reader)
-    loading = build(config.loader, Loading)
-    if guidance is not None:
-        _check_fields(guidance, loading, fields, config.adapter.get("controls") or {})
-    plain_set, held_out = _parts(dataset, loading)
-    train_set = personal.of_subject(plain_set, config.subject, known)
-    val_set = personal.of_subject(held_out, config.subject, known)
-    train_set.fields = val_set.fields = fields
-    model = build_learner(config, codec, reader, fields=fields)
+    data = run_data(config, run, record=record, base=base, guidance=guidance)
+    model = _model(config, data, base)
+    save = _saver(config, data, base)
+    bases = base.bases if base else record.bases if record else ()
+    stored = model_config(config, data.codec, data.train)
+    learned = personal.with_prior(data.train, data.plain, base, config, data.codec, data.reader)
+    learned.fields = data.fields
+    drawn, checked = began(model, base, config, learned, data.val)
+    module = _module(config, drawn, model, data.loading, trainer)
+    every = config.validation.every if len(checked) and data.loading.val_samples else 0
+    validation = Validation(every, checked, data.loading)
+    quality = _quality(config, run, stored, data.judged(config), validation, bases=bases, save=save)
+    saving = Checkpoints(config.checkpoint.every, run, stored, keep=config.checkpoint.keep, chooser=quality,
+                         bases=bases, save=save)
+    previews = config.preview.every if config.preview.n else 0
+    shown = PreviewMaker(stored["size"], data.val if len(data.val) else data.train, n=config.preview.n)
+    callbacks = [
+        Progress(previews), TrainingLog(config.log.every), validation, quality,
+        Previews(previews, run / "previews", shown), saving,
+    ]
+    start = "" if base is None else f"starting from {described(base, config, data.fields, data.found)}"
+    return Assembly(module, learned, data.val, callbacks, saving, quality, stored, data.source.report(), bases, start)
+
+
+def _model(config: DictConfig, data: RunData, base: Base | None) -> Learner:
+    """What learns, with the weights of ``base``, and which of them do."""
+    model = build_learner(config, data.codec, data.reader, fields=data.fields)
     if base is not None:
         inherit(model, base, config)
     learn(model, base, config)
+    return model
+
+
+def _saver(config: DictConfig, data: RunData, base: Base | None) -> Callable[..., str]:
+    """How its model file is written: whole, or as a change of ``base``, with what the file has to say besides."""
     save = partial(save_change_of, base) if base is not None and config.lora is not None else save_model
     if config.branch:
         save = partial(save, branch=True)
-    if dataset.consent is not None:
-        save = partial(save, consent=dataset.consent)
-    if carried is not None:
-        _fits(codec, train_set, config)
-        save = partial(save, codec=carried)
-    bases = base.bases if base else record.bases if record else ()
-    stored = model_config(config, codec, train_set)
-    learned = personal.with_prior(train_set, plain_set, base, config, codec, reader)
-    learned.fields = fields
-    drawn, checked = began(model, base, config, learned, val_set)
+    if data.source.consent is not None:
+        save = partial(save, consent=data.source.consent)
+    if data.carried is not None:
+        check_codec(data.codec, data.train, config)
+        save = partial(save, codec=data.carried)
+    return save
+
+
+def _module(
+    config: DictConfig, drawn: Dataset, model: Learner, loading: Loading, trainer: L.Trainer
+) -> TrainingModule:
+    """The Lightning module, its network prepared as the configuration says."""
     module = TrainingModule(
         model, drawn, optim=build(config.optim, Recipe), loading=loading, ema=plain(config.ema),
         seed=config.seed, max_steps=config.trainer.max_steps, accumulate=config.trainer.get(ACCUMULATE, 1),
@@ -147,34 +147,22 @@ def assemble(
             raise ConfigError("offload=true is for one device: over several, trainer=fsdp spreads the weights")
         for track in module.tracks:
             offload(track.average["network"])
-    shown = val_set if len(val_set) else train_set
-    preview = PreviewMaker(stored["size"], shown, n=config.preview.n)
-    validation = Validation(config.validation.every if len(checked) and loading.val_samples else 0, checked, loading)
+    return module
+
+
+def _quality(
+    config: DictConfig, run: Path, stored: dict[str, Any], judged: tuple[Dataset, Dataset], validation: Validation, *,
+    bases: Sequence[dict[str, Any]], save: Callable[..., str],
+) -> Quality:
+    """What judges the model while it learns. Raises ``ConfigError`` that names the setting that cannot be."""
     judging = config.get("quality") or {}
-    judged = train_set, val_set
-    if isinstance(dataset, Latents) and judging.get("every"):
-        plain_train, plain_held_out = _parts(uncached(dataset, reader), loading)
-        judged = (personal.of_subject(plain_train, config.subject, known),
-                  personal.of_subject(plain_held_out, config.subject, known))
     try:
         for name, taken in kinds.annotations(Quality).items():
             if name in judging:
                 kinds.check(judging[name], taken, key=name)
-        quality = Quality(run, stored, *judged, validation, bases=bases, save=save, **judging)
+        return Quality(run, stored, *judged, validation, bases=bases, save=save, **judging)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"quality.{str(error).removeprefix('quality.')}") from error
-    saving = Checkpoints(config.checkpoint.every, run, stored, keep=config.checkpoint.keep, chooser=quality,
-                         bases=bases, save=save)
-    callbacks = [
-        Progress(config.preview.every if config.preview.n else 0),
-        TrainingLog(config.log.every),
-        validation,
-        quality,
-        Previews(config.preview.every if config.preview.n else 0, run / "previews", preview),
-        saving,
-    ]
-    start = "" if base is None else f"starting from {described(base, config, fields, found)}"
-    return Assembly(module, learned, val_set, callbacks, saving, quality, stored, dataset.report(), bases, start)
 
 
 def _all_used(config: DictConfig) -> None:
@@ -188,48 +176,6 @@ def _all_used(config: DictConfig) -> None:
         said += ["quality.every"] if OmegaConf.select(config, "quality.every") else []
     if said:
         raise ConfigError(f"{said[0]} has no effect on what {used[1]} trains: leave it out, or by {said[0]}=null")
-
-
-@torch.no_grad()
-def _fits(codec: Codec, dataset: Dataset, config: DictConfig) -> None:
-    """Refuse samples that the codec of ``codec=`` was not made for, before anything learns."""
-    if len(dataset) and not dataset.encoded:
-        try:
-            codec.features(Masked(dataset.read(0)[0][None]))
-        except ValueError as error:
-            raise ConfigError(f"codec={config.codec}: {error}") from None
-
-
-def _check_fields(guidance: Guidance, loading: Loading, fields: Fields, maps: Iterable[str]) -> None:
-    """Refuse what is said of fields that the model is not told."""
-    try:
-        guidance.check([*fields, *maps])
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    if loading.tags is not None and not any(map(is_text, fields.values())):
-        raise ConfigError("loader.tags words captions, and the data have none: name their columns with data.texts=, or "
-                          "leave it out")
-
-
-def fields_of(found: Fields, record: Record | None, base: Base | None) -> Fields:
-    """What the model can be told: ``found`` in the data, and what its ``record`` run or its ``base`` know besides."""
-    try:
-        if record is not None:                                        # a run with a base knows more than its data tell
-            return merged_fields(record, grown(record.fields, found) if record.bases else found)
-        if base is not None and found and not base.fields:
-            raise ConfigError(f"{base.path} was told nothing, and has no place for {', '.join(found)}: with "
-                              "data.labels=[] it goes on so")
-        return found if base is None else grown(base.fields, found)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-
-
-def _parts(dataset: Dataset, loading: Loading) -> tuple[Dataset, Dataset]:
-    """What is trained on, and what is held out."""
-    train_set, val_set = loading.split(dataset)
-    if loading.limit is not None:
-        train_set = Subset(train_set, spread(len(train_set), loading.limit))
-    return train_set, val_set
 
 
 def measure(module: TrainingModule) -> None:

@@ -1,0 +1,126 @@
+"""What a run learns from: its data, read and encoded by its codec, split, and labelled with all that its model is told.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from omegaconf import DictConfig
+
+from ..adapters.base import Codec, Reader
+from ..cache.encode import require
+from ..cache.latents import Latents
+from ..cache.originals import uncached
+from ..config.adapter import build_codec, build_dataset, is_conditional, parts, resolve_codec
+from ..config.build import ConfigError, build
+from ..config.files import MODEL_FILE
+from ..config.record import Record, merged_fields
+from ..core.guidance import Guidance
+from ..core.types import Masked
+from ..data.dataset import Dataset, Subset, spread
+from ..data.labels import Fields, grown, is_text
+from ..data.loaders import Loading
+from ..store import fill
+from . import personal
+from .base import Base
+
+
+class RunData(NamedTuple):
+    """The samples of a run, with what reads them."""
+
+    codec: Codec
+    reader: Reader
+    source: Dataset
+    """All that was found, before it was split."""
+    loading: Loading
+    plain: Dataset
+    """What is trained on, as it is without a subject."""
+    train: Dataset
+    val: Dataset
+    fields: Fields
+    """What the model is told."""
+    found: Fields
+    """What of that the data tell."""
+    known: Fields
+    """What the run, or the model that it starts from, knew before."""
+    carried: dict[str, Any] | None
+    """The facts of the file that ``codec=`` names."""
+
+    def judged(self, config: DictConfig) -> tuple[Dataset, Dataset]:
+        """Samples for ``quality``, training and held out: read anew where the run learns from their latents."""
+        if not (isinstance(self.source, Latents) and (config.get("quality") or {}).get("every")):
+            return self.train, self.val
+        both = _split(uncached(self.source, self.reader), self.loading)
+        train, held_out = (personal.of_subject(part, config.subject, self.known) for part in both)
+        return train, held_out
+
+
+def run_data(
+    config: DictConfig, run: Path, *, record: Record | None, base: Base | None, guidance: Guidance | None
+) -> RunData:
+    """The data of a resolved configuration. Raises ``ConfigError`` where they do not fit the rest of it."""
+    codec, reader = build_codec(config.adapter)
+    known = record.fields if record else base.fields if base else {}
+    source = build_dataset(config.data, reader, known)
+    codec, reader = resolve_codec(config.adapter, codec, reader, source.inferred)
+    there = run / MODEL_FILE                                          # the codec is whole in it
+    carried = fill(codec, config, there if record and there.exists() else None)
+    personal.check(config, source)
+    found = personal.of_subject(source, config.subject, known).fields
+    fields = _fields(found, record, base) if is_conditional(config) else found
+    if isinstance(source, Latents):
+        if not is_conditional(config):
+            raise ConfigError(f"data=latents are what a codec made of samples, and {parts(config)[1]} learns from "
+                              "samples: name the data themselves")
+        require(source.settings, config.adapter, codec, reader)
+    loading = build(config.loader, Loading)
+    if guidance is not None:
+        _check_fields(guidance, loading, fields, config.adapter.get("controls") or {})
+    plain, held_out = _split(source, loading)
+    train = personal.of_subject(plain, config.subject, known)
+    val = personal.of_subject(held_out, config.subject, known)
+    train.fields = val.fields = fields
+    return RunData(codec, reader, source, loading, plain, train, val, fields, found, known, carried)
+
+
+@torch.no_grad()
+def check_codec(codec: Codec, dataset: Dataset, config: DictConfig) -> None:
+    """Refuse samples that the codec of ``codec=`` was not made for, before anything learns."""
+    if len(dataset) and not dataset.encoded:
+        try:
+            codec.features(Masked(dataset.read(0)[0][None]))
+        except ValueError as error:
+            raise ConfigError(f"codec={config.codec}: {error}") from None
+
+
+def _check_fields(guidance: Guidance, loading: Loading, fields: Fields, maps: Iterable[str]) -> None:
+    """Refuse what is said of fields that the model is not told."""
+    try:
+        guidance.check([*fields, *maps])
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    if loading.tags is not None and not any(map(is_text, fields.values())):
+        raise ConfigError("loader.tags words captions, and the data have none: name their columns with data.texts=, or "
+                          "leave it out")
+
+
+def _fields(found: Fields, record: Record | None, base: Base | None) -> Fields:
+    """What the model can be told: ``found`` in the data, and what its ``record`` run or its ``base`` know besides."""
+    try:
+        if record is not None:                                        # a run with a base knows more than its data tell
+            return merged_fields(record, grown(record.fields, found) if record.bases else found)
+        if base is not None and found and not base.fields:
+            raise ConfigError(f"{base.path} was told nothing, and has no place for {', '.join(found)}: with "
+                              "data.labels=[] it goes on so")
+        return found if base is None else grown(base.fields, found)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _split(dataset: Dataset, loading: Loading) -> tuple[Dataset, Dataset]:
+    """What is trained on, and what is held out."""
+    train_set, val_set = loading.split(dataset)
+    if loading.limit is not None:
+        train_set = Subset(train_set, spread(len(train_set), loading.limit))
+    return train_set, val_set
