@@ -17,7 +17,8 @@ from ..config.build import ConfigError, build
 from ..config.files import CONFIG_FILE, load_yaml
 from ..config.header import model_file, read_header
 from ..config.keys import TABLES
-from ..config.overrides import composed, several, with_run
+from ..config.lines import several
+from ..config.overrides import composed, with_run
 from ..config.words import Word, parted, text
 from .list import options
 from .places import writable

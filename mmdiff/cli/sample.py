@@ -20,7 +20,8 @@ from ..adapters.base import Amount, Codec
 from ..config import kinds
 from ..config.build import ConfigError, build, plain, target_class
 from ..config.keys import TABLES
-from ..config.overrides import DERIVED, composed, value, with_run
+from ..config.lines import DERIVED, value
+from ..config.overrides import composed, with_run
 from ..config.words import Word, parted, pieces, text
 from ..data.labels import Fields, Label, suggest
 from ..provenance.signing import Signing

@@ -14,7 +14,7 @@ from mmdiff.cli import errors, main
 from mmdiff.cli.places import writable
 from mmdiff.cli.requests import labels_of, requests_of
 from mmdiff.cli.sample import parsed, setting
-from mmdiff.config import keys, kinds, overrides
+from mmdiff.config import keys, kinds, lines, overrides
 from mmdiff.config.build import ConfigError
 from mmdiff.config.words import Word
 from mmdiff.generation.request import Request
@@ -31,7 +31,7 @@ BASES = {
 def test_a_value_of_any_key_is_of_its_kind_or_refused_in_a_line_that_names_the_key(command):
     config = overrides.composed(command, BASES[command])
     with initialize_config_module(overrides.CONFIGS, version_base="1.3"):
-        for key in dict.fromkeys([*keys.TABLES[command], *overrides._keys(config)]):
+        for key in dict.fromkeys([*keys.TABLES[command], *lines.keys_below(config)]):
             if "." in key or key in keys.TABLES[command]:
                 taken = keys.annotation(command, config, key)
                 refusals = [refusal(command, config, Word("", key, given), taken) for given in NONSENSE]
@@ -43,7 +43,7 @@ def test_a_value_of_any_key_is_of_its_kind_or_refused_in_a_line_that_names_the_k
 def refusal(command, config, word, taken):
     """Why a word is not taken; None where it is."""
     try:
-        line = overrides._line(command, config, word)
+        line = lines.line(command, config, word)
         kinds.check(OverridesParser.create().parse_override(line).value(), taken, key=word.key)
     except (ConfigError, kinds.KindError) as error:
         return str(error)
