@@ -23,6 +23,7 @@ from .data.labels import Fields, class_names, is_scalar
 from .model import DiffusionModel
 from .nn import lora
 from .nn.branch import Branched
+from .nn.low_rank import Part
 
 ROWS = "rows"
 
@@ -39,7 +40,7 @@ class Change(NamedTuple):
     """Whether the network is changed where a map is told, and nowhere else."""
 
 
-class Rows(lora.Part):
+class Rows(Part):
     """What is added to the rows ``index`` of a table, as a change of its weight."""
 
     index: Tensor

@@ -1,22 +1,12 @@
-"""Low-rank changes of weights.
-
-    W = W0 + s_1 D_1 + s_2 D_2 + ...
-    LoRA   D = B A,                                 B = 0 at the start                           (Hu et al. 2022, eq. 3)
-    DoRA   D = m (W0 + B A) / |W0 + B A| - W0,      m = |W0| at the start; |.| of each row,    (Liu et al. 2024, eq. 5)
-                                                    without a gradient of its own
-
-A weight is a matrix (first axis x the rest), so linear layers, convolutions and embeddings are one case. There is no
-alpha: the product is the change. W0 is never written, so the base's bits come back, and every D is of the base alone.
-
-What learns is in float32 at least, whatever the precision of W0; W and the layer's output keep that of W0.
+"""Networks with low-rank changes (``mmdiff.nn.low_rank``): which layers have them, and how they come and go.
 
 A linear layer of ``LARGE`` or more weights, or of weights in 16 or 8 bits, computes W0 x + s B (A x) while A and B
 learn: so neither W nor its gradient takes memory, and no small change is lost as W is rounded. All else computes with
-W. The two agree to rounding.
+W. The two agree to rounding; the layer's output keeps the precision of W0.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, cast, get_args
 
 import torch
@@ -25,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from . import rows
+from .low_rank import Changed, LowRank, Part
 from .rows import in_rows
 
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Embedding
@@ -34,80 +25,6 @@ PARTS = {"lora_A": "a", "lora_B": "b", "lora_magnitude": "magnitude"}
 LARGE = 2**22
 """Weights of a layer of which no copy and no gradient is made: those of models of a billion parameters have so many."""
 HALF = (torch.bfloat16, torch.float16)
-TINY = 1e-12
-"""The least length of a row: a row of zeros has a direction only once it is changed."""
-
-
-class Part(nn.Module, ABC):
-    """One change of one weight."""
-
-    @abstractmethod
-    def forward(self, weight: Tensor) -> Tensor:
-        """D for the base's ``weight``, in its shape."""
-
-
-class LowRank(Part):
-    """A product of two matrices; its ``rank`` is cut to what the weight can have."""
-
-    def __init__(self, weight: Tensor, rank: int, *, dora: bool = False):
-        super().__init__()
-        rows, columns = len(weight), weight[0].numel()
-        rank, bound = min(rank, rows, columns), columns**-0.5
-        precise = torch.promote_types(weight.dtype, torch.float32)
-        self.a = nn.Parameter(weight.new_empty(rank, columns, dtype=precise).uniform_(-bound, bound))
-        self.b = nn.Parameter(weight.new_zeros(rows, rank, dtype=precise))
-        self.magnitude = nn.Parameter(lengths(weight.detach().to(precise))) if dora else None
-
-    @property
-    def learns(self) -> bool:
-        """Whether a gradient is asked for."""
-        return torch.is_grad_enabled() and self.a.requires_grad
-
-    def forward(self, weight: Tensor) -> Tensor:
-        """As ``Part.forward``, in the precision of the weight also under autocast."""
-        with torch.autocast(weight.device.type, enabled=False):
-            product = (self.b @ self.a).view_as(weight)
-            if self.magnitude is None:
-                return product
-            turned = weight + product
-            gain = self.magnitude / lengths(turned.detach())
-            return gain.view(-1, *(1,) * (weight.ndim - 1)) * turned - weight
-
-    def through(self, x: Tensor, base: Tensor, layer: nn.Linear) -> Tensor:
-        """D x for ``x`` ``(..., columns)``, where the layer unchanged gives ``base = W0 x + bias`` ``(..., rows)``."""
-        product = F.linear(F.linear(x, self.a.to(x.dtype)), self.b.to(x.dtype))      # nothing as large as x in float32
-        if self.magnitude is None:
-            return product
-        plain = base if layer.bias is None else base - layer.bias
-        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            length = lengths(_base(layer) + self.b @ self.a)
-        return self.magnitude / length * (plain + product) - plain
-
-
-class Changed(nn.Module):
-    """A weight with all its changes, by name: the parametrization of a layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._parts = nn.ModuleDict()
-        self.scales: dict[str, float] = {}
-
-    @property
-    def parts(self) -> dict[str, Part]:
-        """The changes, in the order in which they are added up."""
-        return {name: cast(Part, part) for name, part in self._parts.items()}
-
-    def forward(self, weight: Tensor) -> Tensor:
-        changed = weight
-        for name, part in self.parts.items():
-            if self.scales[name]:
-                changed = torch.add(changed, part(weight), alpha=self.scales[name])
-        return changed.to(weight.dtype)
-
-
-def lengths(weight: Tensor) -> Tensor:
-    """The length ``(rows,)`` of each row of a weight."""
-    return torch.linalg.vector_norm(weight.flatten(1), dim=1).clamp(min=TINY)
 
 
 def layers(module: nn.Module) -> dict[str, Layer]:
@@ -248,7 +165,7 @@ def _linear(self: nn.Linear, x: Tensor) -> Tensor:
     base = out = rows.linear(self, x) if in_rows(self) else F.linear(x, _base(self), self.bias)
     for name, part in low.items():
         if changed.scales[name]:
-            out = torch.add(out, part.through(x, base, self), alpha=changed.scales[name])
+            out = torch.add(out, part.through(x, base, self.bias, partial(_base, self)), alpha=changed.scales[name])
     return out.to(base.dtype)
 
 
