@@ -36,7 +36,7 @@ from .progress import Progress, TrainingLog
 from .quality import Quality
 from .samples import RunData, check_codec, run_data
 from .saving import Checkpoints
-from .trainer import ACCUMULATE, check_trainer
+from .trainer import ACCUMULATE, check_trainer, lightning_trainer
 
 say = rank_zero_only(print)
 QUIET = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
@@ -84,7 +84,7 @@ def assemble(
     if base is not None:
         check_kind(base, config)
     guidance = build(config.guidance, Guidance) if is_conditional(config) else None  # mistakes first
-    trainer = build(config.trainer, L.Trainer, **dict.fromkeys(QUIET, False))
+    trainer = lightning_trainer(config.trainer, **dict.fromkeys(QUIET, False))
     L.seed_everything(config.seed, verbose=False)                     # initial weights; all else is keyed
     data = run_data(config, run, record=record, base=base, guidance=guidance)
     model = _model(config, data, base)

@@ -4,8 +4,9 @@ Lightning counts epochs, validates, saves, logs and clips in its own way; a run 
 would do nothing here, or harm (``limit_train_batches=4`` draws the same four batches for ever), so they are refused.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -43,20 +44,25 @@ def check_trainer(settings: Iterable[str]) -> None:
             raise ConfigError(f"trainer.{name} would not do here what it says: {remedy}")
 
 
+def lightning_trainer(settings: Mapping[str, Any], **more: Any) -> L.Trainer:
+    """Lightning's trainer of a configuration. Raises ``ConfigError`` for devices that are not there."""
+    try:
+        return build(settings, L.Trainer, **more)
+    except MisconfigurationException as error:
+        raise ConfigError(f"trainer: {' '.join(str(error).split())} See mmdiff doctor, and trainer=cpu") from None
+
+
 def build_trainer(config: DictConfig, run: Path, callbacks: list[L.Callback], *, start: int = 0) -> L.Trainer:
     """The trainer of a configuration, ``start`` being the step that the run continues from."""
     loggers: list[Logger] = [MetricsCsv(run / "metrics.csv", start=start)]
     if config.logger.tensorboard:
         loggers.append(TensorBoardLogger(run, name="tensorboard", version="", purge_step=start + 1))
     settings = {name: value for name, value in plain(config.trainer).items() if name != ACCUMULATE}
-    try:
-        trainer = build(
-            settings, L.Trainer, callbacks=callbacks, logger=loggers, plugins=[AtomicCheckpointIO()],
-            default_root_dir=str(run), enable_checkpointing=True, enable_progress_bar=False, enable_model_summary=False,
-            use_distributed_sampler=False, num_sanity_val_steps=0, limit_val_batches=0,
-        )
-    except MisconfigurationException as error:                        # such as a GPU that is not there
-        raise ConfigError(f"trainer: {' '.join(str(error).split())} See mmdiff doctor, and trainer=cpu") from None
+    trainer = lightning_trainer(
+        settings, callbacks=callbacks, logger=loggers, plugins=[AtomicCheckpointIO()],
+        default_root_dir=str(run), enable_checkpointing=True, enable_progress_bar=False, enable_model_summary=False,
+        use_distributed_sampler=False, num_sanity_val_steps=0, limit_val_batches=0,
+    )
     if (asked := config.trainer.get("precision")) not in (None, 32, "32", trainer.precision):
         raise ConfigError(f"trainer.precision={asked} is not for this device: Lightning would take {trainer.precision}")
     return trainer
