@@ -1,5 +1,7 @@
 """What several tests share: small training runs through the real command, and the real data where they are present."""
 
+import copy
+import gc
 import os
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmdiff.config import inherit, overrides, plugins
 from tests import warm
 
 TINY = [
@@ -26,8 +29,8 @@ def own_cache_folder(tmp_path_factory):
 
 
 LONGEST = (
-    "test_resume_ranks.py", "test_every_key.py", "test_ranks.py", "test_faults.py", "test_saving.py",
-    "test_packaging.py", "test_resume.py", "test_examples.py",
+    "test_every_key.py", "test_eval.py", "test_lora_runs.py", "test_resume_ranks.py", "test_elsewhere.py",
+    "test_packaging.py", "test_faults.py", "test_ranks.py",
 )
 """Files that take longest: they come first, so that none is left over to one worker at the end. Of itself xdist would
 begin with the files of most cases, hence ``--no-loadscope-reorder``."""
@@ -36,6 +39,30 @@ begin with the files of most cases, hence ``--no-loadscope-reorder``."""
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first; the order within a file stays."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+def pytest_collection_finish() -> None:
+    """What is imported and collected is no garbage: nobody looks through it again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def composed_once():
+    """Hydra composes a choice of groups once for all tests of a process; values are set in copies of it."""
+    compose, known = overrides.compose, {}
+
+    def kept(name: str, overrides: list[str]):
+        key = (name, *overrides, *map(str, plugins.roots().values()))
+        if any(inherit.OPTION in line for line in overrides):         # of a model file, which may be another by now
+            return compose(name, overrides=overrides)
+        if key not in known:
+            known[key] = compose(name, overrides=overrides)
+        return copy.deepcopy(known[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overrides, "compose", kept)
+        yield
 
 
 @pytest.fixture(autouse=True)

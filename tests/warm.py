@@ -18,7 +18,7 @@ IMPORTS = [
     "mmdiff.evaluation.bench", "mmdiff.cli.train", "mmdiff.cli.sample", "mmdiff.cli.eval", "mmdiff.core.guidance",
     *(f"mmdiff.adapters.{part}" for part in MODALITIES),
     *(f"mmdiff.nn.{part}" for part in ("unet1d", "dit1d", "point_dit", "video_dit")),
-    "torch.distributed.checkpoint", "torch.distributed.fsdp",
+    "torch.distributed.checkpoint", "torch.distributed.fsdp", "tests.training.launch", "tests.warmed",
 ]
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(IMPORTS)

@@ -119,7 +119,7 @@ def test_a_plan_says_how_much_learns_and_leaves_nothing(base, tmp_path):
     assert f"of which {found.learning / 1e6:.2f} M learn" in "\n".join(lines(found))
 
 
-@pytest.mark.parametrize("kind", ["ddp_cpu", "fsdp_cpu"])
+@pytest.mark.parametrize("kind", ["ddp_cpu", pytest.param("fsdp_cpu", marks=pytest.mark.slow)])
 def test_two_ranks_resumed_are_two_ranks_straight_and_keep_the_bits_of_the_rest(base, tmp_path, kind):
     def go(run, steps):
         words = [*WORDS, f"init={base}", ONLY, "optim.lr=1e-2", f"trainer={kind}", f"trainer.max_steps={steps}"]

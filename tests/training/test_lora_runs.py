@@ -85,7 +85,7 @@ def test_it_goes_on_to_the_bits_of_the_run_that_was_not_stopped(base, tmp_path):
     assert (part / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
 
 
-@pytest.mark.parametrize("trainer", ["ddp_cpu", "fsdp_cpu"])
+@pytest.mark.parametrize("trainer", [pytest.param("ddp_cpu", marks=pytest.mark.slow), "fsdp_cpu"])
 def test_two_processes_that_were_killed_go_on_to_the_bits_of_those_that_were_not(base, tmp_path, trainer):
     words = [*WORDS, f"init={base}", f"trainer={trainer}", "trainer.max_steps=6"]
     whole, part = tmp_path / "whole", tmp_path / "part"

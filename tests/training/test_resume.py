@@ -12,7 +12,7 @@ from tests.conftest import TINY, command, mmdiff
 from tests.training.faults import killed_after
 from tests.training.launch import Job
 
-STEPS = 14
+STEPS = 10
 
 
 def rows(run):
@@ -49,7 +49,7 @@ def assert_same(a, b):
     assert [row["step"] for row in rows(a)] == [str(i) for i in range(1, STEPS + 1)]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_a_killed_run_continues_bit_for_bit(tmp_path, workers):
     settings = [*TINY, f"trainer.max_steps={STEPS}", f"loader.workers={workers}", "loader.batch_size=7"]
     straight, killed = tmp_path / "straight", tmp_path / "killed"

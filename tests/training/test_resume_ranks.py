@@ -16,9 +16,9 @@ from tests.training.faults import killed_after, killed_while_saving
 from tests.training.launch import Job
 from tests.training.states import state
 
-STEPS = 14
+STEPS = 8
 NETWORK = [word for word in TINY if word.startswith("adapter.")]
-SETTINGS = [*TINY, "validation.every=7", f"trainer.max_steps={STEPS}"]
+SETTINGS = [*TINY, "validation.every=4", "checkpoint.every=2", f"trainer.max_steps={STEPS}"]
 KINDS = {"one": (1, "cpu"), "ddp": (2, "ddp_cpu"), "fsdp": (2, "fsdp_cpu")}
 
 
@@ -79,10 +79,10 @@ def test_killed_while_saving_and_twice_in_a_row_it_continues_bit_for_bit(tmp_pat
 
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     train(straight)
-    train(killed, killed_while_saving(8), -9)
-    assert latest(killed / "checkpoints")[1] == 4
-    train(killed, killed_after(6), -9)
-    assert latest(killed / "checkpoints")[1] == 4
+    train(killed, killed_while_saving(4), -9)
+    assert latest(killed / "checkpoints")[1] == 2
+    train(killed, killed_after(3), -9)
+    assert latest(killed / "checkpoints")[1] == 2
     train(killed)
     assert_same(straight, killed)
 
@@ -98,8 +98,8 @@ def alone(tmp_path_factory):
 @pytest.mark.parametrize("trainer", ["ddp_cpu", pytest.param("fsdp_cpu", marks=pytest.mark.slow)])
 def test_another_number_of_processes_continues_with_the_same_data(tmp_path, alone, trainer):
     moved, settings = tmp_path / "moved", [*SETTINGS, f"trainer={trainer}"]
-    Job("train", f"run={moved}", *settings, world=2, fault=killed_after(6), output=tmp_path).wait(-9)
-    Job("train", f"run={moved}", "trainer.devices=4", world=4, fault=killed_after(10), output=tmp_path).wait(-9)
+    Job("train", f"run={moved}", *settings, world=2, fault=killed_after(3), output=tmp_path).wait(-9)
+    Job("train", f"run={moved}", "trainer.devices=4", world=4, fault=killed_after(5), output=tmp_path).wait(-9)
     Job("train", f"run={moved}", "trainer.devices=1", output=tmp_path).wait()
     assert losses(moved) == pytest.approx(alone, rel=1e-5)
 
