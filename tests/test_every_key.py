@@ -191,7 +191,8 @@ def describe(value: Any, seen: frozenset[int] = frozenset()) -> Any:
         return [describe(v, seen) for v in value]
     if inspect.isclass(value) or inspect.isroutine(value) or not hasattr(value, "__dict__"):
         return getattr(value, "__qualname__", type(value).__qualname__)
-    return type(value).__qualname__, describe(vars(value), seen)
+    held = {k: v for k, v in vars(value).items() if not isinstance(v, dict) or v}       # a module has ten empty ones
+    return type(value).__qualname__, describe(held, seen)
 
 
 def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
