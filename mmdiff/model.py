@@ -153,6 +153,7 @@ class DiffusionModel(Learner):
         """What one step learns of a batch with all that is random in it."""
         assert batch.random is not None
         features, x0 = self._encoded(batch)
+        self.network.check_shape(x0.x.shape[2:])
         eps, t, kept = (batch.random[name].to(x0.x.device) for name in ("eps", "t", "kept"))
         return Drawn(features, x0, eps, t, batch.labels, kept, batch.extents)
 
@@ -263,6 +264,8 @@ class DiffusionModel(Learner):
         Raises ``ValueError`` for a sampler that adds noise where points were paired with theirs in training: what is
         between noise and data is then another distribution than the one such samplers keep to.
         """
+        if isinstance(self.network, Network):                         # and not an engine's
+            self.network.check_shape([window or shape[0], *shape[1:]])
         sampler, guidance = sampler or Auto(), guidance or Unguided()
         like = Masked(torch.empty(len(labels), self.codec.channels, *shape, device=self.device))
         draws = torch.full((len(labels),), draw)

@@ -4,7 +4,7 @@
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,10 @@ class Network(nn.Module, ABC):
     def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:
         """``x`` ``(B, channels, *S)``, ``level`` ``(B,)`` or ``(B, T)``, ``mask`` ``(B, 1, *S)`` bool, True where real
         -> ``(B, channels, *S)``, zero outside the mask."""
+
+    def check_shape(self, shape: Sequence[int]) -> None:
+        """Raise ``ValueError`` where latents ``(*S)`` are not what it learns or generates; what is denoised to look for
+        a mark may be larger."""
 
     @torch.no_grad()
     def inherit(self, base: nn.Module) -> None:

@@ -8,7 +8,7 @@ still tells how long a sound is: that is what its guidance contrasts with.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -110,13 +110,15 @@ class StableAudioNetwork(PublicNetwork):
         super().__init__(channels, cond_dim, model=model, tokens=tokens, dtype=dtype)
         self.turned, self.window = self.config["attention_head_dim"] // 2, int(self.config["sample_size"])
 
+    def check_shape(self, shape: Sequence[int]) -> None:
+        if shape[0] > self.window:
+            raise ValueError(f"this transformer learned sounds of {self.window} latents, and {shape[0]} were asked "
+                             "for: take fewer seconds, or make a sound longer by mode=extend")
+
     def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:
         tokens = self.tokens(cond, mask)
         if cond is None or cond.vector is None:
             raise ValueError("this transformer is told tokens and a vector, and the vector was not given")
-        if x.shape[2] > self.window:
-            raise ValueError(f"this transformer learned sounds of {self.window} latents, and {x.shape[2]} were asked "
-                             "for: take fewer seconds, or make a sound longer by mode=extend")
         out = self.transformer(
             x.to(tokens), level.to(tokens), encoder_hidden_states=tokens,
             global_hidden_states=cond.vector[:, None].to(tokens), rotary_embedding=self._turns(x), return_dict=False,
