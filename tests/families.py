@@ -26,7 +26,9 @@ LOOP = [
 
 
 class Family(ABC):
-    """Of an ``adapter`` and its ``pipeline``, from fixtures ``folder`` and ``words`` (of a training run)."""
+    """Of an ``adapter`` and its ``pipeline``, from fixtures ``folder`` and ``words`` (of a training run). What is no
+    matter of the family (going on, planning) is shown of Wan and of Stable Audio, and of the others with ``-m slow``.
+    """
 
     adapter: str
     pipeline: type
@@ -90,6 +92,7 @@ class Family(ABC):
         latents, found = (self.theirs(library, start, 1.0, kind=kind) for kind in ("latent", "pt"))
         assert (found - self.decoded(model, latents)).abs().max() < 1e-5 < found.std()
 
+    @pytest.mark.slow
     def test_a_run_goes_on_to_the_bits_of_the_one_that_was_not_stopped(self, run, tmp_path):
         assert {name.rpartition(".")[2] for name in load_file(run / MODEL_FILE)} == {"lora_A", "lora_B"}
         part = shutil.copytree(run, tmp_path / "part")
@@ -117,6 +120,7 @@ class Family(ABC):
     def test_its_network_is_told_what_the_vector_of_a_condition_tells(self, adopted):
         told_by_the_vector(load_model(adopted)[0], self.shape, self.rows())
 
+    @pytest.mark.slow
     def test_it_is_planned_without_its_weights(self, folder, words, tmp_path):
         planned(folder, words, tmp_path)
 

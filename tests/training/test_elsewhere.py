@@ -131,14 +131,19 @@ def settings_alone(tmp_path_factory):
     )]
 
 
-def test_a_public_model_is_planned_without_weights_and_without_data(settings_alone):
+@pytest.fixture(scope="module")
+def half(settings_alone):
+    """What is found of that model in 16 bits."""
+    return estimate(composed("train", settings_alone[1]))
+
+
+def test_a_public_model_is_planned_without_weights_and_without_data(settings_alone, half):
     folder, words = settings_alone
     model = PublicModel(folder)
     base = sum(p.numel() for p in model.load("transformer", "WanTransformer3DModel").parameters())
     found = estimate(composed("train", [*words, "adapter.network.dtype=float32"]))
     assert found.learned == 4 * (found.parameters - base) and found.moments >= 2 * found.learned
     assert 4 * found.parameters <= found.weights < 4.5 * found.parameters          # and angles of positions
-    half = estimate(composed("train", words))
     assert half.weights < found.weights and half.learned == found.learned and half.half and not found.half
     assert half.activations < found.activations and half.flop < found.flop         # no weight is computed from a change
     vae = model.load("vae", "AutoencoderKLWan")
@@ -191,7 +196,8 @@ def test_blocks_of_a_public_model_may_wait_on_the_host(config, found):
     assert made.seconds >= 2 * 8 * block / HOST
 
 
-def test_a_size_of_memory_is_a_device_and_published_settings_a_model(settings_alone, capsys, monkeypatch):
+def test_a_size_of_memory_is_a_device_and_published_settings_a_model(settings_alone, half, capsys, monkeypatch):
+    monkeypatch.setattr("mmdiff.training.elsewhere.estimate", lambda config: half)
     assert main([*settings_alone[1], "plan.device=24GB"]) == 0
     said = capsys.readouterr().out
     assert "1 x 24 GB, 24 GB each" in said and "mmdiff list devices" in said and "text encoder" in said
