@@ -3,9 +3,9 @@
 
     nice -n 15 python scripts/bench/engines.py [engine=eager,onnx,openvino] [precision=fp32,bf16,int8] [threads=1]
 
-Networks are those of the demo recipes at their own sizes, with weights as training leaves them but for the learning.
-All of a network are timed in turns, in one process: on a CPU the time of all threads, whatever else the machine does. A
-time is the median of 15, and `x` is that of eager fp32 over it.
+Networks are those of the demo recipes, and of `video/shapes`, at their own sizes, with weights as training leaves them
+but for the learning. All of a network are timed in turns, in one process: on a CPU the time of all threads, whatever
+else the machine does. A time is the median of 15, and `x` is that of eager fp32 over it.
 """
 
 import statistics
@@ -22,8 +22,8 @@ from mmdiff.store import save_model
 from mmdiff.testing import Trial
 
 RECIPES = {
-    "sound U-Net": ("audio", ["experiment=audio/demo"]), "video DiT": ("video", ["experiment=video/shapes"]),
-    "points DiT": ("points", ["experiment=points/demo"]),
+    "sound U-Net": ("audio", ["experiment=audio/demo"]), "video U-ViT": ("video", ["experiment=video/demo"]),
+    "video DiT": ("video", ["experiment=video/shapes"]), "points DiT": ("points", ["experiment=points/demo"]),
 }
 TRIES = 15
 
