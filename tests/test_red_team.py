@@ -240,6 +240,7 @@ NEEDED = {
     "elements": ["C", "H"], "grid": Even(), "digest": "0" * 64, "width": 8, "path": URL, "scales": {"a": 2.0},
     "conditions": [], "plain": Condition(), "interval": (0.0, 1.0), "encoder": Bytes(),
     "seconds": 1.0, "downsampling": [8, 32, 32], "network": UNet1d(4, 0), "branch": UNet1d(4, 0), "presence": [0],
+    "ratio": 500.0,
 }
 
 

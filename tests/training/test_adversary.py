@@ -40,7 +40,7 @@ def straight(tmp_path_factory):
 def test_a_run_with_an_adversary_goes_on_bit_for_bit(straight, tmp_path):
     run(tmp_path / "parted", *CRITIC, "trainer.max_steps=6")          # it counts from step 5 on
     run(tmp_path / "parted", "trainer.max_steps=14")
-    assert_same(straight, tmp_path / "parted")
+    assert_same(straight, tmp_path / "parted", 14)
 
 
 def test_two_processes_train_the_codec_and_the_critic_that_one_trains(straight, tmp_path):

@@ -37,7 +37,7 @@ def interrupted(run, step, *overrides):
     return output, process.returncode
 
 
-def assert_same(a, b):
+def assert_same(a, b, steps=STEPS):
     """Weights, averages, optimizer and schedule of two checkpoints, and the logged losses of two runs."""
     first, second = (torch.load(latest(run / "checkpoints")[0], weights_only=True) for run in (a, b))
     for part in ("state_dict", "optimizer_states", "lr_schedulers"):
@@ -46,7 +46,7 @@ def assert_same(a, b):
         for x, y in zip(one, two, strict=True):
             assert torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y
     assert rows(a) == rows(b)
-    assert [row["step"] for row in rows(a)] == [str(i) for i in range(1, STEPS + 1)]
+    assert [row["step"] for row in rows(a)] == [str(i) for i in range(1, steps + 1)]
 
 
 @pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])

@@ -193,7 +193,7 @@ def test_a_codec_run_goes_on_bit_for_bit(tmp_path):
     run(tmp_path / "straight", *words)
     run(tmp_path / "parted", *words[:-2], "trainer.max_steps=5", "optim.decay=constant")
     run(tmp_path / "parted", "trainer.max_steps=14")
-    assert_same(tmp_path / "straight", tmp_path / "parted")
+    assert_same(tmp_path / "straight", tmp_path / "parted", 14)
 
 
 def test_a_model_carries_its_codec_whole_and_unchanged(codec, films):
