@@ -18,7 +18,7 @@ from .places import writable
 def main(arguments: list[str]) -> int:
     """Train and write an embedder."""
     words, flags = parted(arguments, "--cfg")
-    config = composed("embedder", with_run("embedder", words))
+    config = composed("embedder", with_run("embedder", words, ("data",)))
     if "--cfg" in flags:
         print(OmegaConf.to_yaml(config))
         return 0
@@ -30,9 +30,10 @@ def main(arguments: list[str]) -> int:
     writable("out", out.parent)
 
     from ..evaluation.evaluated import open_run, train_embedder
+    from ..evaluation.real import Source
     from ..generation.pipeline import load
 
-    evaluated = open_run(config.run, load(config.run, device="cpu"), root=config.root)
+    evaluated = open_run(config.run, load(config.run, device="cpu"), Source.of(config))
     model = train_embedder(evaluated, evaluated.pipeline.model.codec.judge(), out, steps=config.steps, seed=config.seed)
     print(f"{config.out}: on held-out samples {json.dumps(model.facts['held out'])}")
     return 0

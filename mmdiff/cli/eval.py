@@ -4,6 +4,8 @@ Judges a trained model and writes RUN/eval/report.json, .md and .html. ``against
 better than another model of the same codec, such as the one that it began with. With ``-m`` and several values
 (``-m sampler.steps=5,10,20 guidance.scale=1,2``, ``-m precision=fp32,bf16,int8``) it measures every combination and
 writes sweep.json, .md and .png.
+``mmdiff eval FILE data.root=FOLDER [data.KEY=... loader.val=0.2]`` judges a model file, such as an adopted one, by data
+that are named as for ``mmdiff train``, and writes FILE-eval/ beside it.
 ``mmdiff eval --compare A.json B.json`` puts two reports side by side, if they were made by one protocol.
 """
 
@@ -13,15 +15,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ..config.build import ConfigError, build
-from ..config.files import CONFIG_FILE, load_yaml
+from ..config.build import ConfigError, build, part
 from ..config.header import model_file, read_header
 from ..config.keys import TABLES
 from ..config.lines import several
 from ..config.overrides import composed, with_run
 from ..config.words import Word, parted, text
 from .list import options
-from .places import writable
+from .places import beside, writable
 from .sample import MAKING, insisted, node, scales, setting
 
 
@@ -30,9 +31,9 @@ def main(arguments: list[str]) -> int:
     if "--compare" in arguments:
         return _compare([Path(a).expanduser() for a in parted(arguments, "--compare")[0]])
     words, flags = parted(arguments, "-m", "--cfg")
-    words = with_run("eval", words, (*MAKING, "evaluation"))
+    words = with_run("eval", words, (*MAKING, "evaluation", "data"))
     if not any(w.startswith("run=") for w in words):
-        raise ConfigError("say what to judge: mmdiff eval RUN, a run directory")
+        raise ConfigError("say what to judge: mmdiff eval RUN, or a model file with data.root=FOLDER")
     combinations = _combinations(words) if "-m" in flags else [words]
     config, _ = _composed(combinations[0])
     if "-m" in flags and config.against is not None:
@@ -46,6 +47,7 @@ def main(arguments: list[str]) -> int:
     from ..evaluation.bench import Evaluator
     from ..evaluation.evaluated import open_run
     from ..evaluation.protocol import Protocol
+    from ..evaluation.real import Source
     from ..evaluation.report.page import heading, predictions, summary, turned, write_report
     from ..evaluation.report.sweep import write_sweep
     from ..generation.pipeline import load
@@ -53,9 +55,9 @@ def main(arguments: list[str]) -> int:
 
     stored = load(config.run, lora=scales(config.lora), base=config.base, device=config.device, encoder=config.encoder)
     protocol = build(config.evaluation, Protocol)
-    writable("out", out := Path(config.out or Path(config.run) / "eval"))
+    writable("out", out := Path(config.out or beside(config.run, "eval")))
     embedder = None if protocol.embedder is None else Path(protocol.embedder)
-    evaluated = open_run(config.run, stored, root=config.root)
+    evaluated = open_run(config.run, stored, Source.of(config))
     _refuse_other(stored.model.codec, protocol, config.run)
     pipelines = [_pipeline(stored, *_composed(part)) for part in combinations]
     others = _others(config, stored, words) if config.against is not None else {}
@@ -93,18 +95,19 @@ def _codec(config: DictConfig, path: Path, words: list[str]) -> int:
     """Judge a codec: what it loses, and what its latents are like."""
     from ..codec import CodecModel
     from ..evaluation.embedders.embedder import load_embedder
-    from ..evaluation.evaluated import data_of
     from ..evaluation.protocol import Protocol
+    from ..evaluation.real import Source, data_of
     from ..evaluation.reconstruction import codec_report, described
     from ..store import chosen_device, load_learner
 
-    taken = ("run", "out", "root", "device", "evaluation", "evaluation.n", "evaluation.embedder")
-    if other := [word for word in words if Word.of(word).key not in taken]:
-        raise ConfigError(f"{other[0]}: {config.run} holds a codec, and its judgement takes {', '.join(taken)}")
-    writable("out", out := Path(config.out or Path(config.run) / "eval"))
-    _, held_out = data_of(config.run, root=config.root)
+    taken = ("run", "data", "loader", "out", "root", "device", "evaluation", "evaluation.n", "evaluation.embedder")
+    keys = {Word.of(word).key: word for word in words}
+    if other := [key for key in keys if key not in taken and not key.startswith(("data.", "loader."))]:
+        raise ConfigError(f"{keys[other[0]]}: {config.run} holds a codec, and its judgement takes {', '.join(taken)}")
+    writable("out", out := Path(config.out or beside(config.run, "eval")))
     model, header = load_learner(path)
     assert isinstance(model, CodecModel)
+    _, held_out = data_of(config.run, model, header["config"], Source.of(config))
     model = model.to(chosen_device(config.device)).eval().requires_grad_(False)
     protocol = build(config.evaluation, Protocol)
     judge, embedder = model.codec.judge(), None
@@ -121,17 +124,28 @@ def _composed(words: list[str]) -> tuple[DictConfig, list[Word]]:
     late = [w for w in words if w.startswith(tuple(f"{name}." for name in MAKING))]
     rest = [w for w in words if w not in late]
     if not any(w.startswith("evaluation=") for w in rest):
-        run = Path(text(next(w for w in rest if w.startswith("run=")).partition("=")[2]))
-        if not (run / CONFIG_FILE).is_file():
-            raise ConfigError(f"{run} is no run directory: it has no {CONFIG_FILE}, which says what data are real")
-        from ..config.adapter import build_codec
-
-        default = f"{build_codec(load_yaml(run / CONFIG_FILE).adapter)[0].judge().name}_v1"
+        default = f"{_judge(text(_value(rest, 'run')), _value(rest, 'encoder'))}_v1"
         if default not in options("evaluation"):
             raise ConfigError(f"there is no protocol {default}: name one, "
                               f"evaluation={' or '.join(options('evaluation'))}")
         rest.append(f"evaluation={default}")
     return composed("eval", rest), [Word.of(word) for word in late]
+
+
+def _judge(run: str, encoder: str | None) -> str:
+    """The name of what judges the samples of a model; ``encoder`` is where the folder that it refers to is now."""
+    from ..config.adapter import build_codec
+    from ..store import placed
+
+    adapter = part(read_header(model_file(run)).get("config"), "adapter")
+    if encoder is not None:
+        placed(adapter, text(encoder))
+    return build_codec(adapter)[0].judge().name
+
+
+def _value(words: list[str], key: str) -> str | None:
+    """What the last word of a key says, as it is written."""
+    return next((word.partition("=")[2] for word in reversed(words) if word.startswith(f"{key}=")), None)
 
 
 def _refuse_other(codec: Any, protocol: Any, run: str) -> None:

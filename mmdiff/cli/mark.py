@@ -17,7 +17,7 @@ from ..config.overrides import composed, with_run
 from ..config.words import parted, written
 from ..data.labels import suggest
 from ..provenance.checks import Check, Finding
-from .places import writable
+from .places import beside, writable
 from .sample import node, scales
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def main(arguments: list[str]) -> int:
     if action not in {"find", "test"}:
         raise ConfigError(f"mark has no command {action!r}; {suggest(action, ['find', 'test'])}")
     words, flags = parted(rest, "--cfg")
-    config = looked_for(words) if action == "find" else composed("mark_test", with_run("mark_test", words, ("mark",)))
+    tested = with_run("mark_test", words, ("mark", "data"))
+    config = looked_for(words) if action == "find" else composed("mark_test", tested)
     if "--cfg" in flags:
         print(OmegaConf.to_yaml(config))
         return 0
@@ -110,18 +111,19 @@ def _found(
 
 def _test(config: DictConfig) -> int:
     if OmegaConf.is_missing(config, "run"):
-        raise ConfigError("say whose marks to test: mmdiff mark test RUN, a run directory")
+        raise ConfigError("say whose marks to test: mmdiff mark test RUN, or a model file with data.root=FOLDER")
     from ..evaluation.evaluated import open_run
     from ..evaluation.marks import MarkTest
+    from ..evaluation.real import Source
     from ..generation.pipeline import Pipeline, load
     from ..marks.base import Mark
 
-    writable("out", out := Path(config.out or Path(config.run) / "marks"))
+    writable("out", out := Path(config.out or beside(config.run, "marks")))
     mark = node(config, "mark")
     build(mark, Mark)                                                 # a mistake is told before the model is read
     plain = load(config.run, lora=scales(config.lora), base=config.base, encoder=config.encoder, device=config.device)
     marked = Pipeline(plain.model, plain.header, mark=mark)
-    evaluated = open_run(config.run, plain, root=config.root)
+    evaluated = open_run(config.run, plain, Source.of(config))
     test = MarkTest(
         evaluated, marked, out, n=config.n, seed=config.seed, seeds=config.seeds, rate=config.rate, shifts=config.shifts
     )

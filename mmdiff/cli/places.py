@@ -1,4 +1,4 @@
-"""A place that a command writes to, tried before its work."""
+"""Places that a command writes to, tried before its work."""
 
 import tempfile
 from pathlib import Path
@@ -15,3 +15,9 @@ def writable(key: str, folder: str | Path) -> None:
             pass
     except OSError as error:
         raise ConfigError(f"{key}={folder} cannot be written to: {error.strerror or error}") from None
+
+
+def beside(run: str | Path, name: str) -> Path:
+    """Where what is found out of a model goes: the folder ``name`` in its run directory, FILE-name beside a file."""
+    run = Path(run)
+    return run / name if run.is_dir() else run.with_name(f"{run.stem}-{name}")

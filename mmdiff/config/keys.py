@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..adapters.base import Amount, Count
 from ..data.labels import suggest
+from ..data.splits import Val
 from . import kinds
 from .build import ConfigError, target_class
 
@@ -32,6 +33,8 @@ TRAIN: dict[str, Any] = {
     "trainer.max_steps": Count,
     "trainer.precision": Literal[32, "32", "32-true", "16-mixed", "bf16-mixed"] | None,    # averages are in float32
 }
+SPLIT: dict[str, Any] = {"loader.val": Val | None, "loader.group": str | None, "loader.by_time": bool | None}
+"""How data that are named for a model file are split."""
 TABLES: dict[str, dict[str, Any]] = {
     "train": TRAIN,
     "encode": {
@@ -49,7 +52,7 @@ TABLES: dict[str, dict[str, Any]] = {
     },
     "eval": {
         "run": Path, "against": Path | None, "lora": str | None, "base": Path | None, "out": Path | None,
-        "root": str | Path | None,
+        "root": str | Path | None, **SPLIT,
         "device": str | None, "encoder": Path | None,
     },
     "mark_find": {
@@ -59,9 +62,9 @@ TABLES: dict[str, dict[str, Any]] = {
     "mark_test": {
         "run": Path, "n": Annotated[int, Ge(2)], "seed": Draw, "seeds": Count, "rate": Annotated[float, Gt(0), Le(0.5)],
         "shifts": Index, "quality": bool, "out": Path | None, "root": str | Path | None, "lora": str | None,
-        "base": Path | None, "device": str | None, "encoder": Path | None,
+        "base": Path | None, "device": str | None, "encoder": Path | None, **SPLIT,
     },
-    "embedder": {"run": Path, "out": Path, "root": str | Path | None, "steps": Count, "seed": Seed},
+    "embedder": {"run": Path, "out": Path, "root": str | Path | None, "steps": Count, "seed": Seed, **SPLIT},
 }
 SOME: dict[str, Any] = {"adapter.model": Path}
 """Keys of no class that some choices have."""

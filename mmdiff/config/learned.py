@@ -1,15 +1,16 @@
 """The codec that ``codec=RUN|FILE`` names: its settings stand where those of ``adapter.codec`` would.
 
 Of the run it is all that is taken; its weights are read where the codec is built (``mmdiff.store.fill``), and are whole
-in every model that is trained on its latents.
+in every model that is trained on its latents. That of a public model stays a reference: its folder and its digests come
+along (``adapter.model``, ``adapter.public``).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ..adapters.base import Reader
+from ..adapters.base import Codec, Reader
 from .build import TARGET, ConfigError, part, target_class
 from .files import literals
 from .header import ModelFileError, model_file, read_header
@@ -42,4 +43,18 @@ def with_codec(config: DictConfig, named: Iterable[str]) -> DictConfig:
                           f"{here.__name__}: name an adapter of its modality")
     merged: Any = OmegaConf.create(OmegaConf.to_container(config))
     merged.adapter.codec = literals(node)
+    merged.adapter.update(literals(_reference(adapter, node, config)))
     return merged
+
+
+def _reference(adapter: Mapping[str, Any], node: Mapping[str, Any], config: DictConfig) -> dict[str, Any]:
+    """The folder that a codec is read from and what it is to hold, where the codec is a public model's."""
+    parts = getattr(target_class(str(part(node, TARGET)), Codec), "public_parts", ())
+    if not parts:
+        return {}
+    if (own := config.adapter.get("model")) is not None:
+        raise ConfigError(f"codec={config.codec} is that of a public model, and adapter.model={own} names one already: "
+                          "leave codec= out, or name an adapter of no public model")
+    public = part(adapter, "public")
+    digests = part(public, "digests")
+    return {"model": part(adapter, "model"), "public": {**public, "digests": {p: part(digests, p) for p in parts}}}

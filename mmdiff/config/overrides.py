@@ -30,8 +30,8 @@ from .words import FORM, Word, text, written
 CONFIGS = "mmdiff.configs"
 MAKING = ("sampler", "guidance", "engine", "precision")
 LATER = {
-    "sample": (*MAKING, "mark", "provenance"), "eval": (*MAKING, "mark"),
-    "mark_find": ("mark",),
+    "sample": (*MAKING, "mark", "provenance"), "eval": (*MAKING, "mark", "data"),
+    "mark_find": ("mark",), "mark_test": ("data",), "embedder": ("data",),
 }
 """Groups for which the model has a choice of its own, or that may be left out."""
 DELETION = re.compile(r"~[A-Za-z_][\w.@/]*")

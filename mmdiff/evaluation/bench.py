@@ -59,7 +59,7 @@ class Evaluator:
         self.evaluated, self.protocol, self.judge, self.out = evaluated, protocol, protocol.judge, out
         if len(evaluated.held_out) < LEAST:
             held_out = f"{len(evaluated.held_out)} samples were held out for validation (loader.val)"
-            raise ConfigError(f"{held_out}: an evaluation needs {LEAST}, so train with more, such as loader.val=0.2")
+            raise ConfigError(f"{held_out}: an evaluation needs {LEAST}, so hold out more, such as loader.val=0.2")
         self.known = known_fields(evaluated)
         codec = self.codec = copy.deepcopy(evaluated.pipeline.model.codec.modality).cpu()
         reference = training_samples(evaluated, self.judge, protocol.references)
@@ -84,7 +84,7 @@ class Evaluator:
 
     def _embedder(self, path: Path | None) -> Embedder | Foreign:
         path = path or self.out / "embedder.safetensors"
-        if path.parent == self.out and not path.exists():
+        if path.parent == self.out and (self.evaluated.named or not path.exists()):
             print(f"training an embedder on the training split: {path}")
             return train_embedder(self.evaluated, self.judge, path)
         return load_embedder(path, judge=self.judge, settings=self.judge.settings(self.codec))

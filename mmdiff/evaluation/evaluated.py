@@ -1,4 +1,4 @@
-"""What an evaluation is of: a run's model, the data it was and was not trained on, and an embedder trained on them.
+"""What an evaluation is of: a model, data that it was and was not trained on, and an embedder trained on them.
 
 How the model is judged is in ``mmdiff.evaluation.bench``.
 """
@@ -13,21 +13,14 @@ from torch import Tensor
 
 from .. import __version__
 from ..adapters.judge import Judge
-from ..cache.latents import Latents
-from ..cache.originals import uncached
-from ..config.adapter import build_codec, build_dataset
-from ..config.build import ConfigError, build, target_class
-from ..config.files import CONFIG_FILE, load_yaml
-from ..config.record import read_record
 from ..data.cached import cache_folder, keep, one_at_a_time
-from ..data.dataset import Dataset, Subset, spread
-from ..data.joined import with_subject
+from ..data.dataset import Dataset, spread
 from ..data.labels import Fields, Label, conditioning, encode_labels, is_text
-from ..data.loaders import Loading
 from ..data.progress import progress_bar
 from ..generation.pipeline import Pipeline
 from .embedders.embedder import Embedder, load_embedder
 from .embedders.fitting import fit, scored
+from .real import Source, data_of
 
 ENOUGH = 1000
 """Training files from which one sample each is taken; of fewer, as many as follow one another in each."""
@@ -36,11 +29,13 @@ FITTED, FITTED_BYTES = 16384, 2**31
 
 
 class EvaluatedRun(NamedTuple):
-    """A run that is judged: the model, and the data it was and was not trained on."""
+    """What is judged: a model, the data it was trained on, or others in their place, and those that were held out."""
 
     pipeline: Pipeline
     train: Dataset
     held_out: Dataset
+    named: bool = False
+    """Whether they are no run's, so that the next judgement of the same model may be by others."""
 
 
 class Samples(NamedTuple):
@@ -59,40 +54,11 @@ class Samples(NamedTuple):
         return [conditioning(columns, fields) for columns in self.columns]
 
 
-def open_run(run: str | Path, pipeline: Pipeline, *, root: str | None = None) -> EvaluatedRun:
-    """The data of a run directory beside its model; ``root`` is where they are, if they have moved."""
-    return EvaluatedRun(pipeline, *data_of(run, root=root))
-
-
-def data_of(run: str | Path, *, root: str | None = None) -> tuple[Dataset, Dataset]:
-    """What a run learned from and what it held out, as samples also where it learned from a cache of latents.
-
-    ``root`` is where they are, if they have moved. What is new since the run learned is left out, and told.
-    """
-    run = Path(run).expanduser()
-    if not (run / CONFIG_FILE).is_file():
-        raise ConfigError(f"{run} has no {CONFIG_FILE}: a run directory is judged, as its data say what is real")
-    config = load_yaml(run / CONFIG_FILE)
-    _, reader = build_codec(config.adapter)
-    cached = issubclass(target_class(str(config.data["_target_"]), Dataset), Latents)
-    if root is not None and not cached:
-        config.data.root = root
-    record = read_record(run)
-    if record is None:
-        raise ConfigError(f"{run} has no {CONFIG_FILE}: a run directory is judged, as its data say what is real")
-    dataset = build_dataset(config.data, reader, record.fields)
-    if isinstance(dataset, Latents):
-        dataset = uncached(dataset, reader, root=root)
-    dataset = with_subject(dataset, config.get("subject"), record.fields)
-    parts = build(config.loader, Loading).split(dataset)
-    train, held_out = (_kept(*pair) for pair in zip(parts, (record.training, record.held_out), strict=True))
-    count = sum(map(len, parts))
-    if left := count - len(train) - len(held_out):
-        print(f"{left} of {count} samples are left out: they are new since {run} learned, or on the other side "
-              "of what was held out (loader.val, loader.limit)")
-    if not train:
-        raise ConfigError(f"none of the samples that {run} learned from is there, such as {record.training[0]!r}")
-    return train, held_out
+def open_run(run: str | Path, pipeline: Pipeline, source: Source | None = None) -> EvaluatedRun:
+    """A model beside the data of its run directory, or beside those that ``source`` names for a model file."""
+    source = source or Source()
+    parts = data_of(run, pipeline.model, pipeline.header["config"], source)
+    return EvaluatedRun(pipeline, *parts, named=source.data is not None)
 
 
 def numbers(fields: Fields, samples: Samples) -> dict[str, Tensor]:
@@ -105,12 +71,6 @@ def known_fields(evaluated: EvaluatedRun) -> Fields:
     """What samples are judged by: what the model is told, but for texts, and what the data know of them besides."""
     fields = {**evaluated.train.known(), **evaluated.pipeline.model.conditioner.fields}
     return {name: field for name, field in fields.items() if not is_text(field)}
-
-
-def _kept(part: Dataset, names: Sequence[str]) -> Dataset:
-    """The samples of a part that were in it when the run learned: no other is surely learned from, or surely not."""
-    known = set(names)
-    return Subset(part, [i for i in range(len(part)) if part.name(i) in known])
 
 
 def real_samples(evaluated: EvaluatedRun, judge: Judge, dataset: Dataset, n: int, *, title: str) -> Samples:

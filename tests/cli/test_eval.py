@@ -22,6 +22,7 @@ from mmdiff.evaluation.against import BETTER, SAME, WORSE, verdict
 from mmdiff.evaluation.bench import Evaluator
 from mmdiff.evaluation.evaluated import Samples, open_run
 from mmdiff.evaluation.protocol import digest
+from mmdiff.evaluation.real import Source
 from mmdiff.evaluation.report.findings import grouped
 from mmdiff.evaluation.report.page import summary
 from mmdiff.generation.pipeline import load as mmdiff_load
@@ -31,6 +32,7 @@ from mmdiff.training.saving import Checkpoints
 from mmdiff.training.train import train
 from tests.conftest import TINY, mmdiff
 
+NOTES = "mmdiff.adapters.audio.notes.Notes"
 QUICK = ["evaluation.n=10", "evaluation.references=20", "evaluation.draws=4", "sampler.steps=2"]
 
 
@@ -85,6 +87,21 @@ def test_a_model_is_told_from_another_by_the_difference_of_every_number_and_not_
     assert "## Against" in (judged / "another" / "report.md").read_text()
     with pytest.raises(ConfigError, match="leave one of them out"):
         command.main([str(judged), f"against={run}", "-m", "sampler.steps=1,2"])
+
+
+def test_a_model_file_is_judged_by_data_that_are_named_and_writes_beside_itself(run, tmp_path, capsys):
+    file, judge = shutil.copy(run / "model.safetensors", tmp_path / "alone.safetensors"), tmp_path / "judge.safetensors"
+    with pytest.raises(ConfigError, match=r"knows no data: say what is real by data.root=FOLDER"):
+        command.main([str(file)])
+    with pytest.raises(ConfigError, match="is judged by its own data"):
+        command.main([str(run), "loader.val=0.25"])
+    named = ["data=notes", "data.n=48", "loader.val=0.25"]
+    assert embedder.main([str(file), f"out={judge}", "steps=2", *named]) == 0
+    assert command.main([str(file), *named, f"evaluation.embedder={judge}", *QUICK]) == 0
+    told = json.loads((tmp_path / "alone-eval" / "report.json").read_text())
+    assert {"real", "codec", "model"} <= set(told["rows"]) and told["protocol"]["samples"] == 10
+    real = open_run(file, mmdiff_load(file), Source(data={"_target_": NOTES, "n": 48}, loader={"val": 0.25}))
+    assert (len(real.train), len(real.held_out)) == (36, 12) and "do not tell" not in capsys.readouterr().out
 
 
 def test_a_difference_is_better_or_worse_only_beyond_its_interval():

@@ -101,8 +101,9 @@ def bases(kicks, tmp_path_factory):
             config = composed("train", [f"experiment={modality[1]}/codec", "data.root=x"])
             made = {part: OmegaConf.to_container(config[part]) for part in ("adapter", "reconstruction")}
             header = {"format": 1, "sha256": "", "config": made}
-            (root / name).mkdir(parents=True, exist_ok=True)
-            save_file({"x": torch.zeros(1)}, root / name / "model.safetensors", {"mmdiff": json.dumps(header)})
+            path = root / (name if name.endswith(".safetensors") else f"{name}/model.safetensors")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file({"x": torch.zeros(1)}, path, {"mmdiff": json.dumps(header)})
     return root
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 
 import diffusers
 import pytest
@@ -11,9 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from mmdiff.adapters import public
 from mmdiff.adapters.prompts import PromptEncoder
-from mmdiff.adapters.video.wan import WanNetwork
+from mmdiff.adapters.video.wan import WanCodec, WanNetwork
 from mmdiff.adapters.video.write import write_video
-from mmdiff.cli import adopt, encode, export, lora
+from mmdiff.cli import adopt, embedder, encode, export, lora, mark
+from mmdiff.cli import eval as evaluate
 from mmdiff.config.build import ConfigError
 from mmdiff.config.files import MODEL_FILE
 from mmdiff.config.header import ModelFileError, read_header
@@ -135,6 +137,34 @@ def test_what_fits_into_a_tile_has_the_bits_of_the_whole_and_more_is_coded_in_ti
                             lambda *told, own=own, name=name, **more: calls.append(name) or own(*told, **more))
     wide = codec.decode(codec.encode(Masked(torch.zeros(1, 3, 1, 16, 272)))).x
     assert wide.shape == (1, 3, 1, 16, 272) and calls == ["tiled_encode", "tiled_decode"]
+
+
+def test_the_model_itself_is_judged_by_clips_that_are_named_and_its_marks_are_tested(adopted, clips, tmp_path, capsys):
+    judge = tmp_path / "judge.safetensors"
+    with pytest.raises(ConfigError, match=r"data.root=FOLDER.*data.captions=true"):
+        mark.main(["test", str(adopted), "n=2"])
+    words = [str(adopted), f"data.root={clips}", "loader.val=0.8"]
+    assert embedder.main([*words, f"out={judge}", "steps=1"]) == 0
+    assert "do not tell caption" in capsys.readouterr().out
+    words += ["data.captions=true"]
+    assert evaluate.main([*words, f"evaluation.embedder={judge}", "evaluation.n=8", "evaluation.references=8",
+                          "evaluation.draws=2", "sampler.steps=1", f"out={tmp_path}"]) == 0
+    told = json.loads((tmp_path / "report.json").read_text())
+    assert {"real", "codec", "model"} <= set(told["rows"]) and told["protocol"]["sampler"]["steps"] == 1
+    assert mark.main(["test", *words, "n=2", "seeds=4", "quality=false"]) == 0
+    assert (adopted.parent / "wan-marks").is_dir() and "caption" not in capsys.readouterr().out
+
+
+def test_it_samples_and_learns_where_no_socket_can_be_opened(adopted, words, tmp_path, monkeypatch):
+    def refused(*_args, **_options):
+        raise AssertionError("a socket is opened")
+
+    for name in ("socket", "create_connection", "getaddrinfo"):
+        monkeypatch.setattr(socket, name, refused)
+    model, _ = load_model(adopted)
+    assert model.latents(ROWS, SEEDS, shape(model), sampler=Euler(1)).isfinite().all()
+    train(composed("train", [*words, f"run={tmp_path}/alone", "trainer.max_steps=1", "validation.every=0"]))
+    assert (tmp_path / "alone" / MODEL_FILE).is_file()
 
 
 def test_samples_of_another_scheduler_are_those_of_the_library_s_pipeline(adopted, pipeline, monkeypatch):
@@ -388,6 +418,20 @@ class TestContract(PublicContract):
         own = [word for word in words[1:] if not word.startswith(("adapter.reader", "loader.val"))]
         sizes = ["adapter.reader.frames=21", "adapter.reader.height=16", "adapter.reader.width=16"]
         return Trial("wan", [*own, *sizes], tmp_path_factory.mktemp("trial"))
+
+
+def test_a_model_file_gives_its_codec_to_a_network_of_our_own_as_a_reference(adopted, folder, tmp_path):
+    words = ["adapter=video_small", f"codec={adopted}", *READER, "adapter.network.dim=48", "adapter.network.depth=1",
+             "adapter.network.heads=2", "adapter.network.patch=[1,16,16]", "adapter.conditioner.dim=16", "data=shapes",
+             "data.n=8", "data.frames=5", "data.fps=16", *LOOP[3:], "trainer.max_steps=1", "validation.every=0"]
+    train(composed("train", [*words, f"run={tmp_path}/own"]))
+    model, header = load_model(tmp_path / "own")
+    assert type(model.codec) is WanCodec and type(model.network) is not WanNetwork
+    adapter, there = (found["config"]["adapter"] for found in (header, read_header(adopted)))
+    assert adapter["model"] == str(folder)
+    assert adapter["public"]["digests"] == {"vae": there["public"]["digests"]["vae"]}
+    with pytest.raises(ConfigError, match="names one already"):
+        composed("train", ["adapter=video_wan", f"adapter.model={folder}", f"codec={adopted}"])
 
 
 class TestCodecAlone(PublicCodecContract):
