@@ -124,7 +124,7 @@ def _composed(words: list[str]) -> tuple[DictConfig, list[Word]]:
     late = [w for w in words if w.startswith(tuple(f"{name}." for name in MAKING))]
     rest = [w for w in words if w not in late]
     if not any(w.startswith("evaluation=") for w in rest):
-        default = f"{_judge(text(_value(rest, 'run')), _value(rest, 'encoder'))}_v1"
+        default = f"{_judge(text(_value(rest, 'run') or ''), _value(rest, 'encoder'))}_v1"
         if default not in options("evaluation"):
             raise ConfigError(f"there is no protocol {default}: name one, "
                               f"evaluation={' or '.join(options('evaluation'))}")
