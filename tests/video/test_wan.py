@@ -151,7 +151,7 @@ def test_the_model_itself_is_judged_by_clips_that_are_named_and_its_marks_are_te
                           "evaluation.draws=2", "sampler.steps=1", f"out={tmp_path}"]) == 0
     told = json.loads((tmp_path / "report.json").read_text())
     assert {"real", "codec", "model"} <= set(told["rows"]) and told["protocol"]["sampler"]["steps"] == 1
-    assert mark.main(["test", *words, "n=2", "seeds=4", "quality=false"]) == 0
+    assert mark.main(["test", *words, "n=2", "seeds=4", "quality=false", "mark.steps=1"]) == 0
     assert (adopted.parent / "wan-marks").is_dir() and "caption" not in capsys.readouterr().out
 
 
