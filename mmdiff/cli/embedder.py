@@ -30,10 +30,10 @@ def main(arguments: list[str]) -> int:
     writable("out", out.parent)
 
     from ..evaluation.evaluated import open_run, train_embedder
-    from ..evaluation.real import Source
+    from ..evaluation.real import DataSource
     from ..generation.pipeline import load
 
-    evaluated = open_run(config.run, load(config.run, device="cpu"), Source.of(config))
+    evaluated = open_run(config.run, load(config.run, device="cpu"), DataSource.of(config))
     model = train_embedder(evaluated, evaluated.pipeline.model.codec.judge(), out, steps=config.steps, seed=config.seed)
     print(f"{config.out}: on held-out samples {json.dumps(model.facts['held out'])}")
     return 0

@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
     from ..evaluation.bench import Evaluator
     from ..evaluation.evaluated import open_run
     from ..evaluation.protocol import Protocol
-    from ..evaluation.real import Source
+    from ..evaluation.real import DataSource
     from ..evaluation.report.page import heading, predictions, summary, turned, write_report
     from ..evaluation.report.sweep import write_sweep
     from ..generation.pipeline import load
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
     protocol = build(config.evaluation, Protocol)
     writable("out", out := Path(config.out or beside(config.run, "eval")))
     embedder = None if protocol.embedder is None else Path(protocol.embedder)
-    evaluated = open_run(config.run, stored, Source.of(config))
+    evaluated = open_run(config.run, stored, DataSource.of(config))
     _refuse_other(stored.model.codec, protocol, config.run)
     pipelines = [_pipeline(stored, *_composed(part)) for part in combinations]
     others = _others(config, stored, words) if config.against is not None else {}
@@ -96,7 +96,7 @@ def _codec(config: DictConfig, path: Path, words: list[str]) -> int:
     from ..codec import CodecModel
     from ..evaluation.embedders.embedder import load_embedder
     from ..evaluation.protocol import Protocol
-    from ..evaluation.real import Source, data_of
+    from ..evaluation.real import DataSource, data_of
     from ..evaluation.reconstruction import codec_report, described
     from ..store import chosen_device, load_learner
 
@@ -107,7 +107,7 @@ def _codec(config: DictConfig, path: Path, words: list[str]) -> int:
     writable("out", out := Path(config.out or beside(config.run, "eval")))
     model, header = load_learner(path)
     assert isinstance(model, CodecModel)
-    _, held_out = data_of(config.run, model, header["config"], Source.of(config))
+    _, held_out = data_of(config.run, model, header["config"], DataSource.of(config))
     model = model.to(chosen_device(config.device)).eval().requires_grad_(False)
     protocol = build(config.evaluation, Protocol)
     judge, embedder = model.codec.judge(), None

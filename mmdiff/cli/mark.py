@@ -114,7 +114,7 @@ def _test(config: DictConfig) -> int:
         raise ConfigError("say whose marks to test: mmdiff mark test RUN, or a model file with data.root=FOLDER")
     from ..evaluation.evaluated import open_run
     from ..evaluation.marks import MarkTest
-    from ..evaluation.real import Source
+    from ..evaluation.real import DataSource
     from ..generation.pipeline import Pipeline, load
     from ..marks.base import Mark
 
@@ -123,7 +123,7 @@ def _test(config: DictConfig) -> int:
     build(mark, Mark)                                                 # a mistake is told before the model is read
     plain = load(config.run, lora=scales(config.lora), base=config.base, encoder=config.encoder, device=config.device)
     marked = Pipeline(plain.model, plain.header, mark=mark)
-    evaluated = open_run(config.run, plain, Source.of(config))
+    evaluated = open_run(config.run, plain, DataSource.of(config))
     test = MarkTest(
         evaluated, marked, out, n=config.n, seed=config.seed, seeds=config.seeds, rate=config.rate, shifts=config.shifts
     )

@@ -20,7 +20,7 @@ from ..data.progress import progress_bar
 from ..generation.pipeline import Pipeline
 from .embedders.embedder import Embedder, load_embedder
 from .embedders.fitting import fit, scored
-from .real import Source, data_of
+from .real import DataSource, data_of
 
 ENOUGH = 1000
 """Training files from which one sample each is taken; of fewer, as many as follow one another in each."""
@@ -54,9 +54,9 @@ class Samples(NamedTuple):
         return [conditioning(columns, fields) for columns in self.columns]
 
 
-def open_run(run: str | Path, pipeline: Pipeline, source: Source | None = None) -> EvaluatedRun:
+def open_run(run: str | Path, pipeline: Pipeline, source: DataSource | None = None) -> EvaluatedRun:
     """A model beside the data of its run directory, or beside those that ``source`` names for a model file."""
-    source = source or Source()
+    source = source or DataSource()
     parts = data_of(run, pipeline.model, pipeline.header["config"], source)
     return EvaluatedRun(pipeline, *parts, named=source.data is not None)
 

@@ -24,7 +24,7 @@ from ..data.loaders import Loading
 from ..learner import Learner
 
 
-class Source(NamedTuple):
+class DataSource(NamedTuple):
     """What a command says of the data: where a run's own are now, or which are a model file's, and how they are split.
     """
 
@@ -35,12 +35,12 @@ class Source(NamedTuple):
     """What of ``val``, ``group`` and ``by_time`` is said; the others are None."""
 
     @classmethod
-    def of(cls, config: Any) -> "Source":
+    def of(cls, config: Any) -> "DataSource":
         """That of the configuration of a command."""
         return cls(config.root, config.get("data"), config.loader)
 
 
-def data_of(run: str | Path, model: Learner, config: Any, source: Source) -> tuple[Dataset, Dataset]:
+def data_of(run: str | Path, model: Learner, config: Any, source: DataSource) -> tuple[Dataset, Dataset]:
     """Reference and held-out samples for a ``model`` and the ``config`` in its file, as samples also where a run
     learned from a cache of latents.
 
@@ -78,7 +78,7 @@ def _of_run(record: Record, reader: Reader, root: str | None) -> tuple[Dataset, 
     return train, held_out
 
 
-def _named(source: Source, reader: Reader, fields: Fields) -> Dataset:
+def _named(source: DataSource, reader: Reader, fields: Fields) -> Dataset:
     """The data that are named. What a model can be told and they do not tell is told nobody: that is said."""
     dataset = _opened(source.data, reader, fields, source.root)
     if untold := [name for name in fields if name not in dataset.fields]:

@@ -22,7 +22,7 @@ from mmdiff.evaluation.against import BETTER, SAME, WORSE, verdict
 from mmdiff.evaluation.bench import Evaluator
 from mmdiff.evaluation.evaluated import Samples, open_run
 from mmdiff.evaluation.protocol import digest
-from mmdiff.evaluation.real import Source
+from mmdiff.evaluation.real import DataSource
 from mmdiff.evaluation.report.findings import grouped
 from mmdiff.evaluation.report.page import summary
 from mmdiff.generation.pipeline import load as mmdiff_load
@@ -100,7 +100,7 @@ def test_a_model_file_is_judged_by_data_that_are_named_and_writes_beside_itself(
     assert command.main([str(file), *named, f"evaluation.embedder={judge}", *QUICK]) == 0
     told = json.loads((tmp_path / "alone-eval" / "report.json").read_text())
     assert {"real", "codec", "model"} <= set(told["rows"]) and told["protocol"]["samples"] == 10
-    real = open_run(file, mmdiff_load(file), Source(data={"_target_": NOTES, "n": 48}, loader={"val": 0.25}))
+    real = open_run(file, mmdiff_load(file), DataSource(data={"_target_": NOTES, "n": 48}, loader={"val": 0.25}))
     assert (len(real.train), len(real.held_out)) == (36, 12) and "do not tell" not in capsys.readouterr().out
 
 
@@ -331,7 +331,7 @@ def test_impossible_settings_of_quality_are_refused(wrong):
 
 
 @pytest.mark.parametrize(("words", "text"), [
-    (["nowhere"], "no run directory"),
+    (["nowhere"], "no model at nowhere: there is no such run directory or file"),
     (["RUN", "evaluation=video_v1"], "makes audio: judge it with evaluation=audio_v1"),
     (["RUN", "evaluation.m=3"], "no key 'evaluation.m'"),
     (["RUN", "-m", "evaluation.n=10,20"], "over sampler, guidance, engine, precision"),
