@@ -264,8 +264,7 @@ class DiffusionModel(Learner):
         Raises ``ValueError`` for a sampler that adds noise where points were paired with theirs in training: what is
         between noise and data is then another distribution than the one such samplers keep to.
         """
-        if isinstance(self.network, Network):                         # and not an engine's
-            self.network.check_shape([window or shape[0], *shape[1:]])
+        self.network.check_shape([window or shape[0], *shape[1:]])
         sampler, guidance = sampler or Auto(), guidance or Unguided()
         like = Masked(torch.empty(len(labels), self.codec.channels, *shape, device=self.device))
         draws = torch.full((len(labels),), draw)

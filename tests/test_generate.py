@@ -29,6 +29,7 @@ from mmdiff.generation.autoguidance import RunAutoguidance
 from mmdiff.generation.job import MANIFEST
 from mmdiff.generation.pipeline import Pipeline, usual_batch
 from mmdiff.model import DiffusionModel
+from mmdiff.nn.network import Network
 from mmdiff.store import load_model, save_model, usual
 from mmdiff.weights import digest
 from tests.conftest import mmdiff as command
@@ -443,7 +444,7 @@ def test_guidance_by_the_same_model_changes_nothing(run):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-2)
 
 
-class Parrot(torch.nn.Module):
+class Parrot(Network):
     """Puts out its condition, and knows where it was asked."""
 
     def __init__(self):

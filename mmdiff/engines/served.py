@@ -5,8 +5,8 @@ Each new shape is computed by both, and must agree:  |out - eager| <= TOLERANCE 
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .. import __version__
 from ..data.cached import cache_folder, keep, one_at_a_time
 from ..nn.inputs import CondLike
+from ..nn.network import Network
 from .files import named, onnx_bytes
 
 TOLERANCE = 1e-4
@@ -46,6 +47,10 @@ class Served(nn.Module):
             self._compare(out, expected)
             self.seen.add(shape)
         return out
+
+    def check_shape(self, shape: Sequence[int]) -> None:
+        """That of the network."""
+        cast(Network, self.network).check_shape(shape)
 
     def _compare(self, out: Tensor, expected: Tensor) -> None:
         """Raise ``RuntimeError`` where what was computed is not what PyTorch gives."""
