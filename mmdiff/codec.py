@@ -61,9 +61,9 @@ class CodecModel(Learner):
             raise ValueError("losses needs at least one term, such as mmdiff.adapters.reconstruction.Absolute")
         self.codec: Autoencoder = codec
         codec.base.requires_grad_(False)
-        self.asked = {name: task for name, task in (latent or {}).items() if task is not None}
-        for task in self.asked.values():
-            task.check(codec.coder.stride)
+        self.asked = nn.ModuleDict({name: task for name, task in (latent or {}).items() if task is not None})
+        for task in self._tasks():
+            task.make(codec.channels, codec.coder.stride)
         if adversary is not None:
             if not codec.coder.stride:
                 raise ValueError("an adversary looks at grids, such as sounds and films, and these are sets of points")
@@ -80,7 +80,8 @@ class CodecModel(Learner):
     @property
     def trainable(self) -> nn.ModuleDict:
         coder = self.codec.coder
-        return nn.ModuleDict({"encoder": coder.encoder, "decoder": coder.decoder})
+        learn = {f"latent_{name}": task for name, task in self.asked.items() if [*task.parameters()]}
+        return nn.ModuleDict({"encoder": coder.encoder, "decoder": coder.decoder, **learn})
 
     def replaced(self, trainable: nn.ModuleDict) -> "CodecModel":
         model, codec, coder = copy.copy(self), copy.copy(self.codec), copy.copy(self.codec.coder)
@@ -88,7 +89,19 @@ class CodecModel(Learner):
             part._modules = dict(part._modules)
         coder.encoder, coder.decoder = trainable["encoder"], trainable["decoder"]
         codec.coder, model.codec = coder, codec
+        learnt = dict(trainable.items())
+        model.asked = nn.ModuleDict({name: learnt.get(f"latent_{name}", task) for name, task in self.asked.items()})
         return model
+
+    def open(self) -> None:
+        for part in self._terms_asked():
+            part.open(self.codec.base)
+
+    def _terms_asked(self) -> list[ReconstructionLoss | LatentTask]:
+        return [*self.compared.values(), *self._tasks()]
+
+    def _tasks(self) -> list[LatentTask]:
+        return [task for task in self.asked.values() if isinstance(task, LatentTask)]
 
     @property
     def network(self) -> nn.Module:
@@ -137,9 +150,9 @@ class CodecModel(Learner):
         z, numbers = self.codec.bottleneck.drawn(h, noise[0])
         y, penalty = self._decoded(Masked(z, mask), x), mean(numbers, mask)
         terms = [self._apart(y, x, name) for name in self.compared]
-        for task, eps in zip(self.asked.values(), noise[1:], strict=True):
-            terms.append(self._kept_by(task, Masked(z, mask), x, eps))
-        weights = [*(loss.weight for loss in self.compared.values()), *(task.weight for task in self.asked.values())]
+        for task, eps in zip(self._tasks(), noise[1:], strict=True):
+            terms.append(self._asked_of(task, Masked(z, mask), x, eps))
+        weights = [part.weight for part in self._terms_asked()]
         total = penalty + sum(weight * term for weight, term in zip(weights, terms, strict=True))
         return torch.stack([total, *terms, penalty], 1), y, x
 
@@ -151,14 +164,16 @@ class CodecModel(Learner):
         with torch.autocast(x.x.device.type, enabled=False):
             return self.compared[name](y, x)
 
-    def _kept_by(self, task: LatentTask, z: Masked, x: Masked, eps: Tensor) -> Tensor:
-        """How far a changed latent decodes from the changed sample, by the terms of the loss."""
+    def _asked_of(self, task: LatentTask, z: Masked, x: Masked, eps: Tensor) -> Tensor:
         if x.mask is not None:
             raise ValueError("what is asked of latents (reconstruction/latent) is of batches of one size: crop samples "
                              "to one, or use buckets")
-        other, target = task.changed(z.x, x.x, eps, self.codec.coder.stride)
-        real = Masked(target)
-        output = self._decoded(Masked(other), real)
+        return task(z.x, x.x, eps, self._weighted)
+
+    def _weighted(self, z: Tensor, x: Tensor) -> Tensor:
+        """``(B,)``: how far what is decoded of latents ``z`` is from samples ``x``, by the terms of the loss."""
+        real = Masked(x)
+        output = self._decoded(Masked(z), real)
         return torch.stack([
             loss.weight * self._apart(output, real, name) for name, loss in self.compared.items()
         ]).sum(0)

@@ -237,6 +237,9 @@ class Learner(nn.Module, ABC):
         """What a preview shows, always the same for the same weights: ``samples`` of the data with their ``labels`` are
         where it starts from (their features where they are ``encoded``), ``size`` is that of a usual one."""
 
+    def open(self) -> None:
+        """Open the files that only training reads. Raises ``ValueError`` for one that cannot be used."""
+
     def measure(self, samples: Iterable[Masked], *, encoded: bool) -> None:
         """Measure what the training set has to tell before the first step; ``encoded`` samples are features."""
 

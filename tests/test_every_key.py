@@ -15,6 +15,7 @@ import torch
 import trimesh
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from mmdiff.adapters.video.judge import VideoJudge
 from mmdiff.adapters.video.write import write_video
 from mmdiff.cache.encode import encode
 from mmdiff.cli.list import options
@@ -24,6 +25,7 @@ from mmdiff.config.build import ConfigError, build
 from mmdiff.config.files import resolved
 from mmdiff.config.overrides import composed
 from mmdiff.config.record import Record, names
+from mmdiff.evaluation.embedders.embedder import Embedder
 from mmdiff.evaluation.protocol import Protocol
 from mmdiff.marks.base import Mark
 from mmdiff.testing.documented import undocumented
@@ -64,6 +66,8 @@ NEEDS = {                                                             # what an 
     },
     "adapter=points_latent": ["data=solids"], "experiment=points/codec": ["data=solids"],
     **{f"reconstruction/latent={name}": ["experiment=video/codec", "data=shapes"] for name in ("noisy", "scaled")},
+    "reconstruction/latent=aligned": ["experiment=video/codec", "data=shapes",
+                                      "reconstruction.latent.aligned.embedder=judge.safetensors"],
     "adversary=patch": ["experiment=video/codec", "data=shapes"],
     "reconstruction=shapes": [*CODEC, "adapter=points_codec", "data=solids"],
     "adapter=audio_vocoder": [*CODEC, "data=notes", "reconstruction=spectra"],
@@ -83,6 +87,7 @@ STRINGS = {
     "auto": "ddp", "cpu": "gpu", "gpu": "cpu", "ddp": "auto", "silence": "mask", "mask": "silence", "sounds": "others",
     "speech_8k": "speech_8k_48", "speech_8k_48": "speech_8k", "hifigan_22k": "speech_8k", "weak": "weaker",
     "independent": "blocks", "assignment": "independent", "high": "highest",
+    "judge.safetensors": "other.safetensors",
 }
 
 
@@ -135,6 +140,8 @@ def sources(tmp_path_factory):
             (root / folder / f"{i}.xyz").write_text(f"2\n\nC 0 0 0\n{'HNOF'[i % 4]} 0 0 1\n")
     for folder, n in (("latents", 4), ("latentsx", 5)):
         encode(composed("encode", [f"data.n={n}"]), str(root / folder), progress=False)
+    for name in ("judge", "other"):
+        Embedder(VideoJudge(), {"kind": [name]}, channels=3).save(root / f"{name}.safetensors", {})
     for folder in ("films", "filmsx"):
         (root / folder).mkdir()
         write_video(torch.zeros(1, 60, 64, 64), root / folder / f"{folder}.mkv", 15)

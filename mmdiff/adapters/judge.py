@@ -106,6 +106,16 @@ class Judge(ABC):
         """Real samples made wrong, by the name of the fault."""
 
 
+def activations(layers: nn.Sequential, x: Tensor) -> list[Tensor]:
+    """What ``layers`` see of ``x`` after each nonlinearity."""
+    found = []
+    for layer in layers:
+        x = layer(x)
+        if isinstance(layer, nn.ReLU):
+            found.append(x)
+    return found
+
+
 class Body(nn.Module, ABC):
     """Samples ``(B, C, *S)`` -> features ``(B, WIDTH)``."""
 
@@ -117,6 +127,11 @@ class Body(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, *S)`` -> ``(B, WIDTH)``."""
+
+    def activations(self, x: Tensor) -> list[Tensor]:
+        """What its layers see, each ``(B, C, ...)`` with places that are those of the sample: its features, unless it
+        knows better."""
+        return [self(x)]
 
     @abstractmethod
     def augmented(self, x: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,4 +1,4 @@
-"""What is asked of a latent so that it is easier to generate: a changed latent is to decode to a changed sample.
+"""What is asked of a latent so that it is easier to generate, such as that a changed one decodes to a changed sample.
 
     Noisy    D(z + s std(z) eps) is to be x                          a diffusion model leaves some noise
     Scaled   D(half the size of z) is to be half the size of x       no channel may hide fine detail in a pattern of its
@@ -8,27 +8,33 @@ Each costs one more decoding a step.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from .base import Amount
+from .base import Amount, Codec
 
 
-class LatentTask(ABC):
-    """A term of a codec's loss, times ``weight``: how far a changed latent decodes from the changed sample."""
+class LatentTask(nn.Module, ABC):
+    """A term of a codec's loss, times ``weight``. What learns in it learns with the codec, and is in no model file."""
 
     def __init__(self, *, weight: Amount = 1.0):
+        super().__init__()
         self.weight = weight
 
     @abstractmethod
-    def check(self, stride: Sequence[int]) -> None:
-        """Raise ``ValueError`` where latents of this stride cannot be changed so."""
+    def make(self, latent: int, stride: tuple[int, ...]) -> None:
+        """Make its layers for a latent of so many channels. Raise ``ValueError`` where latents of this stride cannot
+        be asked so."""
+
+    def open(self, base: Codec) -> None:
+        """As ``ReconstructionLoss.open``."""
 
     @abstractmethod
-    def changed(self, z: Tensor, x: Tensor, eps: Tensor, stride: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """The latents ``(B, C, *S')`` and samples ``(B, channels, *S)``, changed; ``eps`` like ``z`` is normal."""
+    def forward(self, z: Tensor, x: Tensor, eps: Tensor, apart: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """``(B,)`` for latents ``(B, C, *S')`` of samples ``(B, channels, *S)``; ``eps`` like ``z`` is normal, and
+        ``apart(z', x')`` is how far what is decoded of ``z'`` is from ``x'``, by the terms of the loss."""
 
 
 class Noisy(LatentTask):
@@ -38,25 +44,26 @@ class Noisy(LatentTask):
         super().__init__(weight=weight)
         self.noise = noise
 
-    def check(self, stride: Sequence[int]) -> None:
-        """Any will do."""
+    def make(self, latent: int, stride: tuple[int, ...]) -> None:
+        """Nothing: any will do."""
 
-    def changed(self, z: Tensor, x: Tensor, eps: Tensor, stride: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def forward(self, z: Tensor, x: Tensor, eps: Tensor, apart: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         spread = z.detach().transpose(0, 1).flatten(1).std(1).view(1, -1, *(1,) * (z.ndim - 2))
-        return z + self.noise * spread * eps, x
+        return apart(z + self.noise * spread * eps, x)
 
 
 class Scaled(LatentTask):
     """Half of the height and width, by means."""
 
-    def check(self, stride: Sequence[int]) -> None:
+    def make(self, latent: int, stride: tuple[int, ...]) -> None:
         if len(stride) < 2:
             raise ValueError("Scaled halves height and width, and these latents have none: leave it out")
+        self.stride = stride
 
-    def changed(self, z: Tensor, x: Tensor, eps: Tensor, stride: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def forward(self, z: Tensor, x: Tensor, eps: Tensor, apart: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         size = [max(1, n // 2) for n in z.shape[-2:]]
-        smaller = [n * step for n, step in zip(size, stride[-2:], strict=True)]
-        return _resized(z, size), _resized(x, smaller)
+        smaller = [n * step for n, step in zip(size, self.stride[-2:], strict=True)]
+        return apart(_resized(z, size), _resized(x, smaller))
 
 
 def _resized(x: Tensor, size: Sequence[int]) -> Tensor:

@@ -13,6 +13,7 @@ from annotated_types import Gt
 from torch import Tensor
 
 from ..core.types import Masked
+from .base import Codec
 
 Factor = Annotated[float, Gt(0)]
 
@@ -22,6 +23,10 @@ class ReconstructionLoss(ABC):
 
     def __init__(self, *, weight: Factor = 1.0):
         self.weight = weight
+
+    def open(self, base: Codec) -> None:  # noqa: B027
+        """Open what only training needs, for samples of the modality ``base``: nothing, unless a term says otherwise.
+        Raises ``ValueError`` for a file that cannot be used."""
 
     @abstractmethod
     def __call__(self, output: Masked, real: Masked) -> Tensor:

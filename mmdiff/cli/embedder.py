@@ -29,11 +29,10 @@ def main(arguments: list[str]) -> int:
         raise ConfigError(f"out={config.out}: an embedder is written as .safetensors")
     writable("out", out.parent)
 
-    from ..evaluation.evaluated import open_run, train_embedder
+    from ..evaluation.evaluated import open_learner, train_embedder
     from ..evaluation.real import DataSource
-    from ..generation.pipeline import load
 
-    evaluated = open_run(config.run, load(config.run, device="cpu"), DataSource.of(config))
-    model = train_embedder(evaluated, evaluated.pipeline.model.codec.judge(), out, steps=config.steps, seed=config.seed)
+    evaluated = open_learner(config.run, DataSource.of(config))
+    model = train_embedder(evaluated, evaluated.codec.judge(), out, steps=config.steps, seed=config.seed)
     print(f"{config.out}: on held-out samples {json.dumps(model.facts['held out'])}")
     return 0

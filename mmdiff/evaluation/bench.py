@@ -61,7 +61,7 @@ class Evaluator:
             held_out = f"{len(evaluated.held_out)} samples were held out for validation (loader.val)"
             raise ConfigError(f"{held_out}: an evaluation needs {LEAST}, so hold out more, such as loader.val=0.2")
         self.known = known_fields(evaluated)
-        codec = self.codec = copy.deepcopy(evaluated.pipeline.model.codec.modality).cpu()
+        codec = self.codec = copy.deepcopy(evaluated.codec).cpu()
         reference = training_samples(evaluated, self.judge, protocol.references)
         order = torch.randperm(len(reference.x), generator=torch.Generator().manual_seed(0))    # any first n are a draw
         self.reference = reference.picked(order.tolist())
@@ -187,10 +187,10 @@ class Evaluator:
         for part in x.split(self.protocol.batch_size):
             padded, mask = pad(self.judge.parted(part))
             there = Masked(padded.to(model.device), None if mask is None else mask.to(model.device))
-            size = {} if self.judge.native_sizes else self.evaluated.pipeline.size
+            size = {} if self.judge.native_sizes else self.evaluated.size
             back, mask = model.codec.decode_sized(model.codec.encode(there), **size)
             samples += unpad(Masked(back.float().cpu(), None if mask is None else mask.cpu()))
-        return self.judge.stacked(samples, self.codec, self.evaluated.pipeline.size)
+        return self.judge.stacked(samples, self.codec, self.evaluated.size)
 
     def _generated(
         self, pipeline: Pipeline, seed: int, *, fields: Fields | None = None, under: str = "samples"

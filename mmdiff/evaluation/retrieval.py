@@ -102,7 +102,7 @@ def fit(
 
 def trained(evaluated: EvaluatedRun, judge: Judge, field: str, steps: int) -> Pairs:
     """A joint embedder of a run's training split; one of the same samples and captions is trained once on a machine."""
-    codec, count = evaluated.pipeline.model.codec.modality, len(evaluated.train)
+    codec, count = evaluated.codec, len(evaluated.train)
     chosen = spread(count, min(FITTED, max(1, FITTED_BYTES // (4 * evaluated.train.read(0)[0].numel()))))
     captions = [list(evaluated.train.captions(i).get(field, ())) for i in chosen]
     captioned = [i for i, several in enumerate(captions) if several]
@@ -142,7 +142,7 @@ def retrievals(
 ) -> dict[str, dict[str, Row]]:
     """Rows of each text field: of ``real`` samples, of those ``generated`` with their labels, of shuffled captions."""
     found: dict[str, dict[str, Row]] = {}
-    for field in [name for name, kind in evaluated.pipeline.model.conditioner.fields.items() if is_text(kind)]:
+    for field in [name for name, kind in evaluated.told.items() if is_text(kind)]:
         rows = [i for i, row in enumerate(real.labels) if row.get(field)]
         texts = [str(real.labels[i][field]) for i in rows]
         if len(set(texts)) < 2:

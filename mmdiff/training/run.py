@@ -113,6 +113,10 @@ def assemble(
 def _model(config: DictConfig, data: RunData, base: Base | None) -> Learner:
     """What learns, with the weights of ``base``, and which of them do."""
     model = build_learner(config, data.codec, data.reader, fields=data.fields)
+    try:
+        model.open()
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     if base is not None:
         inherit(model, base, config)
     learn(model, base, config)

@@ -120,9 +120,10 @@ def test_what_is_asked_of_a_latent_is_in_the_loss_and_logged(tmp_path):
 
 
 def test_half_of_a_latent_and_half_of_a_film_are_of_one_size():
-    z, x = torch.randn(2, 4, 3, 5, 4), torch.randn(2, 3, 9, 40, 32)
-    small, film = Scaled().changed(z, x, z, (4, 8, 8))
+    z, x, task = torch.randn(2, 4, 3, 5, 4), torch.randn(2, 3, 9, 40, 32), Scaled()
+    task.make(4, (4, 8, 8))
+    small, film = task(z, x, z, lambda *both: both)
     assert small.shape == (2, 4, 3, 2, 2) and film.shape == (2, 3, 9, 16, 16)
-    even = Scaled().changed(z[..., :4, :], x[..., :32, :], z, (4, 8, 8))
+    even = task(z[..., :4, :], x[..., :32, :], z, lambda *both: both)
     torch.testing.assert_close(even[0][0, 0, 0, 0, 0], z[0, 0, 0, :2, :2].mean())
     torch.testing.assert_close(even[1][0, 0, 0, 0, 0], x[0, 0, 0, :2, :2].mean())

@@ -6,7 +6,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..judge import WIDTH, Body
+from ..judge import WIDTH, Body, activations
 from .mel import LogMel, MelSpec
 
 
@@ -26,9 +26,16 @@ class SoundBody(Body):
         self.body = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.body(self._heard(x)).mean(-1)
+
+    def activations(self, x: Tensor) -> list[Tensor]:
+        return activations(self.body, self._heard(x))
+
+    def _heard(self, x: Tensor) -> Tensor:
+        """``(B, 40, T)``."""
         waves = x[:, 0] / x[:, 0].abs().amax(1, keepdim=True).clamp(min=1e-8)
         lengths = torch.full((len(waves),), waves.shape[-1], device=waves.device)
-        return self.body(self.front_end(waves, lengths) / 3 + 0.5).mean(-1)
+        return self.front_end(waves, lengths) / 3 + 0.5
 
     def augmented(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Shifted by up to an eighth in a circle, and under white noise of 0.001 to 0.1 of the peak."""

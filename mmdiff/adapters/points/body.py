@@ -8,15 +8,16 @@ from torch import Tensor
 
 from ..judge import Body
 from . import pointnet
-from .scores import cube
 
 
 class CloudBody(pointnet.PointFeatures, Body):
     """Clouds ``(B, 3, N)``, each put into the unit cube; the order of the points must mean nothing."""
 
     def forward(self, x: Tensor) -> Tensor:
-        positions = torch.from_numpy(cube(x[:, :3, :512].double().mT.numpy())).float().mT
-        return self.features(positions)
+        places = x[:, :3, :512].double()
+        low, high = places.amin(2, keepdim=True), places.amax(2, keepdim=True)
+        half = (high - low).amax(1, keepdim=True) / 2
+        return self.features(((places - (low + high) / 2) / torch.where(half > 0, half, 1)).float())
 
     def augmented(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """256 points at random, stretched and moved a little."""

@@ -6,7 +6,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..judge import WIDTH, Body
+from ..judge import WIDTH, Body, activations
 
 
 class SeriesBody(Body):
@@ -31,6 +31,9 @@ class SeriesBody(Body):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body((x - self.mean) / self.std).mean(-1)
+
+    def activations(self, x: Tensor) -> list[Tensor]:
+        return activations(self.body, (x - self.mean) / self.std)
 
     def augmented(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Under white noise of up to 0.1 standard deviations."""

@@ -6,7 +6,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..judge import WIDTH, Body
+from ..judge import WIDTH, Body, activations
 
 
 class ClipBody(Body):
@@ -26,8 +26,10 @@ class ClipBody(Body):
         )
 
     def _looked(self, x: Tensor) -> Tensor:
-        small = nn.functional.adaptive_avg_pool2d(x.transpose(1, 2).flatten(0, 1), 32)
-        return self.look(small).unflatten(0, (len(x), -1))            # (B, T, WIDTH)
+        return self.look(_small(x)).unflatten(0, (len(x), -1))        # (B, T, WIDTH)
+
+    def activations(self, x: Tensor) -> list[Tensor]:
+        return [h.unflatten(0, (len(x), -1)).transpose(1, 2) for h in activations(self.look, _small(x))]
 
     def forward(self, x: Tensor) -> Tensor:
         return self.follow(self._looked(x).transpose(1, 2)).mean(2)
@@ -43,3 +45,8 @@ class ClipBody(Body):
         """Under white noise of up to 0.1."""
         level = 0.1 * torch.rand(len(x), 1, 1, 1, 1, generator=generator)
         return x + level * torch.randn(x.shape, generator=generator)
+
+
+def _small(x: Tensor) -> Tensor:
+    """``(B, C, T, H, W)`` -> frames ``(B T, C, 32, 32)``."""
+    return nn.functional.adaptive_avg_pool2d(x.transpose(1, 2).flatten(0, 1), 32)
