@@ -6,7 +6,7 @@ import torch
 from mmdiff.adapters.autoencoder import Autoencoder
 from mmdiff.adapters.points.codec import PointCodec
 from mmdiff.adapters.points.coder import ShapeCoder
-from mmdiff.adapters.points.losses import Chamfer
+from mmdiff.adapters.points.losses import Chamfer, nearest
 from mmdiff.adapters.points.pairwise import chamfer, chamfer_matrix
 from mmdiff.cli.eval import main as judge
 from mmdiff.config.build import ConfigError
@@ -52,6 +52,16 @@ def test_seeds_fill_the_cube_and_begin_alike():
     assert torch.equal(seeds(1000)[:10], seeds(10)) and seeds(1000).abs().max() <= 1
     counts = torch.histc(seeds(1000)[:, 1], 10, -1, 1)
     assert (counts - 100).abs().max() <= 3                            # as even as a sequence is, not as chance is
+
+
+def test_the_nearest_point_is_that_of_all_distances_where_some_points_are_none():
+    places, cloud = torch.randn(3, 3, 50), torch.randn(3, 4, 40)
+    mask = torch.rand(3, 1, 40) > 0.3
+    apart = torch.cdist(places.mT, cloud[:, :3].mT)
+    assert torch.equal(nearest(places, Masked(cloud)), apart.argmin(2))
+    assert torch.equal(nearest(places, Masked(cloud, mask)), apart.masked_fill(~mask, torch.inf).argmin(2))
+    cloud[0, 0, 0] = torch.nan
+    assert Chamfer()(Masked(cloud), Masked(cloud.nan_to_num()))[0].isnan(), "a loss that is not finite is told as such"
 
 
 def test_the_loss_is_the_distance_that_is_judged_by_and_ignores_padding():

@@ -6,33 +6,41 @@
 """
 
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ...core.types import Masked
-from ..reconstruction import ReconstructionLoss
+from ..reconstruction import ReconstructionLoss, mean
 
 
 class Chamfer(ReconstructionLoss):
     """Mean squared distance to the nearest point, both ways; further channels are compared with those of that point."""
 
     def __call__(self, output: Masked, real: Masked) -> Tensor:
-        apart = _distances(output.x[:, :3], real.x[:, :3])              # (B, N, M)
-        if real.mask is not None:
-            apart = apart.masked_fill(~real.mask, torch.inf)
-        if output.mask is not None:
-            apart = apart.masked_fill(~output.mask.mT, torch.inf)
-        found = []
-        for axis, (cloud, other) in ((2, (output, real)), (1, (real, output))):
-            nearest = other.x.gather(2, apart.argmin(axis)[:, None].expand(-1, other.x.shape[1], -1))
-            error = (cloud.x - nearest).square().sum(1, keepdim=True)
-            if cloud.mask is not None:
-                error = torch.where(cloud.mask, error, 0)
-            count = error.shape[2] if cloud.mask is None else cloud.mask.flatten(1).sum(1).clamp(min=1)
-            found.append(error.flatten(1).sum(1) / count)
-        return found[0] + found[1]
+        return _one_way(output, real) + _one_way(real, output)
+
+
+def _one_way(cloud: Masked, other: Masked) -> Tensor:
+    """``(B,)``: mean squared distance of the points of ``cloud`` to the nearest of ``other``."""
+    index = nearest(cloud.x[:, :3], other)
+    apart = (cloud.x - other.x.gather(2, index[:, None].expand(-1, other.x.shape[1], -1))).square()
+    return mean(apart.sum(1, keepdim=True), cloud.mask)
 
 
 @torch.no_grad()
-def _distances(a: Tensor, b: Tensor) -> Tensor:
-    """``(B, 3, N)`` and ``(B, 3, M)`` -> ``(B, N, M)``; only which is nearest is asked of it."""
-    return torch.cdist(a.mT.float(), b.mT.float())
+def nearest(places: Tensor, cloud: Masked) -> Tensor:
+    """``(B, N)``: which point of ``cloud`` ``(B, C, M)`` is nearest to each of ``places`` ``(B, 3, N)``.
+
+    On the host by a tree, in N log M; on an accelerator by all distances, which is quicker there.
+    """
+    places, others = places.float().mT, cloud.x[:, :3].float().mT
+    if places.device.type == "cpu" and places.isfinite().all() and others.isfinite().all():
+        found = []
+        for i, (one, other) in enumerate(zip(places, others, strict=True)):
+            real = torch.arange(len(other)) if cloud.mask is None else cloud.mask[i, 0].nonzero()[:, 0]
+            found.append(real[torch.from_numpy(cKDTree(other[real].numpy()).query(one.numpy())[1])])
+        return torch.stack(found)
+    apart = torch.cdist(places, others)                               # (B, N, M)
+    if cloud.mask is not None:
+        apart = apart.masked_fill(~cloud.mask, torch.inf)
+    return apart.argmin(2)
