@@ -36,7 +36,7 @@ from mmdiff.training.continuing import continued
 GROUPS = [
     "adapter", "adapter/controls", "adapter/text", "data", "diffusion", "diffusion/schedule",
     "diffusion/parameterization", "diffusion/time", "diffusion/weight", "sampler", "guidance", "optim", "trainer",
-    "logger", "experiment", "few", "debug", "reconstruction", "reconstruction/latent",
+    "logger", "experiment", "few", "debug", "reconstruction", "reconstruction/latent", "reconstruction/losses",
     "adversary",
 ]
 CODEC = ["diffusion=null", "sampler=null", "guidance=null"]
@@ -66,8 +66,9 @@ NEEDS = {                                                             # what an 
     },
     "adapter=points_latent": ["data=solids"], "experiment=points/codec": ["data=solids"],
     **{f"reconstruction/latent={name}": ["experiment=video/codec", "data=shapes"] for name in ("noisy", "scaled")},
-    "reconstruction/latent=aligned": ["experiment=video/codec", "data=shapes",
-                                      "reconstruction.latent.aligned.embedder=judge.safetensors"],
+    **{f"reconstruction/{of}={name}": ["experiment=video/codec", "data=shapes",
+                                       f"reconstruction.{of}.{name}.embedder=judge.safetensors"]
+       for of, name in (("latent", "aligned"), ("losses", "perceptual"))},
     "adversary=patch": ["experiment=video/codec", "data=shapes"],
     "reconstruction=shapes": [*CODEC, "adapter=points_codec", "data=solids"],
     "adapter=audio_vocoder": [*CODEC, "data=notes", "reconstruction=spectra"],

@@ -9,7 +9,8 @@ from ..data.labels import suggest
 KINDS = {
     "adapters": "adapter", "texts": "adapter/text", "controls": "adapter/controls", "data": "data",
     "diffusion": "diffusion", "schedules": "diffusion/schedule",
-    "reconstructions": "reconstruction", "latents": "reconstruction/latent", "adversaries": "adversary",
+    "reconstructions": "reconstruction", "latents": "reconstruction/latent", "losses": "reconstruction/losses",
+    "adversaries": "adversary",
     "samplers": "sampler", "guidance": "guidance", "trainers": "trainer", "priors": "prior",
     "students": "few",
     "marks": "mark", "provenance": "provenance", "experiments": "experiment", "evaluations": "evaluation",

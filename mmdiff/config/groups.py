@@ -7,7 +7,7 @@ from . import plugins
 from .build import ConfigError
 from .words import Word, pieces, text
 
-MANY = {"adapter/controls", "reconstruction/latent"}
+MANY = {"adapter/controls", "reconstruction/latent", "reconstruction/losses"}
 """Groups of which several options stand beside each other: ``adapter/controls=[edges,grey]``."""
 
 

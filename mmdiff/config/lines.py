@@ -28,7 +28,7 @@ DERIVED = {
 OPTIONAL = {
     "adapter.given", "adapter.coupling", "adapter/text", "adapter.text", "adapter/controls", "adapter.controls",
     "experiment", "debug", "prior", "few", "diffusion", "reconstruction", "adversary", "sampler", "guidance",
-    "reconstruction/latent",
+    "reconstruction/latent", "reconstruction/losses",
 }
 """Parts and groups of a training configuration that may be null."""
 

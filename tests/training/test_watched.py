@@ -37,9 +37,9 @@ def embedder(path, judge, codec):
 @pytest.fixture(scope="module")
 def words(tmp_path_factory):
     file = embedder(tmp_path_factory.mktemp("judge") / "judge.safetensors", VideoJudge(), PixelCodec(3))
-    loss = f"{{_target_: mmdiff.evaluation.embedders.watched.Perceptual, embedder: {file}, weight: 0.3}}"
     return file, [*CODEC, "reconstruction/latent=aligned", f"reconstruction.latent.aligned.embedder={file}",
-                  f"+reconstruction.losses.perceptual={loss}", "optim.decay=constant", "ema.main.ramp=0.5"]
+                  "reconstruction/losses=perceptual", f"reconstruction.losses.perceptual.embedder={file}",
+                  "optim.decay=constant", "ema.main.ramp=0.5"]
 
 
 @pytest.fixture(scope="module")
