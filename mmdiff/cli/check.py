@@ -15,7 +15,7 @@ from .mark import MARK
 from .paths import taken
 
 CHECKS = (SIGNATURE, RECORD, LOG, MARK)
-KEYS = tuple(key for check in CHECKS for key in check.keys)
+KEYS = tuple(dict.fromkeys(key for check in CHECKS for key in check.keys))
 
 
 def main(arguments: list[str]) -> int:

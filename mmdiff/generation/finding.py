@@ -1,10 +1,13 @@
 """Looking for marks in a file, whoever made it: how likely is it that it only looks so?"""
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..adapters.base import Amount
+from ..config.kinds import check
 from ..marks.base import Candidate, Found, Mark
 from .pipeline import Pipeline
 
@@ -25,7 +28,8 @@ def find(
         raise ValueError(f"the ledger names no sample of this model, {sha256[:12]}")
     parts: dict[tuple[int, ...], tuple[dict[str, float], list[Candidate]]] = {}
     for row in rows:
-        shape = codec.latent_shape(**(size := row.get("size") or pipeline.size))
+        size = _size(row, pipeline)
+        shape = codec.latent_shape(**size)
         parts.setdefault(shape[1:], (size, []))[1].append(Candidate(row["seed"], shape))
     found: dict[str, Found] = {}
     for size, wanted in parts.values():                               # a film is read at the size that it was made at
@@ -37,6 +41,16 @@ def find(
             (new,) = mark.score([sample], pipeline.model.source, [candidates], shifts=shifts)
             found[mark.name] = joined(found[mark.name], new) if mark.name in found else new
     return found
+
+
+def _size(row: Mapping[str, Any], pipeline: Pipeline) -> dict[str, float]:
+    """The size of a row, which may come from anybody. Raises ``ValueError`` for one that no sample has."""
+    if not (size := row.get("size")):
+        return pipeline.size
+    check(size, dict[str, Amount], key=f"size of seed {row['seed']} in the ledger")
+    if foreign := set(size) - set(inspect.signature(pipeline.model.codec.latent_shape).parameters):
+        raise ValueError(f"the ledger has a sample with {foreign.pop()}=; the size of this model's is {pipeline.size}")
+    return dict(size)
 
 
 def joined(one: Found, other: Found) -> Found:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import __version__
 from ..adapters.base import Codec
 from ..data.writing import write_atomic
-from ..provenance.audit import Chain
+from ..provenance.audit import MANIFEST, Chain
 from ..provenance.audit import chain as start
 from ..provenance.policy import Policy
 from ..provenance.signing import Signing
@@ -30,7 +30,6 @@ from .sampling import GeneratedSample, generate
 if TYPE_CHECKING:
     from .pipeline import Pipeline
 
-MANIFEST = "manifest.jsonl"
 RESERVED = ("manifest", "preview")
 """Names of what a job writes besides its samples."""
 
@@ -53,44 +52,50 @@ class Terms(NamedTuple):
                   "mark": pipeline.settings.get("mark")}
         return {name for name, given in layers.items() if given}
 
+    def allow(self, pipeline: "Pipeline", requests: Sequence[Request]) -> None:
+        """Raise ``Refused`` for what is against the rules, and tell those that this model cannot break."""
+        if self.policy is None:
+            return
+        self.policy.check(requests, self.on(pipeline))
+        if foreign := self.policy.foreign(pipeline.model.conditioner.fields):
+            print(f"{self.policy.path.name} has rules for {', '.join(foreign)}, which this model is not told")
+
 
 def save_all(
     pipeline: "Pipeline", requests: Sequence[Request], out: Path, *, batch_size: int, loose: frozenset[str],
-    suffix: str | None, shard: tuple[int, int], replace: bool, terms: Terms, options: dict[str, Any],
+    suffix: str | None, shard: tuple[int, int], replace: bool, terms: Terms, chain: Chain | None,
+    options: dict[str, Any],
 ) -> list[Path]:
     """As ``Pipeline.save``, its arguments checked; ``loose`` are facts in which files that are there may differ."""
     codec = pipeline.model.codec
     ending = _ending(codec, suffix, options)
     names = _names(requests)
-    with _logged(pipeline, requests, terms) as chain:
-        if terms.policy is not None:
-            terms.policy.check(requests, terms.on(pipeline))
-        if terms.signing is not None:
-            terms.signing.check(ending)
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):                         # told now rather than after the work
+    if terms.signing is not None:
+        terms.signing.check(ending)
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=out):                             # told now rather than after the work
+        pass
+    listed(out)
+    more = {"record": terms.record, **options, **({"provenance": terms.signing.facts} if terms.signing else {})}
+    outputs = [
+        Output(path := out / (name + ending), {**facts(pipeline, request, path, batch_size), **more},
+               loose | {"stack"}, request.parents, terms.signing, chain)
+        for name, request in zip(names, requests, strict=True)
+    ]
+    mine = range(shard[0], len(requests), shard[1])
+    todo = [i for i in mine if not outputs[i].done()]
+    if not replace and (reasons := [reason for i in todo if (reason := outputs[i].obstacle())]):
+        raise FileExistsError(f"{reasons[0]}: choose another folder by out=, or replace=true")
+    if len(todo) < len(mine):
+        print(f"{len(mine) - len(todo)} of {len(mine)} are there already")
+    clear((outputs[i] for i in todo), out)
+
+    def save(generated: GeneratedSample) -> None:
+        outputs[todo[generated.position]].write(partial(codec.save, generated.sample, **options), generated.changes)
+
+    with closing(generate(pipeline, [requests[i] for i in todo], batch_size, save=save)) as samples:
+        for _ in samples:                                             # they are on the disk, and held by nobody
             pass
-        listed(out)
-        more = {"record": terms.record, **options, **({"provenance": terms.signing.facts} if terms.signing else {})}
-        outputs = [
-            Output(path := out / (name + ending), {**facts(pipeline, request, path, batch_size), **more},
-                   loose | {"stack"}, request.parents, terms.signing, chain)
-            for name, request in zip(names, requests, strict=True)
-        ]
-        mine = range(shard[0], len(requests), shard[1])
-        todo = [i for i in mine if not outputs[i].done()]
-        if not replace and (reasons := [reason for i in todo if (reason := outputs[i].obstacle())]):
-            raise FileExistsError(f"{reasons[0]}: choose another folder by out=, or replace=true")
-        if len(todo) < len(mine):
-            print(f"{len(mine) - len(todo)} of {len(mine)} are there already")
-        clear((outputs[i] for i in todo), out)
-
-        def save(generated: GeneratedSample) -> None:
-            outputs[todo[generated.position]].write(partial(codec.save, generated.sample, **options), generated.changes)
-
-        with closing(generate(pipeline, [requests[i] for i in todo], batch_size, save=save)) as samples:
-            for _ in samples:                                         # they are on the disk, and held by nobody
-                pass
     if not all(output.there() for output in outputs):
         return [outputs[i].path for i in mine]
     rows = [row for row in listed(out) if row["file"] not in {output.path.name for output in outputs}]
@@ -99,7 +104,7 @@ def save_all(
     return [output.path for output in outputs]
 
 
-def _logged(
+def logged(
     pipeline: "Pipeline", requests: Sequence[Request], terms: Terms
 ) -> AbstractContextManager[Chain | None]:
     """The chain of the job in the log, if there is one."""

@@ -28,7 +28,7 @@ from ..provenance.signing import Signing
 from ..store import Scales, chosen_device, load_model
 from .computing import Computing, one_call, weights_key
 from .edits import Edit
-from .job import Terms, save_all
+from .job import Terms, logged, save_all
 from .outputs import seal
 from .references import Reference, errors_named, known, referred
 from .request import Request, plain_number
@@ -177,14 +177,17 @@ class Pipeline:
             raise ValueError(f"provenance is a mmdiff.provenance.c2pa.C2pa, or None, got {provenance!r}")
         if not 0 <= shard[0] < shard[1]:
             raise ValueError(f"shard is (k, n) with 0 <= k < n, the k-th part of n from 0 on, got {shard}")
-        self._check(requests)
-        count = self.batch_size(requests, size, parts=shard[1])
-        self.choose_engine(requests, count)
-        return save_all(
-            self, requests, Path(out).expanduser(), batch_size=count, suffix=suffix, shard=shard, replace=replace,
-            loose=frozenset({"batch_size"} if size in (None, "auto") else ()), options=options,
-            terms=Terms(record, provenance, Path(audit) if audit else None, who, Policy(policy) if policy else None),
-        )
+        terms = Terms(record, provenance, Path(audit) if audit else None, who, Policy(policy) if policy else None)
+        with logged(self, requests, terms) as chain:
+            terms.allow(self, requests)
+            self._check(requests)
+            count = self.batch_size(requests, size, parts=shard[1])
+            self.choose_engine(requests, count)
+            return save_all(
+                self, requests, Path(out).expanduser(), batch_size=count, suffix=suffix, shard=shard, replace=replace,
+                loose=frozenset({"batch_size"} if size in (None, "auto") else ()), options=options, terms=terms,
+                chain=chain,
+            )
 
     def pictures(
         self, requests: Sequence[Request], paths: Sequence[Path], folder: Path, *, provenance: Signing | None = None

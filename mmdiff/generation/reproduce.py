@@ -17,13 +17,11 @@ import torch
 from torch import Tensor
 
 from .. import __version__
-from ..config.build import ConfigError
 from ..config.files import MODEL_FILE
 from ..config.header import ModelFileError, model_file, read_header
 from ..config.kinds import KindError, check
 from ..provenance import tags
-from ..provenance.record import NoRecord, digest, read, texts
-from ..provenance.signatures import signature
+from ..provenance.record import NoRecord, digest, read, signed, texts
 from .edits import Edit
 from .pipeline import Pipeline, load
 from .record import stack
@@ -70,7 +68,7 @@ def reproduce(
         pipeline = _pipeline(path, record, model, lora, base=base, encoder=encoder, device=device)
         request = _request(path, record, {k: Path(v).expanduser() for k, v in (files or {}).items()})
         lies = digest(path)
-        recorded = record.get("payload_sha256") or _signed(path) or lies
+        recorded = record.get("payload_sha256") or (signed(path) or {}).get("payload_sha256") or lies
         with tempfile.TemporaryDirectory() as folder:
             reproduced = _file(pipeline, request, record, path, Path(folder) / f"made{path.suffix}", recorded)
             if out is not None:
@@ -79,15 +77,6 @@ def reproduce(
                 digest(reproduced), recorded, record.get("sha256", lies) != lies, list(_differences(record, pipeline)),
                 _distance(pipeline, request, path, reproduced),
             )
-
-
-def _signed(path: Path) -> str | None:
-    """The hash of the payload that the signature of a file vouches for."""
-    try:
-        found = signature(path)
-    except ConfigError:                                               # without the extra nothing can be read
-        return None
-    return (found.record or {}).get("payload_sha256") if found.state != "changed" else None
 
 
 def _file(

@@ -8,13 +8,15 @@ from typing import Annotated, Any
 from unicodedata import category, normalize
 
 import numpy as np
-from annotated_types import Gt
+from annotated_types import Ge, Gt, Le
 
 from ..config.kinds import check
 from ..data.labels import Label, title
 from .edits import Edit
 from .references import Reference, referred
 
+Seed = Annotated[int, Ge(-(2**63)), Le(2**63 - 1)]
+"""Of 64 bits, as formats of records hold it."""
 LONGEST = 200
 """Bytes of a sample's name: systems take 255, of which hidden names, process numbers and endings need some."""
 
@@ -40,7 +42,7 @@ class Request:
         for name, value in vars(self).items():                        # NumPy's numbers are none to JSON
             plain = {k: plain_number(v) for k, v in value.items()} if isinstance(value, dict) else plain_number(value)
             object.__setattr__(self, name, plain)
-        check(self.seed, int, key="seed")
+        check(self.seed, Seed, key="seed")
         check(self.name, str | None, key="name")
         for name in ("labels", "negative"):
             check(getattr(self, name), dict[str, Label], key=name)

@@ -39,19 +39,21 @@ class LedgerMark(Correlated):
 
 def read_ledger(path: str | Path) -> list[dict[str, Any]]:
     """The rows of a log that have a ``seed``: of a ``.jsonl`` file, or of all below a folder (a job's manifest, an
-    audit). ``ValueError`` where there is none, or a line is no row."""
+    audit); a last line that is half written is none. ``ValueError`` where there is none, or a line is no row."""
     path = Path(path).expanduser()
     files = sorted(path.rglob("*.jsonl")) if path.is_dir() else [path]
     rows = []
     for file in files:
         try:
-            lines = file.read_text(encoding="utf-8").splitlines()
+            *lines, torn = file.read_text(encoding="utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"ledger={path}: {file} cannot be read: {error}") from None
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate([*lines, torn], 1):
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError):
+                if number > len(lines):             # half written, of a job that was stopped or goes on
+                    continue
                 raise ValueError(f"ledger={path}: line {number} of {file} is no JSON") from None
             if isinstance(row, dict) and isinstance(row.get("seed"), int):
                 rows.append(row)

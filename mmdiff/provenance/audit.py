@@ -16,7 +16,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,6 +25,8 @@ from ..config.build import ConfigError
 from ..data.writing import write_atomic
 from .signing import BESIDE, Signing
 
+MANIFEST = "manifest.jsonl"
+"""The list of the files of a job, which is no log, though a log may lie in its folder."""
 NONE = "0" * 64
 """What the first row has for the hash of the one before."""
 
@@ -56,7 +58,7 @@ class Chain:
 def chain(
     folder: str | Path, *, who: str | None = None, signing: Signing | None = None, **facts: Any
 ) -> Iterator[Chain]:
-    """A new chain of a job, from its start to its end or to what it failed by; signed then, where ``signing`` signs.
+    """A new chain of a job, from its start to its end or to what it failed by; signed then, where ``signing`` can.
 
     ``who`` is whom the samples are made for (default: the user that the operating system names). Raises ``ConfigError``
     where ``folder`` cannot be written to.
@@ -69,17 +71,32 @@ def chain(
     except OSError as error:
         raise ConfigError(f"audit={folder} cannot be written to: {error.strerror or error}") from None
     with file:
-        opened = Chain(folder / name, file, who or getpass.getuser())
+        opened = Chain(folder / name, file, who or _user())
         opened.row("start", **facts)
         try:
             yield opened
         except BaseException as error:
             kind = "refused" if isinstance(error, Refused) else "failed"
             opened.row(kind, reason=f"{type(error).__name__}: {error}"[:500])
+            with suppress(Exception):                                 # what failed is told, not that this does too
+                _sign(opened.path, signing)
             raise
         opened.row("end")
-    if signing is not None and (signature := signing.sign(opened.path, name, {}, {}, generated=False)) is not None:
-        write_atomic(Path(f"{opened.path}{BESIDE}"), signature)
+    _sign(opened.path, signing)
+
+
+def _sign(path: Path, signing: Signing | None) -> None:
+    """Sign a chain that has ended, in whatever way."""
+    if signing is not None and (signature := signing.sign(path, path.name, {}, {}, generated=False)) is not None:
+        write_atomic(Path(f"{path}{BESIDE}"), signature)
+
+
+def _user() -> str:
+    """The user of the system; its number where a container has no name for it."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 def hash_of(row: Mapping[str, Any]) -> str:
@@ -90,6 +107,7 @@ def hash_of(row: Mapping[str, Any]) -> str:
 
 def chains(folder: Path) -> list[Path]:
     """The chains of a log. Raises ``ConfigError`` where there is none."""
-    if not (found := sorted(Path(folder).expanduser().glob("*.jsonl"))):
+    found = sorted(path for path in Path(folder).expanduser().glob("*.jsonl") if path.name != MANIFEST)
+    if not found:
         raise ConfigError(f"{folder} holds no log: it is the folder that audit= named")
     return found

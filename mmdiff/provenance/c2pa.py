@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
+from urllib.parse import urlsplit
 
 from .. import __version__
 from ..config.build import ConfigError
 from . import tags
-from .certificates import algorithm, chain_of, faults, fingerprint, key_of
+from .certificates import algorithm, chain_of, faults, fingerprint, key_of, pkcs8
 from .record import public_facts
-from .signatures import ANY, ASSERTION, FORMATS, READ, context
+from .signatures import ANY, ASSERTION, FORMATS, context, form_of
 from .signing import BESIDE, Signing, library
 
 INPUT = "input"
@@ -32,6 +33,7 @@ class C2pa(Signing):
 
     ``tsa`` is the URL of a time stamp server (RFC 3161). With ``facts=hash`` labels stand in the file as their hash
     alone. ``aigc`` is the name of the producer in the label of GB 45438-2025, which is then written too.
+    Raises ``ConfigError`` for a ``tsa`` with a name and password in it, which would stand in every record.
     """
 
     def __init__(
@@ -40,6 +42,9 @@ class C2pa(Signing):
     ):
         self.certificate, self.key, self.tsa = Path(certificate).expanduser(), str(key), tsa
         self.mode, self.aigc = facts, aigc
+        if tsa is not None and "@" in urlsplit(tsa).netloc:
+            raise ConfigError("provenance.tsa has a name or password in it, which is kept in no record: name a server "
+                              "that asks for none")
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -109,7 +114,7 @@ class C2pa(Signing):
         c2pa = library("c2pa")
         kind = getattr(c2pa.C2paSigningAlg, algorithm(self._key))
         chain, tsa = self.certificate.read_bytes(), self.tsa.encode() if self.tsa else None
-        return c2pa.Signer.from_info(c2pa.C2paSignerInfo(kind, chain, self._key, tsa))
+        return c2pa.Signer.from_info(c2pa.C2paSignerInfo(kind, chain, pkcs8(self._key), tsa))
 
 
 def _actions(files: Mapping[str, Path], kind: str) -> list[dict[str, Any]]:
@@ -124,7 +129,7 @@ def _add(builder: Any, key: str, parent: Path) -> None:
     """Add what a file was made from, with its own signature where it has one."""
     relation = "parentOf" if key == INPUT else "inputTo"
     ingredient: dict[str, Any] = {"title": parent.name, "relationship": relation, "label": key}
-    form = READ.get(parent.suffix.lower(), ANY)
+    form = form_of(parent)
     if form == ANY and (beside := Path(f"{parent}{BESIDE}")).is_file():
         with parent.open("rb") as file:
             reader = library("c2pa").Reader(ANY, file, beside.read_bytes(), context=context())

@@ -68,6 +68,12 @@ def algorithm(key: bytes) -> str:
     raise ConfigError("provenance.key is a key on P-256, P-384 or P-521, Ed25519, or RSA of 2048 bits at least")
 
 
+def pkcs8(key: bytes) -> bytes:
+    """A private key in the one form of PEM that every library takes."""
+    form = library("cryptography.hazmat.primitives.serialization")
+    return _private(key).private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
+
+
 def faults(chain: list[Certificate], key: bytes) -> Iterator[str]:
     """Why the first certificate of a chain may not sign media with this key, in words."""
     x509, serialization = library("cryptography.x509"), library("cryptography.hazmat.primitives.serialization")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import signatures
-from .record import beside, digest, within
+from .record import digest, told, within
 from .verify import find
 
 CODES = {"trusted": 0, "unknown": 3, "unsigned": 4, "changed": 5}
@@ -35,7 +35,7 @@ class Check(NamedTuple):
 
 def signature(path: Path, options: Mapping[str, str]) -> Iterator[Finding]:
     """Who signed the file, and whether it is still what was signed."""
-    found = signatures.signature(path, Path(options["trust"]).expanduser() if "trust" in options else None)
+    found = signatures.signature(path, _trust(options))
     code = CODES[found.state]
     if found.state == "unsigned":
         yield Finding("unsigned", code)
@@ -55,7 +55,7 @@ def signature(path: Path, options: Mapping[str, str]) -> Iterator[Finding]:
 
 def record(path: Path, options: Mapping[str, str]) -> Iterator[Finding]:
     """What mmdiff wrote beside and into the file; nobody vouches for that by itself."""
-    if (found := beside(path)) is not None and found["file"] == path.name:
+    if (found := told(path)) is not None:
         same = found.get("sha256") == digest(path)
         yield Finding(f"{path.with_suffix('.json').name} beside it is of {'these' if same else 'other'} bytes: "
                       f"{_said(found)}", 0 if same else CODES["changed"])
@@ -69,13 +69,18 @@ def log(path: Path, options: Mapping[str, str]) -> Iterator[Finding]:
     """Whether a log has a row of it."""
     if "audit" not in options:
         return
-    rows, missing = find(Path(options["audit"]), path)
+    rows, missing = find(Path(options["audit"]), path, _trust(options))
     for one in rows:
-        yield Finding(f"{one.chain.name}, row {one.row['n']}: made {one.row.get('time')} for {one.row.get('who')}")
+        yield Finding(f"{one.chain.name}, row {one.row['n']}, {one.by}: made {one.row.get('time')} for "
+                      f"{one.row.get('who')}")
     for fault in missing:
         yield Finding(fault, CODES["changed"])
     if not rows and not missing:
         yield Finding("it has no row of the file")
+
+
+def _trust(options: Mapping[str, str]) -> Path | None:
+    return Path(options["trust"]).expanduser() if "trust" in options else None
 
 
 def _said(facts: Mapping[str, Any]) -> str:
@@ -85,4 +90,4 @@ def _said(facts: Mapping[str, Any]) -> str:
 
 SIGNATURE = Check("signature", ("trust",), signature)
 RECORD = Check("record", (), record)
-LOG = Check("log", ("audit",), log)
+LOG = Check("log", ("audit", "trust"), log)

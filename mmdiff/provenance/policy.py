@@ -6,13 +6,16 @@
     largest_n: 16                            # samples of one job
     require: [provenance, audit, mark, record]
 
-Small and capital letters are the same. What is refused is told in a line, and gets a row in the log.
+Labels that guidance leads away from are refused as well: a scale below 1 leads to them. Small and capital letters, and
+forms of a letter that Unicode calls compatible, are the same. What is refused is told in a line, and gets a row in the
+log.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, Protocol
+from unicodedata import normalize
 
 from omegaconf import OmegaConf
 
@@ -36,6 +39,9 @@ class Labelled(Protocol):
 
     @property
     def labels(self) -> Mapping[str, Label]: ...
+
+    @property
+    def negative(self) -> Mapping[str, Label]: ...
 
 
 class Policy:
@@ -69,14 +75,18 @@ class Policy:
             if layer not in on:
                 yield f"{layer}= must be on"
         for i, request in enumerate(requests):
-            for name, label in request.labels.items():
+            for name, label in (*request.labels.items(), *request.negative.items()):
                 if label is None:
                     continue
                 if name in self.fields:
                     yield f"request {i + 1} tells {name}, which nobody may"
                 for pattern in (*self.labels.get(name, []), *self.labels.get("*", [])):
-                    if fnmatchcase(str(label).lower(), pattern.lower()):
+                    if any(fnmatchcase(form, _folded(pattern)) for form in _forms(label)):
                         yield f"request {i + 1} asks for {name} {label!r}, which {pattern!r} refuses"
+
+    def foreign(self, fields: Collection[str]) -> list[str]:
+        """The fields that are named and that a model of these ``fields`` has not: its rules do nothing there."""
+        return [name for name in dict.fromkeys((*self.fields, *self.labels)) if name != "*" and name not in fields]
 
     def _checked(self, found: Any, known: Mapping[str, Any]) -> None:
         try:
@@ -87,3 +97,15 @@ class Policy:
                 check(value, known[name], key=f"{self.path}: {name}")
         except KindError as error:
             raise ConfigError(str(error)) from None
+
+
+def _forms(label: Label) -> Iterator[str]:
+    """A label as rules compare it: a number as 60 and as 60.0."""
+    yield _folded(str(label))
+    if isinstance(label, int | float):
+        yield f"{label:.12g}"
+        yield str(float(label))
+
+
+def _folded(text: str) -> str:
+    return normalize("NFKC", text).casefold()

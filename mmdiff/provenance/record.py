@@ -15,9 +15,10 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Le
 
+from ..config.build import ConfigError
 from ..config.kinds import KindError, check
 from ..data.labels import Label
-from . import tags
+from . import signatures, tags
 
 OUTER = ("file", "payload_sha256", "sha256", "provenance", "audit")
 """What the JSON beside a file says and the record in it does not: its name, hashes of the file itself, who signed it
@@ -80,12 +81,24 @@ def digest(path: Path) -> str:
 
 def beside(path: Path) -> dict[str, Any] | None:
     """What the JSON beside a file says; None where there is none that is of a file of this name."""
+    found = _json(path)
+    name = found.get("file")
+    return found if isinstance(name, str) and Path(name).name == name and Path(name).stem == path.stem else None
+
+
+def told(path: Path) -> dict[str, Any] | None:
+    """What the JSON beside a file says of it, by its name, or by its bytes where both were renamed."""
+    found = _json(path)
+    of_it = found.get("file") == path.name or ("file" in found and found.get("sha256") == digest(path))
+    return found if of_it else None
+
+
+def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return None
-    name = found.get("file") if isinstance(found, dict) else None
-    return found if isinstance(name, str) and Path(name).name == name and Path(name).stem == path.stem else None
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def within(path: Path) -> dict[str, Any] | None:
@@ -97,15 +110,21 @@ def within(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def signed(path: Path) -> dict[str, Any] | None:
+    """The record in the signature of a file; None where it holds none, or was changed."""
+    try:
+        found = signatures.signature(path)
+    except ConfigError:                                               # without the extra nothing can be read
+        return None
+    return found.record if found.state in ("trusted", "unknown") else None
+
+
 def read(path: Path) -> dict[str, Any]:
-    """The record of a file, from the JSON beside it or, without one, from the file. It may come from anybody: its
-    values are of the kinds that they should be. Raises ``NoRecord``."""
+    """The record of a file, from the JSON beside it or, without one, from the file or its signature. It may come from
+    anybody: its values are of the kinds that they should be. Raises ``NoRecord``."""
     if not path.is_file():
         raise NoRecord(f"there is no file {path}")
-    found = beside(path)
-    if found is None or found["file"] != path.name:
-        found = within(path)
-    if found is None:
+    if (found := told(path) or within(path) or signed(path)) is None:
         raise NoRecord(f"{path} has no record: neither {path.with_suffix('.json').name} beside it nor one in it says "
                        "how it was made")
     if "labels_sha256" in found and "labels" not in found:

@@ -4,6 +4,7 @@ Nothing is fetched: neither manifests that a file only refers to, nor lists of r
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,6 +19,14 @@ FORMATS = {
 READ = {**FORMATS, ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".tif": "image/tiff",
         ".tiff": "image/tiff", ".avif": "image/avif", ".heic": "image/heic", ".pdf": "application/pdf"}
 ANY = "application/octet-stream"
+STARTS = {
+    b"RIFF....WAVE": "audio/wav", b"RIFF....AVI ": "video/avi", b"RIFF....WEBP": "image/webp", b"fLaC": "audio/flac",
+    b"\x89PNG\r\n\x1a\n": "image/png", b"GIF8": "image/gif", b"\xff\xd8\xff": "image/jpeg", b"%PDF-": "application/pdf",
+    b"II\\*\x00": "image/tiff", b"MM\x00\\*": "image/tiff", b"....ftypqt  ": "video/quicktime",
+    b"....ftypM4A ": "audio/mp4", b"....ftypavif": "image/avif", b"....ftyphei": "image/heic", b"....ftyp": "video/mp4",
+    b"ID3": "audio/mpeg",
+}
+"""What files begin with, as regular expressions, the first that fits."""
 ASSERTION = "org.mmdiff.generation"
 """What mmdiff says of how the file was made."""
 State = Literal["unsigned", "unknown", "trusted", "changed"]
@@ -44,7 +53,7 @@ def signature(path: Path, trust: Path | None = None) -> Signature:
     c2pa = library("c2pa")
     beside = next((p for p in (Path(f"{path}{BESIDE}"), path.with_suffix(BESIDE)) if p.is_file() and p != path), None)
     anchors = None if trust is None else "".join(_pem(one) for one in chain_of(trust))
-    form = READ.get(path.suffix.lower(), ANY)
+    form = form_of(path)
     try:
         with path.open("rb") as file:
             reader = c2pa.Reader.try_create(form, file, context=context(anchors)) if form != ANY else None
@@ -58,6 +67,15 @@ def signature(path: Path, trust: Path | None = None) -> Signature:
         if beside is None and b"c2pa" not in path.read_bytes():       # it is of another format than its ending says
             return Signature("unsigned")
         return Signature("changed", reason=f"the signature cannot be read ({type(error).__name__}: {error})")
+
+
+def form_of(path: Path) -> str:
+    """The format of a file by its ending, or by what it begins with; ``ANY`` where that holds no signature."""
+    if (form := READ.get(path.suffix.lower())) is not None:
+        return form
+    with path.open("rb") as file:
+        head = file.read(16)
+    return next((form for start, form in STARTS.items() if re.match(start, head, re.DOTALL)), ANY)
 
 
 def _read(store: dict[str, Any]) -> Signature:

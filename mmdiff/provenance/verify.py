@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from . import signatures
 from .audit import NONE, chains, hash_of
-from .record import beside, digest
+from .record import digest, told
 from .signing import BESIDE
 
 ENDS = ("end", "failed", "refused")
@@ -29,6 +30,10 @@ class Entry(NamedTuple):
 
     chain: Path
     row: dict[str, Any]
+    by: str
+    """By what the row is known to be of the file."""
+    sure: bool
+    """Whether that is more than the word of somebody unknown."""
 
 
 def verified(path: Path, trust: Path | None = None) -> Verified:
@@ -46,27 +51,45 @@ def verified(path: Path, trust: Path | None = None) -> Verified:
     return Verified(path, rows, "changed" if broken else "whole" if ended else "open", faults, signer)
 
 
-def find(folder: Path, path: Path) -> tuple[list[Entry], list[str]]:
-    """The rows of a file in a log, by the hash of its payload; and what its own words of the log do not agree with."""
-    stored = found if (found := beside(path)) is not None and found["file"] == path.name else {}
-    signed = _signed(path)
-    payloads = [digest(path), *(facts["payload_sha256"] for facts in (stored, signed) if "payload_sha256" in facts)]
-    rows = [Entry(chain, row) for chain in chains(folder) for row in _read(chain)[0]]
-    matching = [one for one in rows if one.row.get("kind") == "file" and one.row.get("payload_sha256") in payloads]
-    return matching, list(_missing(signed or stored, rows))
+def find(folder: Path, path: Path, trust: Path | None = None) -> tuple[list[Entry], list[str]]:
+    """The rows of a file in a log, by the hash of its payload; and what its own words of the log do not agree with.
+
+    The payload of a file that holds its signature is told by that, or by the JSON beside it; ``trust`` has the roots
+    whose signers are believed.
+    """
+    own, stored = digest(path), _stored(path)
+    rows = [(chain, row) for chain in chains(folder) for row in _read(chain)[0]]
+    known = any(row.get("payload_sha256") == own for _, row in rows)
+    signed, signer, vouched = ({}, "", False) if known and find_spec("c2pa") is None else _signed(path, trust)
+    words = {
+        str(stored.get("payload_sha256")): ("by the JSON beside it, for which nobody vouches", False),
+        str(signed.get("payload_sha256")): (f"by its signature, of {signer}", vouched), own: ("by its bytes", True),
+    }
+    found = [Entry(chain, row, *words[payload]) for chain, row in rows
+             if row.get("kind") == "file" and (payload := str(row.get("payload_sha256"))) in words]
+    return found, list(_missing(signed or stored, rows))
 
 
-def _signed(path: Path) -> dict[str, Any]:
-    """What the signature of a file says of it."""
-    found = signatures.signature(path)
-    return (found.record or {}) if found.state in ("trusted", "unknown") else {}
+def _stored(path: Path) -> dict[str, Any]:
+    """What the JSON beside a file says, where it was written for these bytes."""
+    found = told(path) or {}
+    return found if found.get("sha256") == digest(path) else {}
 
 
-def _missing(facts: Mapping[str, Any], rows: list[Entry]) -> Iterator[str]:
+def _signed(path: Path, trust: Path | None) -> tuple[dict[str, Any], str, bool]:
+    """What the signature of a file says of it, whose it is, and whether that signer is believed."""
+    found = signatures.signature(path, trust)
+    if found.state not in ("trusted", "unknown"):
+        return {}, "", False
+    believed = found.state == "trusted"
+    return found.record or {}, found.signer if believed else f"{found.signer}, who is unknown here", believed
+
+
+def _missing(facts: Mapping[str, Any], rows: list[tuple[Path, dict[str, Any]]]) -> Iterator[str]:
     logged = facts.get("audit")
     if not isinstance(logged, dict):
         return
-    chain = [one.row for one in rows if one.chain.name == logged.get("chain")]
+    chain = [row for path, row in rows if path.name == logged.get("chain")]
     if not any(row.get("hash") == logged.get("hash") == hash_of(row) for row in chain):
         what = f"has no row {logged.get('row')} of that hash: it was changed, or cut off" if chain else "is not there"
         yield f"the file names the log {logged.get('chain')}, which {what}"
@@ -82,6 +105,8 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], list[str], bool]:
             row = json.loads(line)
             if not isinstance(row["n"], int) or not isinstance(row["hash"], str):
                 raise ValueError(row)
+            if json.dumps(row).encode() != line:                      # a key twice, of which readers see one, or spaces
+                faults.append(f"row {row['n']} was changed: its line is not as it was written")
         except (ValueError, KeyError, TypeError, RecursionError):
             faults.append(f"line {i} is no row")
             continue

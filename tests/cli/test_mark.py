@@ -130,6 +130,15 @@ def test_rows_of_other_models_are_no_candidates_and_sizes_are_those_of_the_rows(
         find(path, pipeline, [LedgerMark(steps=1)], rows[1:2])
 
 
+@pytest.mark.parametrize(("size", "reason"), [
+    ([1], "size of seed 0 in the ledger is a mapping"), ({"seconds": -1}, "size of seed 0"),
+    ({"seconds": "x"}, "size of seed 0"), ({"points": 3}, "the ledger has a sample with points=; the size of this"),
+])
+def test_a_size_in_a_ledger_of_anybody_is_data(pipeline, tmp_path, size, reason):
+    with pytest.raises(ValueError, match=reason):
+        find(tmp_path / "none.wav", pipeline, [LedgerMark(steps=1)], [{"seed": 0, "size": size}])
+
+
 def test_two_searches_are_one_with_the_comparisons_of_both():
     one, other = Found(-20.0, 10, {"seed": 1}), Found(-21.0, 1000, {"seed": 2})
     both = joined(one, other)

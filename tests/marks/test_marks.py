@@ -215,6 +215,9 @@ def test_a_ledger_is_rows_with_seeds_in_a_file_or_a_folder(tmp_path):
     (tmp_path / "a" / "one.jsonl").write_text(json.dumps({"seed": 3, "size": {"seconds": 1}}) + "\n{}\n")
     (tmp_path / "two.jsonl").write_text(json.dumps({"seed": 2**63 - 1}) + "\n")
     assert [row["seed"] for row in read_ledger(tmp_path)] == [3, 2**63 - 1]
+    with (tmp_path / "two.jsonl").open("a") as file:
+        file.write('{"seed": 5, "half')                                # of a job that was killed, or goes on
+    assert [row["seed"] for row in read_ledger(tmp_path)] == [3, 2**63 - 1]
     (tmp_path / "two.jsonl").write_text("nothing\n")
     for path, reason in ((tmp_path, "line 1 of .*two.jsonl is no JSON"), (tmp_path / "no.jsonl", "cannot be read")):
         with pytest.raises(ValueError, match=reason):

@@ -1,12 +1,14 @@
 """The log: whatever is done to it afterwards is told, and so is what a policy refuses."""
 
+import getpass
 import json
 import os
 import signal
-import time
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import mmdiff
 from mmdiff import Request
@@ -16,7 +18,9 @@ from mmdiff.config.build import ConfigError
 from mmdiff.marks.ledger import read_ledger
 from mmdiff.provenance.audit import Refused, chain, chains, hash_of
 from mmdiff.provenance.c2pa import C2pa
+from mmdiff.provenance.certificates import new
 from mmdiff.provenance.policy import Policy
+from mmdiff.provenance.record import digest
 from mmdiff.provenance.signatures import signature
 from mmdiff.provenance.verify import verified
 from tests.provenance.models import LABELS
@@ -60,6 +64,8 @@ def test_a_log_that_nobody_touched_is_whole(log):
     (lambda rows: [*rows[:3], forged(rows[2], seed=7), *rows[3:]], "row 2 is out of order, or inserted"),
     (lambda rows: [*rows[:3], rows[4], rows[3], *rows[5:]], "row 4 is out of order, or inserted"),
     (lambda rows: [*rows[:3], "{}\n", *rows[3:]], "line 4 is no row"),
+    (lambda rows: [*rows[:3], rows[3].replace('"seed"', '"seed": 9, "seed"'), *rows[4:]], "row 3 was changed: its"),
+    (lambda rows: [*rows[:3], rows[3].replace(": ", ":  "), *rows[4:]], "row 3 was changed: its line"),
     (lambda rows: [*rows[:6], forged(rows[6], n=10**12)], "rows 6 to 999999999999 were deleted"),
     (lambda rows: [*rows[:3], *rows[2:]], "row 2 is out of order, or inserted"),
 ])
@@ -84,17 +90,23 @@ def test_wherever_a_writer_was_killed_the_log_is_open_and_its_whole_rows_are_rea
         assert ("half written" in found.faults[0]) == (size not in [0, *ends])
 
 
-def test_a_writer_that_is_killed_leaves_rows_that_hold_together(tmp_path):
-    for i in range(5):
+def test_a_writer_that_is_killed_at_100_moments_leaves_rows_that_hold_together(tmp_path):
+    for i in range(100):
+        heard, told = os.pipe()
         if (child := os.fork()) == 0:
             with chain(tmp_path) as rows:
                 while True:
                     rows.row("file", seed=1)
-        time.sleep(0.02 + 0.03 * i)
+                    os.write(told, b".")
+        for _ in range(i % 5):                                        # so many rows are there, and more are on the way
+            os.read(heard, 1)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+        os.close(heard)
+        os.close(told)
     found = [verified(path) for path in chains(tmp_path)]
-    assert len(found) >= 4 and {one.state for one in found} == {"open"} and sum(len(one.rows) for one in found) > 20
+    assert len(found) >= 80 and {one.state for one in found} == {"open"}
+    assert sum(len(one.rows) for one in found) >= 20 * (2 + 3 + 4 + 5)
 
 
 def test_a_cut_or_forged_log_is_told_by_its_signature_and_by_the_files_that_name_it(audio, tmp_path, keys, capsys):
@@ -108,11 +120,11 @@ def test_a_cut_or_forged_log_is_told_by_its_signature_and_by_the_files_that_name
     assert "whole, 4 rows, signed by Anna (for development, vouched for by nobody), trusted" in capsys.readouterr().out
     for path in paths:
         assert signature(path).record["audit"]["chain"] == log.name
-        assert command.main(["find", str(log.parent), str(path)]) == 0
-    assert "row 2: " in (said := capsys.readouterr().out) and "for customer 7" in said
+        assert command.main(["find", str(log.parent), str(path), f"trust={keys[2]}"]) == 0
+    assert "row 2, by its signature, of Anna" in (said := capsys.readouterr().out) and "for customer 7" in said
     assert [row["seed"] for row in read_ledger(log.parent)] == [0, 1], "it is a ledger of marks too"
     assert check.main([str(paths[0]), f"trust={keys[2]}", f"audit={log.parent}"]) == 0
-    assert f"log        {log.name}, row 1" in capsys.readouterr().out
+    assert f"log        {log.name}, row 1, by its signature, of Anna" in capsys.readouterr().out
     lines = log.read_text().splitlines(keepends=True)
     log.write_text("".join(lines[:2]) + forged(lines[3], n=2, previous=json.loads(lines[1])["hash"]))
     assert verified(log).state == "changed", "a log that was cut and ended again"
@@ -147,12 +159,55 @@ def test_an_unsigned_file_is_found_by_its_bytes_and_another_is_not(points, tmp_p
             command.main(words)
 
 
+def test_who_signs_a_log_again_or_claims_its_rows_for_another_file_is_not_believed(audio, tmp_path, keys, capsys):
+    pipeline, log = mmdiff.load(audio, device="cpu"), tmp_path / "log"
+    (path,) = pipeline.save([Request()], tmp_path / "out", provenance=C2pa(keys[0], str(keys[1])), audit=log)
+    stranger = new(tmp_path / "stranger", "Anna")
+    other, (rows,) = C2pa(stranger[0], str(stranger[1])), chains(log)
+    facts = json.loads(path.with_suffix(".json").read_text())
+    fake = tmp_path / "fake.wav"
+    pipeline.model.codec.save(torch.zeros(1, 2000), fake)
+    fake.with_suffix(".json").write_text(json.dumps({**facts, "file": fake.name}))
+    assert command.main(["find", str(log), str(fake)]) == 4, "a JSON that is not of these bytes says nothing of them"
+    fake.with_suffix(".json").write_text(json.dumps({**facts, "file": fake.name, "sha256": digest(fake)}))
+    assert command.main(["find", str(log), str(fake)]) == 3
+    assert "row 1, by the JSON beside it, for which nobody vouches: " in capsys.readouterr().out
+    other.sign(fake, fake.name, facts, {})
+    assert command.main(["find", str(log), str(fake), f"trust={keys[2]}"]) == 3
+    assert "of Anna (for development, vouched for by nobody), who is unknown here" in capsys.readouterr().out
+    assert command.main(["find", str(log), str(path), f"trust={keys[2]}"]) == 0
+    assert command.main(["verify", str(log)]) == command.main(["verify", str(log), f"trust={keys[2]}"]) == 0
+    Path(f"{rows}.c2pa").write_bytes(other.sign(rows, rows.name, {}, {}, generated=False))
+    assert command.main(["verify", str(log), f"trust={keys[2]}"]) == 3
+    Path(f"{rows}.c2pa").unlink()
+    assert command.main(["verify", str(log), f"trust={keys[2]}"]) == 3 and command.main(["verify", str(log)]) == 0
+
+
+def test_a_log_needs_no_library_of_signatures_no_name_of_the_user_and_no_folder_of_its_own(
+    points, tmp_path, monkeypatch, capsys
+):
+    def unknown():
+        raise KeyError("getpwuid(): uid not found: 1234")
+
+    monkeypatch.setattr(getpass, "getuser", unknown)
+    monkeypatch.setitem(sys.modules, "c2pa", None)
+    monkeypatch.setattr("mmdiff.provenance.verify.find_spec", lambda name: None)
+    (path,) = mmdiff.load(points, device="cpu").save([Request()], tmp_path, audit=tmp_path)
+    assert command.main(["verify", str(tmp_path)]) == 0, "the list of a job's files is no log"
+    assert command.main(["find", str(tmp_path), str(path)]) == 0
+    assert "row 1, by its bytes: " in (said := capsys.readouterr().out) and f"for user {os.getuid()}, id" in said
+
+
 def test_a_job_that_fails_says_so_in_the_log(points, tmp_path):
     pipeline = mmdiff.load(points, device="cpu")
     with pytest.raises(ValueError, match="have no seconds="):
         pipeline.save([Request(size={"seconds": 3})], tmp_path / "out", audit=tmp_path / "log")
     (log,) = chains(tmp_path / "log")
     assert verified(log).state == "whole" and verified(log).rows[-1]["kind"] == "failed"
+    with pytest.raises(ValueError, match="colour"):
+        pipeline.save([Request(labels={"colour": "red"})], tmp_path / "out", audit=tmp_path / "other")
+    (other,) = chains(tmp_path / "other")
+    assert "colour" in verified(other).rows[-1]["reason"], "what a model does not know is asked for too"
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="audit=.*file cannot be written to"):
         pipeline.save([Request()], tmp_path / "out", audit=tmp_path / "file")
@@ -185,6 +240,16 @@ def test_what_a_policy_refuses_is_told_in_a_line_and_logged_and_nothing_is_made(
     assert last["kind"] == "refused" and "refused by rules.yaml" in last["reason"] and not (tmp_path / "out").exists()
 
 
+def test_the_log_of_a_refused_job_is_signed_as_any(points, tmp_path, keys):
+    pipeline = mmdiff.load(points, device="cpu")
+    (tmp_path / "rules.yaml").write_text("largest_n: 1")
+    with pytest.raises(Refused):
+        pipeline.save([Request(), Request(seed=1)], tmp_path / "out", audit=tmp_path / "log",
+                      policy=tmp_path / "rules.yaml", provenance=C2pa(keys[0], str(keys[1])))
+    (log,) = chains(tmp_path / "log")
+    assert verified(log, keys[2]).signer.state == "trusted" and verified(log).rows[-1]["kind"] == "refused"
+
+
 def test_what_a_policy_allows_is_made_and_layers_that_it_requires_must_be_on(audio, tmp_path):
     pipeline, rules = mmdiff.load(audio, device="cpu"), tmp_path / "rules.yaml"
     rules.write_text(RULES)
@@ -196,6 +261,25 @@ def test_what_a_policy_allows_is_made_and_layers_that_it_requires_must_be_on(aud
     rules.write_text("require: [provenance, mark]")
     with pytest.raises(Refused, match="provenance= must be on"):
         pipeline.save([Request()], tmp_path / "out", policy=rules)
+
+
+@pytest.mark.parametrize(("refused", "label"), [
+    ("60", 60.0), ("60", 60), ("60.0", 60), ("60.0", 60.0), ("6?.5", 62.5),
+    ("weapon", "\uff37\uff45\uff41\uff50\uff4f\uff4e"), ("strasse", "STRA\u00dfE"),
+])
+def test_a_label_is_refused_however_it_is_written_and_also_where_guidance_leads_away_from_it(tmp_path, refused, label):
+    (tmp_path / "rules.yaml").write_text(f"refuse: {{labels: {{a: ['{refused}']}}, fields: [b]}}")
+    rules = Policy(tmp_path / "rules.yaml")
+    rules.check([Request(labels={"a": "another", "c": label})], ())
+    for asked in (Request(labels={"a": label}), Request(negative={"a": label}), Request(negative={"b": 1.0})):
+        with pytest.raises(Refused, match="^refused by rules.yaml: request 1 "):
+            rules.check([asked], ())
+
+
+def test_a_rule_for_a_field_that_a_model_has_not_is_told(audio, tmp_path, capsys):
+    (tmp_path / "rules.yaml").write_text("refuse: {fields: [pich], labels: {'*': [x], pitch: ['70']}}")
+    mmdiff.load(audio, device="cpu").save([Request()], tmp_path / "out", policy=tmp_path / "rules.yaml")
+    assert "rules.yaml has rules for pich, which this model is not told\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("text", "reason"), [

@@ -76,6 +76,14 @@ def test_certificates_of_every_kind_that_may_sign_do(tmp_path, properties):
     assert signature(path).state == "unknown" and signature(path).signer == "Ben (Studio)"
 
 
+def test_a_key_in_the_older_form_of_openssl_signs_too(tmp_path, keys):
+    key = serialization.load_pem_private_key(keys[1].read_bytes(), None)
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    (tmp_path / "key.pem").write_bytes(key.private_bytes(*form))
+    assert b"BEGIN EC PRIVATE KEY" in (tmp_path / "key.pem").read_bytes()
+    C2pa(keys[0], str(tmp_path / "key.pem")).check(".wav")
+
+
 def test_the_command_makes_a_chain_once_and_keeps_its_key_to_the_owner(tmp_path, capsys):
     assert certificate.main(["new", f"out={tmp_path / 'c'}", "name=Me"]) == 0
     assert "for development alone" in capsys.readouterr().out

@@ -12,6 +12,7 @@ from mmdiff.cli import reproduce as command
 from mmdiff.config.header import ModelFileError, read_header
 from mmdiff.generation.reproduce import reproduce
 from mmdiff.provenance import tags
+from mmdiff.provenance.c2pa import C2pa
 from mmdiff.provenance.record import NoRecord, read
 from mmdiff.store import save_change, save_model
 from tests.provenance.models import LABELS
@@ -43,6 +44,22 @@ def test_a_file_alone_is_enough_where_its_format_holds_the_record(audio, tmp_pat
     alone = shutil.copy(path, tmp_path / f"renamed{suffix}")
     assert reproduce(alone, audio).equal
     assert read(alone)["id"] == json.loads(path.with_suffix(".json").read_text())["id"]
+
+
+def test_a_file_that_was_renamed_with_its_json_and_one_whose_record_is_in_its_signature_are_made_again(
+    model_of, tmp_path, keys
+):
+    own = C2pa(keys[0], str(keys[1]))
+    (path,) = mmdiff.load(model_of("points"), device="cpu").save(asked("points", 1), tmp_path / "a")
+    for ending in (".ply", ".json"):
+        shutil.copy(path.with_suffix(ending), tmp_path / f"renamed{ending}")
+    assert reproduce(tmp_path / "renamed.ply", model_of("points")).equal
+    (tmp_path / "renamed.ply").write_bytes(b"another")
+    with pytest.raises(NoRecord, match="has no record"):
+        reproduce(tmp_path / "renamed.ply", model_of("points"))
+    (film,) = mmdiff.load(model_of("video"), device="cpu").save(
+        asked("video", 1), tmp_path / "b", suffix=".gif", provenance=own)
+    assert reproduce(shutil.copy(film, tmp_path / "alone.gif"), model_of("video")).equal
 
 
 def test_an_edit_is_made_again_from_the_file_that_it_names(model, tmp_path):

@@ -13,7 +13,7 @@ import torch
 
 import mmdiff
 from mmdiff import Edit, Request
-from mmdiff.cli import check, sample
+from mmdiff.cli import audit, check, sample
 from mmdiff.config.build import ConfigError
 from mmdiff.generation.reproduce import reproduce
 from mmdiff.provenance import tags
@@ -95,6 +95,16 @@ def test_a_changed_byte_of_a_signature_is_told_or_changes_nothing_that_it_says(t
         states.append(found.state)
         assert found == said or found.state in ("changed", "unsigned", "unknown"), i
     assert states.count("changed") > 0.5 * len(states)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".mp3", ".flac", ".m4a", ".mp4", ".gif", ".png"])
+@pytest.mark.parametrize("ending", ["", ".download", ".ply", ".jpg"])
+def test_a_signed_file_is_told_whatever_it_is_called(tmp_path, keys, suffix, ending):
+    path, *_ = signed(tmp_path, suffix, keys)
+    other = Path(shutil.copy(path, tmp_path / f"other{ending}"))
+    assert signature(other, keys[2]).state == "trusted"
+    other.write_bytes(other.read_bytes()[:-50] + bytes(50))
+    assert signature(other, keys[2]).state == "changed"
 
 
 def test_a_file_of_another_program_and_none_at_all(tmp_path, keys, capsys):
@@ -213,10 +223,32 @@ def test_a_key_is_named_and_never_kept(audio, tmp_path, keys, monkeypatch, capsy
     with pytest.raises(ConfigError, match="not the key itself") as caught:
         C2pa(keys[0], secret).check(".wav")
     assert line not in str(caught.value)
+    with pytest.raises(ConfigError, match="has a name or password in it") as caught:
+        C2pa(keys[0], str(keys[1]), tsa="http://anna:hunter2@stamps/")
+    assert "hunter2" not in str(caught.value)
     for key, text in (("env:NOT_SET", "no such variable"), (tmp_path / "no.pem", "cannot be read"),
                       (keys[0], "no private key in PEM: it cannot be read")):
         with pytest.raises(ConfigError, match=text):
             C2pa(keys[0], str(key)).check(".wav")
+
+
+def test_every_layer_works_where_no_socket_can_be_opened(model, tmp_path, keys, monkeypatch, capsys):
+    modality, file = model
+    monkeypatch.setenv("MINE", "letters that nobody guesses")
+    monkeypatch.setattr(socket, "socket", None)
+    (tmp_path / "rules.yaml").write_text("require: [provenance, audit, mark, record]")
+    mark = {"_target_": "mmdiff.marks.latent.LatentMark", "secret": "env:MINE"}
+    pipeline = mmdiff.load(file, device="cpu", mark=mark)
+    requests = [Request(labels=LABELS[modality])]
+    paths = pipeline.save(requests, tmp_path / "out", provenance=signing(keys), audit=tmp_path / "log",
+                          policy=tmp_path / "rules.yaml")
+    pipeline.pictures(requests, paths, tmp_path / "out", provenance=signing(keys))
+    words = [f"trust={keys[2]}", f"audit={tmp_path / 'log'}", f"model={file}", "secret=env:MINE"]
+    assert check.main([str(paths[0]), *words]) == 0
+    said = capsys.readouterr().out
+    assert "latent: z " in said and "signs: z " in said and ", row 1, by " in said
+    assert audit.main(["verify", str(tmp_path / "log"), f"trust={keys[2]}"]) == 0
+    assert reproduce(paths[0], file).equal
 
 
 def test_nothing_goes_to_the_network(tmp_path, keys, monkeypatch):
