@@ -59,6 +59,17 @@ def test_strange_words_leave_those_of_a_caption_in_their_order_in_the_share_that
     assert plain == TEXT_OF_FOUR and type(plain) is str
 
 
+@pytest.mark.parametrize("length", [3, 5, 7])
+def test_strange_words_leave_room_for_those_of_a_caption(length):
+    encoder = Bytes(width=32, heads=2, length=length, truncate=True, strange=0.5)
+    own, found = encoder.split([TEXT_OF_FOUR])[0], set()
+    for draw in range(100):
+        (words,) = encoder.split([encoder.varied(TEXT_OF_FOUR, stream(0, draw, Purpose.WORDS))])
+        assert set(own) <= set(words)
+        found.add(len(words))
+    assert found == set(range(5, max(length, 5) + 1))
+
+
 def test_how_a_caption_is_varied_is_fixed_by_seed_and_draw_and_what_is_untold_stays_so():
     made = conditioner(strange=0.5)
     made.drop_all = 0.0

@@ -118,8 +118,13 @@ class Bytes(nn.Module, TextEncoder):
         return [[part for word in WORD.findall(text) for part in _parts(word)] for text in texts]
 
     def varied(self, text: str, rng: np.random.Generator) -> str:
-        """The text with strange words, as ``Apart`` where its words are to be read each on its own."""
-        words = [word for each in text.split() for word in (*self._strange(rng), each)]
+        """The text with strange words, as many as are read beside its own, as ``Apart`` where its words are to be read
+        each on its own."""
+        room, words = max(0, self.length - len(self.split([text])[0])), []
+        for each in text.split():
+            strange = self._strange(rng)[:room]
+            room -= len(strange)
+            words += [*strange, each]
         return (Apart if rng.random() < self.apart else str)(" ".join(words))
 
     def _strange(self, rng: np.random.Generator) -> list[str]:
