@@ -223,6 +223,14 @@ class DiffusionModel(Learner):
         maps = gathered(self.controls, rows, self.device)
         return cond if maps is None else cond._replace(concat=maps)
 
+    def contrast(
+        self, rows: Sequence[Mapping[str, LabelOrMap]], away: Sequence[Mapping[str, Label]] | None = None
+    ) -> Condition:
+        """The condition that guidance contrasts that of B ``rows`` with: B rows of labels to keep ``away`` from, or
+        nothing told, and of the ``rows`` what must be told."""
+        other = None if away is None else self._labels(away)
+        return self.conditioner.contrast(self._labels(rows), len(rows), other)
+
     def _labels(self, rows: Sequence[Mapping[str, LabelOrMap]]) -> dict[str, Column]:
         labels = [{name: cast(Label, v) for name, v in row.items() if name not in self.controls} for row in rows]
         return to_device(encode_labels(self.conditioner.fields, labels), self.device)
@@ -281,8 +289,7 @@ class DiffusionModel(Learner):
             raise ValueError("negative labels act through guidance that contrasts with them, such as guidance=cfg of "
                              f"a scale other than 1; got {type(guidance).__name__} of scale {guidance.scale:g}")
         cond = self.condition(labels)
-        null = (self.condition(negative) if any(negative)
-                else self.conditioner.contrast(self._labels(labels), len(labels)))
+        null = self.contrast(labels, negative if any(negative) else None)
         guidance = guidance.bind(labels, self, negative if any(negative) else ())
         guide = partial(guidance, along(self.denoiser, sampler.ends(self.denoiser.schedule)), cond, null=null)
 

@@ -207,10 +207,12 @@ class Conditioner(nn.Module, ABC):
     def null(self, batch: int) -> Condition:
         """The condition of ``batch`` samples of which nothing is told."""
 
-    def contrast(self, labels: dict[str, Column], batch: int) -> Condition:
-        """What guidance contrasts the condition of the ``labels`` of ``batch`` samples with: nothing is told, but for
-        what must be."""
-        return self.null(batch)
+    def contrast(
+        self, labels: dict[str, Column], batch: int, away: dict[str, Column] | None = None
+    ) -> Condition:
+        """What guidance contrasts the condition of the ``labels`` of ``batch`` samples with: nothing is told, or what
+        ``away`` tells, and of the ``labels`` what must be."""
+        return self.null(batch) if away is None else self(away)
 
     @torch.no_grad()
     def inherit(self, base: "Conditioner") -> None:

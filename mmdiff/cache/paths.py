@@ -92,8 +92,8 @@ def starts(model: DiffusionModel, numbers: Sequence[int], shape: Sequence[int], 
 def path(model: DiffusionModel, asked: Sequence[SampleSpec], x1: Tensor, calls: int) -> Tensor:
     """``(B, calls + 1, C, *S)``: ``x1``, and what is said on the way."""
     scale = torch.tensor([float(str(spec.labels[SCALE])) for spec in asked], device=x1.device)
-    cond = model.condition([{name: value for name, value in spec.labels.items() if name != SCALE} for spec in asked])
-    null = model.conditioner.null(len(asked))
+    rows = [{name: value for name, value in spec.labels.items() if name != SCALE} for spec in asked]
+    cond, null = model.condition(rows), model.contrast(rows)
     denoise = guided(model.denoiser, cond, null, None if bool((scale == 1).all()) else scale)
     found = [x1]
 

@@ -55,7 +55,7 @@ class Composed(Guidance):
         self.check(list(model.conditioner.fields))
         for cond, _ in self.also:
             model.conditioner.check(cond)
-        return _Bound(self, [model.condition([cond] * len(labels)) for cond, _ in self.also])
+        return _Bound(self, [model.contrast(labels, [cond] * len(labels)) for cond, _ in self.also])
 
     def __call__(
         self, denoiser: Denoiser, cond: Condition, *, null: Condition, mask: Tensor | None = None

@@ -128,7 +128,8 @@ class _Consistency(Few):
         )
         level = model.denoiser.levels(t, drawn.x0.x)[0]
         x_t = level.alpha * drawn.x0.x + level.sigma * drawn.eps
-        return _Way(x_t, t, s, r, scale, still, model.drawn_condition(drawn), model.conditioner.null(len(scale)))
+        return _Way(x_t, t, s, r, scale, still, model.drawn_condition(drawn),
+                    model.conditioner.contrast(drawn.labels, len(scale)))
 
     def _aimed(self, denoiser: JumpDenoiser, end: Tensor, scale: Tensor) -> JumpDenoiser:
         noisiest = end if end.ndim == 1 else end.amax(1)
@@ -154,7 +155,7 @@ class Consistent(_Consistency):
     def on_the_way(self, model: DiffusionModel, drawn: Drawn, way: _Way, x_s: Tensor) -> Tensor:
         assert self._teacher is not None
         teacher = self._teacher.to(x_s.device)
-        cond, null = teacher.drawn_condition(drawn), teacher.conditioner.null(len(x_s))
+        cond, null = teacher.drawn_condition(drawn), teacher.conditioner.contrast(drawn.labels, len(x_s))
         scale = None if jumps_of(model).scales == (1, 1) else way.scale
         return teacher.codec.limited(guided(teacher.denoiser, cond, null, scale, drawn.x0.mask)(x_s, way.s))
 

@@ -15,6 +15,7 @@ from mmdiff.cli import adopt, lora
 from mmdiff.config.files import MODEL_FILE
 from mmdiff.config.header import read_header
 from mmdiff.config.overrides import composed
+from mmdiff.core.composed import Composed
 from mmdiff.core.guidance import ClassifierFree, Distilled
 from mmdiff.core.rng import Purpose, normal
 from mmdiff.core.samplers.dpm import DPMSolverPP2M
@@ -77,18 +78,18 @@ def pipeline(folder):
     return made
 
 
-def theirs(pipeline, steps, scale=7.0, kind="latent"):
+def theirs(pipeline, steps, scale=7.0, kind="latent", **negative):
     start = normal(SEEDS, torch.zeros(2, dtype=torch.long), Purpose.START, Masked(torch.empty(2, 4, 24)), 0)
     return pipeline(prompt=TEXTS, audio_end_in_s=SECONDS, num_inference_steps=steps, guidance_scale=scale,
-                    latents=start, output_type=kind).audios
+                    latents=start, output_type=kind, **negative).audios
 
 
-def ours(model, pipeline, steps, scale=7.0):
+def ours(model, pipeline, steps, scale=7.0, negative=()):
     sigmas, schedule = pipeline.scheduler.sigmas[:-1].double(), model.denoiser.schedule
     if not isinstance(schedule, Until):
         model.denoiser.schedule = Until(schedule, float(sigmas[0]))
     sampler = DPMSolverPP2M(steps, Listed(-2 * sigmas.log()))
-    return model.latents(ROWS, SEEDS, (24,), sampler=sampler, guidance=ClassifierFree(scale))
+    return model.latents(ROWS, SEEDS, (24,), sampler=sampler, guidance=ClassifierFree(scale), negative=negative)
 
 
 @pytest.mark.parametrize(("steps", "scale"), [(12, 1.0), (12, 7.0)])
@@ -96,6 +97,21 @@ def test_samples_are_those_of_the_library_s_pipeline(adopted, pipeline, steps, s
     model, _ = load_model(adopted)
     found = theirs(pipeline, steps, scale)
     assert (found - ours(model, pipeline, steps, scale)).abs().max() < 1e-5 < found.std()
+
+
+def test_a_negative_text_is_of_a_sound_as_long_as_was_asked_as_in_the_library(adopted, pipeline):
+    model, _ = load_model(adopted)
+    found = theirs(pipeline, 12, negative_prompt=[*TEXTS[::-1]])
+    away = [{"caption": text} for text in TEXTS[::-1]]
+    assert (found - ours(model, pipeline, 12, negative=away)).abs().max() < 1e-5 < found.std()
+    both = ours(model, pipeline, 3, negative=[away[0], {}])          # nothing to keep away from, beside one that has
+    assert torch.equal(both[1], ours(model, pipeline, 3)[1])
+    columns = model._labels(ROWS), model._labels([{"caption": TEXTS[1], "seconds": 0.02}, {}])
+    told = model.conditioner.contrast(columns[0], 2, columns[1]).vector
+    assert not torch.equal(told[0], told[1])                          # unless it says how long
+    blurred, wish = {"caption": TEXTS[1]}, [{"cond": {"caption": TEXTS[1]}, "scale": -1.0}]
+    also = Composed(2.0, also=wish).bind(ROWS, model).also[0]
+    assert torch.equal(also.vector, model.condition([{**row, **blurred} for row in ROWS]).vector)
 
 
 def test_sound_is_that_of_the_library_s_pipeline_as_long_as_was_asked(adopted, pipeline):

@@ -44,6 +44,9 @@ class Model:
         told = [[row.get("a", 0.0) + row.get("b", 0.0), 3.0 - len(row)] for row in rows]
         return Condition(vector=torch.tensor(told))
 
+    def contrast(self, rows, away=None):
+        return self.condition(away or [{}] * len(rows))
+
     def untold(self):
         return self.condition([{}] * len(ROWS))
 

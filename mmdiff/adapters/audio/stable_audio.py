@@ -72,8 +72,13 @@ class TimedPrompt(Conditioner):
     def null(self, batch: int) -> Condition:
         return self({self.name: [None] * batch})
 
-    def contrast(self, labels: dict[str, Column], batch: int) -> Condition:
-        return self({**labels, self.name: [None] * batch})
+    def contrast(
+        self, labels: dict[str, Column], batch: int, away: dict[str, Column] | None = None
+    ) -> Condition:
+        other = away or {self.name: [None] * batch}
+        told = {name: column if isinstance(column, list) else torch.where(column.isnan(), labels[name], column)
+                for name, column in other.items()}
+        return self({**labels, **told})
 
     def hide(self, labels: dict[str, Column], u: Tensor) -> dict[str, Column]:
         gone = (u[:, 0] < self.drop_all).tolist()
