@@ -9,6 +9,7 @@ An empty text is not told.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,25 +20,37 @@ from .labels import Label, folded
 
 ENDING = ".txt"
 """Of the file beside a sample that holds its caption."""
+BEGUN = re.compile(r"""\s*\[\s*["']""")
+"""How a list of texts begins, also one that Python has written."""
 
 
 def captions(cell: Any) -> list[str]:
-    """The captions that a cell or a file holds; none where it is empty. Raises ``ValueError`` for what is no text."""
+    """The captions that a cell or a file holds; none where it is empty. Raises ``ValueError`` for what is no text, nor
+    the list of texts that it begins as."""
     if isinstance(cell, str) and cell.lstrip().startswith("["):
         try:
             listed = json.loads(cell)
         except (ValueError, RecursionError):
             listed = None                                             # a text may begin with a bracket
-        cell = listed if isinstance(listed, list) and all(isinstance(item, str) for item in listed) else cell
+        if isinstance(listed, list) and all(isinstance(item, str) for item in listed):
+            cell = listed
+        elif BEGUN.match(cell):
+            raise ValueError(f"it begins as a list of texts and is none in JSON, "
+                             f'["one", "another"]: {cell.strip():.40}')
     cells = cell if isinstance(cell, list) else [cell]
     if not all(item is None or (isinstance(item, str | int | float) and not isinstance(item, bool)) for item in cells):
         raise ValueError("it is no text and no list of texts")
     return [caption for item in cells if item is not None and item == item and (caption := folded(item))]
 
 
+def caption_file(path: Path) -> Path:
+    """The text file beside a sample, which is a file or a folder."""
+    return path.with_name(f"{path.name if path.is_dir() else path.stem}{ENDING}")
+
+
 def beside(path: Path) -> list[str]:
     """The captions in the text file beside a sample; none where there is no such file."""
-    file = path.with_suffix(ENDING)
+    file = caption_file(path)
     try:
         return captions(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from .captions import ENDING, beside
+from .captions import ENDING, beside, caption_file
 from .checked import extents
 from .columns import Named, from_folders, from_names, merged, row_of
 from .dataset import Dataset
@@ -31,6 +31,8 @@ CAPTION = "caption"
 """The column of captions that are beside the files."""
 FEW = 10
 """Samples, of which a column may name each: in larger sets one that does is a name of files rather than a class."""
+WORDS = 3
+"""Words of a caption rather than of a class."""
 
 
 class FolderDataset(Dataset):
@@ -145,8 +147,8 @@ class FolderDataset(Dataset):
             row[CAPTION] = beside(path) or None
         if not any(row[CAPTION] for _, row in self.rows):
             raise ValueError(f"data.captions=true: none of {len(self.rows)} files in {self.root} has its caption "
-                             f"beside it, such as {self.rows[0][0].with_suffix(ENDING).name}")
-        there = {path.with_suffix(ENDING) for path, _ in self.rows}
+                             f"beside it, such as {caption_file(self.rows[0][0]).name}")
+        there = {caption_file(path) for path, _ in self.rows}
         for file in files_below(self.root, (ENDING,), [], Counter()):
             if file not in there:
                 self.skipped.append((str(file.relative_to(self.root)), "it is a caption without its file"))
@@ -155,7 +157,7 @@ class FolderDataset(Dataset):
         """How many files have a text file beside them that is not read; told where nothing else is a text."""
         if self.texts or not self.others[ENDING] or ENDING in self.reader.suffixes:
             return 0
-        count = sum(path.with_suffix(ENDING).is_file() for path, _ in self.rows)
+        count = sum(caption_file(path).is_file() for path, _ in self.rows)
         if count:
             warnings.warn(f"{count} of {len(self.rows)} files in {self.root} have a text beside them, which is not "
                           "read: data.captions=true takes it as their caption", stacklevel=4)
@@ -179,7 +181,10 @@ class FolderDataset(Dataset):
                 unused[name] = "it is empty, so it conditions nothing"
             elif name not in self.texts and names_parts(values):
                 unused[name] = f"it names parts of the data (loader.val={name}), so it conditions nothing"
-            if name not in (*self.scalars, *self.texts) and len(values) >= FEW and len(set(values)) > len(values) / 2:
+            if name in (*self.scalars, *self.texts):
+                continue
+            sentences = sum(len(str(value).split()) >= WORDS for value in values) > len(values) / 2
+            if (len(values) >= FEW or sentences) and len(set(values)) > len(values) / 2:
                 unused[name] = (
                     f"{len(set(values))} values in {len(values)} files are no classes, so it conditions nothing; "
                     f"data.labels names what does, data.scalars=[{name}] takes it as a number, data.texts=[{name}] as "

@@ -61,7 +61,7 @@ def _objects(path: Path, text: str) -> Iterator[TableRow]:
         if not isinstance(row, dict):
             raise ValueError(f"{path}, line {number}: each line is an object of columns and values, got {line[:40]!r}")
         for name, value in row.items():
-            texts = isinstance(value, list) and value and all(isinstance(item, str) for item in value)
+            texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
             if isinstance(value, dict | list) and not texts:
                 raise ValueError(f"{path}, line {number}: {name} is a text or a number, got {json.dumps(value)[:40]}")
         yield row

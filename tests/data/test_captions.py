@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmdiff.core.rng import Purpose, stream
-from mmdiff.data.captions import Tags, captions, worded
+from mmdiff.data.captions import Tags, caption_file, captions, worded
 from mmdiff.data.dataset import Subset
 from mmdiff.data.folders import FolderDataset
 from mmdiff.data.labels import TEXT
@@ -45,6 +45,24 @@ def test_a_cell_holds_one_caption_or_a_list_of_them(cell, found):
 def test_what_is_no_text_is_refused(cell):
     with pytest.raises(ValueError, match="no text and no list of texts"):
         captions(cell)
+
+
+@pytest.mark.parametrize("cell", ['["a disc", "red', "['a disc', 'red']", ' ["a disc", null]', '["a disc", 3]'])
+def test_a_list_that_json_does_not_know_is_no_caption_as_it_stands(cell, tmp_path):
+    with pytest.raises(ValueError, match="it begins as a list of texts and is none in JSON"):
+        captions(cell)
+    make = numbers(tmp_path / "in", "a")
+    (tmp_path / "in" / "a.txt").write_text(cell)
+    with pytest.raises(ValueError, match="a.txt holds no caption: it begins as a list"):
+        make(captions=True)
+
+
+def test_a_folder_that_is_a_sample_has_its_caption_beside_it_whatever_dots_are_in_its_name(tmp_path):
+    (tmp_path / "walk.v2").mkdir()
+    (tmp_path / "walk.v2.txt").write_text("a walk")
+    (tmp_path / "walk.txt").write_text("another walk")
+    assert caption_file(tmp_path / "walk.v2").read_text() == "a walk"
+    assert caption_file(tmp_path / "walk.v2.wav").read_text() == "a walk"
 
 
 def test_half_a_letter_is_refused_with_the_file_that_has_it(tmp_path):
@@ -127,6 +145,10 @@ def test_a_column_of_captions_is_no_classes_unasked_and_the_way_to_them_is_told(
     with pytest.warns(UserWarning, match=r"12 values in 12 files are no classes.*data.texts=\[caption\] as captions"):
         assert make().fields == {}
     assert make(texts=["caption"]).fields == {"caption": TEXT}
+    few = numbers(tmp_path / "few", "a red disc", "a blue disc", "a disc", pattern="(?P<caption>.*)")
+    with pytest.warns(UserWarning, match="3 values in 3 files are no classes"):
+        assert few().fields == {}                                     # however few, a sentence is no class
+    assert list(numbers(tmp_path / "two", "red disc", "blue disc", pattern="(?P<kind>.*)")().fields) == ["kind"]
     with pytest.raises(ValueError, match="caption is in data.scalars and in data.texts"):
         make(texts=["caption"], scalars=["caption"])
     with pytest.raises(ValueError, match="no column 'captoin'.*did you mean 'caption'"):
