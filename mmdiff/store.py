@@ -230,6 +230,8 @@ def _with(
             raise ModelFileError(f"lora: {found} is a change of {_named(wanted)}, and {path} is {_named(header)}")
         if not isinstance(scale, Real) or not math.isfinite(scale):
             raise ModelFileError(f"lora: the scale of {found} is a number, got {scale!r}")
+        if stored["sha256"] in [fact["sha256"] for fact in facts]:
+            raise ModelFileError(f"lora: {found} is a change that is added already: give it one scale")
         changes.append(Change(tensors, _fields(found, stored, model.conditioner.fields), float(scale), str(found),
                               is_branch(stored)))
         facts.append({**chain(found, stored)[0], "scale": float(scale)})

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -114,11 +115,26 @@ def test_signs_that_the_font_of_pictures_has_not_are_no_warning(told, tmp_path, 
     (["cond.captoin=a tone"], "did you mean 'caption'"),
     (["cond.caption=a \ud83d tone"], "labels holds half of a letter"),
     (["encoder=elsewhere"], "reads no text by an encoder"), (["control.hum="], "control.hum= names no file"),
+    (["cond.caption=a tone", "cond.caption=a bell"], "cond.caption= is said 2 times: a sample is told one"),
+    (["not.caption=a tone", "not.caption=a bell"], "not.caption= is said 2 times"),
+    (["control.hum=a.wav", "control.hum=b.wav"], "control.hum= is said 2 times"),
+    (["guidance=composed", "guidance.also=[{cond: {caption: true}, scale: 1}]"], "in quotes any word is a text"),
+    (["guidance=composed", "guidance.also=[{cond: {caption: [a, b]}, scale: 1}]"], r"got \['a', 'b'\]"),
 ])
 def test_a_mistaken_wish_is_refused_before_any_work(told, tmp_path, words, text):
     with pytest.raises(ValueError, match=text):
         sample.main([str(told[0]), *words, f"out={tmp_path / 'out'}", "device=cpu"])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_scale_of_what_no_sample_is_told_is_a_warning(told):
+    model = mmdiff.load(told[0], device="cpu", guidance={"_target_": "mmdiff.core.several.Several",
+                                                         "scales": {"caption": 3.0}})
+    with pytest.warns(UserWarning, match="guidance.scales has caption, of which nothing is told: say cond.caption="):
+        model.sample()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.prepare([mmdiff.Request(), mmdiff.Request(negative={"caption": "a tone"})], 1)
 
 
 def test_a_caption_that_is_too_long_names_its_sample_before_the_training(sounds, tmp_path):

@@ -227,8 +227,10 @@ def test_changes_are_given_with_their_scales_from_python(base, given):
 
 def test_a_scale_that_is_no_number_is_told_and_a_home_folder_is_found(base, tmp_path, monkeypatch):
     base.change(file := tmp_path / "mine.safetensors")
-    for scale in ("0.8", None):
+    for scale in ("0.8", None, float("nan")):
         with pytest.raises(ModelFileError, match="the scale of .* is a number"):
             load_model(base.path, lora={file: scale})
+    with pytest.raises(ModelFileError, match="is a change that is added already"):
+        load_model(base.path, lora={file: 1.0, file.parent / ".." / file.parent.name / file.name: 1.0})
     monkeypatch.setenv("HOME", str(base.path.parent.parent))
     assert load_model(file, base=f"~/{base.path.parent.name}")[1]["step"] == 3

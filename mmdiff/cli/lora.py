@@ -25,6 +25,8 @@ KEYS = {"merge": ("out", "base"), "export": ("as", "out"), "import": ("base", "o
 OPTIONAL = {"merge": ("base",)}
 """Keys that need not be given: where the base is that BASE, a change itself, was made of."""
 NETWORK = "network."
+FILES = ("adapter_model.safetensors", "pytorch_lora_weights.safetensors")
+"""What PEFT and diffusers call the file of a change in its folder."""
 
 
 def main(arguments: list[str]) -> int:
@@ -93,9 +95,9 @@ def export(source: str, out: Path, program: str) -> None:
     if program == "peft":
         config = peft_config(rank, converted, base=header["bases"][0]["name"])
         (out / "adapter_config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
-        save_file(converted, out / "adapter_model.safetensors", {"format": "pt"})
+        save_file(converted, out / FILES[0], {"format": "pt"})
     else:
-        save_file(converted, out / "pytorch_lora_weights.safetensors", {"format": "pt"})
+        save_file(converted, out / FILES[1], {"format": "pt"})
 
 
 def _import(paths: list[str], options: dict[str, str]) -> int:
@@ -130,14 +132,15 @@ def _known(network: "Network") -> tuple[str, "Module"]:
 
 
 def _foreign(path: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """The tensors of a foreign file, or of a folder of PEFT's, and PEFT's configuration where that is beside, or in the
-    header of the file."""
+    """The tensors of a foreign file, or of a folder of PEFT's or diffusers', and PEFT's configuration where that is
+    beside, or in the header of the file."""
     from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
     from ..nn.lora_formats import header_config
 
-    file = path / "adapter_model.safetensors" if path.is_dir() else path
+    held = [file for name in FILES if (file := path / name).is_file()]
+    file = (held or [path / FILES[0]])[0] if path.is_dir() else path
     beside = file.with_name("adapter_config.json")
     try:
         with safe_open(file, "pt") as opened:

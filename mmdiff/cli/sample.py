@@ -87,7 +87,7 @@ def scales(said: str | Sequence[str] | None) -> dict[str, float]:
     once."""
     found: dict[str, float] = {}
     for word in map(text, pieces(said) if said else ()) if isinstance(said, str | None) else said:
-        match = re.fullmatch(r"(.+):(-?\d*\.?\d+)", word, re.DOTALL)
+        match = re.fullmatch(r"(.+):([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|nan|-?inf)", word, re.DOTALL)
         name, scale = match.groups() if match else (word, "1")
         if name in found:
             raise ConfigError(f"lora={said} names {name} twice: give it one scale")
@@ -125,13 +125,22 @@ def _late(argument: str) -> Word:
 
 def _labels(group: str, late: Sequence[Word], fields: Fields) -> dict[str, Label]:
     """What the words of ``cond.`` or ``not.`` tell."""
-    labels = dict(_label(word, fields) for word in late if word.key.startswith(f"{group}."))
+    labels = _once(group, [_label(word, fields) for word in late if word.key.startswith(f"{group}.")])
     return labels_of(labels, fields, group=group)
+
+
+def _once(group: str, said: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Values by name. Raises ``ConfigError`` where a name is said twice, of which one would be left out."""
+    names = [name for name, _ in said]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ConfigError(f"{group}.{twice[0]}= is said {names.count(twice[0])} times: a sample is told one")
+    return dict(said)
 
 
 def _files(late: Sequence[Word]) -> dict[str, str]:
     """The files of the words of ``control.``. Raises ``ConfigError`` where one is not named."""
-    found = {word.key.partition(".")[2]: text(word.value) for word in late if word.key.startswith("control.")}
+    words = [word for word in late if word.key.startswith("control.")]
+    found = _once("control", [(word.key.partition(".")[2], text(word.value)) for word in words])
     if empty := [name for name, file in found.items() if not file]:
         raise ConfigError(f"control.{empty[0]}= names no file. Is a variable of the shell not set?")
     return found

@@ -37,6 +37,10 @@ class Composed(Guidance):
             number = isinstance(weight, int | float) and not isinstance(weight, bool) and math.isfinite(weight)
             if other.keys() != {"cond", "scale"} or not (isinstance(cond, Mapping) and cond) or not number:
                 raise ValueError(f"guidance.also is a list of {SHAPE}, got {dict(other)}")
+            for name, value in cond.items():
+                if isinstance(value, bool) or not isinstance(value, str | int | float):
+                    raise ValueError(f"guidance.also: {name} is a text or a number, got {value!r}; in quotes any word "
+                                     'is a text, {caption: "true"}')
         if not 0 <= scale < math.inf:
             raise ValueError(f"guidance scale is 0 or more, got {scale}; that of guidance.also may be less")
         self.also = [(dict(other["cond"]), float(other["scale"])) for other in also]

@@ -53,6 +53,9 @@ class Guidance(ABC):
     scale: float = 1.0
     """How far it goes; 1 = no guidance."""
 
+    scaled: tuple[str, ...] = ()
+    """The fields and maps that it has a scale of their own for."""
+
     def check(self, fields: Collection[str]) -> None:  # noqa: B027 (most know no field)
         """Raise ``ValueError`` where it cannot guide a model that is told these fields."""
 

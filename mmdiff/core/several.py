@@ -32,7 +32,7 @@ class Several(Guidance):
     def __init__(self, scales: dict[str, float], *, interval: TimeInterval = (0.0, 1.0)):
         if not scales or not all(0 <= scale < math.inf for scale in scales.values()):
             raise ValueError(f"scales names at least one field, each with a scale of 0 or more, got {scales}")
-        self.scales, self.interval = dict(scales), time_interval(interval)
+        self.scales, self.interval, self.scaled = dict(scales), time_interval(interval), tuple(scales)
         self.scale = max(scales.values(), key=lambda scale: abs(scale - 1))     # 1 where nothing contrasts
 
     def check(self, fields: Collection[str]) -> None:

@@ -212,6 +212,10 @@ class Pipeline:
         self._check(requests)
         if self.notice and requests:
             warnings.warn(self.notice, stacklevel=2)
+        told = {name for request in requests for name in request.told}
+        if idle := [name for name in self.guidance.scaled if requests and name not in told]:
+            warnings.warn(f"guidance.scales has {idle[0]}, of which nothing is told: say cond.{idle[0]}=, or for a map "
+                          f"control.{idle[0]}=; its scale is of no effect", stacklevel=2)
         self.choose_engine(requests, batch_size)
 
     def _check(self, requests: Sequence[Request]) -> None:
@@ -229,11 +233,25 @@ class Pipeline:
         """The whole size of a request: a length in seconds replaces the model's own in frames."""
         edit, size = request.edit, {**self.size, **request.size}
         default = self.size if edit is None else edit.size(self.model.codec, size)
-        for name, file in list(request.references.items())[:1]:
-            with errors_named(name, file):
-                default = file.size(self.model.codec, {**self.size, **request.size})
+        if request.references:
+            default = self._size_of_files(request)
         default = {k: v for k, v in default.items() if not (k == "frames" and "seconds" in request.size)}
         return {**default, **request.size}
+
+    def _size_of_files(self, request: Request) -> dict[str, float]:
+        """The size of the files that a request follows. Raises ``ValueError`` where it is to be theirs, and they
+        differ."""
+        sizes: dict[str, dict[str, float]] = {}
+        for name, file in request.references.items():
+            with errors_named(name, file):
+                sizes[name] = file.size(self.model.codec, {**self.size, **request.size})
+        (first, found), *others = sizes.items()
+        for name, other in others:
+            if not request.size and (differ := [key for key in found if found[key] != other.get(key)]):
+                key = differ[0]
+                raise ValueError(f"control.{first} is of {key} {found[key]:g}, control.{name} of {other.get(key, 0):g}:"
+                                 f" say {key}=, and both take their beginning")
+        return found
 
 
 def usual_batch(n: int) -> int:

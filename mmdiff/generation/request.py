@@ -66,6 +66,12 @@ class Request:
         return edited | {name: file.input for name, file in self.references.items()}
 
     @property
+    def told(self) -> set[str]:
+        """The fields and maps of which it says anything."""
+        labels = [name for said in (self.labels, self.negative) for name, value in said.items() if value is not None]
+        return {*labels, *self.controls}
+
+    @property
     def title(self) -> str:
         """The labels in a few words."""
         return title(self.labels)

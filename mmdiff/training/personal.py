@@ -21,7 +21,7 @@ from ..config.adapter import build_dataset
 from ..config.build import ConfigError, build, plain
 from ..config.files import CONFIG_FILE, load_yaml
 from ..data.dataset import Dataset, Subset, spread
-from ..data.joined import Joined, with_subject
+from ..data.joined import Joined, SubjectDataset, with_subject
 from ..data.labels import Fields, grown, is_scalar, is_text
 from ..data.loaders import Loading
 from ..store import generating
@@ -118,3 +118,16 @@ def check(config: DictConfig, dataset: Dataset) -> None:
     if config.subject is not None and dataset.consent is None:
         warnings.warn(f"subject={config.subject} without data.consent=: the model file is to say what those who are "
                       "heard or seen have agreed to, such as data.consent='Anna, 2 November 2026'", stacklevel=2)
+
+
+def check_subject(train: Dataset, base: Base | None, loading: Loading) -> None:
+    """Warn of a subject that the base knows by its name, and refuse tags that would leave a subject out."""
+    if not isinstance(train, SubjectDataset):
+        return
+    if train.texts and loading.tags is not None and loading.tags.drop and not loading.tags.keep:
+        raise ConfigError(f"loader.tags.drop={loading.tags.drop:g} would leave subject={train.subject} out of its own "
+                          "captions at times: loader.tags.keep=1 keeps the first tag")
+    if not train.texts and base is not None and train.subject in base.fields[train.field]:
+        warnings.warn(f"subject={train.subject}: the model of init= knows {train.field} {train.subject!r} already, "
+                      "which is learned further beside its own samples of it; for somebody new take another name",
+                      stacklevel=2)

@@ -1,6 +1,7 @@
 """Changes of a model on the command line: added with a scale, told in sidecars, merged, taken elsewhere and back."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -31,8 +32,10 @@ def test_a_list_of_changes_is_read_as_paths_with_scales():
         "runs/a": 0.8, "runs/b": 1.0, "odd, name": 2.0, "c:/d": 1.0, "e": -1.0,
     }
     assert sample.scales(None) == {}
+    assert sample.scales("a:1e-1,b:+2.,c:.5") == {"a": 0.1, "b": 2.0, "c": 0.5}
     with pytest.raises(ConfigError, match="names a twice"):
         sample.scales("a:1,a:0.5")
+    assert math.isnan(sample.scales("a:nan")["a"])                    # no name of a file: the model refuses it
 
 
 def test_samples_of_a_changed_model_say_of_which_and_are_made_again_with_another_scale(base, mine, tmp_path, run):
@@ -68,8 +71,7 @@ def test_a_merged_model_samples_as_the_changed_one(base, mine, tmp_path, run):
 def test_a_change_goes_to_other_programs_and_back(base, mine, tmp_path, run, program):
     out, back = tmp_path / program, tmp_path / "back.safetensors"
     assert command.main(["export", str(mine), f"as={program}", f"out={out}"]) == 0
-    source = out if program == "peft" else out / "pytorch_lora_weights.safetensors"
-    assert command.main(["import", str(source), f"base={run}", f"out={back}"]) == 0
+    assert command.main(["import", str(out), f"base={run}", f"out={back}"]) == 0
     again, own = (load_model(run, lora={path: 1.0})[0] for path in (back, mine))
     torch.testing.assert_close(latents(again), latents(own), rtol=1e-4, atol=1e-5)
     assert len(load_file(back)) == len(load_file(mine))

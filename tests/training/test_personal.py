@@ -14,12 +14,16 @@ from mmdiff.config.overrides import composed, composition
 from mmdiff.core.samplers import Sampler
 from mmdiff.core.types import Masked
 from mmdiff.data.cached import cache_folder
-from mmdiff.data.joined import subject_of
+from mmdiff.data.captions import Tags
+from mmdiff.data.dataset import Dataset
+from mmdiff.data.joined import subject_of, with_subject
+from mmdiff.data.labels import TEXT
 from mmdiff.data.loaders import Loading, train_loader
 from mmdiff.data.stream import Stream
 from mmdiff.model import DiffusionModel
 from mmdiff.store import load_model
 from mmdiff.training.base import base_of
+from mmdiff.training.personal import check_subject
 from mmdiff.training.run import assemble, opened
 from mmdiff.training.train import train
 from tests.conftest import TINY
@@ -184,6 +188,32 @@ def test_a_subject_without_consent_is_one_warning(folder, tmp_path):
     with pytest.warns(UserWarning, match="data.consent=") as told:
         started(folder, tmp_path / "a", "data.consent=null", "prior=null")
     assert len([w for w in told if "consent" in str(w.message)]) == 1
+
+
+def test_a_subject_that_the_base_knows_by_its_name_is_a_warning(folder, tmp_path):
+    with pytest.warns(UserWarning, match="subject=bob: the model of init= knows speaker 'bob' already"):
+        started(folder, tmp_path / "a", "subject=speaker:bob", "prior=null")
+
+
+def test_tags_that_would_leave_a_subject_out_of_its_captions_are_refused():
+    class Told(Dataset):
+        def __init__(self):
+            self.fields = {"caption": TEXT}
+
+        def __len__(self):
+            return 1
+
+        def read(self, index, rng=None):
+            return torch.zeros(1, 4), {"caption": "a tone"}
+
+        def name(self, index):
+            return "a"
+
+    data = with_subject(Told(), "anna", {"caption": TEXT})
+    check_subject(data, None, Loading(tags=Tags(keep=1, drop=0.1)))
+    check_subject(data, None, Loading(tags=Tags()))
+    with pytest.raises(ConfigError, match=r"loader.tags.drop=0.1 would leave subject=anna out"):
+        check_subject(data, None, Loading(tags=Tags(drop=0.1)))
 
 
 def test_the_field_of_a_subject_is_the_one_that_the_data_do_not_tell():

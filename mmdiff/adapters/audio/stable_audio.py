@@ -75,10 +75,11 @@ class TimedPrompt(Conditioner):
     def contrast(
         self, labels: dict[str, Column], batch: int, away: dict[str, Column] | None = None
     ) -> Condition:
-        other = away or {self.name: [None] * batch}
-        told = {name: column if isinstance(column, list) else torch.where(column.isnan(), labels[name], column)
-                for name, column in other.items()}
-        return self({**labels, **told})
+        told: dict[str, Column] = {**labels, self.name: [None] * batch if away is None else away[self.name]}
+        own, other = labels.get(SECONDS), None if away is None else away.get(SECONDS)
+        if isinstance(own, Tensor) and isinstance(other, Tensor):
+            told[SECONDS] = torch.where(other.isnan(), own, other)
+        return self(told)
 
     def hide(self, labels: dict[str, Column], u: Tensor) -> dict[str, Column]:
         gone = (u[:, 0] < self.drop_all).tolist()
