@@ -6,6 +6,7 @@ Others are in ``training.consistent``; D* and the loss in ``core.jumps``.
 """
 
 import math
+import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Annotated
@@ -65,6 +66,9 @@ def began(
     if config.get("few") is None:
         if jumps and (base is None or "jumps" not in base.model.trainable):
             raise ConfigError("diffusion.jumps are learned by few=: name one, or leave diffusion.jumps out")
+        if jumps:
+            warnings.warn(f"init={config.init} is a student, which few= taught to jump: without it only denoising is "
+                          "learned, and jumps are not of these data; few=consistent learns both", stacklevel=2)
         return train, held_out
     few = build(config.few, Few)
     if not (isinstance(model, DiffusionModel) and jumps):

@@ -233,6 +233,13 @@ def test_a_student_may_be_a_small_change_of_its_teacher(base, tmp_path):
     assert torch.equal(none.latents(*asked), load_model(base)[0].latents(*asked))
 
 
+def test_a_student_that_learns_denoising_alone_is_told_that_its_jumps_do_not_learn(students, tmp_path):
+    words = [word for word in words_of(students / "consistent", "consistent", tmp_path / "run") if "few=" not in word]
+    config, record, _ = opened(tmp_path / "run", composed("train", [*words, "data=notes", "data.n=20"]), None)
+    with pytest.warns(UserWarning, match="is a student, which few= taught to jump: without it only denoising"):
+        assemble(config, tmp_path / "run", base=base_of(config, record, resumed=False))
+
+
 def test_what_cannot_be_learned_so_is_refused_by_name(base, tmp_path):
     with pytest.raises(ConfigError, match=r"few= learns from a teacher: name it by init=, or take few=scratch"):
         train(composed("train", [*TINY, "few=paths", f"run={tmp_path / 'a'}"]))
