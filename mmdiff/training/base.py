@@ -4,12 +4,14 @@
     conditioner        tables grow by name, see ``Conditioner.inherit``
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from ..adapters.base import Codec
 from ..change import tensors_of
@@ -25,7 +27,7 @@ from ..nn.branch import Branched
 from ..nn.network import Network, is_pretrained
 from ..nn.tensors import inherit as begin
 from ..nn.tensors import load_tensors
-from ..store import generating, load_learner, save_change
+from ..store import WHITENING, generating, load_learner, save_change
 from .adopting import adopt
 from .continuing import changes
 
@@ -114,6 +116,7 @@ def inherit(model: Learner, base: Base, config: DictConfig) -> None:
     new = _replaced(model.codec, changed, config)
     codec = {name: value for part, kept in ((base.model.codec, False), (model.codec, True))
              for name, value in part.state_dict().items() if (name.split(".")[0] in new) == kept}
+    _same_codec(model.codec, codec, config)
     _same_maps(model, base, config)
     trainable, other = model.trainable, base.model.trainable
     if gone := [name for name in other if name not in trainable]:
@@ -127,6 +130,16 @@ def inherit(model: Learner, base: Base, config: DictConfig) -> None:
             keys = [change.key for change in changed if change.key.startswith("adapter.")]
             cause = f"which {', '.join(keys)} would change" if keys else "which is not that of these data"
             raise ConfigError(f"init={config.init} has its own adapter.{name}, {cause}: {error}") from error
+
+
+def _same_codec(codec: Codec, tensors: Mapping[str, Tensor], config: DictConfig) -> None:
+    """Refuse a codec that ``codec=`` names where it is not that of the base, whose ``tensors`` would replace it."""
+    own = {name: value for name, value in codec.state_dict().items() if name not in WHITENING}
+    if config.get("codec") is not None and not all(
+        name not in tensors or torch.equal(value, tensors[name]) for name, value in own.items()
+    ):
+        raise ConfigError(f"init={config.init} works on latents of its own codec, and codec={config.codec} is another: "
+                          "leave codec= out, or begin without init=")
 
 
 def _same_maps(model: Learner, base: Base, config: DictConfig) -> None:

@@ -234,6 +234,10 @@ def test_a_run_on_cached_latents_is_the_run_that_encodes_and_another_codec_is_re
     one, two = (load_learner(path)[0].state_dict() for path in (plain, cached))
     assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
     other = run(tmp_path / "other", *CODEC, "trainer.max_steps=1", "seed=1")
+    start = [*words[:-1], f"data.root={clips}", f"init={plain}", "trainer.max_steps=1"]
+    with pytest.raises(ConfigError, match="init=.* works on latents of its own codec, and codec=.*other is another"):
+        run(tmp_path / "further", *start, f"codec={other}")
+    run(tmp_path / "further", *start, f"codec={codec}")
     with pytest.raises(ConfigError, match="these latents were encoded with other settings: adapter.weights"):
         run(tmp_path / "mixed", *words[:-1], f"codec={other}", "data=latents", f"data.root={cache}")
     with pytest.raises(ConfigError, match="data=latents are what a codec made of samples"):
