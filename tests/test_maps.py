@@ -25,6 +25,7 @@ from mmdiff.data.batch import Batch
 from mmdiff.data.labels import encode_labels
 from mmdiff.data.loaders import eval_loader
 from mmdiff.evaluation.following import followed, unfollowed
+from mmdiff.generation.autoguidance import RunAutoguidance
 from mmdiff.nn.dit1d import DiT1d
 from mmdiff.nn.network import MAPS
 from mmdiff.nn.point_dit import PointDiT
@@ -239,6 +240,15 @@ def test_one_scale_for_a_map_is_classifier_free_guidance_and_scale_zero_is_untol
         latents(rows, Several({"edge": 2.0}))
 
 
+def test_a_weak_model_is_told_the_maps_and_one_that_follows_others_guides_nobody(film, plain):
+    model, rows = load_model(film)[0], [{"shape": "disc", "edges": torch.rand(1, 4, 16, 16)}]
+    awake(model.denoiser)
+    alone, guided = (model.latents(rows, [0], (4, 16, 16), guidance=g) for g in (None, RunAutoguidance(film)))
+    assert guided.isfinite().all() and not torch.equal(guided, alone)
+    with pytest.raises(ValueError, match="cannot guide this model: .*it follows no map edges"):
+        model.latents(rows, [0], (4, 16, 16), guidance=RunAutoguidance(plain))
+
+
 def test_files_are_followed_from_python_the_command_line_and_tables_alike(film, clip, tmp_path):
     awake((pipeline := mmdiff.load(film)).model.denoiser)
     told, untold = pipeline.sample(1, controls={"edges": clip}), pipeline.sample(1)
@@ -262,6 +272,10 @@ def test_the_size_follows_the_file_and_a_shorter_one_takes_its_beginning(film, c
     longer = pipeline.model.codec.save(torch.cat([FILM[0], FILM[1]], 1), tmp_path / "longer.mp4")
     assert pipeline.sample(1, controls={"edges": longer})[0].shape[1] == 8
     assert pipeline.sample(1, controls={"edges": longer}, frames=3)[0].shape[1] == 3
+    both = {"edges": clip, "grey": longer}
+    with pytest.raises(ValueError, match="edges is of frames 4, control.grey of 8: say frames=, and both take their"):
+        pipeline.size_of(mmdiff.Request(controls=both))
+    assert pipeline.size_of(mmdiff.Request(controls=both, size={"frames": 4}))["frames"] == 4
 
 
 @pytest.mark.parametrize(("asked", "message"), [

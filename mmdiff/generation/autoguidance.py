@@ -50,7 +50,7 @@ class RunAutoguidance(Guidance):
             self.compared = model
         weak = self.model.to(model.device)
         for row in labels:                                            # it may read less of a text
-            weak.conditioner.check(row)
+            weak.conditioner.check({name: value for name, value in row.items() if name not in weak.controls})
         return Autoguidance(weak.denoiser, scale=self.scale, weak_cond=weak.condition(labels))
 
     def __call__(
@@ -64,6 +64,8 @@ def differences(weak: DiffusionModel, strong: DiffusionModel) -> Iterator[str]:
     yield from _schedules(weak.denoiser.schedule, strong.denoiser.schedule)
     yield from _codecs(weak.codec, strong.codec)
     yield from _fields(weak.conditioner.fields, strong.conditioner.fields)
+    for name in weak.controls.keys() ^ strong.controls.keys():
+        yield f"it {'follows no' if name in strong.controls else 'follows a'} map {name}"
 
 
 def _schedules(weak: Schedule, strong: Schedule) -> Iterator[str]:

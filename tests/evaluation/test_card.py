@@ -50,11 +50,13 @@ def test_what_was_not_told_or_measured_is_said_and_no_file_is_replaced_unasked(r
     alone = tmp_path / "run"
     alone.mkdir()
     trial = Trial("points", [*TINY["points"], "data.n=8", "loader.limit=8"], tmp_path)
-    save_model(trial.awake, trial.stored, alone / "model.safetensors", step=1, consent="Anna, 2026")
+    bases = [{"name": "voices", "sha256": "ab" * 32, "step": 3}, {"name": "speech", "sha256": "cd" * 32, "step": 9}]
+    save_model(trial.awake, trial.stored, alone / "model.safetensors", step=1, consent="Anna, 2026", bases=bases)
     assert command.main([str(alone)]) == 0
     text = (alone / "README.md").read_text()
     assert "Not measured: `mmdiff eval RUN` does." in text and text.count("Not told by those who trained it.") == 2
     assert "Consent of those who are seen or heard: Anna, 2026" in text and "license:" not in text
+    assert text.index(f"Began as voices (step 3, SHA-256 `{'ab' * 32}`)") < text.index("Began as speech (step 9, SHA")
     with pytest.raises(ConfigError, match=r"README\.md is there already"):
         command.main([str(alone)])
     shutil.copytree(run / "eval", alone / "eval")
