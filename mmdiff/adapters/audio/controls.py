@@ -1,6 +1,7 @@
-"""Maps of sounds as spectrograms: how loud each frame is, and what is left of a sound below some frequency.
+"""Maps of sounds as spectrograms: how loud each frame is, where something begins, what is left below some frequency.
 
-    Loudness    ln sum_f exp(log-mel_f) / 5 + 1            a step of 1 is 43 dB
+    Loudness    ln sum_f exp(log-mel_f) / 5 + 1                          a step of 1 is 43 dB
+    Onsets      mean_f max(0, log-mel_f(t) - log-mel_f(t - 1)) / 2       spectral flux (Böck & Widmer 2013)
     LowBands    the lowest mel bands
 """
 
@@ -21,6 +22,19 @@ class Loudness(Control):
 
     def __call__(self, features: Tensor, latents: Tensor) -> Tensor:
         return torch.logsumexp(features, 1, keepdim=True) / 5 + 1
+
+
+class Onsets(Control):
+    """Where something begins, and how suddenly: a rhythm, whatever it is played with."""
+
+    width = 1
+
+    def __init__(self, channels: int):
+        self.channels = channels
+
+    def __call__(self, features: Tensor, latents: Tensor) -> Tensor:
+        before = torch.cat([features[..., :1], features[..., :-1]], -1)
+        return (features - before).clamp(min=0).mean(1, keepdim=True) / 2
 
 
 class LowBands(Control):
