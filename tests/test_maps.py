@@ -119,7 +119,8 @@ def test_maps_of_sounds_series_and_points_are_those_of_each_frame_or_window():
     played = torch.full((1, 20, 30), -10.0)
     played[..., 12:] = -2.0                                            # silence, then a tone that is held
     assert Onsets(20)(played, played)[0, 0].tolist() == [0.0] * 12 + [4.0] + [0.0] * 17
-    assert torch.equal(Onsets(20)(x, x)[..., 6:9], Onsets(20)(x[..., 5:9], x[..., 5:9])[..., 1:])
+    part = Onsets(20)(x[..., 5:9], x[..., 5:9])
+    torch.testing.assert_close(Onsets(20)(x, x)[..., 6:9], part[..., 1:], rtol=0, atol=1e-6)
     slow = LowPass(20, window=3)(x, x)
     torch.testing.assert_close(slow[..., 1:-1], (x[..., :-2] + x[..., 1:-1] + x[..., 2:]) / 3)
     assert torch.equal(Shadow(3, axis="y")(x[:, :3], x[:, :3]), x[:, [0, 2]])
