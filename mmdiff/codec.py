@@ -60,6 +60,8 @@ class CodecModel(Learner):
         if not self.compared:
             raise ValueError("losses needs at least one term, such as mmdiff.adapters.reconstruction.Absolute")
         self.codec: Autoencoder = codec
+        for loss in self.compared.values():
+            loss.check(len(codec.coder.stride))
         codec.base.requires_grad_(False)
         self.asked = nn.ModuleDict({name: task for name, task in (latent or {}).items() if task is not None})
         for task in self._tasks():

@@ -67,6 +67,10 @@ class DiffusionModel(Learner):
         if self.coupling is not None and self.coupling.kind != "independent" and self.codec.modality is not self.codec:
             raise ValueError("adapter.coupling pairs points with their noise where points are latents themselves, and "
                              f"{type(self.codec).__name__} has others: leave it independent")
+        if not adapter.network.ordered and self.codec.modality is not self.codec:
+            raise ValueError(f"{type(adapter.network).__name__} sees a set, and each latent of a learned codec has a "
+                             "meaning of its own: choose a network that tells positions apart, such as that of "
+                             "adapter=points_latent")
         schedule = schedule if shift == 1 else Shifted(schedule, shift)
         self.denoiser = Denoiser(adapter.network, schedule, parameterization)
         if jumps is not None:

@@ -74,6 +74,9 @@ class PatchCritic(Adversary):
         self.layers = nn.Sequential(*layers, conv(widths[-1], 1, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
+        if (least := min(x.shape[max(2, x.ndim - 2) :])) < 2**self.depth:
+            raise ValueError(f"adversary.depth={self.depth} halves samples so often, and these have {least} positions: "
+                             f"take {least.bit_length() - 1} at most, or larger samples")
         if x.ndim < 5:
             return self.layers(x)
         frames = self.layers(x.transpose(1, 2).flatten(0, 1))         # (B T, 1, H', W')

@@ -1,6 +1,6 @@
 """What is asked of a latent so that it is easier to generate, such as that a changed one decodes to a changed sample.
 
-    Noisy    D(z + s std(z) eps) is to be x                          a diffusion model leaves some noise
+    Noisy    D(z + s |z| eps) is to be x                             a diffusion model leaves some noise
     Scaled   D(half the size of z) is to be half the size of x       no channel may hide fine detail in a pattern of its
                                                                      own (Kouzelis et al. 2025, EQ-VAE, eq. 5)
 
@@ -38,7 +38,8 @@ class LatentTask(nn.Module, ABC):
 
 
 class Noisy(LatentTask):
-    """Noise of ``noise`` deviations of each channel."""
+    """Noise of ``noise`` times |z|, the root mean square of each channel of a sample: what else is in the batch, or on
+    how many processes it is, has no say."""
 
     def __init__(self, *, noise: Amount = 0.2, weight: Amount = 1.0):
         super().__init__(weight=weight)
@@ -48,8 +49,8 @@ class Noisy(LatentTask):
         """Nothing: any will do."""
 
     def forward(self, z: Tensor, x: Tensor, eps: Tensor, apart: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        spread = z.detach().transpose(0, 1).flatten(1).std(1).view(1, -1, *(1,) * (z.ndim - 2))
-        return apart(z + self.noise * spread * eps, x)
+        size = z.detach().flatten(2).square().mean(2).sqrt()
+        return apart(z + self.noise * size.view(*z.shape[:2], *(1,) * (z.ndim - 2)) * eps, x)
 
 
 class Scaled(LatentTask):

@@ -50,7 +50,7 @@ def codec_report(
     chosen, codec = spread(len(held_out), n), model.codec
     judge, size = codec.judge(), header["config"]["size"]
     samples = [held_out.read(i)[0] for i in chosen]
-    latents = [codec.encode(Masked(sample[None].to(model.device))).x[0] for sample in samples]
+    latents = [codec.encode(Masked(sample[None].to(model.device))).x[0].cpu() for sample in samples]
     scale = torch.cat([z.flatten(1) for z in latents], 1).std(1)
     columns = [held_out.column(i) for i in chosen]
     rows: list[Row] = []
@@ -97,7 +97,7 @@ def _moved(z: Tensor, scale: Tensor, noise: float, draw: int) -> Tensor:
 
 
 def _decoded(model: CodecModel, z: Tensor, sample: Tensor) -> Tensor:
-    decoded = model.codec.decode_sized(Masked(z[None]), **model.codec.size(sample)).x[0]
+    decoded = model.codec.decode_sized(Masked(z[None].to(model.device)), **model.codec.size(sample)).x[0]
     return model.codec.finished(decoded.float().cpu())[0]
 
 

@@ -30,6 +30,9 @@ class Network(nn.Module, ABC):
     pads: bool = True
     """Whether it takes padding; else it refuses a mask."""
 
+    ordered: bool = True
+    """Whether it tells the positions of latents apart; else these are a set to it."""
+
     pretrained: bool = False
     """Whether its weights are those of a public model, see ``mmdiff.nn.frozen``: they are given, and changes learn."""
 

@@ -71,6 +71,7 @@ class PointDiT(Network):
     beside x.
     """
 
+    ordered = False
     waves: Tensor
 
     def __init__(

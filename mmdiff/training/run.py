@@ -117,6 +117,9 @@ def _model(config: DictConfig, data: RunData, base: Base | None) -> Learner:
         model.open()
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    if config.get("codec") is not None and {*model.codec.parameters()} & {*model.trainable.parameters()}:
+        raise ConfigError(f"codec={config.codec} makes latents that something else learns, and this run trains a "
+                          f"{model.holds} itself: go on with that one by init={config.codec}")
     if base is not None:
         inherit(model, base, config)
     learn(model, base, config)

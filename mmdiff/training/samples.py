@@ -15,6 +15,7 @@ from ..cache.originals import uncached
 from ..config.adapter import build_codec, build_dataset, is_conditional, parts, resolve_codec
 from ..config.build import ConfigError, build
 from ..config.files import MODEL_FILE
+from ..config.header import read_header
 from ..config.record import Record, merged_fields
 from ..core.guidance import Guidance
 from ..core.types import Masked
@@ -45,7 +46,8 @@ class RunData(NamedTuple):
     known: Fields
     """What the run, or the model that it starts from, knew before."""
     carried: dict[str, Any] | None
-    """The facts of the file that ``codec=`` names."""
+    """The facts of the file that the codec is of, where ``codec=`` has named one: for this run, or for that of
+    ``init=``."""
 
     def judged(self, config: DictConfig) -> tuple[Dataset, Dataset]:
         """Samples for ``quality``, training and held out: read anew where the run learns from their latents."""
@@ -65,7 +67,10 @@ def run_data(
     source = build_dataset(config.data, reader, known)
     codec, reader = resolve_codec(config.adapter, codec, reader, source.inferred)
     there = run / MODEL_FILE                                          # the codec is whole in it
-    carried = fill(codec, config, there if record and there.exists() else None)
+    own = there if record and there.exists() else None
+    carried = fill(codec, config, own)
+    if config.get("codec") is None and (whole := own or (base and base.path)) is not None:
+        carried = read_header(whole).get("codec")
     personal.check(config, source)
     found = personal.of_subject(source, config.subject, known).fields
     fields = _fields(found, record, base) if is_conditional(config) else found
@@ -88,12 +93,13 @@ def run_data(
 
 @torch.no_grad()
 def check_codec(codec: Codec, dataset: Dataset, config: DictConfig) -> None:
-    """Refuse samples that the codec of ``codec=`` was not made for, before anything learns."""
+    """Refuse samples that the codec of ``codec=`` or ``init=`` was not made for, before anything learns."""
     if len(dataset) and not dataset.encoded:
         try:
             codec.features(Masked(dataset.read(0)[0][None]))
         except ValueError as error:
-            raise ConfigError(f"codec={config.codec}: {error}") from None
+            named = "init" if config.get("codec") is None else "codec"
+            raise ConfigError(f"{named}={config[named]}: {error}") from None
 
 
 def _check_fields(guidance: Guidance, loading: Loading, fields: Fields, maps: Iterable[str]) -> None:

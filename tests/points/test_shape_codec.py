@@ -88,5 +88,7 @@ def test_a_codec_of_shapes_is_trained_judged_and_carried_by_a_model_of_its_laten
     path = pipeline.model.codec.save(torch.randn(3, 30), tmp_path / "part.ply")
     with pytest.raises(ValueError, match="mode=complete needs points that are latents themselves"):
         pipeline.sample(1, points=64, edit=Edit(mode="complete", input=path))
+    with pytest.raises(ConfigError, match="PointDiT sees a set, and each latent .* adapter=points_latent"):
+        train(composed("train", [f"run={solids}x", "adapter=points", *SHAPES, f"codec={codec}"]))
     with pytest.raises(ConfigError, match="adapter.coupling pairs points with their noise"):
         train(composed("train", [f"run={solids}x", *model, "adapter.coupling.kind=assignment"]))

@@ -208,6 +208,27 @@ def test_a_model_carries_its_codec_whole_and_unchanged(codec, films):
     assert sample.shape == (3, 8, 16, 16)
 
 
+def test_a_model_that_another_begins_with_brings_its_codec_and_the_name_of_it(codec, films, tmp_path):
+    path = run(tmp_path / "more", f"init={films}", f"codec={codec}", *FILMS, "trainer.max_steps=1")
+    path = run(tmp_path / "again", f"init={path}", *FILMS, "trainer.max_steps=1")
+    run(path, "trainer.max_steps=2")
+    assert read_header(path / "model.safetensors")["codec"] == read_header(films / "model.safetensors")["codec"]
+    other = run(tmp_path / "other", *CODEC, "trainer.max_steps=1", "seed=1")
+    with pytest.raises(ConfigError, match="works on latents of its own codec, and codec=.*other is another"):
+        run(tmp_path / "x", f"init={films}", f"codec={other}", *FILMS, "trainer.max_steps=1")
+    with pytest.raises(ConfigError, match="this run trains a codec itself: go on with that one by init="):
+        run(tmp_path / "x", *CODEC[:-4], f"codec={codec}", "trainer.max_steps=1")
+
+
+@pytest.mark.parametrize(("experiment", "loss"), [
+    ("video", "sound"), ("video", "shapes"), ("audio", "shapes"), ("points", "pixels"), ("points", "spectra"),
+])
+def test_a_loss_that_cannot_compare_such_samples_is_refused(experiment, loss, tmp_path):
+    data = {"video": "shapes", "audio": "notes", "points": "solids"}[experiment]
+    with pytest.raises(ConfigError, match="compares? "):
+        run(tmp_path / "x", f"experiment={experiment}/codec", f"data={data}", "data.n=8", f"reconstruction={loss}")
+
+
 def test_a_run_goes_on_without_the_file_of_its_codec(codec, films, tmp_path):
     gone = tmp_path / "gone"
     gone.mkdir()

@@ -24,6 +24,11 @@ class SpectralLoss(ReconstructionLoss):
             raise ValueError(f"windows are numbers of samples, 4 or more, got {list(windows)}")
         self.windows = tuple(windows)
 
+    def check(self, axes: int) -> None:
+        if axes != 1:
+            raise ValueError(f"{type(self).__name__} compares sounds, along one axis, and these samples have "
+                             f"{axes or 'none'}: leave it out, or take the reconstruction= of their modality")
+
     @abstractmethod
     def compared(self, output: Tensor, real: Tensor) -> Tensor:
         """``(B,)`` of complex spectra ``(B, F, T)``."""
