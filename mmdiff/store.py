@@ -20,6 +20,7 @@ from annotated_types import Gt
 from omegaconf import DictConfig
 from torch import Tensor
 
+from .adapters.autoencoder import Autoencoder
 from .adapters.base import Codec
 from .change import Change, apply
 from .config.adapter import build_codec, build_learner, parts
@@ -163,6 +164,13 @@ def fill(codec: Codec, config: DictConfig, source: Path | None = None) -> dict[s
     except ValueError as error:
         raise ModelFileError(f"codec={config.codec}: {error}") from None
     return header.get("codec") if source else chain(path, header)[0]
+
+
+def check_trained(codec: Codec, config: DictConfig) -> None:
+    """Raise ``ConfigError`` for a codec that is to be trained first, where none that has been is named."""
+    if config.get("codec") is None and isinstance(codec, Autoencoder):
+        raise ConfigError(f"adapter.codec is an Autoencoder with a {type(codec.coder).__name__} that has learned nothing: "
+                          "train it (experiment=.../codec), and name that run by codec=, under an adapter of its modality")
 
 
 def built(path: Path, config: Any, encoder: str | Path | None = None) -> Learner:

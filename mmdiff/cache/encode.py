@@ -29,7 +29,7 @@ from ..data.batch import unpad
 from ..data.dataset import Dataset
 from ..data.labels import plain_fields
 from ..data.progress import progress_bar
-from ..store import WHITENING, fill
+from ..store import WHITENING, check_trained, fill
 from .latents import DTYPES, FORMAT, INDEX
 from .originals import opened
 from .shards import Location, Shards
@@ -98,6 +98,7 @@ def encode(
     origin = _placed(plain(config.data))
     dataset = opened(origin, reader)
     codec, reader = resolve_codec(config.adapter, codec, reader, dataset.inferred)
+    check_trained(codec, config)
     fill(codec, config)
     identity, shards = settings(config.adapter, codec, reader, dtype=dtype), Shards(out, limit=int(shard_mb * 2**20))
     job = hashed([identity, copies, part.parts, [dataset.name(i) for i in range(len(dataset))]])[:16]

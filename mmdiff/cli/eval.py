@@ -110,6 +110,7 @@ def _codec(config: DictConfig, path: Path, words: list[str]) -> int:
     _, held_out = data_of(config.run, model, header["config"], DataSource.of(config))
     model = model.to(chosen_device(config.device)).eval().requires_grad_(False)
     protocol = build(config.evaluation, Protocol)
+    _refuse_other(model.codec, protocol, config.run)
     judge, embedder = model.codec.judge(), None
     if protocol.embedder is not None:
         settings = judge.settings(model.codec.modality)

@@ -22,7 +22,7 @@ from ..core.types import Masked
 from ..data.dataset import Dataset, Subset, spread
 from ..data.labels import Fields, grown, is_text
 from ..data.loaders import Loading
-from ..store import fill
+from ..store import check_trained, fill
 from . import personal
 from .base import Base
 
@@ -67,6 +67,8 @@ def run_data(
     source = build_dataset(config.data, reader, known)
     codec, reader = resolve_codec(config.adapter, codec, reader, source.inferred)
     there = run / MODEL_FILE                                          # the codec is whole in it
+    if is_conditional(config) and record is None and base is None:
+        check_trained(codec, config)
     own = there if record and there.exists() else None
     carried = fill(codec, config, own)
     if config.get("codec") is None and (whole := own or (base and base.path)) is not None:

@@ -172,6 +172,8 @@ def test_an_evaluation_says_what_a_codec_loses_and_what_its_latents_are_like(tmp
     assert judge([str(path), "evaluation.n=8", f"evaluation.embedder={tmp_path / 'e.safetensors'}"]) == 0
     real, decoded, *noisy = json.loads((path / "eval" / "codec.json").read_text())["rows"]
     assert real[""] == "real" and {f"{name} right" for name in fields} <= set(real) & set(decoded) & set(noisy[2])
+    with pytest.raises(ConfigError, match="makes video: judge it with evaluation=video_v1"):
+        judge([str(path), "evaluation=audio_v1"])
     with pytest.raises(ConfigError, match="sampler.steps=2: .* holds a codec"):
         judge([str(path), "sampler.steps=2"])
 
@@ -261,6 +263,8 @@ def test_a_run_on_cached_latents_is_the_run_that_encodes_and_another_codec_is_re
     run(tmp_path / "further", *start, f"codec={codec}")
     with pytest.raises(ConfigError, match="these latents were encoded with other settings: adapter.weights"):
         run(tmp_path / "mixed", *words[:-1], f"codec={other}", "data=latents", f"data.root={cache}")
+    with pytest.raises(ConfigError, match="FilmCoder that has learned nothing: train it"):
+        encode(composed("encode", [f"out={cache}", "adapter=video_codec", f"data.root={clips}"]), cache)
     with pytest.raises(ConfigError, match="data=latents are what a codec made of samples"):
         run(tmp_path / "x", *(word for word in CODEC if not word.startswith("data")), "data=latents",
             f"data.root={cache}")
