@@ -99,6 +99,17 @@ class CodecModel(Learner):
         for part in self._terms_asked():
             part.open(self.codec.base)
 
+    def get_extra_state(self) -> Tensor:
+        """The hashes of the files that its terms learn through, for checkpoints."""
+        return torch.frombuffer(bytearray.fromhex("".join(part.digest for part in self._terms_asked()) or "00"),
+                                dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Raises ``ValueError`` where they are others now: it would go on to learn something else."""
+        if not torch.equal(state.cpu(), self.get_extra_state()):
+            raise ValueError("an embedder that this run learns through (reconstruction.losses, reconstruction.latent) is "
+                             "not the one that it began with: bring that back, or begin another run with run=")
+
     def _terms_asked(self) -> list[ReconstructionLoss | LatentTask]:
         return [*self.compared.values(), *self._tasks()]
 

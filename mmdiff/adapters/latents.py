@@ -19,6 +19,9 @@ from .base import Amount, Codec
 class LatentTask(nn.Module, ABC):
     """A term of a codec's loss, times ``weight``. What learns in it learns with the codec, and is in no model file."""
 
+    digest: str = ""
+    """As that of ``ReconstructionLoss``."""
+
     def __init__(self, *, weight: Amount = 1.0):
         super().__init__()
         self.weight = weight

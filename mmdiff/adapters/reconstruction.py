@@ -21,6 +21,9 @@ Factor = Annotated[float, Gt(0)]
 class ReconstructionLoss(ABC):
     """A term of the loss of a codec, times ``weight``."""
 
+    digest: str = ""
+    """The hash of the weights of the file that it learns through, once it is open: a run goes on with no other."""
+
     def __init__(self, *, weight: Factor = 1.0):
         self.weight = weight
 

@@ -84,6 +84,17 @@ def test_a_run_logs_both_goes_on_to_the_bits_and_leaves_nothing_of_them_in_its_f
         file.with_name("moved").rename(file)
 
 
+def test_a_run_goes_on_through_no_other_judge_of_the_same_name(words, straight, tmp_path):
+    file, kept = words[0], words[0].read_bytes()
+    torch.manual_seed(1)
+    Embedder(VideoJudge(), {"kind": ["a", "b"]}, channels=3).save(file, {})
+    try:
+        with pytest.raises(ValueError, match="is not the one that it began with: bring that back"):
+            run(straight, "trainer.max_steps=8")
+    finally:
+        file.write_bytes(kept)
+
+
 def test_the_mean_of_a_latent_learns_what_is_seen(tmp_path):
     judge, codec, shape = MODALITIES["films"]
     file = embedder(tmp_path / "judge.safetensors", judge, codec)

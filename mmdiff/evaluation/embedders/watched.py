@@ -34,7 +34,7 @@ class Perceptual(ReconstructionLoss):
         """Nothing: a judge knows its samples."""
 
     def open(self, base: Codec) -> None:
-        self._body = _body(self.embedder, base)
+        self._body, self.digest = _body(self.embedder, base)
 
     def __call__(self, output: Masked, real: Masked) -> Tensor:
         body = self._body.to(output.x.device)
@@ -57,7 +57,8 @@ class Aligned(LatentTask):
         self.head = nn.Linear(latent, WIDTH)
 
     def open(self, base: Codec) -> None:
-        self._opened = (_body(self.embedder, base),)                  # in a tuple: no part of what learns
+        body, self.digest = _body(self.embedder, base)
+        self._opened = (body,)                                        # in a tuple: no part of what learns
 
     def forward(self, z: Tensor, x: Tensor, eps: Tensor, apart: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         body = self._opened[0].to(x.device)
@@ -66,13 +67,13 @@ class Aligned(LatentTask):
         return 1 - F.cosine_similarity(self.head(z.flatten(2).mean(2)), features)
 
 
-def _body(path: str, base: Codec) -> Body:
-    """The network of a file, for samples of a modality. Raises ``ValueError`` for one that cannot be learned by."""
+def _body(path: str, base: Codec) -> tuple[Body, str]:
+    """The network of a file, for samples of a modality, and the hash of its weights. Raises ``ValueError`` for one that cannot be learned by."""
     judge = base.judge()
     found = load_embedder(Path(path), judge=judge, settings=judge.settings(base))
     if not isinstance(found, Embedder):
         raise ValueError(f"{path} is not a file of mmdiff embedder, and nothing can be learned through others")
-    return found.body
+    return found.body, found.facts["sha256"]
 
 
 def _real(batch: Masked) -> Tensor:
