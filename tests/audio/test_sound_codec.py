@@ -18,6 +18,8 @@ from mmdiff.config.overrides import composed
 from mmdiff.core.types import Masked
 from mmdiff.data.batch import pad
 from mmdiff.generation.pipeline import load
+from mmdiff.testing import AdapterContract, Trial
+from mmdiff.testing.report import failure, laws
 from mmdiff.training.train import train
 from tests.conftest import TINY
 
@@ -153,7 +155,9 @@ def test_settings_that_do_not_go_together_are_refused():
     ("audio/vocoder", ["adapter.codec.coder.width=16", "adapter.codec.coder.depth=1"], 64),
     ("audio/codec", ["adapter.codec.coder.width=4", "adapter.codec.latent=4"], 4),
 ])
-def test_a_codec_of_sound_is_trained_and_carried_by_a_model_of_its_latents(tmp_path, experiment, settings, channels):
+def test_a_codec_of_sound_is_trained_and_carried_by_a_model_of_its_latents(
+    tmp_path, experiment, settings, channels, monkeypatch
+):
     codec, notes = tmp_path / "codec", tmp_path / "notes"
     train(composed("train", [f"run={codec}", f"experiment={experiment}", *SHORT, *settings, "trainer.max_steps=3"]))
     words = [word for word in TINY if "vocoder" not in word]
@@ -165,3 +169,8 @@ def test_a_codec_of_sound_is_trained_and_carried_by_a_model_of_its_latents(tmp_p
     assert made.shape == (1, 1600) and pipeline.model.codec.channels == channels
     with pytest.raises(ConfigError, match="adapter.codec.mel: codec=.* has its own settings"):
         composed("train", [f"run={notes}x", *words, f"codec={codec}", "adapter.codec.mel=speech_8k_48"])
+    monkeypatch.setattr(AdapterContract, "lossy", 10.0)               # it has learned for three steps
+    trial = Trial("audio", ["adapter.reader.seconds=0.1", *words[1:], f"codec={codec}"], tmp_path)
+    broken = {name: fault for name, law in laws().items() if "processes" not in name
+              and (fault := failure(law, trial)) is not None}
+    assert not broken, broken
