@@ -107,8 +107,8 @@ class CodecModel(Learner):
     def set_extra_state(self, state: Tensor) -> None:
         """Raises ``ValueError`` where they are others now: it would go on to learn something else."""
         if not torch.equal(state.cpu(), self.get_extra_state()):
-            raise ValueError("an embedder that this run learns through (reconstruction.losses, reconstruction.latent) is "
-                             "not the one that it began with: bring that back, or begin another run with run=")
+            raise ValueError("an embedder that this run learns through (reconstruction.losses, reconstruction.latent) "
+                             "is not the one that it began with: bring that back, or begin another run with run=")
 
     def _terms_asked(self) -> list[ReconstructionLoss | LatentTask]:
         return [*self.compared.values(), *self._tasks()]

@@ -169,8 +169,9 @@ def fill(codec: Codec, config: DictConfig, source: Path | None = None) -> dict[s
 def check_trained(codec: Codec, config: DictConfig) -> None:
     """Raise ``ConfigError`` for a codec that is to be trained first, where none that has been is named."""
     if config.get("codec") is None and isinstance(codec, Autoencoder):
-        raise ConfigError(f"adapter.codec is an Autoencoder with a {type(codec.coder).__name__} that has learned nothing: "
-                          "train it (experiment=.../codec), and name that run by codec=, under an adapter of its modality")
+        raise ConfigError(f"adapter.codec is an Autoencoder with a {type(codec.coder).__name__} that has learned "
+                          "nothing: train it (experiment=.../codec), and name that run by codec=, under an adapter of "
+                          "its modality")
 
 
 def built(path: Path, config: Any, encoder: str | Path | None = None) -> Learner:

@@ -28,11 +28,11 @@ class ReconstructionLoss(ABC):
         self.weight = weight
 
     def check(self, axes: int) -> None:
-        """Raise ``ValueError`` where samples of a grid of so many axes (0: sets, which have none) cannot be compared so:
-        grids are, position by position, unless a term says otherwise."""
+        """Raise ``ValueError`` where samples of a grid of so many axes (0: sets, which have none) cannot be compared
+        so: grids are, position by position, unless a term says otherwise."""
         if not axes:
-            raise ValueError(f"{type(self).__name__} compares each position with the same one, and sets have none: take "
-                             "reconstruction=shapes")
+            raise ValueError(f"{type(self).__name__} compares each position with the same one, and sets have none: "
+                             "take reconstruction=shapes")
 
     def open(self, base: Codec) -> None:  # noqa: B027
         """Open what only training needs, for samples of the modality ``base``: nothing, unless a term says otherwise.

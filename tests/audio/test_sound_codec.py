@@ -170,7 +170,7 @@ def test_a_codec_of_sound_is_trained_and_carried_by_a_model_of_its_latents(
     with pytest.raises(ConfigError, match="adapter.codec.mel: codec=.* has its own settings"):
         composed("train", [f"run={notes}x", *words, f"codec={codec}", "adapter.codec.mel=speech_8k_48"])
     monkeypatch.setattr(AdapterContract, "lossy", 10.0)               # it has learned for three steps
-    trial = Trial("audio", ["adapter.reader.seconds=0.1", *words[1:], f"codec={codec}"], tmp_path)
+    trial = Trial("audio", [*words, f"codec={codec}"], tmp_path)
     broken = {name: fault for name, law in laws().items() if "processes" not in name
               and (fault := failure(law, trial)) is not None}
     assert not broken, broken

@@ -215,9 +215,6 @@ def test_a_model_that_another_begins_with_brings_its_codec_and_the_name_of_it(co
     path = run(tmp_path / "again", f"init={path}", *FILMS, "trainer.max_steps=1")
     run(path, "trainer.max_steps=2")
     assert read_header(path / "model.safetensors")["codec"] == read_header(films / "model.safetensors")["codec"]
-    other = run(tmp_path / "other", *CODEC, "trainer.max_steps=1", "seed=1")
-    with pytest.raises(ConfigError, match="works on latents of its own codec, and codec=.*other is another"):
-        run(tmp_path / "x", f"init={films}", f"codec={other}", *FILMS, "trainer.max_steps=1")
     with pytest.raises(ConfigError, match="this run trains a codec itself: go on with that one by init="):
         run(tmp_path / "x", *CODEC[:-4], f"codec={codec}", "trainer.max_steps=1")
 

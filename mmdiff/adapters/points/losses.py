@@ -18,8 +18,8 @@ class Chamfer(ReconstructionLoss):
 
     def check(self, axes: int) -> None:
         if axes:
-            raise ValueError(f"{type(self).__name__} compares sets of points, and these samples are grids: leave it out, "
-                             "or take the reconstruction= of their modality")
+            raise ValueError(f"{type(self).__name__} compares sets of points, and these samples are grids: leave it "
+                             "out, or take the reconstruction= of their modality")
 
     def __call__(self, output: Masked, real: Masked) -> Tensor:
         return _one_way(output, real) + _one_way(real, output)

@@ -68,7 +68,8 @@ class Aligned(LatentTask):
 
 
 def _body(path: str, base: Codec) -> tuple[Body, str]:
-    """The network of a file, for samples of a modality, and the hash of its weights. Raises ``ValueError`` for one that cannot be learned by."""
+    """The network of a file, for samples of a modality, and the hash of its weights. Raises ``ValueError`` for one that
+    cannot be learned by."""
     judge = base.judge()
     found = load_embedder(Path(path), judge=judge, settings=judge.settings(base))
     if not isinstance(found, Embedder):
