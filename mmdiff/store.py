@@ -167,11 +167,12 @@ def fill(codec: Codec, config: DictConfig, source: Path | None = None) -> dict[s
 
 
 def check_trained(codec: Codec, config: DictConfig) -> None:
-    """Raise ``ConfigError`` for a codec that is to be trained first, where none that has been is named."""
-    if config.get("codec") is None and isinstance(codec, Autoencoder):
-        raise ConfigError(f"adapter.codec is an Autoencoder with a {type(codec.coder).__name__} that has learned "
-                          "nothing: train it (experiment=.../codec), and name that run by codec=, under an adapter of "
-                          "its modality")
+    """Raise ``ConfigError`` for a codec that is to be trained first, where none that has been is named; weights that a
+    coder brings along ask for no gradient."""
+    learns = isinstance(codec, Autoencoder) and any(p.requires_grad for p in codec.coder.parameters())
+    if config.get("codec") is None and learns:
+        raise ConfigError("adapter.codec is an Autoencoder that has learned nothing: train it (experiment=.../codec), "
+                          "and name that run by codec=, under an adapter of its modality")
 
 
 def built(path: Path, config: Any, encoder: str | Path | None = None) -> Learner:

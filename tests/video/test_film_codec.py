@@ -260,7 +260,7 @@ def test_a_run_on_cached_latents_is_the_run_that_encodes_and_another_codec_is_re
     run(tmp_path / "further", *start, f"codec={codec}")
     with pytest.raises(ConfigError, match="these latents were encoded with other settings: adapter.weights"):
         run(tmp_path / "mixed", *words[:-1], f"codec={other}", "data=latents", f"data.root={cache}")
-    with pytest.raises(ConfigError, match="FilmCoder that has learned nothing: train it"):
+    with pytest.raises(ConfigError, match="an Autoencoder that has learned nothing: train it"):
         encode(composed("encode", [f"out={cache}", "adapter=video_codec", f"data.root={clips}"]), cache)
     with pytest.raises(ConfigError, match="data=latents are what a codec made of samples"):
         run(tmp_path / "x", *(word for word in CODEC if not word.startswith("data")), "data=latents",
