@@ -167,8 +167,7 @@ def fill(codec: Codec, config: DictConfig, source: Path | None = None) -> dict[s
 
 
 def check_trained(codec: Codec, config: DictConfig) -> None:
-    """Raise ``ConfigError`` for a codec that is to be trained first, where none that has been is named; weights that a
-    coder brings along ask for no gradient."""
+    """Raise ``ConfigError`` for a codec that has yet to learn (weights that are given do not) where none is named."""
     learns = isinstance(codec, Autoencoder) and any(p.requires_grad for p in codec.coder.parameters())
     if config.get("codec") is None and learns:
         raise ConfigError("adapter.codec is an Autoencoder that has learned nothing: train it (experiment=.../codec), "
