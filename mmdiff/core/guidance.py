@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from .denoiser import Denoiser
-from .jumps import jumping
+from .jumps import JumpDenoiser, along, jumping
 from .parameterizations import Velocity
 from .types import Condition, Denoise, expand
 
@@ -232,7 +232,11 @@ class Autoguidance(Guidance):
     def __call__(
         self, denoiser: Denoiser, cond: Condition, *, null: Condition, mask: Tensor | None = None
     ) -> Denoise:
-        strong, weak = denoiser.bind(cond, mask), self.weak.bind(self.weak_cond or cond, mask)
+        ends = denoiser.ends if isinstance(denoiser, JumpDenoiser) else None
+        if ends is not None and not isinstance(self.weak, JumpDenoiser):
+            raise ValueError("autoguidance contrasts the same jump of two models, and the weak one learned none: take "
+                             "sampler=auto, or a weak model of few=")
+        strong, weak = denoiser.bind(cond, mask), along(self.weak, ends).bind(self.weak_cond or cond, mask)
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
             if self.scale == 1:

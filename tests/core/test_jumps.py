@@ -9,7 +9,7 @@ from torch import nn
 
 from mmdiff.core.denoiser import Denoiser
 from mmdiff.core.editing import Inpaint, Windowed
-from mmdiff.core.guidance import ClassifierFree, Distilled, Unguided
+from mmdiff.core.guidance import Autoguidance, ClassifierFree, Distilled, Unguided
 from mmdiff.core.jumps import JumpDenoiser, arrow, blend, guided, jump, jump_loss
 from mmdiff.core.parameterizations import Data, Karras, Noise, V, Velocity
 from mmdiff.core.samplers import Auto, Jump
@@ -219,6 +219,20 @@ def test_what_a_model_did_not_learn_is_refused_by_name():
     with pytest.raises(ValueError, match="renoise is the share"):
         Jump(2, renoise=1.5)
     assert Unguided()(denoiser, COND, null=NULL)(X, T).isfinite().all() and Auto().ends(Linear()) is None
+
+
+def test_autoguidance_contrasts_the_same_jump_of_both():
+    strong, weak = student(), student()
+    for denoiser in (strong, weak):
+        nn.init.normal_(denoiser.embedding.mlp[2].weight)
+    nn.init.normal_(next(weak.network.parameters()))
+    aimed, far = strong.aimed(ends=torch.zeros_like), weak.aimed(ends=torch.zeros_like)
+    found = Autoguidance(weak, scale=2.0)(aimed, COND, null=NULL)(X, T)
+    torch.testing.assert_close(found, torch.lerp(far(X, T, COND), aimed(X, T, COND), 2.0))
+    plain = Denoiser(weak.network, Linear(), Velocity())
+    with pytest.raises(ValueError, match="the weak one learned none"):
+        Autoguidance(plain, scale=2.0)(aimed, COND, null=NULL)
+    assert Autoguidance(plain, scale=2.0)(strong, COND, null=NULL)(X, T).isfinite().all()
 
 
 def test_a_small_network_learns_the_map_of_gaussian_data_and_guidance_within():
