@@ -52,7 +52,8 @@ def sample_specs(
     fields: Fields, like: Dataset, codec: Codec, size: Mapping[str, float], n: int, *, seed: int = 0
 ) -> list[SampleSpec]:
     """``n`` samples within ``fields``, of the sizes of the samples of ``like`` (``size`` where those do not tell): each
-    class equally often, scalars over all of their range, texts as they are told there."""
+    class equally often, scalars over all of their range, texts as they are told
+    there, one after the other."""
     found: list[SampleSpec] = []
     buckets: dict[Shape, dict[str, float]] = {}
     for i in range(n):
@@ -60,7 +61,7 @@ def sample_specs(
         for k, (name, field) in enumerate(fields.items()):
             if is_text(field):
                 captions = like.captions(i % len(like)).get(name)
-                labels[name] = captions[0] if captions else None
+                labels[name] = captions[i // len(like) % len(captions)] if captions else None
             elif is_scalar(field):
                 low, high = map(float, field)
                 labels[name] = low + (high - low) * float(stream(seed, i, Purpose.DATA, k).random())
