@@ -42,6 +42,7 @@ GROUPS = [
 CODEC = ["diffusion=null", "sampler=null", "guidance=null"]
 NEEDS = {                                                             # what an option cannot do without
     "data=folder": ["data.root=sounds"], "experiment=audio/fsdd": ["data.root=sounds"],
+    "sampler=jump": ["few=scratch"], "guidance=distilled": ["few=scratch"],
     "guidance=autoguidance": ["guidance.weak=weak"], "guidance=several": ["guidance.scales={instrument: 2.0}"],
     "guidance=composed": ["guidance.also=[{cond: {instrument: blown}, scale: 1.0}]"],
     "diffusion/parameterization=noise": ["diffusion/schedule=vp"], "adapter=audio_small": ["data.n=3"],

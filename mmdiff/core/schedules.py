@@ -44,6 +44,12 @@ class Schedule(ABC):
         return 2 * (alpha.log() - sigma.log())
 
 
+def agree(one: Schedule, other: Schedule) -> bool:
+    """Whether both mean the same by a time, so that (x_t, t) of one is that of the other."""
+    t = torch.linspace(0, 1, 17, dtype=torch.float64)
+    return all(torch.allclose(a, b) for a, b in zip(one.level(t), other.level(t), strict=True))
+
+
 class Spherical(Schedule):
     """alpha^2 + sigma^2 = 1."""
 

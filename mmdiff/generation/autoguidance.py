@@ -16,7 +16,7 @@ from torch import Tensor
 from ..adapters.base import Codec
 from ..core.denoiser import Denoiser
 from ..core.guidance import Autoguidance, Guidance
-from ..core.schedules import Schedule
+from ..core.schedules import Schedule, agree
 from ..core.types import Condition, Denoise
 from ..data.labels import Fields, Label, is_scalar, is_text, kind
 from ..model import DiffusionModel
@@ -69,8 +69,7 @@ def differences(weak: DiffusionModel, strong: DiffusionModel) -> Iterator[str]:
 
 
 def _schedules(weak: Schedule, strong: Schedule) -> Iterator[str]:
-    t = torch.linspace(0, 1, 17, dtype=torch.float64)
-    if not all(torch.allclose(a, b) for a, b in zip(weak.level(t), strong.level(t), strict=True)):
+    if not agree(weak, strong):
         yield f"its schedule is {_shown(weak)}, not {_shown(strong)}"
 
 

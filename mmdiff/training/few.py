@@ -18,8 +18,10 @@ from torch import Tensor
 
 from ..cache.paths import SCALE, Cost, cost, paths, way
 from ..config.build import ConfigError, build
+from ..core.guidance import Distilled
 from ..core.jumps import JumpDenoiser, arrow, jump_loss
 from ..core.rng import Purpose, uniform
+from ..core.schedules import agree
 from ..core.types import Level, Masked, expand
 from ..data.batch import Batch, Draw
 from ..data.dataset import Dataset, Subset
@@ -69,16 +71,21 @@ def began(
         if jumps:
             warnings.warn(f"init={config.init} is a student, which few= taught to jump: without it only denoising is "
                           "learned, and jumps are not of these data; few=consistent learns both", stacklevel=2)
+        if isinstance(model, DiffusionModel) and not jumps:
+            _needs_none(model)
         return train, held_out
     few = build(config.few, Few)
     if not (isinstance(model, DiffusionModel) and jumps):
         raise ConfigError("few= learns jumps: diffusion.jumps is the least and the greatest guidance scale of them, "
                           "such as diffusion.jumps=[1,3]")
+    if jumps_of(model).scales[0] != 1:
+        raise ConfigError("a student is asked without guidance too (held-out loss, marks, guidance=none and cfg): "
+                          f"diffusion.jumps begin at 1, such as [1,3], got {[*config.diffusion.jumps]}")
     for key in ("subject", "prior"):
         if config.get(key) is not None:
             raise ConfigError(f"few= learns jumps, and {key}= something new: one after the other")
     if few.distils:
-        _teaches(base, train.fields, config)
+        _teaches(model, base, train.fields, config)
     elif jumps_of(model).scales[1] > 1 and model.conditioner.dropped == 0:
         raise ConfigError(f"{_CONTRAST} (adapter.conditioner.drop=0): diffusion.jumps=[1,1] learns jumps without it")
     model.objective = few
@@ -91,10 +98,19 @@ def objective(model: Learner) -> str:
     return learned.notice if isinstance(learned, Few) else ""
 
 
+def _needs_none(model: DiffusionModel) -> None:
+    """Refuse a model that is to generate by jumps, and would not learn any."""
+    wants = {"sampler=jump": model.sampler.ends(model.denoiser.schedule) is not None,
+             "guidance=distilled": isinstance(model.guidance, Distilled)}
+    for name, wanted in wants.items():
+        if wanted:
+            raise ConfigError(f"{name} is for a model that learns jumps: name few= too, or leave it out")
+
+
 _CONTRAST = "guidance contrasts with a condition that tells nothing, which is never learned here"
 
 
-def _teaches(base: Base | None, fields: Fields, config: DictConfig) -> None:
+def _teaches(model: DiffusionModel, base: Base | None, fields: Fields, config: DictConfig) -> None:
     """Refuse a model that cannot teach what is asked of it."""
     if base is None:
         raise ConfigError("few= learns from a teacher: name it by init=, or take few=scratch, which has none")
@@ -102,7 +118,14 @@ def _teaches(base: Base | None, fields: Fields, config: DictConfig) -> None:
         new = [name for name in fields if name not in base.fields] or [*fields]
         raise ConfigError(f"few= learns what init={config.init} knows, and that was not told {new[0]} as the data tell "
                           f"it: take data.labels=[{','.join(base.fields)}]")
-    if config.diffusion.jumps[1] > 1 and teacher_of(base).conditioner.dropped == 0:
+    teacher, most = teacher_of(base), float(config.diffusion.jumps[1])
+    if not agree(model.denoiser.schedule, teacher.denoiser.schedule):
+        raise ConfigError(f"few= learns the way that init={config.init} goes from noise to data, which is that of its "
+                          "schedule: leave out diffusion= and what changes diffusion.schedule or diffusion.shift")
+    if teacher.jumps is not None and most > (known := jumps_of(teacher).scales[1]):
+        raise ConfigError(f"few= learns guidance from init={config.init}, a student itself that knows scales up to "
+                          f"{known:g}: diffusion.jumps=[1,{known:g}] at most, or its own teacher by init=")
+    if most > 1 and teacher.conditioner.dropped == 0:
         raise ConfigError(f"{_CONTRAST} (init={config.init} has adapter.conditioner.drop=0): diffusion.jumps=[1,1] "
                           "learns jumps without it")
 
@@ -133,7 +156,8 @@ class PathDraw:
 
     def nodes(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Both ``(B,)``, for uniform ``u`` ``(B, 5)``."""
-        each = 2 ** (u[:, 0] * max(1, int(math.log2(self.calls)))).long()             # calls of a sample: 1, 2, 4 ...
+        kinds = max(3, math.gcd(self.calls, 2**30).bit_length() - 1)
+        each = 2 ** (u[:, 0] * kinds).long()                          # calls of a sample: 1, 2, 4 ... half of all
         number = (u[:, 1] * each).long()
         begin, end = number * self.calls // each, (number + 1) * self.calls // each
         free, still = u[:, 2] < self.free, u[:, 2] >= 1 - self.still
@@ -152,6 +176,9 @@ class Paths(Few):
     def __init__(self, *, n: Number = 4096, calls: Number = 8, free: Chance = 0.1, still: Chance = 0.1):
         if free + still > 1:
             raise ValueError(f"few.free and few.still are shares of the jumps, 1 together at most; got {free}, {still}")
+        if calls % 4:
+            raise ValueError("few.calls is a multiple of 4, so that each of 1, 2 and 4 calls begins at a node of a "
+                             f"path; got {calls}")
         self.n, self.calls, self.free, self.still = n, calls, free, still
         self.notice = f"jumps are learned of {n} paths that init= makes"
 

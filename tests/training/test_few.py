@@ -6,6 +6,7 @@ import torch
 
 import mmdiff
 from mmdiff.cache import paths as made
+from mmdiff.cache.generated import SampleSpec, sample_specs
 from mmdiff.config.build import ConfigError
 from mmdiff.config.files import MODEL_FILE
 from mmdiff.config.header import read_header
@@ -13,6 +14,7 @@ from mmdiff.config.overrides import completed, composed
 from mmdiff.core.guidance import ClassifierFree, Unguided
 from mmdiff.core.samplers import Auto, Jump
 from mmdiff.core.schedules import Linear
+from mmdiff.data.dataset import Dataset
 from mmdiff.store import load_model
 from mmdiff.training.base import base_of
 from mmdiff.training.checkpoints import latest
@@ -248,5 +250,60 @@ def test_what_cannot_be_learned_so_is_refused_by_name(base, tmp_path):
     refused(base, "consistent", tmp_path, "diffusion.jumps=null", match="few= learns jumps: diffusion.jumps is")
     refused(base, "consistent", tmp_path, "diffusion.jumps=[3,1]", match="least and greatest")
     refused(base, "consistent", tmp_path, "prior=base", match="one after the other")
+    for kind in ("paths", "consistent"):
+        refused(base, kind, tmp_path, "diffusion.shift=3", match="which is that of its schedule")
+    refused(base, "paths", tmp_path, "diffusion.jumps=[2,3]", match=r"diffusion.jumps begin at 1, such as \[1,3\]")
+    refused(base, "paths", tmp_path, "few.calls=6", match="few.calls is a multiple of 4")
+    for word in ("sampler=jump", "guidance=distilled"):
+        with pytest.raises(ConfigError, match=f"{word} is for a model that learns jumps: name few="):
+            train(composed("train", [*TINY, word, f"run={tmp_path / 'c'}"]))
     with pytest.raises(ValueError, match=r"sampler=jump is for a model that learned jumps, and this one did not"):
         load_model(base)[0].latents([{}], [0], (8,), sampler=Jump(2))
+
+
+def test_a_student_teaches_no_more_guidance_than_it_knows(students, tmp_path):
+    for kind in ("paths", "consistent"):
+        refused(students / "paths", kind, tmp_path, "diffusion.jumps=[1,5]", match="knows scales up to 3")
+        parts = started(students / "paths", kind, tmp_path / kind, "diffusion.jumps=[1,2]")
+        assert parts.module.model.denoiser.scales == (1, 2)
+
+
+def test_a_student_that_learns_denoising_alone_is_told_so(students, tmp_path, capsys):
+    words = [*LOOP, f"init={students / 'paths'}", "data=notes", "data.n=48", f"run={tmp_path / 'run'}",
+             "trainer.max_steps=1"]
+    train(composed("train", words), completed("train", words))
+    assert "denoising is learned and no jump" in capsys.readouterr().out
+
+
+def test_a_path_contrasts_with_what_its_teacher_contrasts_with(base, monkeypatch):
+    teacher = load_model(base)[0]
+    told, cond = (teacher.condition([{"pitch": pitch}]) for pitch in (50.0, 60.0))
+    asked, x1 = [SampleSpec({"pitch": 60.0, made.SCALE: 2.0}, {}, None)], made.starts(teacher, [0], (8,), seed=0)
+    plain = made.path(teacher, asked, x1, 4)
+    monkeypatch.setattr(teacher.conditioner, "contrast", lambda labels, batch: told)
+    found = made.path(teacher, asked, x1, 4)
+    with torch.no_grad():
+        said = teacher.codec.limited(ClassifierFree(2.0)(teacher.denoiser, cond, null=told)(x1, torch.ones(1)))
+    torch.testing.assert_close(found[:, 1], said, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(found, plain)
+
+
+class Captioned(Dataset):
+    """Samples with two captions and with one."""
+
+    def __len__(self):
+        return 2
+
+    def read(self, index, rng=None):
+        return torch.zeros(1, 8), {}
+
+    def name(self, index):
+        return str(index)
+
+    def captions(self, index):
+        return {"caption": [["a", "b"], ["c"]][index]}
+
+
+def test_all_captions_of_a_sample_are_told():
+    found = sample_specs({"caption": "text"}, Captioned(), None, {"seconds": 1}, 6)
+    assert [spec.labels["caption"] for spec in found] == ["a", "c", "b", "c", "a", "c"]

@@ -25,7 +25,7 @@ DIT = ["adapter.network.dim=32", "adapter.network.depth=1", "adapter.network.hea
 FILMS = ["adapter=video", *DIT, "adapter.network.patch=[2,4,4]", "adapter.reader.frames=4", "adapter.reader.height=16",
          "adapter.reader.width=16"]
 SETS = ["adapter=points", "data.n=12", *DIT, "adapter.reader.points=32", "adapter.coupling.kind=assignment"]
-FEW = ["few.n=12", "few.calls=2"]
+FEW = ["few.n=12", "few.calls=4"]
 
 
 def trained(*words):
@@ -89,7 +89,7 @@ def test_paths_are_of_the_sizes_of_the_data(teachers, tmp_path):
     config, record, _ = opened(tmp_path / "run", composed("train", words), None)
     parts = assemble(config, tmp_path / "run", record=record, base=base_of(config, record, resumed=False))
     paths = parts.module.dataset
-    assert {paths.read(i)[0].shape for i in range(12)} == {(9, 4, 16, 16), (9, 2, 16, 16)}
+    assert {paths.read(i)[0].shape for i in range(12)} == {(15, 4, 16, 16), (15, 2, 16, 16)}
 
 
 def test_a_student_of_films_that_are_given_frames_still_is_given_them_where_it_learned_so(teachers, tmp_path):

@@ -100,6 +100,9 @@ def test_jumps_that_are_learned_are_the_steps_of_one_two_and_four_calls_and_few_
     u = torch.rand(4000, 5, generator=torch.Generator().manual_seed(0))
     begin, end = PathDraw(CALLS, free=0.0, still=0.0).nodes(u)
     assert {*zip(begin.tolist(), end.tolist(), strict=True)} == asked
+    begin, end = PathDraw(4, free=0.0, still=0.0).nodes(u)
+    assert {*zip(begin.tolist(), end.tolist(), strict=True)} == {
+        (0, 4), (0, 2), (2, 4), *((i, i + 1) for i in range(4))}
     begin, end = PathDraw(CALLS, free=0.3, still=0.2).nodes(u)
     assert abs((begin == end).float().mean() - 0.2) < 0.02
     assert {*zip(begin.tolist(), end.tolist(), strict=True)} >= {(i, j) for i in range(8) for j in range(i + 1, 9)}

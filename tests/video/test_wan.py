@@ -289,7 +289,7 @@ def test_a_change_that_the_library_saved_is_read_with_the_alpha_of_its_header(ad
 def test_a_student_of_few_calls_is_told_where_it_jumps_and_learns_it(adopted, words, tmp_path):
     own = [word for word in words if not word.startswith(("adapter", "loader.val", "validation"))]
     run = tmp_path / "fast"
-    train(composed("train", [*own, f"init={adopted}", "few=paths", "few.n=8", "few.calls=2", "loader.val=0",
+    train(composed("train", [*own, f"init={adopted}", "few=paths", "few.n=8", "few.calls=4", "loader.val=0",
                              "optim.warmup=1", f"run={run}"]))
     tensors = load_file(run / MODEL_FILE)
     assert {name.partition(".")[0] for name in tensors} == {"network", "jumps"}
