@@ -22,7 +22,7 @@ from ..core.samplers import Auto
 from ..core.types import Masked
 from ..data.cached import cache_folder
 from ..data.dataset import Dataset
-from ..data.labels import Label
+from ..data.labels import encode_labels
 from ..model import DiffusionModel
 from ..store import chosen_device
 from .generated import SampleSpec, kept, sample_specs
@@ -127,11 +127,15 @@ def specs_of(
     conditioner, fields = model.conditioner, model.conditioner.fields
     u = uniform(seed, torch.arange(n), Purpose.PATH, 2 + len(fields))
     found = sample_specs(fields, like, model.codec, header["config"]["size"], n, seed=seed)
-    return [spec._replace(labels={**_hidden(spec.labels, row, conditioner.drop_all, conditioner.drop_each),
-                                  SCALE: scales[0] + (scales[1] - scales[0]) * row[0]})
-            for spec, row in zip(found, u.tolist(), strict=True)]
+    told = conditioner.hide(encode_labels(fields, [spec.labels for spec in found]), u[:, 1:])
+    return [spec._replace(labels={**{name: value if _tells(told[name][i]) else None
+                                     for name, value in spec.labels.items()},
+                                  SCALE: scales[0] + (scales[1] - scales[0]) * scale})
+            for i, (spec, scale) in enumerate(zip(found, u[:, 0].tolist(), strict=True))]
 
 
-def _hidden(labels: Mapping[str, Label], u: Sequence[float], everything: float, each: float) -> dict[str, Label]:
-    return {name: None if u[1] < everything or u_field < each else value
-            for (name, value), u_field in zip(labels.items(), u[2:], strict=True)}
+def _tells(value: Tensor | str | None) -> bool:
+    """Whether an entry of a column says anything: class -1, NaN and None do not."""
+    if not isinstance(value, Tensor):
+        return value is not None
+    return not bool(value.isnan() if value.is_floating_point() else value == -1)

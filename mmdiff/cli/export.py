@@ -101,7 +101,8 @@ def _network(model: "DiffusionModel", header: dict[str, Any], form: str, out: Pa
         out.write_bytes(onnx_bytes(model.network, inputs, mmdiff=about))
     else:
         torch.export.save(traced(model.network, inputs), out, extra_files={"mmdiff.json": about})
-    print(f"{out} is the network alone: {', '.join(inputs)} -> out, at any batch and size")
+    told = "; its vector is that of the conditioner and that of the jump, added up" if model.jumps is not None else ""
+    print(f"{out} is the network alone: {', '.join(inputs)} -> out, at any batch and size{told}")
 
 
 def network_inputs(model: "DiffusionModel", header: dict[str, Any]) -> dict[str, "Tensor"]:
@@ -115,4 +116,7 @@ def network_inputs(model: "DiffusionModel", header: dict[str, Any]) -> dict[str,
     cond = model.condition([{} for _ in range(BATCH)])
     if model.controls:
         cond = cond._replace(concat=torch.zeros(BATCH, total(model.controls), *shape))
+    if model.jumps is not None:                                       # told through the vector, also where that is none
+        told = model.jumps(torch.zeros(BATCH), torch.ones(BATCH)).detach()
+        cond = cond._replace(vector=told if cond.vector is None else cond.vector + told)
     return named(torch.zeros(BATCH, model.codec.channels, *shape), torch.zeros(BATCH), cond, None)

@@ -177,8 +177,10 @@ def _all_used(config: DictConfig) -> None:
     used = parts(config)
     said = [name for name in LEARNED_PARTS if name not in used and config.get(name) is not None]
     if not is_conditional(config):
+        if config.get("few") is not None:                             # which brings some of the others
+            said.insert(0, "few")
         keys = [*(f"adapter.{name}" for name in Adapter._fields if name not in ("reader", "codec")), "adapter.text",
-                "subject", "prior", "few", "lora", "loader.tags"]
+                "subject", "prior", "lora", "loader.tags"]
         said += [key for key in keys if OmegaConf.select(config, key) is not None]
         said += ["quality.every"] if OmegaConf.select(config, "quality.every") else []
     if said:

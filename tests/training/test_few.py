@@ -1,5 +1,6 @@
 """Students of few calls: they begin as their teacher, learn jumps in three ways, and are then runs like any other."""
 
+import csv
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ import torch
 import mmdiff
 from mmdiff.cache import paths as made
 from mmdiff.cache.generated import SampleSpec, sample_specs
+from mmdiff.cli.export import network_inputs
 from mmdiff.config.build import ConfigError
 from mmdiff.config.files import MODEL_FILE
 from mmdiff.config.header import read_header
@@ -14,6 +16,7 @@ from mmdiff.config.overrides import completed, composed
 from mmdiff.core.guidance import ClassifierFree, Unguided
 from mmdiff.core.samplers import Auto, Jump
 from mmdiff.core.schedules import Linear
+from mmdiff.core.types import Condition
 from mmdiff.data.dataset import Dataset
 from mmdiff.store import load_model
 from mmdiff.training.base import base_of
@@ -23,6 +26,7 @@ from mmdiff.training.plan import plan
 from mmdiff.training.run import assemble, opened
 from mmdiff.training.train import train
 from tests.conftest import TINY
+from tests.training.launch import Job
 
 LOOP = [word for word in TINY if not word.startswith(("adapter.", "data."))]
 KINDS = ("paths", "consistent", "scratch")
@@ -288,6 +292,19 @@ def test_a_path_contrasts_with_what_its_teacher_contrasts_with(base, monkeypatch
     assert not torch.allclose(found, plain)
 
 
+def test_labels_of_paths_are_hidden_as_the_conditioner_of_the_teacher_hides_them(base, monkeypatch):
+    teacher, header = load_model(base)
+    like, n = Captioned(), 400
+
+    def told():
+        found = made.specs_of(teacher, header, like, n, scales=(1.0, 3.0), seed=0)
+        return {name: sum(spec.labels[name] is not None for spec in found) / n for name in teacher.conditioner.fields}
+
+    assert all(0.85 < share < 0.95 for share in told().values())      # drop=0.1
+    monkeypatch.setattr(teacher.conditioner, "hide", lambda labels, u: labels)
+    assert set(told().values()) == {1}
+
+
 class Captioned(Dataset):
     """Samples with two captions and with one."""
 
@@ -307,3 +324,27 @@ class Captioned(Dataset):
 def test_all_captions_of_a_sample_are_told():
     found = sample_specs({"caption": "text"}, Captioned(), None, {"seconds": 1}, 6)
     assert [spec.labels["caption"] for spec in found] == ["a", "c", "b", "c", "a", "c"]
+
+
+@pytest.mark.parametrize("kind", ["paths", "consistent"])
+def test_two_processes_teach_a_student_what_one_does(base, students, kind, tmp_path):
+    run = tmp_path / "run"
+    words = words_of(base, kind, run, "trainer.max_steps=4", "validation.every=4", "trainer=ddp", "trainer.devices=2",
+                     "trainer.accelerator=cpu")
+    Job("train", *words, world=2, output=tmp_path).wait()
+    one, two = (losses(folder) for folder in (students / kind, run))
+    assert len(one) == 4 and two == pytest.approx(one, rel=1e-3) and two[0] == pytest.approx(one[0], rel=1e-5)
+
+
+def losses(run):
+    with (run / "metrics.csv").open(newline="") as file:
+        return [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]
+
+
+def test_the_exported_network_of_a_student_takes_what_tells_its_jumps(students, monkeypatch):
+    model, header = load_model(students / "paths")
+    told = model.jumps(torch.zeros(2), torch.ones(2))
+    expected = model.condition([{}, {}]).vector + told
+    assert torch.equal(network_inputs(model, header)["vector"], expected)
+    monkeypatch.setattr(model, "condition", lambda rows: Condition(tokens=torch.zeros(2, 3, 4)))      # takes no vector
+    assert torch.equal(network_inputs(model, header)["vector"], told)
