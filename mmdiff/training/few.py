@@ -66,7 +66,8 @@ def began(
     """
     jumps = isinstance(model, DiffusionModel) and model.jumps is not None
     if config.get("few") is None:
-        if jumps and (base is None or "jumps" not in base.model.trainable):
+        learned = config.init is not None if base is None else "jumps" in base.model.trainable    # None: it goes on
+        if jumps and not learned:
             raise ConfigError("diffusion.jumps are learned by few=: name one, or leave diffusion.jumps out")
         if jumps:
             warnings.warn(f"init={config.init} is a student, which few= taught to jump: without it only denoising is "
@@ -78,7 +79,12 @@ def began(
     if not (isinstance(model, DiffusionModel) and jumps):
         raise ConfigError("few= learns jumps: diffusion.jumps is the least and the greatest guidance scale of them, "
                           "such as diffusion.jumps=[1,3]")
-    if jumps_of(model).scales[0] != 1:
+    low, high = jumps_of(model).scales
+    if isinstance(model.guidance, Distilled) and not low <= model.guidance.scale <= high:
+        raise ConfigError(f"guidance.scale={model.guidance.scale:g} is what the student would be asked for, and "
+                          f"diffusion.jumps=[{low:g},{high:g}] are the scales that it learns: add "
+                          f"guidance.scale={high:g}")
+    if low != 1:
         raise ConfigError("a student is asked without guidance too (held-out loss, marks, guidance=none and cfg): "
                           f"diffusion.jumps begin at 1, such as [1,3], got {[*config.diffusion.jumps]}")
     for key in ("subject", "prior"):
@@ -86,8 +92,8 @@ def began(
             raise ConfigError(f"few= learns jumps, and {key}= something new: one after the other")
     if few.distils:
         _teaches(model, base, train.fields, config)
-    elif jumps_of(model).scales[1] > 1 and model.conditioner.dropped == 0:
-        raise ConfigError(f"{_CONTRAST} (adapter.conditioner.drop=0): diffusion.jumps=[1,1] learns jumps without it")
+    elif high > 1 and model.conditioner.dropped == 0:
+        raise ConfigError(f"{_CONTRAST} (adapter.conditioner.drop=0): {_ALONE}")
     model.objective = few
     return few.start(model, base, config, train, held_out)
 
@@ -108,6 +114,7 @@ def _needs_none(model: DiffusionModel) -> None:
 
 
 _CONTRAST = "guidance contrasts with a condition that tells nothing, which is never learned here"
+_ALONE = "diffusion.jumps=[1,1] guidance.scale=1 learns jumps without it"
 
 
 def _teaches(model: DiffusionModel, base: Base | None, fields: Fields, config: DictConfig) -> None:
@@ -126,8 +133,7 @@ def _teaches(model: DiffusionModel, base: Base | None, fields: Fields, config: D
         raise ConfigError(f"few= learns guidance from init={config.init}, a student itself that knows scales up to "
                           f"{known:g}: diffusion.jumps=[1,{known:g}] at most, or its own teacher by init=")
     if most > 1 and teacher.conditioner.dropped == 0:
-        raise ConfigError(f"{_CONTRAST} (init={config.init} has adapter.conditioner.drop=0): diffusion.jumps=[1,1] "
-                          "learns jumps without it")
+        raise ConfigError(f"{_CONTRAST} (init={config.init} has adapter.conditioner.drop=0): {_ALONE}")
 
 
 def teacher_of(base: Base | None) -> DiffusionModel:

@@ -257,6 +257,7 @@ def test_what_cannot_be_learned_so_is_refused_by_name(base, tmp_path):
     for kind in ("paths", "consistent"):
         refused(base, kind, tmp_path, "diffusion.shift=3", match="which is that of its schedule")
     refused(base, "paths", tmp_path, "diffusion.jumps=[2,3]", match=r"diffusion.jumps begin at 1, such as \[1,3\]")
+    refused(base, "paths", tmp_path, "diffusion.jumps=[1,1]", match="it learns: add guidance.scale=1$")
     refused(base, "paths", tmp_path, "few.calls=6", match="few.calls is a multiple of 4")
     for word in ("sampler=jump", "guidance=distilled"):
         with pytest.raises(ConfigError, match=f"{word} is for a model that learns jumps: name few="):
@@ -277,6 +278,9 @@ def test_a_student_that_learns_denoising_alone_is_told_so(students, tmp_path, ca
              "trainer.max_steps=1"]
     train(composed("train", words), completed("train", words))
     assert "denoising is learned and no jump" in capsys.readouterr().out
+    more = [f"run={tmp_path / 'run'}", "trainer.max_steps=2"]
+    train(composed("train", more), completed("train", more))
+    assert read_header(tmp_path / "run" / MODEL_FILE)["step"] == 2
 
 
 def test_a_path_contrasts_with_what_its_teacher_contrasts_with(base, monkeypatch):
