@@ -153,10 +153,11 @@ def test_a_row_that_is_no_request_is_told_with_its_number(row, told, tmp_path):
     assert told in str(error.value)
 
 
-def test_a_seed_may_be_an_integer_of_numpy():
-    assert json.dumps(Request(seed=np.int64(3)).seed) == "3"
-    with pytest.raises(ValueError, match="seed is a whole number, got 1.5"):
-        Request(seed=1.5)
+def test_a_seed_may_be_an_integer_of_numpy_and_has_64_bits():
+    assert json.dumps(Request(seed=np.int64(3)).seed) == "3" and Request(seed=2**63 - 1).seed == 2**63 - 1
+    for wrong in (1.5, 2**63):
+        with pytest.raises(ValueError, match=f"seed is a whole number, at least .* and at most .*, got {wrong}"):
+            Request(seed=wrong)
 
 
 @pytest.mark.parametrize("error", [

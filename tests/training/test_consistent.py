@@ -34,7 +34,7 @@ class Exact:
     def limited(self, x0):
         return x0
 
-    def null(self, count):
+    def contrast(self, labels, count):
         return Condition(nn.functional.one_hot(torch.full((count,), UNTOLD), 3).double())
 
     def drawn_condition(self, drawn):
