@@ -97,7 +97,7 @@ def bases(kicks, tmp_path_factory):
             shutil.copy(kicks / "runs" / "mine" / "model.safetensors", path)
     for line in lines:
         for name in re.findall(r"\bcodec=([\w./-]+)", line):           # of the modality that the command names
-            modality = re.search(r"\badapter=([a-z]+)", line)
+            modality = re.search(r"\b(?:adapter|experiment)=([a-z]+)", line)
             config = composed("train", [f"experiment={modality[1]}/codec", "data.root=x"])
             made = {part: OmegaConf.to_container(config[part]) for part in ("adapter", "reconstruction")}
             header = {"format": 1, "sha256": "", "config": made}
