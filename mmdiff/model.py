@@ -58,19 +58,11 @@ class DiffusionModel(Learner):
         jumps: tuple[float, float] | None = None, sampler: Sampler | None = None, guidance: Guidance | None = None,
     ):
         super().__init__()
+        adapter.check()
         self.sampler, self.guidance = sampler or Auto(), guidance or Unguided()
         self.reader, self.codec, self.conditioner = adapter.reader, adapter.codec, adapter.conditioner
-        self.given = None if adapter.given is None or adapter.given.probabilities[0] == 1 else adapter.given
+        self.given = adapter.gives
         self.coupling, self.controls = adapter.coupling, dict(adapter.controls)
-        if self.given is not None and self.coupling is not None and self.coupling.kind != "independent":
-            raise ValueError("adapter.given gives the first points of a set, adapter.coupling reorders it: use one")
-        if self.coupling is not None and self.coupling.kind != "independent" and self.codec.modality is not self.codec:
-            raise ValueError("adapter.coupling pairs points with their noise where points are latents themselves, and "
-                             f"{type(self.codec).__name__} has others: leave it independent")
-        if not adapter.network.ordered and self.codec.modality is not self.codec:
-            raise ValueError(f"{type(adapter.network).__name__} sees a set, and each latent of a learned codec has a "
-                             "meaning of its own: choose a network that tells positions apart, such as that of "
-                             "adapter=points_latent")
         schedule = schedule if shift == 1 else Shifted(schedule, shift)
         self.denoiser = Denoiser(adapter.network, schedule, parameterization)
         if jumps is not None:

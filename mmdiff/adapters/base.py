@@ -261,3 +261,22 @@ class Adapter(NamedTuple):
     """How training pairs the points of a set with those of its noise; None = as they come."""
     controls: Mapping[str, Control] = MappingProxyType({})
     """The maps that samples can be told to follow, by name; needs a network that takes ``concat_channels``."""
+
+    @property
+    def gives(self) -> Given | None:
+        """``given``, where it ever gives something."""
+        return None if self.given is None or self.given.probabilities[0] == 1 else self.given
+
+    def check(self) -> None:
+        """Raise ``ValueError`` for parts that do not go together."""
+        learned = self.codec.modality is not self.codec
+        if self.coupling is not None and self.coupling.kind != "independent":
+            if self.gives is not None:
+                raise ValueError("adapter.given gives the first points of a set, adapter.coupling reorders it: use one")
+            if learned:
+                raise ValueError("adapter.coupling pairs points with their noise where points are latents themselves, "
+                                 f"and {type(self.codec).__name__} has others: leave it independent")
+        if learned and not self.network.ordered:
+            raise ValueError(f"{type(self.network).__name__} sees a set, and each latent of a learned codec has a "
+                             "meaning of its own: choose a network that tells positions apart, such as that of "
+                             "adapter=points_latent")
