@@ -43,12 +43,12 @@ class Adversary(nn.Module, ABC):
         if not (draws >= self.start).any():
             return output.x.new_zeros(len(output.x))
         still = {name: value.detach() for name, value in (*self.named_parameters(), *self.named_buffers())}
-        loss = -functional_call(self, still, (_real(output),)).flatten(1).mean(1)
+        loss = -functional_call(self, still, (output.zeroed.x,)).flatten(1).mean(1)
         return self.weight * torch.where(draws.to(loss.device, non_blocking=True) >= self.start, loss, 0)
 
     def critic_loss(self, output: Masked, real: Masked) -> tuple[Tensor, Tensor]:
         """Its own loss ``(B,)``, and its accuracy over patches, ``(B,)``: 0.5 is chance."""
-        x, y = (self(_real(part).detach()).flatten(1) for part in (real, output))
+        x, y = (self(part.zeroed.x.detach()).flatten(1) for part in (real, output))
         right = ((x > 0).float().mean(1) + (y <= 0).float().mean(1)) / 2
         return F.relu(1 - x).mean(1) + F.relu(1 + y).mean(1), right.detach()
 
@@ -81,7 +81,3 @@ class PatchCritic(Adversary):
             return self.layers(x)
         frames = self.layers(x.transpose(1, 2).flatten(0, 1))         # (B T, 1, H', W')
         return frames.unflatten(0, (len(x), x.shape[2]))
-
-
-def _real(batch: Masked) -> Tensor:
-    return batch.x if batch.mask is None else torch.where(batch.mask, batch.x, 0)

@@ -89,7 +89,7 @@ class Autoencoder(WhitenedCodec):
                 raise ValueError(f"this codec was made for {self.base.channels} channels, and samples "
                                  f"{tuple(samples.x.shape[1:])} have {x.x.shape[1]}")
             h, mask = self.coder.encode(x)
-            return _real(Masked(self.bottleneck.latent(h.float()), mask))
+            return Masked(self.bottleneck.latent(h.float()), mask).zeroed
 
     @torch.no_grad()
     def decode(self, latents: Masked) -> Masked:
@@ -107,8 +107,3 @@ class Autoencoder(WhitenedCodec):
         """Refused: each latent tells of the whole of a sample."""
         raise ValueError("mode=complete needs points that are latents themselves, and this model's learned codec tells "
                          "of the whole shape with each: it generates, and completes nothing")
-
-
-def _real(batch: Masked) -> Masked:
-    """Zero outside the mask."""
-    return batch if batch.mask is None else Masked(torch.where(batch.mask, batch.x, 0), batch.mask)

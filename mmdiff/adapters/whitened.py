@@ -48,15 +48,15 @@ class WhitenedCodec(Codec):
 
     def whiten(self, features: Masked) -> Masked:
         x = features.x.float()
-        return _real(Masked((x - _like(self.mean, x)) / _like(self.std, x), features.mask))
+        return Masked((x - _like(self.mean, x)) / _like(self.std, x), features.mask).zeroed
 
     def unwhiten(self, latents: Masked) -> Masked:
         x = latents.x.float()
-        return _real(Masked(x * _like(self.std, x) + _like(self.mean, x), latents.mask))
+        return Masked(x * _like(self.std, x) + _like(self.mean, x), latents.mask).zeroed
 
     def decode(self, latents: Masked) -> Masked:
         features = self.unwhiten(latents)
-        return _real(Masked(features.x.clamp(*self.bounds), features.mask))
+        return Masked(features.x.clamp(*self.bounds), features.mask).zeroed
 
     def limited(self, latents: Tensor) -> Tensor:
         low, high = (_like((value - self.mean) / self.std, latents) for value in (self.low, self.high))
@@ -86,11 +86,6 @@ class WhitenedCodec(Codec):
         self.std.copy_(torch.cat([v.mean().sqrt().expand(len(v)) for v in variances]))
         self.low.copy_(low)
         self.high.copy_(high)
-
-
-def _real(batch: Masked) -> Masked:
-    """Zero outside the mask."""
-    return batch if batch.mask is None else Masked(torch.where(batch.mask, batch.x, 0), batch.mask)
 
 
 def _like(value: Tensor, x: Tensor) -> Tensor:

@@ -27,6 +27,11 @@ class Masked(NamedTuple):
     x: Tensor
     mask: Tensor | None = None
 
+    @property
+    def zeroed(self) -> "Masked":
+        """The same, zero where nothing is real."""
+        return self if self.mask is None else Masked(torch.where(self.mask, self.x, 0), self.mask)
+
 
 class Condition(NamedTuple):
     """What a network is told: a closed vocabulary, each part optional.

@@ -39,8 +39,8 @@ class Perceptual(ReconstructionLoss):
     def __call__(self, output: Masked, real: Masked) -> Tensor:
         body = self._body.to(output.x.device)
         with torch.no_grad():
-            wanted = body.activations(_real(real))
-        seen = body.activations(_real(output))
+            wanted = body.activations(real.zeroed.x)
+        seen = body.activations(output.zeroed.x)
         apart = [mean((_unit(a) - _unit(b)).square().sum(1, keepdim=True), None)
                  for a, b in zip(seen, wanted, strict=True)]
         return torch.stack(apart).mean(0)
@@ -75,10 +75,6 @@ def _body(path: str, base: Codec) -> tuple[Body, str]:
     if not isinstance(found, Embedder):
         raise ValueError(f"{path} is not a file of mmdiff embedder, and nothing can be learned through others")
     return found.body, found.facts["sha256"]
-
-
-def _real(batch: Masked) -> Tensor:
-    return batch.x if batch.mask is None else torch.where(batch.mask, batch.x, 0)
 
 
 def _unit(x: Tensor) -> Tensor:
