@@ -194,7 +194,7 @@ class CodecModel(Learner):
     @torch.no_grad()
     def preview(
         self, samples: Sequence[Tensor], labels: Sequence[Mapping[str, Label]], size: Mapping[str, float], *,
-        encoded: bool,
+        encoded: bool, beside: Sequence[Mapping[str, Tensor | None]] = (),
     ) -> list[Example]:
         """Each sample, and beside it what comes back."""
         found: list[Example] = []

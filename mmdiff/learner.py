@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .adapters.adversary import Adversary
 from .adapters.base import Codec, Conditioner
-from .adapters.controls import Control
+from .adapters.controls import Control, MapSource
 from .adapters.texts import TextEncoder
 from .core.given import Given
 from .core.rng import Purpose, normal_at, stream, uniform
@@ -126,6 +126,8 @@ class Drawn(NamedTuple):
     """``(B, controls)`` bool: which maps are told."""
     extents: Sequence[tuple[int, ...]] | None = None
     """``*S`` of each sample, where they differ and are known."""
+    beside: Mapping[str, MapSource] = MappingProxyType({})
+    """What maps are made of, by name, instead of the samples."""
 
 
 class Objective(ABC):
@@ -232,10 +234,11 @@ class Learner(nn.Module, ABC):
     @abstractmethod
     def preview(
         self, samples: Sequence[Tensor], labels: Sequence[Mapping[str, Label]], size: Mapping[str, float], *,
-        encoded: bool,
+        encoded: bool, beside: Sequence[Mapping[str, Tensor | None]] = (),
     ) -> list[Example]:
-        """What a preview shows, always the same for the same weights: ``samples`` of the data with their ``labels`` are
-        where it starts from (their features where they are ``encoded``), ``size`` is that of a usual one."""
+        """What a preview shows, always the same for the same weights: ``samples`` of the data with their ``labels``,
+        and what lies ``beside`` each for maps, are where it starts from (their features where they are ``encoded``);
+        ``size`` is that of a usual one."""
 
     def open(self) -> None:
         """Open the files that only training reads. Raises ``ValueError`` for one that cannot be used."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .adapters.base import Adapter, Conditioner
-from .adapters.controls import following, gathered, maps_of
+from .adapters.controls import MapSource, following, gathered, maps_of, sources
 from .adapters.texts import TextEncoder
 from .core.denoiser import Denoiser
 from .core.editing import Inpaint, Windowed
@@ -148,15 +148,22 @@ class DiffusionModel(Learner):
     def drawn(self, batch: Batch) -> Drawn:
         """What one step learns of a batch with all that is random in it."""
         assert batch.random is not None
-        features, x0 = self._encoded(batch)
+        features, x0 = self._encoded(batch.samples, encoded=batch.encoded)
         self.network.check_shape(x0.x.shape[2:])
         eps, t, kept = (batch.random[name].to(x0.x.device) for name in ("eps", "t", "kept"))
-        return Drawn(features, x0, eps, t, batch.labels, kept, batch.extents)
+        beside, kept = self._beside(batch, kept)
+        return Drawn(features, x0, eps, t, batch.labels, kept, batch.extents, beside)
+
+    def _beside(self, batch: Batch, kept: Tensor) -> tuple[dict[str, MapSource], Tensor]:
+        """What lies beside the samples for maps, and which of the ``kept`` ``(B, controls)`` are there."""
+        encode = partial(self._encoded, encoded=batch.encoded)
+        return sources(self.controls, batch.beside or {}, batch.samples.mask, kept, encode)
 
     def drawn_condition(self, drawn: Drawn) -> Condition:
         """The condition of what was drawn."""
         cond = self.conditioner(drawn.labels)
-        return following(cond, self.controls, drawn.features, drawn.x0, drawn.kept, drawn.extents)
+        source = MapSource(drawn.features, drawn.x0)
+        return following(cond, self.controls, source, drawn.beside, drawn.kept, drawn.extents)
 
     @torch.no_grad()
     def validation_loss(self, batch: Batch) -> Tensor:
@@ -166,15 +173,16 @@ class DiffusionModel(Learner):
 
     def held_out(self, batch: Batch) -> Drawn:
         """A batch with all its labels, its noise fixed by the draw alone; its time is left at 1."""
-        features, x0 = self._encoded(batch)
+        features, x0 = self._encoded(batch.samples, encoded=batch.encoded)
         eps = normal(0, batch.draws, Purpose.VALIDATION, x0)
-        kept = torch.ones(len(batch.draws), len(self.controls), dtype=torch.bool)
-        return Drawn(features, x0, eps, torch.ones(len(eps), device=eps.device), batch.labels, kept)
+        kept = torch.ones(len(batch.draws), len(self.controls), dtype=torch.bool, device=eps.device)
+        beside, kept = self._beside(batch, kept)
+        return Drawn(features, x0, eps, torch.ones(len(eps), device=eps.device), batch.labels, kept, beside=beside)
 
     @torch.no_grad()
     def preview(
         self, samples: Sequence[Tensor], labels: Sequence[Mapping[str, Label]], size: Mapping[str, float], *,
-        encoded: bool,
+        encoded: bool, beside: Sequence[Mapping[str, Tensor | None]] = (),
     ) -> list[Example]:
         """Generated samples with the labels of those, by the model's own sampler and guidance; where it follows maps,
         each with those of the sample that stands before it, and of its size."""
@@ -185,10 +193,10 @@ class DiffusionModel(Learner):
             return [(title(row), sample) for row, sample in zip(labels, samples, strict=True)]
         found: list[Example] = []
         for seed, (row, sample) in enumerate(zip(labels, samples, strict=True)):
-            features, x0 = self._encoded(Batch(Masked(sample[None].to(self.device)), {}, torch.tensor([seed]), encoded))
-            maps = {name: maps_of(control, features, x0)[0] for name, control in self.controls.items()}
-            latents = make([{**row, **maps}], [seed], x0.x.shape[2:])
-            found += [("followed", self.decoded(x0.x)[0]), (title(row), self.decoded(latents)[0])]
+            maps = self.maps_of(sample, beside[seed] if beside else {}, encoded=encoded)
+            x0 = self._encoded(Masked(sample[None].to(self.device)), encoded=encoded).latents.x
+            latents = make([{**row, **maps}], [seed], x0.shape[2:])
+            found += [("followed", self.decoded(x0)[0]), (title(row), self.decoded(latents)[0])]
         return found
 
     def lacks_null(self, guidance: Guidance) -> bool:
@@ -196,17 +204,23 @@ class DiffusionModel(Learner):
         return guidance.uses_null and guidance.scale != 1 and self.conditioner.dropped == 0
 
     @torch.no_grad()
-    def _encoded(self, batch: Batch) -> tuple[Masked, Masked]:
-        """Features and latents."""
-        with torch.autocast(batch.samples.x.device.type, enabled=False):          # the bits that a cache of them has
-            features = batch.samples if batch.encoded else self.codec.features(batch.samples)
-            return features, self.codec.whiten(features)
+    def _encoded(self, samples: Masked, *, encoded: bool) -> MapSource:
+        """Features and latents of samples, or of features that are ``encoded`` already."""
+        with torch.autocast(samples.x.device.type, enabled=False):                # the bits that a cache of them has
+            features = samples if encoded else self.codec.features(samples)
+            return MapSource(features, self.codec.whiten(features))
 
     @torch.no_grad()
-    def map_of(self, name: str, sample: Tensor) -> Tensor:
+    def map_of(self, name: str, sample: Tensor, *, encoded: bool = False) -> Tensor:
         """The map ``(width, *S)`` that a control makes of a sample ``(C, *S)``, as in training."""
-        features = self.codec.features(Masked(sample[None].to(self.device)))
-        return maps_of(self.controls[name], features, self.codec.whiten(features))[0]
+        return maps_of(self.controls[name], *self._encoded(Masked(sample[None].to(self.device)), encoded=encoded))[0]
+
+    def maps_of(
+        self, sample: Tensor, beside: Mapping[str, Tensor | None], *, encoded: bool = False
+    ) -> dict[str, Tensor]:
+        """The maps of a sample: of what lies ``beside`` it for them, the others of itself."""
+        found = {name: beside.get(name, sample) for name in self.controls}
+        return {name: self.map_of(name, x, encoded=encoded) for name, x in found.items() if x is not None}
 
     @property
     def askable(self) -> list[str]:

@@ -3,6 +3,7 @@
 import inspect
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ NEEDS = {                                                             # what an 
                                 "adapter.text.digest=abc", "adapter.text.width=8"],
     "adapter/controls=shadow": ["adapter=points", "data=solids"],
     **{f"adapter/controls={name}": ["adapter=video", "data=shapes"] for name in ("edges", "grey", "low_resolution")},
+    "adapter/controls=companion": ["data=folder", "data.root=sounds", "data.maps.companion=others"],
+    "adapter/controls=depth": ["adapter=video", "data=folder", "data.root=films", "data.maps.depth=depths"],
     "experiment=video/codec": ["data=shapes"], **{
         f"adapter={kind}_codec{size}": [*CODEC, f"data={data}", f"reconstruction={loss}"]
         for kind, data, loss in (
@@ -147,6 +150,7 @@ def sources(tmp_path_factory):
     for folder in ("films", "filmsx"):
         (root / folder).mkdir()
         write_video(torch.zeros(1, 60, 64, 64), root / folder / f"{folder}.mkv", 15)
+    shutil.copytree(root / "films", root / "depths")
     return root
 
 
@@ -285,7 +289,7 @@ def chosen(group: str, name: str) -> tuple[DictConfig, list[str]]:
     choice = [f"{group}={name}"] if group else []
     overrides = ["run=run", "data.n=6", *choice, *NEEDS.get(f"{group}={name}", [])]
     sources = ("folder", "fsdd", "digits", "scene", "forecast", "clouds", "ldraw", "furniture", "molecules", "latents")
-    if any(part in name for part in sources):
+    if any(part in name for part in sources) or any(word.startswith("data.maps") for word in overrides):
         overrides.remove("data.n=6")
     stated = OmegaConf.load(Path(__file__).parents[1] / "configs" / (f"{group}/{name}.yaml" if group else "train.yaml"))
     prefix = "" if group in {"", "experiment", "few", "debug"} else group.replace("/", ".") + "."

@@ -177,7 +177,7 @@ def test_training_and_generation_make_the_same_map_of_a_sample(control, tmp_path
     module = assembled(tmp_path / "r", *EACH[control], f"adapter/controls={control}").module
     model, batch = module.model, next(iter(eval_loader(module.dataset, 4)))
     model.codec.fit([batch.samples])
-    features, x0 = model._encoded(batch)
+    features, x0 = model._encoded(batch.samples, encoded=batch.encoded)
     maps = maps_of(model.controls[control], features, x0)
     assert maps.shape == (4, model.controls[control].width, *x0.x.shape[2:]) and 0.1 < maps.std() < 10
     for sample_, own in zip(batch.samples.x, maps, strict=True):
@@ -351,6 +351,25 @@ def test_an_evaluation_tells_a_model_that_follows_its_map_from_one_that_does_not
     rows = followed(pipeline, real, [{}] * 6, other, seed=0, batch_size=4)["edges"]
     assert rows["with map"]["error"] == rows["codec"]["error"] and rows["another's map"]["error"].value > 0.01
     assert not unfollowed({"edges": rows})
+
+
+def test_a_map_of_files_is_judged_by_how_near_the_samples_come_to_that_of_which_it_is(film, monkeypatch):
+    pipeline, model = mmdiff.load(film), load_model(film)[0]
+    real = [FILM[i % 2].roll(i, -1) for i in range(6)]
+    beside = {"edges": [None, *(-sample for sample in real[1:])]}
+    asked = []
+
+    def perfect(labels, seeds, shape, **_):
+        asked.extend(row["edges"] for row in labels)
+        return pipeline.model.codec.encode(Masked(torch.stack(real)[[seed + 1 for seed in seeds]])).x
+
+    monkeypatch.setattr(pipeline.model, "latents", perfect)
+    rows = followed(pipeline, real, [{}] * 6, [torch.zeros(3, 4, 16, 16)] * 6, seed=0, batch_size=4, beside=beside)
+    rows = rows["edges"]
+    assert {row["n"] for row in rows.values()} == {5}                 # one has no file
+    for found, x in zip(asked, real[1:], strict=True):
+        torch.testing.assert_close(found, model.map_of("edges", -x), atol=1e-5, rtol=0)
+    assert rows["with map"]["error"].value < 1e-5 < rows["without map"]["error"].value
 
 
 @pytest.mark.parametrize("encoded", [False, True])

@@ -9,14 +9,15 @@ that is not told is zero, and so is the channel that says whether it is.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..core.types import Condition, Masked
-from ..data.batch import unpad
+from ..data.batch import Beside, unpad
 
 
 class Control(ABC):
@@ -26,9 +27,24 @@ class Control(ABC):
     width: int
     """C', the channels of the map."""
 
+    of_files: bool = False
+    """Whether it is of no use to make it of the sample itself: it needs files beside the samples, ``data.maps``."""
+
     @abstractmethod
     def __call__(self, features: Tensor, latents: Tensor) -> Tensor:
         """Samples without padding, twice ``(B, C, *S)`` -> maps ``(B, width, *S)`` with values of the order of 1."""
+
+
+class Companion(Control):
+    """Another sample as it is, such as a film in another style: what lies beside each sample in ``data.maps``."""
+
+    of_files = True
+
+    def __init__(self, channels: int):
+        self.width = channels
+
+    def __call__(self, features: Tensor, latents: Tensor) -> Tensor:
+        return latents
 
 
 def total(controls: Mapping[str, Control]) -> int:
@@ -69,14 +85,34 @@ def joined(
     return torch.cat(parts, 1) if parts else None
 
 
+class MapSource(NamedTuple):
+    """What the maps of B samples are made of: ``features`` and ``latents`` of a codec, ``(B, C, *S)``."""
+
+    features: Masked
+    latents: Masked
+
+
+def sources(
+    controls: Mapping[str, Control], beside: Mapping[str, Beside], mask: Tensor | None, kept: Tensor,
+    encode: Callable[[Masked], MapSource],
+) -> tuple[dict[str, MapSource], Tensor]:
+    """What lies beside the samples for maps, ``encode`` d, and which are ``kept`` ``(B, controls)`` of those that are
+    there; ``mask`` is that of the samples."""
+    there = {name: one for name, one in beside.items() if name in controls}
+    present = [there[name].present.to(kept) if name in there else torch.ones_like(kept[:, 0]) for name in controls]
+    found = {name: encode(Masked(one.x, mask)) for name, one in there.items()}
+    return found, kept & torch.stack(present, 1) if there else kept
+
+
 def following(
-    cond: Condition, controls: Mapping[str, Control], features: Masked, latents: Masked, kept: Tensor,
+    cond: Condition, controls: Mapping[str, Control], source: MapSource, beside: Mapping[str, MapSource], kept: Tensor,
     extents: Sequence[tuple[int, ...]] | None = None,
 ) -> Condition:
-    """``cond`` with the maps of the samples themselves, where ``kept`` ``(B, controls)``."""
+    """``cond`` with the maps of the samples themselves, or of what lies ``beside`` them for a map, where ``kept``
+    ``(B, controls)``."""
     if not controls:
         return cond
-    maps = {name: maps_of(control, features, latents, extents) for name, control in controls.items()}
+    maps = {name: maps_of(control, *beside.get(name, source), extents) for name, control in controls.items()}
     return cond._replace(concat=joined(controls, maps, dict(zip(controls, kept.unbind(1), strict=True))))
 
 

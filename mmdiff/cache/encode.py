@@ -1,7 +1,7 @@
 """A cache of latents: the features of every item of a data set, each made once.
 
     settings = reader and codec with every default, hash of the codec's weights, dtype
-    key      = sha256(settings, digest of the item's files, copy)
+    key      = sha256(settings, digest of the item's files, copy)          and the name of a map, of what lies beside it
 
 Whitening is left out, because it depends on what is held out: training measures it on the features, as it does on
 samples. A key that is there is never made again, and an interrupted job loses at most one shard. Several processes
@@ -12,6 +12,7 @@ writes the index that training reads.
 import hashlib
 import json
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,12 +29,16 @@ from ..core.types import Masked
 from ..data.batch import unpad
 from ..data.dataset import Dataset
 from ..data.labels import plain_fields
+from ..data.loaders import read_beside
 from ..data.progress import progress_bar
 from ..store import WHITENING, check_trained, fill
 from .latents import DTYPES, FORMAT, INDEX
 from .originals import opened
 from .shards import Location, Shards
 from .texts import keep_texts
+
+SAMPLE = ""
+"""The sample itself, among the names of maps that something lies beside it for."""
 
 
 class JobPart(NamedTuple):
@@ -121,11 +126,16 @@ def encode(
 
 
 def _placed(origin: dict[str, Any]) -> dict[str, Any]:
-    """A node of data with a folder on this disk named from its top, as a cache is read from anywhere."""
-    root = origin.get("root")
-    if not isinstance(root, str) or not root or "://" in root:
-        return origin
-    return {**origin, "root": str(Path(root).expanduser().absolute())}
+    """A node of data with its folders on this disk named from their top, as a cache is read from anywhere."""
+    maps = {name: _absolute(folder) for name, folder in (origin.get("maps") or {}).items()}
+    placed = {name: _absolute(origin[name]) for name in ("root",) if name in origin}
+    return {**origin, **placed, **({"maps": maps} if maps else {})}
+
+
+def _absolute(folder: Any) -> Any:
+    if not isinstance(folder, str) or not folder or "://" in folder:
+        return folder
+    return str(Path(folder).expanduser().absolute())
 
 
 class _Work:
@@ -134,7 +144,7 @@ class _Work:
     def __init__(self, dataset: Dataset, codec: Codec, identity: dict[str, Any], shards: Shards, copies: int):
         self.dataset, self.codec, self.identity, self.shards, self.copies = dataset, codec, identity, shards, copies
         self.dtype = DTYPES[identity["dtype"]]
-        self.keys: dict[int, list[str]] = {}
+        self.keys: dict[int, dict[str, list[str]]] = {}
         self.digests: dict[int, str] = {}
         self.skipped: dict[int, str] = {}
         self.encoded = 0
@@ -142,8 +152,10 @@ class _Work:
     def __call__(self, index: int) -> None:
         try:
             digest = self.dataset.digest(index)
-            keys = [hashed([self.identity, digest, copy]) for copy in range(self.copies)]
-            new = {key: self._features(index, digest, copy) for copy, key in enumerate(keys) if key not in self.shards}
+            keys: dict[str, list[str]] = {SAMPLE: []}
+            new: dict[str, tuple[Tensor, dict[str, float]]] = {}
+            for copy in range(self.copies):
+                self._encode(index, digest, copy, keys, new)
         except (ValueError, OSError) as error:
             self.skipped[index] = str(error)
             return
@@ -156,10 +168,27 @@ class _Work:
         """What the process leaves of its share."""
         return {"keys": self.keys, "digests": self.digests, "skipped": self.skipped}
 
-    @torch.no_grad()
-    def _features(self, index: int, digest: str, copy: int) -> tuple[Tensor, dict[str, float]]:
+    def _encode(
+        self, index: int, digest: str, copy: int, keys: dict[str, list[str]],
+        new: dict[str, tuple[Tensor, dict[str, float]]],
+    ) -> None:
+        """Add the key of a copy, of the sample and of what lies beside it for maps, and what is new of these."""
+        names = [SAMPLE, *(self.dataset.mapped(index) if self.dataset.maps else ())]
+        found = {name: hashed([self.identity, digest, copy, *([name] if name else [])]) for name in names}
+        for name, key in found.items():
+            keys.setdefault(name, []).append(key)
+        missing = [name for name, key in found.items() if key not in self.shards]
+        if not missing:
+            return
         chance = stream(copy, int(hashed(digest)[:16], 16), Purpose.AUGMENT) if copy else None
+        state = deepcopy(chance)
         sample, _ = self.dataset.read(index, chance)
+        beside = read_beside(self.dataset, index, sample, state)
+        parts = {name: x for name, x in {**beside, SAMPLE: sample}.items() if x is not None}
+        new.update({found[name]: self._features(parts[name]) for name in missing})
+
+    @torch.no_grad()
+    def _features(self, sample: Tensor) -> tuple[Tensor, dict[str, float]]:
         (features,) = unpad(self.codec.features(Masked(sample[None].to(next(self.codec.buffers()).device))))
         features = features.to(self.dtype).cpu()
         if not torch.isfinite(features).all():
@@ -186,7 +215,7 @@ def _finish(
     skipped = sorted((int(i), reason) for part in parts for i, reason in part["skipped"].items())
     shards.refresh()
     kept = sorted(keys)
-    names = sorted({shards.locations[key].shard for i in kept for key in keys[i]})
+    names = sorted({shards.locations[key].shard for i in kept for copies in keys[i].values() for key in copies})
     number = {name: n for n, name in enumerate(names)}
     report = dataset.report()
     index = {
@@ -194,8 +223,8 @@ def _finish(
         "data": origin, "source": {name: value for name, value in report.items() if name not in ("kept", "skipped")},
         "skipped": [*report["skipped"], *([dataset.name(i), reason] for i, reason in skipped)],
         "shards": names, "items": [
-            {**_item(dataset, i, [shards.locations[key] for key in keys[i]], number), "digest": digests[i]}
-            for i in kept
+            {**_item(dataset, i, {name: [shards.locations[key] for key in copies] for name, copies in keys[i].items()},
+                     number), "digest": digests[i]} for i in kept
         ],
     }
     shards.write(INDEX, json.dumps(index).encode())
@@ -204,11 +233,14 @@ def _finish(
     return 0
 
 
-def _item(dataset: Dataset, index: int, locations: list[Location], number: dict[str, int]) -> dict[str, Any]:
+def _item(
+    dataset: Dataset, index: int, locations: dict[str, list[Location]], number: dict[str, int]
+) -> dict[str, Any]:
+    places = {name: [[number[p.shard], p.begin, p.end, p.shape] for p in copies] for name, copies in locations.items()}
     return {
         "name": dataset.name(index), "column": dataset.column(index), "shape": dataset.shape(index),
         **({"captions": captions} if (captions := dict(dataset.captions(index))) else {}),
-        "size": locations[0].size, "places": [[number[p.shard], p.begin, p.end, p.shape] for p in locations],
+        "size": locations[SAMPLE][0].size, "places": places.pop(SAMPLE), **({"maps": places} if places else {}),
     }
 
 

@@ -1,6 +1,7 @@
 """Samples as the features of a codec, made anew at each read: what lets them be joined with cached latents."""
 
 import copy
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -21,10 +22,16 @@ class Featured(Subset):
         super().__init__(dataset, range(len(dataset)))
         self.codec, self.encoded = copy.deepcopy(codec).cpu(), True   # a worker's, whatever device the model goes to
 
-    @torch.no_grad()
     def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
         sample, labels = super().read(index, rng)
-        return unpad(self.codec.features(Masked(sample[None])))[0].float(), labels
+        return self._features(sample), labels
+
+    def beside(self, index: int, rng: np.random.Generator | None = None) -> Mapping[str, Tensor | None]:
+        return {name: x if x is None else self._features(x) for name, x in super().beside(index, rng).items()}
+
+    @torch.no_grad()
+    def _features(self, sample: Tensor) -> Tensor:
+        return unpad(self.codec.features(Masked(sample[None])))[0].float()
 
     def extent(self, index: int) -> Shape:
         return None

@@ -1,7 +1,7 @@
 """A codec's features, encoded once, as a data set: on this disk or in an object store.
 
     index.json              settings, the data encoded, fields, shards, and the items in order: name, columns, shape,
-                            size, places, digest of the sample
+                            size, places, digest of the sample, places by map of what lies beside it
     HASH.latents            features of many items, each under its key: a safetensors file
 
     place   [shard, first byte, byte behind the last, shape]      one request an item, wherever it lies
@@ -9,9 +9,11 @@
 What a *key* is made of is in ``mmdiff.cache.encode``, how a cache is written in ``mmdiff.cache.shards``.
 """
 
+import copy
 import json
 import math
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import fsspec
@@ -88,20 +90,26 @@ class Latents(Dataset):
         self.origin, self.consent = index["data"], index["source"].get("consent")
         self.inferred = codec if isinstance(codec := self.settings.get("codec"), dict) else {}
         self.dtype = DTYPES[self.settings["dtype"]]
+        self.maps = tuple(dict.fromkeys(name for item in self.items for name in item.get("maps", {})))
 
     def __len__(self) -> int:
         return len(self.items)
 
     def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
         item = self.items[index]
-        copy = 0 if rng is None else int(rng.integers(len(item["places"])))
-        shard, begin, end, shape = item["places"][copy]
+        return self._features(item["places"], rng), conditioning(item["column"], self.fields)
+
+    def beside(self, index: int, rng: np.random.Generator | None = None) -> dict[str, Tensor | None]:
+        maps = self.items[index].get("maps", {})
+        return {name: self._features(maps[name], copy.deepcopy(rng)) if name in maps else None for name in self.maps}
+
+    def _features(self, places: Sequence[list], rng: np.random.Generator | None) -> Tensor:
+        """One of the copies of a sample's features."""
+        shard, begin, end, shape = places[0 if rng is None else int(rng.integers(len(places)))]
         data = self.folder.read(self.shards[shard], begin, end)
         if len(data) != end - begin:
             raise ValueError(f"{self.shards[shard]} of {self.folder.root} is cut off: encode it again")
-        return torch.frombuffer(bytearray(data), dtype=self.dtype).reshape(shape).float(), conditioning(
-            item["column"], self.fields
-        )
+        return torch.frombuffer(bytearray(data), dtype=self.dtype).reshape(shape).float()
 
     def name(self, index: int) -> str:
         return self.items[index]["name"]
@@ -149,10 +157,14 @@ def _check(index: Any, where: str) -> None:
 
 
 def _check_item(item: dict[str, Any], shards: int, itemsize: int) -> None:
-    shapes = [item["shape"] or [], *(place[3] for place in item["places"])]
+    maps = item.get("maps", {})
+    if not isinstance(maps, dict) or not all(maps.values()):
+        raise ValueError("its maps have places by name")
+    places = [*item["places"], *(place for several in maps.values() for place in several)]
+    shapes = [item["shape"] or [], *(place[3] for place in places)]
     if not all(isinstance(n, int) and n > 0 for shape in shapes for n in shape) or not item["places"]:
         raise ValueError("a shape is of whole numbers")
-    for shard, begin, end, shape in item["places"]:
+    for shard, begin, end, shape in places:
         if not 0 <= shard < shards or not begin >= 0 or end - begin != itemsize * math.prod(shape) or len(shape) < 2:
             raise ValueError(f"{shard}, {begin} and {end} are no place of {shape}")
     if not isinstance(item["name"], str) or not isinstance(item["column"], dict) or not isinstance(item["size"], dict):

@@ -7,7 +7,7 @@ mmdiff takes less of them than the class.
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
 from omegaconf import DictConfig, OmegaConf
@@ -77,9 +77,19 @@ def annotation(command: str, config: DictConfig, key: str) -> Any:
     if key in (table := {**SOME, **TABLES[command]}):
         return table[key]
     parent, _, leaf = key.rpartition(".")
+    if (named := values_of_names(command, config, parent)) is not None:
+        return named
     node = OmegaConf.select(config, parent) if parent else None
     target = node.get("_target_") if isinstance(node, DictConfig) else None
     return _annotations(str(target) if target else _implied(parent)).get(leaf, Any)
+
+
+def values_of_names(command: str, config: DictConfig, key: str) -> Any:
+    """What each name takes below a key that is a mapping by names of the user's, such as ``data.maps``; None of others.
+    """
+    taken = annotation(command, config, key) if key else Any
+    of = [one for one in (taken, *get_args(taken)) if get_origin(one) is Mapping and get_args(one)[:1] == (str,)]
+    return get_args(of[0])[1] if of else None
 
 
 def checked(command: str, config: DictConfig) -> DictConfig:

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..data.labels import suggest
 from . import kinds
 from .build import ConfigError, parameters
-from .keys import annotation
+from .keys import annotation, values_of_names
 from .words import Word, pieces, quoted, text
 
 DERIVED = {
@@ -55,7 +55,7 @@ def several(word: Word, taken: Any = Any) -> list[str]:
 
 def line(name: str, config: DictConfig, word: Word) -> str:
     """The override that a word is to Hydra, in the configuration ``config`` of the command ``name``."""
-    key = f"{_sign(config, word)}{word.key}"
+    key = f"{_sign(name, config, word)}{word.key}"
     taken = annotation(name, config, word.key)
     if kinds.takes_text(taken):
         return f"{key}={_text(word, taken)}"
@@ -98,13 +98,13 @@ def _takes_texts(taken: Any) -> bool:
     return all(get_origin(a) in (list, tuple, Sequence) and get_args(a)[:1] == (str,) for a in members)
 
 
-def _sign(config: DictConfig, word: Word) -> str:
+def _sign(name: str, config: DictConfig, word: Word) -> str:
     """Hydra's sign: ``++`` for a parameter that the YAML does not state, also where it is given twice."""
     if word.sign in ("+", "++") and word.key.partition(".")[0] in config:
         return word.sign
     if _knows(config, word.key):
         return word.sign
-    if _takes(config, word.key):
+    if _takes(config, word.key) or values_of_names(name, config, word.key.rpartition(".")[0]) is not None:
         return word.sign or "++"
     raise ConfigError(f"no key {word.key!r}; {_nearest(config, word.key)}")
 

@@ -1,6 +1,7 @@
 """One batch for every modality: padded samples, their mask, labels and the draws that key their randomness."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import torch
@@ -12,12 +13,21 @@ from .labels import Column
 
 class Item(NamedTuple):
     """One sample ``(C, *S)`` with its raw labels and the number of its draw in the training stream; ``keep_labels``
-    where none of its labels may be hidden."""
+    where none of its labels may be hidden; ``beside`` has what lies beside it for maps, of the same shape."""
 
     sample: Tensor
     labels: dict[str, str | float | None]
     draw: int
     keep_labels: bool = False
+    beside: Mapping[str, Tensor | None] = MappingProxyType({})
+
+
+class Beside(NamedTuple):
+    """What lies beside B samples for one map: ``x`` ``(B, C, *S)`` of the samples' own mask, zero where a sample has
+    nothing; ``present`` ``(B,)``."""
+
+    x: Tensor
+    present: Tensor
 
 
 class Batch(NamedTuple):
@@ -36,6 +46,8 @@ class Batch(NamedTuple):
     """All that is random in the loss, ``(B, ...)`` each, once a learner's ``draw`` has been called."""
     extents: Sequence[tuple[int, ...]] | None = None
     """``*S`` of each sample's latent, known with that, where they are of several sizes."""
+    beside: Mapping[str, Beside] | None = None
+    """What maps are made of, by name, instead of the samples."""
 
     def split(self, parts: int) -> list["Batch"]:
         """The batch in so many equal parts, in order."""
@@ -47,6 +59,9 @@ class Batch(NamedTuple):
                 None if self.keep_labels is None else self.keep_labels[part],
                 None if self.random is None else {name: value[part] for name, value in self.random.items()},
                 None if self.extents is None else self.extents[part],
+                None if self.beside is None else {
+                    name: Beside(one.x[part], one.present[part]) for name, one in self.beside.items()
+                },
             )
             for part in (slice(k * size, (k + 1) * size) for k in range(parts))
         ]

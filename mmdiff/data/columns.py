@@ -8,6 +8,7 @@ They are merged by the names of columns. Where two places say different things o
 """
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
@@ -16,6 +17,11 @@ from .captions import captions
 from .labels import number, text
 from .splits import names_parts
 from .tables import TableRow
+
+FEW = 10
+"""Samples, of which a column may name each: in larger sets one that does is a name of files rather than a class."""
+WORDS = 3
+"""Words of a caption rather than of a class."""
 
 
 class Named(NamedTuple):
@@ -87,3 +93,27 @@ def merged(where: str, rows: Mapping[str, TableRow]) -> TableRow:
             if value is not None:
                 sources[name] = title
     return found
+
+
+def no_classes(
+    rows: Sequence[TableRow], columns: Sequence[str], scalars: Sequence[str], texts: Sequence[str], where: str
+) -> dict[str, str]:
+    """The ``columns`` that are empty, name parts of the data or nearly each file, with what to do about them."""
+    unused = {}
+    for name in columns:
+        values = [value for row in rows if (value := row.get(name)) is not None]
+        if not values and name not in (*scalars, *texts):
+            unused[name] = "it is empty, so it conditions nothing"
+        elif name not in texts and names_parts(values):
+            unused[name] = f"it names parts of the data (loader.val={name}), so it conditions nothing"
+        if name in (*scalars, *texts):
+            continue
+        sentences = sum(len(str(value).split()) >= WORDS for value in values) > len(values) / 2
+        if (len(values) >= FEW or sentences) and len(set(values)) > len(values) / 2:
+            unused[name] = (
+                f"{len(set(values))} values in {len(values)} files are no classes, so it conditions nothing; "
+                f"data.labels names what does, data.scalars=[{name}] takes it as a number, data.texts=[{name}] as "
+                "captions"
+            )
+            warnings.warn(f"column {name!r} of {where}: {unused[name]}", stacklevel=4)
+    return unused

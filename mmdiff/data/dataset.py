@@ -25,6 +25,9 @@ class Dataset(ABC):
     encoded: bool = False
     """Whether ``read`` gives a codec's features instead of a sample."""
 
+    maps: tuple[str, ...] = ()
+    """The maps that are made of what lies ``beside`` its samples, instead of the samples."""
+
     consent: str | None = None
     """What those who are seen or heard in it have agreed to, in the words of whoever trains on it."""
 
@@ -60,6 +63,15 @@ class Dataset(ABC):
         """All captions of a sample by text field: a draw is told one of them, validation the first, as ``read`` is."""
         column = self.column(index)
         return {name: [str(column[name])] for name, field in self.fields.items() if is_text(field) and column.get(name)}
+
+    def beside(self, index: int, rng: np.random.Generator | None = None) -> Mapping[str, Tensor | None]:
+        """What lies beside a sample for each of ``maps``, ``(C, *S)`` as ``read`` gives with an ``rng`` in that state;
+        None where nothing does."""
+        return {}
+
+    def mapped(self, index: int) -> Sequence[str]:
+        """For which of ``maps`` something lies beside a sample."""
+        return [name for name, x in self.beside(index).items() if x is not None]
 
     def keep_labels(self, index: int) -> bool:
         """Whether its draws are told all that is known of it: no label and no map of it is hidden in training."""
@@ -102,6 +114,7 @@ class Subset(Dataset):
     def __init__(self, dataset: Dataset, indices: Sequence[int]):
         self.dataset, self.indices = dataset, list(indices)
         self.fields, self.encoded, self.consent = dataset.fields, dataset.encoded, dataset.consent
+        self.maps = dataset.maps
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -126,6 +139,9 @@ class Subset(Dataset):
 
     def captions(self, index: int) -> Mapping[str, Sequence[str]]:
         return self.dataset.captions(self.indices[index])
+
+    def beside(self, index: int, rng: np.random.Generator | None = None) -> Mapping[str, Tensor | None]:
+        return self.dataset.beside(self.indices[index], rng)
 
     def keep_labels(self, index: int) -> bool:
         return self.dataset.keep_labels(self.indices[index])

@@ -24,6 +24,7 @@ class Joined(Dataset):
             raise ValueError("samples and features cannot be joined: encode the samples")
         self.both, self.share, self.encoded, self.consent = (first, second), share, first.encoded, first.consent
         self.fields = grown(first.fields, second.fields)
+        self.maps = tuple(dict.fromkeys([*first.maps, *second.maps]))
 
     def __len__(self) -> int:
         return sum(map(len, self.both))
@@ -61,6 +62,10 @@ class Joined(Dataset):
     def column(self, index: int) -> dict[str, Label]:
         part, local = self._at(index)
         return part.column(local)
+
+    def beside(self, index: int, rng: np.random.Generator | None = None) -> Mapping[str, Tensor | None]:
+        part, local = self._at(index)
+        return {**dict.fromkeys(self.maps), **part.beside(local, rng)}
 
     def captions(self, index: int) -> Mapping[str, Sequence[str]]:
         part, local = self._at(index)

@@ -1,5 +1,6 @@
 """Data sets to batches: training draws and validation passes."""
 
+import copy
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from ..core.rng import Purpose, stream
 from ..core.types import Masked
-from .batch import Batch, Draw, Item, pad
+from .batch import Batch, Beside, Draw, Item, pad
 from .captions import Tags, worded
 from .dataset import Dataset, spread
 from .labels import Label, encode_labels, is_text
@@ -73,20 +74,24 @@ class _Draws(TorchDataset):
     def __getitem__(self, key: Key) -> Item:
         draw, index = key
         rng = stream(self.seed, draw, Purpose.AUGMENT) if self.random else None
-        sample, labels, index = self._read(index, rng)
+        sample, labels, beside, index = self._read(index, rng)
         if self.random and self.texts:
             words = stream(self.seed, draw, Purpose.WORDS)
             labels = worded(labels, self.dataset.captions(index), self.tags, words)
-        return Item(sample, labels, draw, self.random and self.dataset.keep_labels(index))
+        return Item(sample, labels, draw, self.random and self.dataset.keep_labels(index), beside)
 
-    def _read(self, index: int, rng: np.random.Generator | None) -> tuple[Tensor, dict[str, Label], int]:
-        """A sample with its number; where its file has become unreadable its fixed choice, or else the next sample,
-        with a warning."""
+    def _read(
+        self, index: int, rng: np.random.Generator | None
+    ) -> tuple[Tensor, dict[str, Label], Mapping[str, Tensor | None], int]:
+        """A sample, what lies beside it, and its number; where a file has become unreadable its fixed choice, or else
+        the next sample, with a warning."""
         for step in range(TRIES if self.random else 1):
             other = (index + step) % len(self.dataset)
             for chance in (rng, None) if self.random else (None,):
+                state = copy.deepcopy(chance) if self.dataset.maps else None
                 try:
-                    return *self.dataset.read(other, chance), other
+                    sample, labels = self.dataset.read(other, chance)
+                    return sample, labels, read_beside(self.dataset, other, sample, state), other
                 except (ValueError, OSError) as error:
                     reason = error
                     warnings.warn(f"{self.dataset.name(other)} cannot be read: {error}", stacklevel=2)
@@ -97,7 +102,7 @@ class _Collate:
     """Items to a batch; ``draw`` gives it what is random in a loss, of steps of ``world`` such batches."""
 
     def __init__(self, dataset: Dataset, draw: Draw | None = None, *, seed: int = 0, world: int = 1):
-        self.fields, self.encoded = dataset.fields, dataset.encoded
+        self.fields, self.encoded, self.maps = dataset.fields, dataset.encoded, dataset.maps
         self.draw, self.seed, self.world = draw, seed, world
 
     def __call__(self, items: list[Item]) -> Batch:
@@ -105,8 +110,29 @@ class _Collate:
         draws = torch.tensor([item.draw for item in items])
         keep_labels = torch.tensor([item.keep_labels for item in items])
         samples = pad([item.sample for item in items])
-        batch = Batch(samples, labels, draws, self.encoded, keep_labels if keep_labels.any() else None)
+        beside = {name: _beside(name, items) for name in self.maps}
+        batch = Batch(samples, labels, draws, self.encoded, keep_labels if keep_labels.any() else None,
+                      beside=beside or None)
         return batch if self.draw is None else self.draw(batch, self.seed, batch_size=self.world * len(items))
+
+
+def read_beside(
+    dataset: Dataset, index: int, sample: Tensor, rng: np.random.Generator | None = None
+) -> Mapping[str, Tensor | None]:
+    """What lies beside a ``sample`` that was read with an ``rng`` in that state. Raises ``ValueError`` where it is of
+    another shape."""
+    found = dataset.beside(index, rng)
+    for name, x in found.items():
+        if x is not None and x.shape != sample.shape:
+            raise ValueError(f"its file of the map {name} gives {tuple(x.shape)}, itself {tuple(sample.shape)}")
+    return found
+
+
+def _beside(name: str, items: Sequence[Item]) -> Beside:
+    """What lies beside the samples of a batch for one map."""
+    there = [item.beside.get(name) for item in items]
+    x = pad([torch.zeros_like(item.sample) if one is None else one for item, one in zip(items, there, strict=True)]).x
+    return Beside(x, torch.tensor([one is not None for one in there]))
 
 
 def train_loader(

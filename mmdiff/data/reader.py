@@ -83,6 +83,14 @@ class Reader(ABC):
         Raises ``ValueError`` with a reason for a file that is corrupt, empty or holds NaN.
         """
 
+    def misfit(self, path: Path, other: Path) -> str | None:
+        """Why a choice for ``path`` is none for ``other``, such as that it is shorter; None where it is one."""
+        return None
+
+    def beside(self, path: Path, other: Path, rng: np.random.Generator | None = None) -> Tensor:
+        """``other`` ``(C, *S)`` as ``path`` is read with an ``rng`` in that state: of the same place, turned alike."""
+        return self.read(other, rng)
+
     def samples(self, paths: Sequence[Path]) -> list[Path]:
         """The samples that files make: each file one, unless several are one together; those are named by their folder.
         """

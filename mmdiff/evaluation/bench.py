@@ -37,7 +37,15 @@ from ..metrics.classify import confusion
 from ..metrics.rows import Row
 from .against import difference, table
 from .embedders.embedder import Embedder, Foreign, load_embedder
-from .evaluated import EvaluatedRun, Samples, known_fields, real_samples, train_embedder, training_samples
+from .evaluated import (
+    EvaluatedRun,
+    Samples,
+    companions,
+    known_fields,
+    real_samples,
+    train_embedder,
+    training_samples,
+)
 from .following import followed
 from .prediction import prediction
 from .protocol import Protocol, digest
@@ -157,6 +165,7 @@ class Evaluator:
                 report["maps"] = followed(
                     pipeline, self.judge.parted(self.real.x), self.real.labels, self.judge.parted(generated.x),
                     seed=seed, batch_size=self.protocol.batch_size,
+                    beside=companions(self.evaluated, self.judge, pipeline.model.controls, len(self.real.x)),
                 )
             if self.protocol.captions:
                 report["retrieval"] = self._retrieval(generated.x)

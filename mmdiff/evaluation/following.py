@@ -1,6 +1,7 @@
 """Whether a model follows its maps: those of generated samples against the maps of held-out ones.
 
-    error = mean over positions and channels of |map(generated) - map(held-out sample)|
+    error = mean over positions and channels of |map(generated) - map(held-out sample)|,   or of the latents themselves
+                                                where a map is made of a file beside a sample, and not of the sample
 
     with map        with the labels and the map of the held-out sample
     without map     with its labels alone
@@ -8,7 +9,9 @@
     codec           of the held-out sample, encoded and decoded: the floor
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -19,27 +22,37 @@ from ..data.progress import progress_bar
 from ..generation.pipeline import Pipeline
 from ..metrics.bootstrap import bootstrap
 from ..metrics.rows import Row
-from ..model import LabelOrMap
+from ..model import DiffusionModel, LabelOrMap
 
 WITH, WITHOUT = "with map", "without map"
 
 
 def followed(
     pipeline: Pipeline, real: Sequence[Tensor], labels: Sequence[Mapping[str, Label]], without: Sequence[Tensor], *,
-    seed: int, batch_size: int,
+    seed: int, batch_size: int, beside: Mapping[str, Sequence[Tensor | None]] = MappingProxyType({}),
 ) -> dict[str, dict[str, Row]]:
     """Rows of each map, for ``real`` samples ``(C, *S)`` with their ``labels``; ``without`` are those of the model with
-    the labels and seeds alone."""
+    the labels and seeds alone. A map that is made of what lies ``beside`` the samples is judged on those that have
+    that."""
     model = pipeline.model
     found: dict[str, dict[str, Row]] = {}
     for name in progress_bar(model.controls, "maps", unit="map", leave=False):
-        maps = [model.map_of(name, sample) for sample in real]
-        generated = _generate(pipeline, name, maps, labels, seed, batch_size)
-        trips = [model.decoded(model.codec.encode(Masked(x[None].to(model.device))).x)[0] for x in real]
-        rows = {WITH: _errors(pipeline, name, generated, maps), WITHOUT: _errors(pipeline, name, without, maps)}
-        rows["another's map"] = _errors(pipeline, name, generated, [*maps[1:], maps[0]])
-        found[name] = {**rows, "codec": _errors(pipeline, name, trips, maps)}
+        sources = beside.get(name, real)
+        there = [i for i, x in enumerate(sources) if x is not None]
+        samples = [real[i] for i in there]
+        maps = [model.map_of(name, x) for x in sources if x is not None]
+        generated = _generate(pipeline, name, maps, [labels[i] for i in there], seed, batch_size)
+        trips = [model.decoded(model.codec.encode(Masked(x[None].to(model.device))).x)[0] for x in samples]
+        view = partial(model.map_of, name) if name not in beside else partial(_latent, model)
+        asked = maps if name not in beside else [view(x) for x in samples]
+        rows = {WITH: _errors(view, generated, asked), WITHOUT: _errors(view, [without[i] for i in there], asked)}
+        rows["another's map"] = _errors(view, generated, [*asked[1:], asked[0]])
+        found[name] = {**rows, "codec": _errors(view, trips, asked)}
     return found
+
+
+def _latent(model: DiffusionModel, sample: Tensor) -> Tensor:
+    return model.codec.encode(Masked(sample[None].to(model.device))).x[0]
 
 
 def unfollowed(maps: Mapping[str, Mapping[str, Row]]) -> list[str]:
@@ -73,11 +86,11 @@ def _generate(
     return [generated[i] for i in range(len(maps))]
 
 
-def _errors(pipeline: Pipeline, name: str, samples: Sequence[Tensor], maps: Sequence[Tensor]) -> Row:
-    """The mean distance to the maps, over what both have of each axis."""
+def _errors(view: Callable[[Tensor], Tensor], samples: Sequence[Tensor], wanted: Sequence[Tensor]) -> Row:
+    """The mean distance of what is seen of samples to what is wanted, over what both have of each axis."""
     errors = []
-    for sample, asked in zip(samples, maps, strict=True):
-        found = pipeline.model.map_of(name, sample)
+    for sample, asked in zip(samples, wanted, strict=True):
+        found = view(sample)
         both = tuple(slice(min(pair)) for pair in zip(found.shape, asked.shape, strict=True))
         errors.append((found[both] - asked[both]).abs().mean())
     return {"n": len(errors), "error": bootstrap(torch.stack(errors).cpu(), resamples=500)}

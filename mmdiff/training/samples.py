@@ -9,18 +9,19 @@ import torch
 from omegaconf import DictConfig
 
 from ..adapters.base import Codec, Reader
+from ..adapters.controls import Control
 from ..cache.encode import require
 from ..cache.latents import Latents
 from ..cache.originals import uncached
 from ..config.adapter import build_codec, build_dataset, is_conditional, parts, resolve_codec
-from ..config.build import ConfigError, build
+from ..config.build import TARGET, ConfigError, build, target_class
 from ..config.files import MODEL_FILE
 from ..config.header import read_header
 from ..config.record import Record, merged_fields
 from ..core.guidance import Guidance
 from ..core.types import Masked
 from ..data.dataset import Dataset, Subset, spread
-from ..data.labels import Fields, grown, is_text
+from ..data.labels import Fields, grown, is_text, suggest
 from ..data.loaders import Loading
 from ..store import check_trained, fill
 from . import personal
@@ -74,6 +75,7 @@ def run_data(
     if config.get("codec") is None and (whole := own or (base and base.path)) is not None:
         carried = read_header(whole).get("codec")
     personal.check(config, source)
+    _check_maps(source, config)
     found = personal.of_subject(source, config.subject, known).fields
     fields = _fields(found, record, base) if is_conditional(config) else found
     if isinstance(source, Latents):
@@ -113,6 +115,23 @@ def _check_fields(guidance: Guidance, loading: Loading, fields: Fields, maps: It
     if loading.tags is not None and not any(map(is_text, fields.values())):
         raise ConfigError("loader.tags words captions, and the data have none: name their columns with data.texts=, or "
                           "leave it out")
+
+
+def _check_maps(source: Dataset, config: DictConfig) -> None:
+    """Refuse files of maps that are not followed, and maps that need files where there are none."""
+    nodes = config.adapter.get("controls") or {} if is_conditional(config) else {}
+    if not isinstance(source, Latents) and (unknown := [name for name in source.maps if name not in nodes]):
+        raise ConfigError(f"data.maps.{unknown[0]} is of no effect: nothing follows a map of that name; "
+                          f"adapter/controls= chooses maps, {suggest(unknown[0], list(nodes))}")
+    for name, node in nodes.items():
+        control: type[Control] | None = None if node is None else target_class(str(node[TARGET]), Control)
+        if control is not None and control.of_files and name not in source.maps:
+            latents = "these latents were encoded without them: mmdiff encode " if isinstance(source, Latents) else ""
+            raise ConfigError(f"the map {name} is made of files beside the samples: {latents}data.maps.{name}=FOLDER")
+    kind = (config.adapter.get("coupling") or {}).get("kind", "independent")
+    if source.maps and any(name in nodes for name in source.maps) and kind != "independent":
+        raise ConfigError("adapter.coupling reorders what a sample is made of, and what data.maps has beside it is in "
+                          "the order of the file: use one")
 
 
 def _fields(found: Fields, record: Record | None, base: Base | None) -> Fields:

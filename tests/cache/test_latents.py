@@ -257,7 +257,7 @@ def test_files_of_the_same_bytes_share_a_key_only_where_they_are_read_alike(tmp_
 
 
 def test_an_interrupted_job_goes_on_where_it_stopped(tmp_path, monkeypatch):
-    words, read = sounds(tmp_path / "sounds"), encoding._Work._features
+    words, read = sounds(tmp_path / "sounds"), encoding._Work._encode
     stops = {"at": 3, "with": KeyboardInterrupt}
 
     def features(self, index, *rest):
@@ -265,7 +265,7 @@ def test_an_interrupted_job_goes_on_where_it_stopped(tmp_path, monkeypatch):
             raise stops["with"]
         return read(self, index, *rest)
 
-    monkeypatch.setattr(encoding._Work, "_features", features)
+    monkeypatch.setattr(encoding._Work, "_encode", features)
     with pytest.raises(KeyboardInterrupt):
         job(words, tmp_path / "out")
     with pytest.raises(ValueError, match="has not come to its end"):

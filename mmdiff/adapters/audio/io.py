@@ -11,7 +11,7 @@ import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import av
 import numpy as np
@@ -35,6 +35,17 @@ SILENT_DRAWS = 8
 """Random crops that may be silent before one is taken where the file sounds."""
 CANCELLED = 1e-4
 """Energy of the mean of channels against theirs: below, they are each other's opposite."""
+
+
+APART = 0.01
+"""Seconds by which a file may be longer or shorter than the sample which it is beside."""
+
+
+class CropPlace(NamedTuple):
+    """What is read of a file: a ``position`` in [0, 1) as ``decode`` takes it, or all from ``first`` seconds on."""
+
+    position: float = 0.0
+    first: float = 0.0
 
 
 class AudioReader(Reader):
@@ -70,10 +81,28 @@ class AudioReader(Reader):
 
     def read(self, path: Path, rng: np.random.Generator | None = None) -> Tensor:
         """One clip ``(channels, L)``. Raises ``ValueError`` for a file that is corrupt, empty, silent or holds NaN."""
-        clip = self._sounding(Path(path), rng)
+        clip, _ = self._sounding(Path(path), rng)
         if self.part != Reader.part and self.seconds and clip.samples.shape[1] < self.seconds * clip.sample_rate - 1:
             raise ValueError(f"{path} has {clip.samples.shape[1] / clip.sample_rate:.3g} s in the part that is read, "
                              f"less than the {self.seconds:g} s of a clip")
+        return self._sample(path, clip)
+
+    def misfit(self, path: Path, other: Path) -> str | None:
+        found, wanted = duration(other), duration(path)
+        return f"has {found:.3f} s, and its sample {wanted:.3f} s" if abs(found - wanted) > APART else None
+
+    def beside(self, path: Path, other: Path, rng: np.random.Generator | None = None) -> Tensor:
+        """As long as ``path`` gives, and silent where it is silent."""
+        clip, place = self._sounding(Path(path), rng)
+        whole = decode(other, seconds=None if place.first else self.seconds, position=place.position, span=self.span)
+        first = round(place.first * whole.sample_rate)
+        size = None if self.seconds is None else first + math.ceil(self.seconds * whole.sample_rate)
+        length = self._sample(path, clip).shape[1]
+        x = self._sample(other, whole._replace(samples=whole.samples[:, first:size]))[:, :length]
+        return torch.nn.functional.pad(x, (0, length - x.shape[1]))
+
+    def _sample(self, path: Path, clip: Excerpt) -> Tensor:
+        """What is decoded ``(C, L)`` as a sample."""
         x = torch.from_numpy(np.ascontiguousarray(_laid(clip, self.channels)))
         if clip.sample_rate * self.sample_rate > MOST_TAPS * math.gcd(clip.sample_rate, self.sample_rate) ** 2:
             raise ValueError(
@@ -97,11 +126,12 @@ class AudioReader(Reader):
         first, last = self.span(round(duration(path) * 1000))
         return 1 if self.seconds is None else max(1, int((last - first) / (1000 * self.seconds)))
 
-    def _sounding(self, path: Path, rng: np.random.Generator | None) -> Excerpt:
+    def _sounding(self, path: Path, rng: np.random.Generator | None) -> tuple[Excerpt, CropPlace]:
         for _ in range(1 if rng is None else SILENT_DRAWS):
-            clip = decode(path, seconds=self.seconds, position=0.0 if rng is None else rng.random(), span=self.span)
+            place = CropPlace(position=0.0 if rng is None else rng.random())
+            clip = decode(path, seconds=self.seconds, position=place.position, span=self.span)
             if not _silent(path, clip, self.channels):
-                return clip
+                return clip, place
             if clip.complete:
                 break
         clip = clip if clip.complete else decode(path, span=self.span)
@@ -110,7 +140,7 @@ class AudioReader(Reader):
             raise ValueError(f"{path} is silent: of {clip.samples.shape[1]} samples, {reason}")
         size = clip.samples.shape[1] if self.seconds is None else math.ceil(self.seconds * clip.sample_rate)
         first = min(int(np.flatnonzero(_laid(clip, self.channels).any(0))[0]), max(clip.samples.shape[1] - size, 0))
-        return clip._replace(samples=clip.samples[:, first : first + size])
+        return clip._replace(samples=clip.samples[:, first : first + size]), CropPlace(first=first / clip.sample_rate)
 
 
 def _laid(clip: Excerpt, channels: int) -> np.ndarray:

@@ -60,6 +60,18 @@ class PointReader(Reader):
         path = Path(path)
         return self.sample(self._recent.get(path, self._open), rng, name=path.name)
 
+    def misfit(self, path: Path, other: Path) -> str | None:
+        first, second = (self._recent.get(file, self._open) for file in (path, other))
+        if self.scan or self.visible_only:
+            return "has an order of its own by adapter.reader.scan and visible_only: leave them out"
+        if first.faces is not None or second.faces is not None or len(first.points) != len(second.points):
+            return ("is no cloud of as many points as its sample, in the same order, as which a map of points has to "
+                    "lie beside them")
+        return None
+
+    def beside(self, path: Path, other: Path, rng: np.random.Generator | None = None) -> Tensor:
+        return self.sample(self._recent.get(other, self._open), rng, name=path.name)
+
     def files(self, path: Path) -> list[Path]:
         return [path, *companions(path)]
 

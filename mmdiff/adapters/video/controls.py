@@ -1,7 +1,8 @@
-"""Maps of films: outlines, brightness, and the film itself at a lower resolution.
+"""Maps of films: outlines, brightness, depth, and the film itself at a lower resolution.
 
     Edges            sqrt(mean_c |Sobel(pixels_c)|^2),   Sobel = [1 2 1]' [-1 0 1] / 4 and its transpose
     Grey             0.299 r + 0.587 g + 0.114 b
+    Depth            Grey of a film of depths beside the film, and its means over blur x blur pixels
     LowResolution    means over factor x factor pixels, repeated
 """
 
@@ -44,6 +45,24 @@ class Grey(Control):
         if self.channels == 1:
             return features
         return sum((luma * features[:, i : i + 1] for i, luma in enumerate(LUMA)), torch.zeros_like(features[:, :1]))
+
+
+class Depth(Grey):
+    """How near each pixel is, as the brightness of another film tells (``data.maps``), blurred over ``blur`` pixels a
+    side, so that its errors at outlines are not followed."""
+
+    of_files = True
+
+    def __init__(self, channels: int = 3, *, blur: Count = 1):
+        super().__init__(channels)
+        if blur % 2 == 0:
+            raise ValueError(f"blur is an odd number of pixels, as many to each side; got {blur}")
+        self.blur = blur
+
+    def __call__(self, features: Tensor, latents: Tensor) -> Tensor:
+        depth = super().__call__(features, latents)
+        frames = F.avg_pool2d(depth.flatten(0, 2)[:, None], self.blur, 1, self.blur // 2, count_include_pad=False)
+        return frames.reshape(depth.shape)
 
 
 class LowResolution(Control):

@@ -28,6 +28,8 @@ SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".flv",
     ".ogv", ".3gp", ".mxf", ".vob", ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff",
 )
+ASPECT = 0.02
+"""By how much the aspect ratio of a file may differ from that of the sample which it is beside."""
 ClipSize = tuple[int, int, int]
 FPS = 8.0
 """Frames per second where neither a setting nor a file tells."""
@@ -104,6 +106,15 @@ class VideoReader(Reader):
     def clips(self, path: Path) -> int:
         first, last = self.span(count(VideoIndex.of(path, fps=self.fps), self.fps))
         return (last - first) // self.shape(path)[0]
+
+    def misfit(self, path: Path, other: Path) -> str | None:
+        (first, second) = (VideoIndex.of(file, fps=self.fps) for file in (path, other))
+        if (n := count(first, self.fps)) != (m := count(second, self.fps)):
+            return f"has {m} frames at {self.fps:g} frames/s, and its sample {n}"
+        (height, width), (h, w) = first.shown, second.shown
+        if abs(h * width - w * height) > ASPECT * w * height:
+            return f"shows {h} x {w} pixels, which is another shape of picture than {height} x {width}"
+        return None
 
     def read(self, path: Path, rng: np.random.Generator | None = None) -> Tensor:
         """One clip ``(C, T, H, W)``. Raises ``ValueError`` for a file that is corrupt, cut off or too short."""

@@ -1,0 +1,81 @@
+"""Files beside those of the samples, of which maps are made: a depth film of each film, a stem of each mix.
+
+    data.maps.depth=FOLDER      the file there of the same name below it, whatever its ending
+    control.depth               a column of the table, a path below ``data.root`` or a whole one
+
+A file is read as its sample is: the same crop, at the same time, turned the same way.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from .checked import extents
+from .reader import Reader
+from .stream import Shape
+from .tables import TableRow
+from .walk import files_below
+
+COLUMN = "control."
+"""How the name of a column begins that names such files, here and in tables of requests."""
+
+
+class MapFolder:
+    """The files of one map in a folder, found by the name of the sample's file below its own."""
+
+    def __init__(self, name: str, folder: str | Path, reader: Reader, *, samples: Path):
+        self.name, self.root = name, Path(folder).expanduser()
+        if not self.root.is_dir():
+            raise ValueError(f"data.maps.{name}={folder} is not a folder")
+        if samples.resolve().is_relative_to(self.root.resolve()):
+            raise ValueError(f"data.maps.{name}={folder} holds the samples themselves (data.root={samples}): name a "
+                             "folder of their maps alone")
+        self.files: dict[Path, Path] = {}
+        for path in reader.samples(files_below(self.root, reader.suffixes, [], Counter())):
+            below = stem(path.relative_to(self.root))
+            if (other := self.files.setdefault(below, path)) != path:
+                raise ValueError(f"data.maps.{name}: {other.name} and {path.name} in {path.parent} are both of the "
+                                 f"sample {below}: leave one")
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file lies in it, and so is no sample."""
+        return path.absolute().is_relative_to(self.root.absolute())
+
+    def of(self, below: str) -> Path | None:
+        """The file of the sample that is named so below its own root."""
+        return self.files.get(stem(Path(below)))
+
+
+def stem(below: Path) -> Path:
+    """A path without its ending, that of a file or of a folder of frames."""
+    return below.with_suffix("")
+
+
+def from_table(row: TableRow, root: Path) -> dict[str, Path]:
+    """The files of maps that a row names, taken out of it. Raises ``ValueError`` for a cell that is no path."""
+    found = {}
+    for column in [name for name in row if name.startswith(COLUMN)]:
+        if not isinstance(cell := row.pop(column), str | None):
+            raise ValueError(f"{column} is the path of a file, got {cell!r}")
+        if cell:
+            found[column.removeprefix(COLUMN)] = root / cell
+    return found
+
+
+def unusable(reader: Reader, pairs: Sequence[tuple[Path, Path]], wanted: Sequence[Shape] | None) -> dict[int, str]:
+    """Why files cannot be read beside their samples, by the number of a pair (sample, file). Where the extents of the
+    samples are ``wanted``, each file is read once."""
+    reasons: dict[int, str] = {}
+    found = None if wanted is None else extents(reader, [file for _, file in pairs])
+    for i, (path, file) in enumerate(pairs):
+        extent = None if found is None else found[i]
+        try:
+            if isinstance(extent, str):
+                reasons[i] = extent
+            elif reason := reader.misfit(path, file):
+                reasons[i] = f"{file} {reason}"
+            elif wanted is not None and extent != wanted[i]:
+                reasons[i] = f"{file} gives {extent}, and its sample {wanted[i]}"
+        except (ValueError, OSError) as error:
+            reasons[i] = str(error)
+    return reasons
