@@ -65,7 +65,7 @@ class CodecModel(Learner):
         codec.base.requires_grad_(False)
         self.asked = nn.ModuleDict({name: task for name, task in (latent or {}).items() if task is not None})
         for task in self._tasks():
-            task.make(codec.channels, codec.coder.stride)
+            task.make(codec.channels, codec.coder)
         if adversary is not None:
             if not codec.coder.stride:
                 raise ValueError("an adversary looks at grids, such as sounds and films, and these are sets of points")

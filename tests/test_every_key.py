@@ -69,7 +69,8 @@ NEEDS = {                                                             # what an 
         ) for size in ("", "_small", "_base")
     },
     "adapter=points_latent": ["data=solids"], "experiment=points/codec": ["data=solids"],
-    **{f"reconstruction/latent={name}": ["experiment=video/codec", "data=shapes"] for name in ("noisy", "scaled")},
+    **{f"reconstruction/latent={name}": ["experiment=video/codec", "data=shapes"]
+       for name in ("noisy", "scaled", "shifted", "spectral")},
     **{f"reconstruction/{of}={name}": ["experiment=video/codec", "data=shapes",
                                        f"reconstruction.{of}.{name}.embedder=judge.safetensors"]
        for of, name in (("latent", "aligned"), ("losses", "perceptual"))},

@@ -26,6 +26,8 @@ class Coder(nn.Module, ABC):
     decoder: nn.Module
     stride: tuple[int, ...] = ()
     """Positions of a sample for one of the latent, an axis; empty where a latent has no place."""
+    causal: bool = False
+    """Whether the first axis is causal."""
     fixed: int | None = None
     """Channels of the latent, where the encoder leaves no choice."""
 
@@ -59,7 +61,6 @@ class GridCoder(Coder):
     much around them, which changes nothing and bounds the memory. Without ``sight`` a sample is encoded whole.
     """
 
-    causal: bool = False
     reach: tuple[int, int]
     sight: tuple[int, int] | None = None
     chunk: int = 64

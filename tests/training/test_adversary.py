@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from mmdiff.adapters.adversary import PatchCritic
-from mmdiff.adapters.latents import Noisy, Scaled
 from mmdiff.config.build import ConfigError
 from mmdiff.config.overrides import completed, composed
 from mmdiff.core.types import Masked
@@ -106,45 +105,9 @@ def test_an_adversary_where_nothing_is_decoded_is_refused(tmp_path):
         run(tmp_path / "run", "experiment=points/codec", "data=solids", "data.n=8", "adversary=patch")
 
 
-def test_what_is_asked_of_a_latent_is_in_the_loss_and_logged(tmp_path):
-    words = [*CODEC, "reconstruction/latent=[noisy,scaled]", "trainer.max_steps=2", "validation.every=2"]
-    path = run(tmp_path / "run", *words, "reconstruction.latent.scaled.weight=0.5")
-    told = {name: float(value) for name, value in rows(path)[-1].items() if name.startswith("val/")}
-    weights = {"val/squared": 4, "val/absolute": 0.1, "val/gradient": 0.1, "val/noisy": 1, "val/scaled": 0.5,
-               "val/penalty": 1}
-    assert told["val/loss"] == pytest.approx(sum(weight * told[name] for name, weight in weights.items()), rel=1e-5)
-    with pytest.raises(ConfigError, match="Scaled halves height and width"):
-        run(tmp_path / "x", "experiment=audio/codec", "data=notes", "data.n=8", "reconstruction/latent=scaled")
-    with pytest.raises(ConfigError, match="reconstruction has no effect on what diffusion trains"):
-        run(tmp_path / "x", "data=notes", "data.n=8", "reconstruction/latent=noisy")
-
-
-def test_noise_on_a_latent_is_that_of_the_sample_alone_and_of_any_size():
-    z, eps = torch.randn(3, 4, 5) * torch.tensor([0.1, 1, 10])[:, None, None], torch.randn(3, 4, 5)
-    x, task = torch.zeros(3, 1, 5), Noisy(noise=0.5)
-    together = task(z, x, eps, lambda z, x: z)
-    for i in range(3):                                                # one process or several, in one part or in many
-        alone = task(z[i : i + 1], x[:1], eps[i : i + 1], lambda z, x: z)
-        assert torch.equal(together[i], alone[0])
-    moved = (together - z) / eps
-    torch.testing.assert_close(moved[..., 0], 0.5 * z.square().mean(2).sqrt(), rtol=1e-3, atol=1e-4)
-    one = task(z[:1, :, :1], x[:1, :, :1], eps[:1, :, :1], lambda z, x: z)
-    assert one.isfinite().all(), "a latent may be of one position"
-
-
 def test_a_critic_that_halves_more_often_than_a_sample_can_be_says_so():
     critic = PatchCritic(width=4, depth=3)
     critic.make(1, 2)
     assert critic(torch.randn(1, 1, 8, 9)).numel()
     with pytest.raises(ValueError, match="adversary.depth=3 halves .* these have 7 positions: take 2 at most"):
         critic(torch.randn(1, 1, 7, 9))
-
-
-def test_half_of_a_latent_and_half_of_a_film_are_of_one_size():
-    z, x, task = torch.randn(2, 4, 3, 5, 4), torch.randn(2, 3, 9, 40, 32), Scaled()
-    task.make(4, (4, 8, 8))
-    small, film = task(z, x, z, lambda *both: both)
-    assert small.shape == (2, 4, 3, 2, 2) and film.shape == (2, 3, 9, 16, 16)
-    even = task(z[..., :4, :], x[..., :32, :], z, lambda *both: both)
-    torch.testing.assert_close(even[0][0, 0, 0, 0, 0], z[0, 0, 0, :2, :2].mean())
-    torch.testing.assert_close(even[1][0, 0, 0, 0, 0], x[0, 0, 0, :2, :2].mean())

@@ -9,6 +9,7 @@ from mmdiff.adapters.audio.sound import WaveCodec
 from mmdiff.adapters.points.codec import PointCodec
 from mmdiff.adapters.points.judge import PointJudge
 from mmdiff.adapters.video.codec import PixelCodec
+from mmdiff.adapters.video.coder import FilmCoder
 from mmdiff.adapters.video.judge import VideoJudge
 from mmdiff.cli.embedder import main as embedder_command
 from mmdiff.config.build import ConfigError
@@ -99,7 +100,7 @@ def test_the_mean_of_a_latent_learns_what_is_seen(tmp_path):
     judge, codec, shape = MODALITIES["films"]
     file = embedder(tmp_path / "judge.safetensors", judge, codec)
     task = Aligned(embedder=str(file))
-    task.make(4, (1, 1, 1))
+    task.make(4, FilmCoder())
     task.open(codec)
     x, z = torch.rand(3, *shape), torch.randn(3, 4, 5, 2, 2, requires_grad=True)
     apart = task(z, x, z, lambda z, x: z.new_zeros(len(z)))

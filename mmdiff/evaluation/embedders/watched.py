@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...adapters.base import Amount, Codec
+from ...adapters.coder import Coder
 from ...adapters.judge import WIDTH, Body
 from ...adapters.latents import LatentTask
 from ...adapters.reconstruction import ReconstructionLoss, mean
@@ -53,7 +54,7 @@ class Aligned(LatentTask):
         super().__init__(weight=weight)
         self.embedder = embedder
 
-    def make(self, latent: int, stride: tuple[int, ...]) -> None:
+    def make(self, latent: int, coder: Coder) -> None:
         self.head = nn.Linear(latent, WIDTH)
 
     def open(self, base: Codec) -> None:
