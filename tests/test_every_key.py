@@ -53,6 +53,9 @@ NEEDS = {                                                             # what an 
     "experiment=video/forecast": ["data.root=films"],
     "experiment=video/moving_digits": ["data.root=digits"], "experiment=points/ldraw6": ["data.root=clouds"],
     "experiment=video/moving_digits_codec": ["data.root=digits"],
+    **{f"experiment=audio/fsdd_{kind}": ["data.root=sounds"] for kind in ("codec", "vocoder")},
+    **{f"experiment=points/{name}_codec": ["data.root=clouds", "adapter.reader.points=500"]
+       for name in ("ldraw6", "furniture")},
     "experiment=points/furniture": ["data.root=meshes"], "adapter=points": ["data=solids"],
     "adapter=molecules": ["data=folder", "data.root=molecules"], "experiment=points/molecules": ["data.root=molecules"],
     "data=captioned_shapes": ["adapter=video"], "adapter/text=bytes": ["adapter=video", "data=captioned_shapes"],
@@ -68,7 +71,7 @@ NEEDS = {                                                             # what an 
             ("video", "shapes", "pixels"), ("audio", "notes", "sound"), ("points", "solids", "shapes"),
         ) for size in ("", "_small", "_base")
     },
-    "adapter=points_latent": ["data=solids"], "experiment=points/codec": ["data=solids"],
+    "experiment=points/codec": ["data=solids"],
     **{f"reconstruction/latent={name}": ["experiment=video/codec", "data=shapes"]
        for name in ("noisy", "scaled", "shifted", "spectral")},
     **{f"reconstruction/{of}={name}": ["experiment=video/codec", "data=shapes",
@@ -76,7 +79,8 @@ NEEDS = {                                                             # what an 
        for of, name in (("latent", "aligned"), ("losses", "perceptual"))},
     "adversary=patch": ["experiment=video/codec", "data=shapes"],
     "reconstruction=shapes": [*CODEC, "adapter=points_codec", "data=solids"],
-    "adapter=audio_vocoder": [*CODEC, "data=notes", "reconstruction=spectra"],
+    **{f"adapter=audio_vocoder{size}": [*CODEC, "data=notes", "reconstruction=spectra"]
+       for size in ("", "_small", "_base")},
     "experiment=audio/codec": ["data=notes"], "experiment=audio/vocoder": ["data=notes"],
     "reconstruction=pixels": [*CODEC, "adapter=video_codec", "data=shapes"],
     "reconstruction=sound": [*CODEC, "adapter=audio_codec", "data=notes"],
@@ -87,7 +91,7 @@ ELSEWHERE = {
     ("experiment", "personal"), ("few", "paths"), ("few", "consistent"), ("adapter", "wan"), ("adapter", "wan_ti2v"),
     ("adapter", "stable_audio"), ("adapter", "video_wan"), ("adapter", "audio_oobleck"),
     ("adapter", "audio_dac"), ("adapter", "audio_mimi"), ("adapter", "ltx"), ("adapter", "cogvideox"),
-    ("adapter", "ace_step"),
+    ("adapter", "ace_step"), ("adapter", "points_latent"),
 }
 STRINGS = {
     "auto": "ddp", "cpu": "gpu", "gpu": "cpu", "ddp": "auto", "silence": "mask", "mask": "silence", "sounds": "others",
@@ -136,7 +140,7 @@ def sources(tmp_path_factory):
         (root / folder).mkdir()
         points = np.random.default_rng(0).standard_normal((n, 600, 3)).astype(np.float32)
         np.savez(root / folder / "a.npz", points=points, label=np.arange(n) % 2, classes=np.array(["a", "b"]),
-                 test=np.arange(n) == 0)
+                 test=np.arange(n) == 0, cls=np.array(["a", "b", "a", "b", "a"][:n]))
         (root / f"meshes{folder[6:]}").mkdir()
         for name in ("chair_1", "chair_2", "lamp_3", "lamp_4")[:n]:
             trimesh.creation.box().export(root / f"meshes{folder[6:]}" / f"{name}.ply")
@@ -239,7 +243,8 @@ def files() -> list[tuple[str, str]]:
 
 
 def cases() -> list[tuple[str, str]]:
-    """All but what needs the weights of another model: training/test_personal.py, test_few.py, video/test_wan.py."""
+    """All but what needs the weights of another model: training/test_personal.py, test_few.py, video/test_wan.py,
+    points/test_shape_codec.py."""
     found = [(group, name) for group in GROUPS for name in options(group)]
     return [("", "")] + [case for case in found if case not in ELSEWHERE]
 

@@ -71,6 +71,7 @@ class Autoencoder(WhitenedCodec):
         latent = coder.fixed or latent or 8
         super().__init__(latent, groups=coder.groups(latent))
         self.bottleneck = bottleneck or KL()
+        coder.check(base)
         coder.make(base.channels, latent, self.bottleneck.moments)
         self.base, self.coder, self.suffix, self.downsampling = base, coder, base.suffix, coder.stride
 

@@ -48,6 +48,9 @@ class Codec(nn.Module, ABC):
     downsampling: tuple[int, ...] = ()
     """Positions of a sample for one of the latent, an axis; empty where they are the same, or of no grid."""
 
+    ordered: bool = True
+    """Whether each latent has a place, or a meaning, of its own; else they are a set, and their order says nothing."""
+
     public_parts: tuple[str, ...] = ()
     """Parts of a public model (``adapter.model``) that it works with."""
 
@@ -276,7 +279,10 @@ class Adapter(NamedTuple):
             if learned:
                 raise ValueError("adapter.coupling pairs points with their noise where points are latents themselves, "
                                  f"and {type(self.codec).__name__} has others: leave it independent")
-        if learned and not self.network.ordered:
-            raise ValueError(f"{type(self.network).__name__} sees a set, and each latent of a learned codec has a "
-                             "meaning of its own: choose a network that tells positions apart, such as that of "
-                             "adapter=points_latent")
+        network, codec = type(self.network).__name__, type(self.codec).__name__
+        if self.codec.ordered and not self.network.ordered:
+            raise ValueError(f"{network} sees a set, and each latent of {codec} has a place of its own: choose a "
+                             "network that tells them apart, such as that of adapter=points_latent")
+        if self.network.ordered and not self.codec.ordered:
+            raise ValueError(f"{network} tells positions apart, and the order of what {codec} has says nothing: name a "
+                             "learned codec by codec=RUN, or choose a network of sets, such as that of adapter=points")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..core.types import Masked
 from ..data.batch import pad, unpad
+from .base import Codec
 
 
 class Coder(nn.Module, ABC):
@@ -30,6 +31,10 @@ class Coder(nn.Module, ABC):
     """Whether the first axis is causal."""
     fixed: int | None = None
     """Channels of the latent, where the encoder leaves no choice."""
+
+    def check(self, base: Codec) -> None:
+        """Raise ``ValueError`` where samples of the modality ``base`` are not what it codes; any are, unless a coder
+        says otherwise."""
 
     @abstractmethod
     def make(self, channels: int, latent: int, moments: int) -> None:

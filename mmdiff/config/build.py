@@ -70,7 +70,8 @@ def check(node: Any, roles: tuple[type, ...], derived: Mapping[str, Any] | None 
 def check_value(value: Any, annotation: Any, *, where: str) -> None:
     """Raise ``ConfigError`` where a value, or a part within it, is not what the annotation at ``where`` takes."""
     parts, roles = list(_outer_parts(value)), kinds.roles(annotation)
-    if isinstance(value, dict) and roles and not parts:
+    left_out = isinstance(value, dict) and bool(value) and all(part is None for part in value.values())
+    if isinstance(value, dict) and roles and not parts and not left_out:
         check(value, roles, where=where)
     for part in parts:
         if not roles:

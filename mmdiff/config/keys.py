@@ -81,7 +81,10 @@ def annotation(command: str, config: DictConfig, key: str) -> Any:
         return named
     node = OmegaConf.select(config, parent) if parent else None
     target = node.get("_target_") if isinstance(node, DictConfig) else None
-    return _annotations(str(target) if target else _implied(parent)).get(leaf, Any)
+    taken = _annotations(str(target) if target else _implied(parent))
+    if isinstance(node, DictConfig) and not target and leaf not in taken:          # one of several parts, by its name
+        return kinds.item(annotation(command, config, parent))
+    return taken.get(leaf, Any)
 
 
 def values_of_names(command: str, config: DictConfig, key: str) -> Any:

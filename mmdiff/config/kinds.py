@@ -81,6 +81,15 @@ def roles(annotation: Any) -> tuple[type, ...]:
     return tuple(found)
 
 
+def item(annotation: Any) -> Any:
+    """What the values of the mapping are that an annotation takes; ``Any`` where it takes none."""
+    for member in _members(annotation):
+        kind = get_origin(member)
+        if inspect.isclass(kind) and issubclass(kind, Mapping):
+            return get_args(member)[1]
+    return Any
+
+
 @cache
 def annotations(function: Callable[..., Any]) -> dict[str, Any]:
     """The annotation of each named parameter of a constructor; ``Any`` where it has none that can be read."""

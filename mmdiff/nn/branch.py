@@ -23,7 +23,8 @@ class Branched(Network):
 
     def __init__(self, network: Network, branch: Network, presence: Sequence[int]):
         super().__init__()
-        self.network, self.branch, self.presence, self.pads = network, branch, list(presence), network.pads
+        self.network, self.branch, self.presence = network, branch, list(presence)
+        self.pads, self.ordered = network.pads, network.ordered
 
     def forward(self, x: Tensor, level: Tensor, cond: CondLike | None = None, mask: Tensor | None = None) -> Tensor:
         plain = self.network(x, level, cond, mask)

@@ -68,7 +68,8 @@ class DiT1d(Network):
         inputs, frames = self.intake(x, cond, mask), x.shape[-1]
         embedding = self.embedding(level, inputs.vector)                          # (B, D)
         fill = (0, round_up(frames, self.patch) - frames)
-        z = self.stem(rearrange(F.pad(inputs.x, fill), "b c (n p) -> b n (p c)", p=self.patch))
+        patches = rearrange(F.pad(inputs.x, fill), "b c (n p) -> b n (p c)", p=self.patch)
+        z = self.stem(patches.contiguous())                           # of a view, torch's kernel hangs on who learns
         if self.maps is not None and inputs.maps is not None:
             z = z + self.maps(rearrange(F.pad(inputs.maps, fill), "b c (n p) -> b n (c p)", p=self.patch))
         real = None if mask is None else reduce(F.pad(mask, fill), "b 1 (n p) -> b n", "any", p=self.patch)

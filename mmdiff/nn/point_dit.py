@@ -47,7 +47,7 @@ class VoxelBranch(nn.Module):
         grid = self.mix(self._gather(self.enter(z), unit, mask))                  # (B, W, R, R, R)
         where = unit.to(grid.dtype)[:, :, None, None].flip(-1)                    # last axis of the grid first
         read = F.grid_sample(grid, where, align_corners=True)                     # (B, W, N, 1, 1)
-        return self.leave(rearrange(read, "b w n 1 1 -> b n w"))
+        return self.leave(rearrange(read, "b w n 1 1 -> b n w").contiguous())   # a copy, as in dit1d.py
 
     def _gather(self, h: Tensor, unit: Tensor, mask: Tensor | None) -> Tensor:
         """Mean features of each cell and whether any point is in it ``(B, W + 1, R, R, R)``."""

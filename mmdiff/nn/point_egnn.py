@@ -94,6 +94,8 @@ class PointEGNN(Network):
     distance lie in 0 to 3 standard deviations; ``tokens`` adds cross-attention to ``cond.tokens``.
     """
 
+    ordered = False
+
     def __init__(
         self,
         channels: int,

@@ -45,7 +45,8 @@ class ConvNeXt(nn.Module):
         h = self.enter(x)
         for block in self.blocks:
             h = block(h)
-        return self.leave(self.norm(h.transpose(1, 2))).transpose(1, 2)
+        with torch.autocast(x.device.type, enabled=False):            # a phase of 8 bits would be heard
+            return self.leave(self.norm(h.float().transpose(1, 2))).transpose(1, 2)
 
 
 class Snake(nn.Module):

@@ -7,16 +7,19 @@ import torch
 
 from mmdiff.adapters.audio.codec import MelCodec
 from mmdiff.adapters.audio.coders import VocoderCoder, WaveCoder, envelope
+from mmdiff.adapters.audio.io import AudioReader
 from mmdiff.adapters.audio.losses import Convergence, LogSpectral, Phase
 from mmdiff.adapters.audio.mel import MelSpec
 from mmdiff.adapters.audio.sound import WaveCodec
 from mmdiff.adapters.autoencoder import Autoencoder
 from mmdiff.adapters.bottlenecks import Plain
+from mmdiff.adapters.reconstruction import Absolute
+from mmdiff.codec import CodecModel
 from mmdiff.config.build import ConfigError
 from mmdiff.config.header import read_header
 from mmdiff.config.overrides import composed
 from mmdiff.core.types import Masked
-from mmdiff.data.batch import pad
+from mmdiff.data.batch import Batch, pad
 from mmdiff.generation.pipeline import load
 from mmdiff.testing import AdapterContract, Trial
 from mmdiff.testing.report import failure, laws
@@ -90,6 +93,17 @@ def test_a_sound_decoded_in_parts_is_the_sound_decoded_whole(made):
 
 
 @torch.no_grad()
+def test_a_vocoder_has_the_same_mels_in_bfloat16_and_nearly_the_same_wave():
+    codec, x = vocoder(), sound(4000)[None]
+    exact = codec.coder.decoder(codec.coder.encoder(x))
+    with torch.autocast("cpu", torch.bfloat16):
+        mels = codec.coder.encoder(x)
+        wave = codec.coder.decoder(mels)
+    assert torch.equal(mels, codec.coder.encoder(x)) and wave.dtype == torch.float32
+    assert (wave - exact).square().mean() < 1e-4 * exact.square().mean()     # 40 dB below
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("made", [vocoder, waves])
 def test_a_sound_encoded_in_parts_is_the_sound_encoded_whole(made):
     coder = made().coder
@@ -142,11 +156,38 @@ def test_a_gain_is_its_own_distance_and_the_opposite_is_out_of_phase():
     assert silence.x.grad.isfinite().all()
 
 
+@pytest.mark.parametrize(("rate", "channels", "coder"), [
+    (16000, 1, VocoderCoder("audioldm_16k", width=8, depth=1)), (24000, 1, VocoderCoder("vocos_24k", width=8, depth=1)),
+    (44100, 1, VocoderCoder("bigvgan_44k", width=8, depth=1)), (16000, 2, WaveCoder(width=4)),
+    (22050, 1, WaveCoder(strides=(3, 5), width=4, multipliers=(1, 1))), (44100, 2, WaveCoder(width=4)),
+    (48000, 1, WaveCoder(strides=(2, 4, 4, 5, 8), width=2, multipliers=(1, 1, 1, 1, 1))),
+])
+def test_a_codec_of_any_rate_and_channels_learns_and_gives_sounds_of_their_length_back(rate, channels, coder):
+    torch.manual_seed(0)
+    base = WaveCodec(rate, channels=channels)
+    codec = Autoencoder(base, coder, bottleneck=Plain() if coder.fixed else None)
+    losses = {"convergence": Convergence()} if coder.fixed else {"absolute": Absolute(), "phase": Phase()}
+    model = CodecModel(codec, AudioReader(**base.reading), losses={"spectral": LogSpectral(), **losses})
+    batch = Batch(Masked(0.3 * torch.randn(2, channels, 4001)), {}, torch.arange(2))
+    optimizer, found = torch.optim.Adam(model.trainable.parameters(), lr=1e-3), []
+    for _ in range(3):
+        loss = model.loss(batch, 0).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        found.append(loss.item())
+    assert found[-1] < found[0]
+    sample = 0.3 * torch.randn(channels, rate // 10 + 1)
+    assert model.eval().round_trip(sample).shape == sample.shape
+
+
 def test_settings_that_do_not_go_together_are_refused():
     with pytest.raises(ValueError, match="latents of 64 channels"):
         Autoencoder(WaveCodec(8000), VocoderCoder("speech_8k"), latent=8, bottleneck=Plain())
     with pytest.raises(ValueError, match="Plain"):
         Autoencoder(WaveCodec(8000), VocoderCoder("speech_8k"))
+    with pytest.raises(ValueError, match="these mel settings are of 22050 Hz, and samples are of 8000: say adapter"):
+        Autoencoder(WaveCodec(8000), VocoderCoder("hifigan_22k"), bottleneck=Plain())
     with pytest.raises(ValueError, match="as many multipliers"):
         WaveCoder(strides=(2, 2))
 

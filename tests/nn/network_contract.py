@@ -43,6 +43,14 @@ class NetworkContract:
         x, level, cond = draw()
         assert (self.make()(x, level, cond) == 0).all()
 
+    def test_its_bits_do_not_hang_on_whether_it_learns(self):
+        network = self.awake()
+        for frames in (4, 7, 13):
+            x, level, cond = draw(2, frames)
+            with torch.no_grad():
+                learning, frozen = (network.requires_grad_(learns)(x, level, cond) for learns in (True, False))
+            assert torch.equal(learning, frozen)
+
     def test_every_length_is_accepted_and_kept(self):
         network = self.awake()
         for frames in range(1, 51):

@@ -90,5 +90,7 @@ def test_a_codec_of_shapes_is_trained_judged_and_carried_by_a_model_of_its_laten
         pipeline.sample(1, points=64, edit=Edit(mode="complete", input=path))
     with pytest.raises(ConfigError, match="PointDiT sees a set, and each latent .* adapter=points_latent"):
         train(composed("train", [f"run={solids}x", "adapter=points", *SHAPES, f"codec={codec}"]))
+    with pytest.raises(ConfigError, match="DiT1d tells positions apart, and the order .* by codec=RUN"):
+        train(composed("train", [f"run={solids}x", *(word for word in model if not word.startswith("codec="))]))
     with pytest.raises(ConfigError, match="adapter.coupling pairs points with their noise"):
         train(composed("train", [f"run={solids}x", *model, "adapter.coupling.kind=assignment"]))

@@ -8,7 +8,10 @@ from mmdiff.adapters.coder import GridCoder
 from mmdiff.adapters.latents import Noisy, Scaled, Shifted, Spectral
 from mmdiff.adapters.points.coder import ShapeCoder
 from mmdiff.adapters.video.coder import FilmCoder
+from mmdiff.config.adapter import build_codec, build_learner
 from mmdiff.config.build import ConfigError
+from mmdiff.config.files import resolved
+from mmdiff.config.overrides import composed
 from tests.training.test_adversary import rows, run
 from tests.video.test_film_codec import CODEC
 
@@ -24,6 +27,20 @@ class Grid(GridCoder):
 
     def make(self, channels, latent, moments):
         pass
+
+
+@pytest.mark.parametrize(("experiment", "data", "term"), [
+    ("video", "shapes", "gradient"), ("points", "solids", "chamfer"),
+])
+def test_a_term_that_is_null_is_left_out_and_one_at_least_stays(experiment, data, term):
+    config = resolved(composed("train", ["run=x", f"experiment={experiment}/codec", f"data={data}",
+                                         f"reconstruction.losses.{term}=null"]))
+    parts = build_codec(config.adapter)
+    if experiment == "video":
+        assert [*build_learner(config, *parts).compared] == ["squared", "absolute"]
+    else:
+        with pytest.raises(ConfigError, match="losses needs at least one term"):
+            build_learner(config, *parts)
 
 
 def changed(task, coder, z, x):

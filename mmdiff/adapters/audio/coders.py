@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ...nn.waves import ConvNeXt, wave_decoder, wave_encoder
-from ..base import Count
+from ..base import Codec, Count
 from ..coder import GridCoder
 from .mel import LogMel, MelSpec, overlap_add
 
@@ -31,7 +31,8 @@ class _Mels(nn.Module):
         self.log_mel = LogMel(mel)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.log_mel(x[:, 0], x.new_full((len(x),), x.shape[-1], dtype=torch.int64))
+        with torch.autocast(x.device.type, enabled=False):
+            return self.log_mel(x[:, 0], x.new_full((len(x),), x.shape[-1], dtype=torch.int64))
 
 
 class _Frames(nn.Module):
@@ -50,7 +51,12 @@ class _Frames(nn.Module):
 
     def forward(self, log_mel: Tensor) -> Tensor:
         log_mel = log_mel.float().clamp(min=self.mel.log_floor)
-        change, phase = self.network(log_mel).float().chunk(2, 1)
+        found = self.network(log_mel)
+        with torch.autocast(log_mel.device.type, enabled=False):
+            return self._wave(log_mel, found)
+
+    def _wave(self, log_mel: Tensor, found: Tensor) -> Tensor:
+        change, phase = found.chunk(2, 1)
         log_magnitude = self.envelope_matrix @ log_mel + self.level + change
         spectrum = torch.polar(log_magnitude.exp().clamp(max=LOUDEST * self.mel.n_fft), phase)
         pieces = torch.fft.irfft(spectrum.mT, n=self.mel.n_fft).mT * self.window[:, None]
@@ -87,6 +93,11 @@ class VocoderCoder(GridCoder):
         reach = 3 * (depth + 1) + -(-self.mel.n_fft // self.mel.hop_length)
         self.reach, sight = (reach, reach), -(-self.mel.n_fft // self.mel.hop_length)
         self.sight = (sight, sight)
+
+    def check(self, base: Codec) -> None:
+        if (rate := base.reading.get("sample_rate")) != self.mel.sample_rate:
+            raise ValueError(f"these mel settings are of {self.mel.sample_rate} Hz, and samples are of {rate}: say "
+                             f"adapter.codec.base.sample_rate={self.mel.sample_rate}, or choose others")
 
     def make(self, channels: int, latent: int, moments: int) -> None:
         if channels != 1 or moments != 1:

@@ -45,6 +45,7 @@ class SetCodec(WhitenedCodec):
     and with global nothing. Decoded shapes are in normalised coordinates; global with center none inverts exactly.
     """
 
+    ordered = False
     least = 1
     """Points of a sample: fewer are none, and would not be read again."""
 
