@@ -64,11 +64,15 @@ class GridCoder(Coder):
     ``reach`` is how many latents, before and after its own along the first axis, a decoded position depends on, and
     ``sight`` of how many the samples decide a latent: what is longer than ``chunk`` latents is coded in parts with that
     much around them, which changes nothing and bounds the memory. Without ``sight`` a sample is encoded whole.
+    ``beside`` are the two along every other axis, to either side, where parts are ``tile`` latents wide; without it
+    they are coded whole.
     """
 
     reach: tuple[int, int]
     sight: tuple[int, int] | None = None
+    beside: tuple[int, int] | None = None
     chunk: int = 64
+    tile: int = 32
 
     def latent_extent(self, extent: Sequence[int]) -> tuple[int, ...]:
         return tuple(self._down(n, i) for i, n in enumerate(extent))
@@ -102,33 +106,37 @@ class GridCoder(Coder):
         padding = [n for more in reversed(missing) for n in (0, more)]
         return F.pad(x, padding, mode="replicate")
 
-    def _encode_parts(self, x: Tensor) -> Tensor:
-        """The latents of ``(1, channels, *S)``, made in parts along the first axis where they are many."""
-        length = self._down(x.shape[2], 0)
-        if length <= self.chunk or self.sight is None:
+    def _encode_parts(self, x: Tensor, axis: int = 0) -> Tensor:
+        """The latents of ``(1, channels, *S)``, in parts along this axis and those after it where they are many."""
+        if axis == len(self.stride):
             return self.encoder(x)
-        parts = []
-        for start, end, low, high in self._parts(length, self.sight):
-            part = self.encoder(x[:, :, low * self.stride[0] : self._up(high, 0)])
-            parts.append(part[:, :, start - low : end - low])
-        return torch.cat(parts, 2)
+        around = self.sight if axis == 0 else self.beside and (self.beside[1], self.beside[1])
+        found, dim = [], axis + 2
+        for start, end, low, high in self._parts(self._down(x.shape[dim], axis), axis, around):
+            first, last = low * self.stride[axis], min(self._up(high, axis), x.shape[dim])
+            part = self._encode_parts(x.narrow(dim, first, last - first), axis + 1)
+            found.append(part.narrow(dim, start - low, end - start))
+        return found[0] if len(found) == 1 else torch.cat(found, dim)
 
-    def _decode_parts(self, z: Tensor) -> Tensor:
-        """The decoded latents ``(1, latent, *S')``, in parts along the first axis where they are many."""
-        if z.shape[2] <= self.chunk:
+    def _decode_parts(self, z: Tensor, axis: int = 0) -> Tensor:
+        """What latents ``(1, latent, *S')`` decode to, in parts likewise."""
+        if axis == len(self.stride):
             return self.decoder(z)
-        parts = []
-        for start, end, low, high in self._parts(z.shape[2], self.reach):
-            part = self.decoder(z[:, :, low:high])
-            left = self._up(start - low, 0) if start else 0
-            parts.append(part[:, :, left : left + self._up(end, 0) - (self._up(start, 0) if start else 0)])
-        return torch.cat(parts, 2)
+        around = self.reach if axis == 0 else self.beside and (self.beside[0], self.beside[0])
+        found, dim = [], axis + 2
+        for start, end, low, high in self._parts(z.shape[dim], axis, around):
+            part = self._decode_parts(z.narrow(dim, low, high - low), axis + 1)
+            first, before = ((self._up(n, axis) if start else 0) for n in (start - low, start))
+            found.append(part.narrow(dim, first, self._up(end, axis) - before))
+        return found[0] if len(found) == 1 else torch.cat(found, dim)
 
-    def _parts(self, length: int, context: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
-        """Latents start .. end, ``chunk`` at a time, of which low .. high are needed."""
-        for start in range(0, length, self.chunk):
-            end = min(start + self.chunk, length)
-            yield start, end, max(0, start - context[0]), min(length, end + context[1])
+    def _parts(self, length: int, axis: int, around: tuple[int, int] | None) -> Iterator[tuple[int, int, int, int]]:
+        """Latents start .. end, so many at a time, of which low .. high are needed; all, if that is not known."""
+        size = length if around is None else self.tile if axis else self.chunk
+        before, after = around or (0, 0)
+        for start in range(0, length, size):
+            end = min(start + size, length)
+            yield start, end, max(0, start - before), min(length, end + after)
 
 
 def _joined(samples: list[Tensor], masked: bool) -> Masked:

@@ -16,6 +16,8 @@ from mmdiff.data.batch import pad
 from mmdiff.generation.edits import Edit
 from mmdiff.generation.pipeline import load
 from mmdiff.nn.sets import seeds
+from mmdiff.testing import AdapterContract, Trial
+from mmdiff.testing.report import failure, laws
 from mmdiff.training.train import train
 
 SHAPES = ["data=solids", "data.n=24", "adapter.reader.points=64", "loader.batch_size=4", "loader.val=0.4",
@@ -74,7 +76,7 @@ def test_the_loss_is_the_distance_that_is_judged_by_and_ignores_padding():
     assert rows[0].item() == pytest.approx(told, rel=1e-5)
 
 
-def test_a_codec_of_shapes_is_trained_judged_and_carried_by_a_model_of_its_latents(tmp_path, capsys):
+def test_a_codec_of_shapes_is_trained_judged_and_carried_by_a_model_of_its_latents(tmp_path, capsys, monkeypatch):
     codec, solids = tmp_path / "codec", tmp_path / "solids"
     small = ["adapter.codec.coder.tokens=4", "adapter.codec.coder.width=16", "adapter.codec.coder.heads=2",
              "adapter.codec.latent=4"]
@@ -88,6 +90,11 @@ def test_a_codec_of_shapes_is_trained_judged_and_carried_by_a_model_of_its_laten
     path = pipeline.model.codec.save(torch.randn(3, 30), tmp_path / "part.ply")
     with pytest.raises(ValueError, match="mode=complete needs points that are latents themselves"):
         pipeline.sample(1, points=64, edit=Edit(mode="complete", input=path))
+    monkeypatch.setattr(AdapterContract, "lossy", 10.0)               # it has learned for three steps
+    trial = Trial("points_latent", model[1:], tmp_path)
+    broken = {name: fault for name, law in laws().items() if "processes" not in name
+              and (fault := failure(law, trial)) is not None}
+    assert not broken, broken
     with pytest.raises(ConfigError, match="PointDiT sees a set, and each latent .* adapter=points_latent"):
         train(composed("train", [f"run={solids}x", "adapter=points", *SHAPES, f"codec={codec}"]))
     with pytest.raises(ConfigError, match="DiT1d tells positions apart, and the order .* by codec=RUN"):

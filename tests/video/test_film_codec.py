@@ -123,6 +123,22 @@ def test_a_film_encoded_in_parts_is_the_film_encoded_whole(stride, blocks):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(("stride", "blocks"), [((4, 8, 8), 1), ((2, 8, 8), 2)])
+def test_a_film_coded_in_tiles_is_the_film_coded_whole(stride, blocks):
+    coder = made(stride, blocks).coder.double()
+    x, z = torch.randn(1, 3, 1, 100, 130).double(), torch.randn(1, 4, 2, 13, 17).double()
+    latents, film = coder.encoder(coder._continued(x)), coder.decoder(z)
+    coder.tile = 5
+    assert (coder.encode(Masked(x)).x - latents).abs().max() <= 1e-9
+    assert (coder.decode(Masked(z)).x - film).abs().max() <= 1e-9
+    coder.chunk = 1
+    assert (coder.decode(Masked(z)).x - film).abs().max() <= 1e-9
+    coder.beside = tuple(n - 1 for n in coder.beside)
+    assert (coder.encode(Masked(x)).x - latents).abs().max() > 1e-9   # and no more is looked at
+    assert (coder.decode(Masked(z)).x - film).abs().max() > 1e-9
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("size", [(1, 8, 8), (6, 17, 9), (8, 24, 40)])
 def test_every_size_has_the_latents_that_are_promised_and_comes_back_in_its_own(size):
     codec, sample = made(), torch.randn(3, *size)
