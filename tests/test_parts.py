@@ -75,3 +75,22 @@ def largest(codec, x):
 def test_the_largest_tensor_of_a_long_sample_is_that_of_a_short_one(coder, base, short, long):
     codec = Autoencoder(base, coder, bottleneck=Plain() if coder.fixed else None).eval()
     assert largest(codec, 0.1 * torch.randn(1, *long)) == largest(codec, 0.1 * torch.randn(1, *short))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("stride", "blocks"), [((4, 8, 8), 1), ((2, 8, 8), 2)])
+def test_a_film_coded_in_tiles_is_the_film_coded_whole(stride, blocks):
+    coder = FilmCoder(stride=stride, width=4, multipliers=(1, 2, 2), blocks=blocks)
+    torch.manual_seed(0)
+    coder.make(3, 4, 1)
+    coder.eval().double()
+    x, z = torch.randn(1, 3, 1, 100, 130).double(), torch.randn(1, 4, 2, 13, 17).double()
+    latents, film = coder.encoder(coder._continued(x)), coder.decoder(z)
+    coder.tile = 5
+    assert (coder.encode(Masked(x)).x - latents).abs().max() <= 1e-9
+    assert (coder.decode(Masked(z)).x - film).abs().max() <= 1e-9
+    coder.chunk = 1
+    assert (coder.decode(Masked(z)).x - film).abs().max() <= 1e-9
+    coder.beside = tuple(n - 1 for n in coder.beside)
+    assert (coder.encode(Masked(x)).x - latents).abs().max() > 1e-9   # and no more is looked at
+    assert (coder.decode(Masked(z)).x - film).abs().max() > 1e-9

@@ -17,7 +17,7 @@ from mmdiff.adapters.reconstruction import Absolute
 from mmdiff.codec import CodecModel
 from mmdiff.config.build import ConfigError
 from mmdiff.config.header import read_header
-from mmdiff.config.overrides import composed
+from mmdiff.config.overrides import completed, composed
 from mmdiff.core.types import Masked
 from mmdiff.data.batch import Batch, pad
 from mmdiff.generation.pipeline import load
@@ -25,6 +25,8 @@ from mmdiff.testing import AdapterContract, Trial
 from mmdiff.testing.report import failure, laws
 from mmdiff.training.train import train
 from tests.conftest import TINY
+from tests.test_codecs import assert_cached_as_encoded
+from tests.training.test_resume import assert_same
 
 SHORT = ["data=notes", "data.n=16", "adapter.reader.seconds=0.1", "loader.batch_size=4", "loader.val_samples=2",
          "log.every=1", "logger=csv", "trainer=cpu", "checkpoint.every=0", "validation.every=0", "preview.n=0"]
@@ -200,7 +202,12 @@ def test_a_codec_of_sound_is_trained_and_carried_by_a_model_of_its_latents(
     tmp_path, experiment, settings, channels, monkeypatch
 ):
     codec, notes = tmp_path / "codec", tmp_path / "notes"
-    train(composed("train", [f"run={codec}", f"experiment={experiment}", *SHORT, *settings, "trainer.max_steps=3"]))
+    of = [f"experiment={experiment}", *SHORT, *settings, "optim.decay=constant"]
+    train(composed("train", [f"run={codec}", *of, "trainer.max_steps=3"]))
+    train(composed("train", [f"run={tmp_path / 'parted'}", *of, "trainer.max_steps=2"]))
+    more = [f"run={tmp_path / 'parted'}", "trainer.max_steps=3"]
+    train(composed("train", more), completed("train", more))
+    assert_same(codec, tmp_path / "parted", 3)
     words = [word for word in TINY if "vocoder" not in word]
     train(composed("train", [f"run={notes}", *words, f"codec={codec}", "trainer.max_steps=2"]))
     header = read_header(notes / "model.safetensors")
@@ -211,6 +218,7 @@ def test_a_codec_of_sound_is_trained_and_carried_by_a_model_of_its_latents(
     with pytest.raises(ConfigError, match="adapter.codec.mel: codec=.* has its own settings"):
         composed("train", [f"run={notes}x", *words, f"codec={codec}", "adapter.codec.mel=speech_8k_48"])
     monkeypatch.setattr(AdapterContract, "lossy", 10.0)               # it has learned for three steps
+    assert_cached_as_encoded(pipeline.model.codec, [*words, f"codec={codec}"], tmp_path / "latents")
     trial = Trial("audio", [*words, f"codec={codec}"], tmp_path)
     broken = {name: fault for name, law in laws().items() if "processes" not in name
               and (fault := failure(law, trial)) is not None}

@@ -10,7 +10,7 @@ from mmdiff.adapters.points.losses import Chamfer, nearest
 from mmdiff.adapters.points.pairwise import chamfer, chamfer_matrix
 from mmdiff.cli.eval import main as judge
 from mmdiff.config.build import ConfigError
-from mmdiff.config.overrides import composed
+from mmdiff.config.overrides import completed, composed
 from mmdiff.core.types import Masked
 from mmdiff.data.batch import pad
 from mmdiff.generation.edits import Edit
@@ -19,6 +19,8 @@ from mmdiff.nn.sets import seeds
 from mmdiff.testing import AdapterContract, Trial
 from mmdiff.testing.report import failure, laws
 from mmdiff.training.train import train
+from tests.test_codecs import assert_cached_as_encoded
+from tests.training.test_resume import assert_same
 
 SHAPES = ["data=solids", "data.n=24", "adapter.reader.points=64", "loader.batch_size=4", "loader.val=0.4",
           "log.every=1", "logger=csv", "trainer=cpu", "checkpoint.every=0", "validation.every=0", "preview.n=0"]
@@ -80,13 +82,19 @@ def test_a_codec_of_shapes_is_trained_judged_and_carried_by_a_model_of_its_laten
     codec, solids = tmp_path / "codec", tmp_path / "solids"
     small = ["adapter.codec.coder.tokens=4", "adapter.codec.coder.width=16", "adapter.codec.coder.heads=2",
              "adapter.codec.latent=4"]
-    train(composed("train", [f"run={codec}", "experiment=points/codec", *SHAPES, *small, "trainer.max_steps=3"]))
+    of = ["experiment=points/codec", *SHAPES, *small, "optim.decay=constant"]
+    train(composed("train", [f"run={codec}", *of, "trainer.max_steps=3"]))
+    train(composed("train", [f"run={tmp_path / 'parted'}", *of, "trainer.max_steps=2"]))
+    more = [f"run={tmp_path / 'parted'}", "trainer.max_steps=3"]
+    train(composed("train", more), completed("train", more))
+    assert_same(codec, tmp_path / "parted", 3)
     assert judge([str(codec), "evaluation.n=8"]) == 0 and "CD to its own" in capsys.readouterr().out
     model = ["adapter=points_latent", *SHAPES, f"codec={codec}", "adapter.network.dim=32", "adapter.network.depth=1",
              "adapter.network.heads=2", "adapter.conditioner.dim=8", "trainer.max_steps=2"]
     train(composed("train", [f"run={solids}", *model]))
     pipeline = load(solids, sampler={"_target_": "mmdiff.core.samplers.Euler", "steps": 1})
     assert [sample.shape for sample in pipeline.sample(1, points=100)] == [(3, 100)]
+    assert_cached_as_encoded(pipeline.model.codec, model[:-1], tmp_path / "latents")
     path = pipeline.model.codec.save(torch.randn(3, 30), tmp_path / "part.ply")
     with pytest.raises(ValueError, match="mode=complete needs points that are latents themselves"):
         pipeline.sample(1, points=64, edit=Edit(mode="complete", input=path))

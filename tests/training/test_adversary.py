@@ -13,12 +13,15 @@ from mmdiff.store import load_learner
 from mmdiff.training.checkpoints import latest
 from mmdiff.training.train import train
 from mmdiff.weights import read_model_file
+from tests.training.faults import killed_after
 from tests.training.launch import Job
 from tests.training.test_resume import assert_same
 from tests.video.test_film_codec import CODEC
 
 CRITIC = [*CODEC, "adversary=patch", "adversary.width=4", "adversary.depth=1", "adversary.start=16",
           "optim.decay=constant"]
+
+TWO = [*CRITIC, "trainer=ddp_cpu", "trainer.accumulate_grad_batches=2", "trainer.max_steps=14"]
 
 
 def run(path, *words):
@@ -42,16 +45,31 @@ def test_a_run_with_an_adversary_goes_on_bit_for_bit(straight, tmp_path):
     assert_same(straight, tmp_path / "parted", 14)
 
 
-def test_two_processes_train_the_codec_and_the_critic_that_one_trains(straight, tmp_path):
-    job = Job("train", f"run={tmp_path / 'two'}", *CRITIC, "trainer=ddp_cpu", "trainer.max_steps=14", world=2,
-              output=tmp_path)
-    job.wait()
+@pytest.fixture(scope="module")
+def two(straight):
+    path = straight.parent / "two"
+    Job("train", f"run={path}", *TWO, world=2, output=path.parent).wait()
+    return path
+
+
+def test_two_processes_train_the_codec_and_the_critic_that_one_trains(straight, two):
     for column in ("loss", "critic_loss", "critic_accuracy", "generator_loss"):
-        one, two = ([float(row[column]) for row in rows(path)] for path in (straight, tmp_path / "two"))
-        assert two == pytest.approx(one, rel=1e-4, abs=1e-5)
-    one, two = (torch.load(latest(path / "checkpoints")[0], weights_only=True)["state_dict"]
-                for path in (straight, tmp_path / "two"))
-    assert all(torch.allclose(two[name], value, atol=1e-4) for name, value in one.items())
+        one, other = ([float(row[column]) for row in rows(path)] for path in (straight, two))
+        assert other == pytest.approx(one, rel=1e-4, abs=1e-5)
+    one, other = (torch.load(latest(path / "checkpoints")[0], weights_only=True)["state_dict"]
+                  for path in (straight, two))
+    assert all(torch.allclose(other[name], value, atol=1e-4) for name, value in one.items())
+
+
+def test_two_processes_that_were_killed_go_on_bit_for_bit_with_critic_and_accumulation(two, tmp_path):
+    words = [word for word in TWO if not word.startswith("checkpoint.every")]
+    killed = ["train", f"run={tmp_path / 'killed'}"]
+    Job(*killed, *words, "checkpoint.every=4", world=2, fault=killed_after(6), output=tmp_path).wait(-9)
+    assert latest(tmp_path / "killed" / "checkpoints")[1] == 4
+    Job(*killed, world=2, output=tmp_path).wait()
+    assert_same(two, tmp_path / "killed", 14)
+    one, other = (read_model_file(path / "model.safetensors")[1] for path in (two, tmp_path / "killed"))
+    assert all(torch.equal(other[name], value) for name, value in one.items())
 
 
 def test_the_critic_is_in_the_checkpoint_with_its_moments_and_not_in_the_model_file(straight):
