@@ -86,9 +86,11 @@ def is_branch(header: Mapping[str, Any]) -> bool:
 
 
 def chosen_device(name: str | None) -> str:
-    """The device of that name, or the best there is. Raises ``ConfigError`` where this machine has no such."""
+    """The device of that name, or the best there is: of several GPUs that of this process. Raises ``ConfigError`` where
+    this machine has no such."""
     if name is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        rank = int(os.environ.get("LOCAL_RANK", 0))
+        return f"cuda:{rank % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
     try:
         torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:

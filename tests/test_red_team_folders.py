@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import zlib
 
 import pytest
 import torch
@@ -62,9 +63,10 @@ def test_a_sharded_checkpoint_runs_nothing_and_has_its_parts_in_its_own_folder(t
         assert "\n" not in str(error.value) and not (tmp_path / "victim").exists(), name
 
 
-ITEM = {"name": "a", "column": {}, "shape": None, "size": {"seconds": 1.0}, "places": [[0, 0, 32, [2, 4]]]}
+CRC = zlib.crc32(bytes(32))
+ITEM = {"name": "a", "column": {}, "shape": None, "size": {"seconds": 1.0}, "places": [[0, 0, 32, [2, 4], CRC]]}
 INDEX = {
-    "format": 1, "settings": {"dtype": "float32"}, "fields": {}, "data": {"_target_": "mmdiff.cache.latents.Latents"},
+    "format": 2, "settings": {"dtype": "float32"}, "fields": {}, "data": {"_target_": "mmdiff.cache.latents.Latents"},
     "source": {}, "skipped": [], "shards": ["a.latents"], "items": [ITEM],
 }
 
@@ -79,12 +81,14 @@ def cache(folder, **changes):
 @pytest.mark.parametrize("changes", [
     {"shards": ["../secret.latents"]}, {"shards": ["/etc/x.latents"]}, {"shards": [3]}, {"shards": "x"},
     {"shards": ["http://127.0.0.1:9/a.latents"]}, {"shards": ["passwd"]}, {"items": {}}, {"items": [3]},
-    {"items": [{**ITEM, "places": [[0, -32, 0, [2, 4]]]}]}, {"items": [{**ITEM, "places": [[7, 0, 32, [2, 4]]]}]},
-    {"items": [{**ITEM, "places": [[-1, 0, 32, [2, 4]]]}]}, {"items": [{**ITEM, "places": []}]},
-    {"items": [{**ITEM, "places": [[0, 0, 32, [2, 10**12]]]}]}, {"items": [{**ITEM, "places": [[0, 0, 32, 8]]}]},
-    {"items": [{**ITEM, "places": [[0, 0, 32, [-2, -4]]]}]}, {"items": [{**ITEM, "size": 3}]}, {"settings": {}},
-    {"items": [{**ITEM, "shape": [2.5]}]}, {"settings": {"dtype": "object"}}, {"format": 9}, {"fields": None},
-    {"data": 1},
+    {"items": [{**ITEM, "places": [[0, -32, 0, [2, 4], CRC]]}]},
+    {"items": [{**ITEM, "places": [[7, 0, 32, [2, 4], CRC]]}]},
+    {"items": [{**ITEM, "places": [[-1, 0, 32, [2, 4], CRC]]}]}, {"items": [{**ITEM, "places": []}]},
+    {"items": [{**ITEM, "places": [[0, 0, 32, [2, 10**12], CRC]]}]},
+    {"items": [{**ITEM, "places": [[0, 0, 32, 8, CRC]]}]},
+    {"items": [{**ITEM, "places": [[0, 0, 32, [-2, -4], CRC]]}]}, {"items": [{**ITEM, "size": 3}]}, {"settings": {}},
+    {"items": [{**ITEM, "shape": [2.5]}]}, {"settings": {"dtype": "object"}}, {"format": 9}, {"format": 1},
+    {"fields": None}, {"data": 1}, {"items": [{**ITEM, "places": [[0, 0, 32, [2, 4], "0"]]}]},
 ], ids=str)
 def test_an_index_of_latents_leads_nowhere_and_asks_for_no_more_than_it_has(changes, tmp_path):
     (tmp_path / "secret.latents").write_bytes(bytes(32))

@@ -236,7 +236,7 @@ def _finish(
 def _item(
     dataset: Dataset, index: int, locations: dict[str, list[Location]], number: dict[str, int]
 ) -> dict[str, Any]:
-    places = {name: [[number[p.shard], p.begin, p.end, p.shape] for p in copies] for name, copies in locations.items()}
+    places = {name: [p.place(number) for p in copies] for name, copies in locations.items()}
     return {
         "name": dataset.name(index), "column": dataset.column(index), "shape": dataset.shape(index),
         **({"captions": captions} if (captions := dict(dataset.captions(index))) else {}),

@@ -19,9 +19,10 @@ from ..config.build import build
 from ..core.rng import Purpose, stream
 from ..core.samplers import Sampler
 from ..core.types import Masked
-from ..data.cached import cache_folder, one_at_a_time
+from ..data.cached import cache_folder, one_at_a_time, shared
+from ..data.captions import Tags, worded
 from ..data.dataset import Dataset
-from ..data.labels import Fields, Label, is_scalar, is_text, plain_fields
+from ..data.labels import Fields, Label, conditioning, is_scalar, is_text, plain_fields
 from ..data.progress import progress_bar
 from ..data.stream import Shape
 from ..model import DiffusionModel
@@ -34,6 +35,8 @@ BATCH = 16
 """Latents that are made at once."""
 SHARD = 64 * 2**20
 """Bytes of a file, at most."""
+PARTS = "parts.lock"
+"""The file whose bytes are locked by those who make a batch."""
 
 
 Make = Callable[[DiffusionModel, list[int], tuple[int, ...]], Tensor]
@@ -48,14 +51,10 @@ class SampleSpec(NamedTuple):
     shape: tuple[int, ...] | None
 
 
-def sample_specs(
-    fields: Fields, like: Dataset, codec: Codec, size: Mapping[str, float], n: int, *, seed: int = 0
-) -> list[SampleSpec]:
-    """``n`` samples within ``fields``, of the sizes of the samples of ``like`` (``size`` where those do not tell): each
-    class equally often, scalars over all of their range, texts as they are told
-    there, one after the other."""
-    found: list[SampleSpec] = []
-    buckets: dict[Shape, dict[str, float]] = {}
+def labels_within(fields: Fields, like: Dataset, n: int) -> list[dict[str, Label]]:
+    """``n`` labels within ``fields``: each class equally often, scalars over all of their range, each drawn by itself;
+    texts as they are told in ``like``, one sample after the other."""
+    found: list[dict[str, Label]] = []
     for i in range(n):
         labels: dict[str, Label] = {}
         for k, (name, field) in enumerate(fields.items()):
@@ -64,16 +63,41 @@ def sample_specs(
                 labels[name] = captions[i // len(like) % len(captions)] if captions else None
             elif is_scalar(field):
                 low, high = map(float, field)
-                labels[name] = low + (high - low) * float(stream(seed, i, Purpose.DATA, k).random())
+                labels[name] = low + (high - low) * float(stream(0, i, Purpose.DATA, k).random())
             else:
-                order = stream(seed, i // len(field), Purpose.ORDER, k).permutation(len(field))
+                order = stream(0, i // len(field), Purpose.ORDER, k).permutation(len(field))
                 labels[name] = field[int(order[i % len(field)])]
-        own_size, shape = like.size(i % len(like)), like.shape(i % len(like))
+        found.append(labels)
+    return found
+
+
+def labels_of(
+    fields: Fields, like: Dataset, numbers: Sequence[int], *, seed: int = 0, tags: Tags | None = None
+) -> list[dict[str, Label]]:
+    """What is told of the samples of ``like`` of these numbers, all of one together, captions worded as for training.
+    What none of them tells is drawn within ``fields``."""
+    found = []
+    by_column = bool(like.column(0)) or all(label is None for label in like.read(0)[1].values())
+    for i, number in enumerate(numbers):
+        labels = conditioning(like.column(number) if by_column else like.read(number)[1], fields)
+        found.append(worded(labels, like.captions(number), tags, stream(seed, i, Purpose.WORDS)))
+    untold = {name: field for name, field in fields.items() if all(labels[name] is None for labels in found)}
+    return [{**labels, **drawn} for labels, drawn in zip(found, labels_within(untold, like, len(found)), strict=True)]
+
+
+def sample_specs(
+    labels: Sequence[dict[str, Label]], like: Dataset, numbers: Sequence[int], codec: Codec, size: Mapping[str, float]
+) -> list[SampleSpec]:
+    """Samples of these ``labels``, of the sizes of those samples of ``like`` (``size`` where these do not tell)."""
+    found: list[SampleSpec] = []
+    buckets: dict[Shape, dict[str, float]] = {}
+    for told, number in zip(labels, numbers, strict=True):
+        own_size, shape = like.size(number), like.shape(number)
         if own_size is None and shape is not None:
             if shape not in buckets:
-                buckets[shape] = codec.size(like.read(i % len(like))[0])
+                buckets[shape] = codec.size(like.read(number)[0])
             own_size = buckets[shape]
-        found.append(SampleSpec(labels, dict(own_size or size), shape))
+        found.append(SampleSpec(told, dict(own_size or size), shape))
     return found
 
 
@@ -97,7 +121,8 @@ def kept(
     title: str, fields: Fields | None = None, batch_size: int = BATCH,
 ) -> Latents:
     """What ``make`` makes of what is ``asked``, each made once for this ``header`` and ``how``; ``fields`` are
-    those of the samples, by default the model's. What was made before an interruption stays.
+    those of the samples, by default the model's. What was made before an interruption stays. Processes that ask for the
+    same share the work, a batch at a time: the same batches, so the same bytes, however many there are.
 
     Raises ``OSError`` where the cache cannot be written.
     """
@@ -105,25 +130,29 @@ def kept(
     shapes = [model.codec.latent_shape(**spec.size) for spec in asked]
     keys = [hashed([digest, spec.labels, shape, i, how])
             for i, (spec, shape) in enumerate(zip(asked, shapes, strict=True))]
-    with one_at_a_time(root / INDEX):
-        shards = Shards(str(root), limit=SHARD)
-        missing = [i for i, key in enumerate(keys) if key not in shards]
-        worker = copy.deepcopy(model).to(chosen_device(None)) if missing else model
-        try:
-            batches = list(_batches(missing, shapes, batch_size))
-            for batch in progress_bar(batches, title, leave=False, disable=not missing):
-                for i, features in zip(batch, make(worker, batch, shapes[batch[0]]).float().cpu(), strict=True):
-                    shards.add(keys[i], features.clone(), asked[i].size)
-        finally:
-            shards.flush()
+    shards, batches = Shards(str(root), limit=SHARD), list(_batches(range(len(keys)), shapes, batch_size))
+
+    def left() -> list[int]:
+        shards.refresh()
+        return [number for number, batch in enumerate(batches) if any(keys[i] not in shards for i in batch)]
+
+    missing = len(left())
+    worker = copy.deepcopy(model).to(chosen_device(None)) if missing else model
+    for number in progress_bar(shared(root / PARTS, left), title, missing, leave=False, disable=not missing):
+        batch = [i for i in batches[number] if keys[i] not in shards]
+        for i, features in zip(batch, make(worker, batch, shapes[batch[0]]).float().cpu(), strict=True):
+            shards.add(keys[i], features.clone(), asked[i].size)
+        shards.flush()
+    with one_at_a_time(root / INDEX):                                 # it is that of what this process asked for
         locations = [shards.locations[key] for key in keys]
         names = sorted({location.shard for location in locations})
+        numbers = {name: number for number, name in enumerate(names)}
         identity = settings(header["config"]["adapter"], model.codec, model.reader, dtype="float32")
         index = {
             "format": FORMAT, "settings": identity, "fields": plain_fields(fields), "data": {},
             "source": {"model": digest}, "skipped": [], "shards": names, "items": [
                 {"name": f"{digest[:8]}/{i}", "column": spec.labels, "shape": spec.shape, "size": spec.size,
-                 "places": [[names.index(location.shard), location.begin, location.end, location.shape]], "digest": key,
+                 "places": [location.place(numbers)], "digest": key,
                  **({"captions": said} if (said := _texts(spec, fields)) else {})}
                 for i, (spec, location, key) in enumerate(zip(asked, locations, keys, strict=True))
             ],

@@ -4,7 +4,7 @@
                             size, places, digest of the sample, places by map of what lies beside it
     HASH.latents            features of many items, each under its key: a safetensors file
 
-    place   [shard, first byte, byte behind the last, shape]      one request an item, wherever it lies
+    place   [shard, first byte, byte behind the last, shape, CRC-32 of those bytes]    one request an item
 
 What a *key* is made of is in ``mmdiff.cache.encode``, how a cache is written in ``mmdiff.cache.shards``.
 """
@@ -13,6 +13,7 @@ import copy
 import json
 import math
 import os
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ from ..data.labels import Label, conditioning
 from ..data.reader import Reader
 from ..data.stream import Shape
 
-FORMAT = 1
+FORMAT = 2
 INDEX = "index.json"
 SHARD = ".latents"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -105,10 +106,11 @@ class Latents(Dataset):
 
     def _features(self, places: Sequence[list], rng: np.random.Generator | None) -> Tensor:
         """One of the copies of a sample's features."""
-        shard, begin, end, shape = places[0 if rng is None else int(rng.integers(len(places)))]
+        shard, begin, end, shape, checksum = places[0 if rng is None else int(rng.integers(len(places)))]
         data = self.folder.read(self.shards[shard], begin, end)
-        if len(data) != end - begin:
-            raise ValueError(f"{self.shards[shard]} of {self.folder.root} is cut off: encode it again")
+        if len(data) != end - begin or zlib.crc32(data) != checksum:
+            raise ValueError(f"{self.shards[shard]} of {self.folder.root} is damaged or cut off: delete it, and the "
+                             "command that made it makes it again")
         return torch.frombuffer(bytearray(data), dtype=self.dtype).reshape(shape).float()
 
     def name(self, index: int) -> str:
@@ -142,7 +144,8 @@ def _check(index: Any, where: str) -> None:
     """Raise ``ValueError`` for an index that ``mmdiff encode`` does not write: it may come from anybody."""
     if isinstance(index, dict) and isinstance(index.get("format"), int) and index["format"] > FORMAT:
         raise ValueError(f"{where} has format {index['format']}, this version reads up to {FORMAT}: update mmdiff")
-    if not isinstance(index, dict) or not all(isinstance(index.get(name), kind) for name, kind in PARTS.items()):
+    if not isinstance(index, dict) or index.get("format") != FORMAT or not all(
+            isinstance(index.get(name), kind) for name, kind in PARTS.items()):
         raise ValueError(f"{where} is no index of latents: encode them again")
     if (dtype := index["settings"].get("dtype")) not in DTYPES:
         raise ValueError(f"{where} is damaged: its dtype is {dtype!r}, not one of {', '.join(DTYPES)}")
@@ -164,9 +167,11 @@ def _check_item(item: dict[str, Any], shards: int, itemsize: int) -> None:
     shapes = [item["shape"] or [], *(place[3] for place in places)]
     if not all(isinstance(n, int) and n > 0 for shape in shapes for n in shape) or not item["places"]:
         raise ValueError("a shape is of whole numbers")
-    for shard, begin, end, shape in places:
+    for shard, begin, end, shape, checksum in places:
         if not 0 <= shard < shards or not begin >= 0 or end - begin != itemsize * math.prod(shape) or len(shape) < 2:
             raise ValueError(f"{shard}, {begin} and {end} are no place of {shape}")
+        if not isinstance(checksum, int):
+            raise ValueError("a checksum is a whole number")
     if not isinstance(item["name"], str) or not isinstance(item["column"], dict) or not isinstance(item["size"], dict):
         raise ValueError("it has a name, columns and a size")
     captions = item.get("captions", {})

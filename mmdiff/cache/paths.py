@@ -3,8 +3,9 @@
     path i    the noise that it begins with, and the x0 that the model said at each call of sampler=auto under
               classifier-free guidance, whitened, one after the other along the channels
 
-Noise, labels and scale are keyed by (seed, i); labels are hidden as often as in training, so that what is told of them
-alone is learned too. A sampler is linear in what is said, so it finds the way of the path again without the network.
+Noise and scale are keyed by (seed, i). Labels and size are those of one training sample, each as often: what never goes
+together teaches nothing. Labels are hidden as often as in training, so that what is told of them alone is learned too.
+A sampler is linear in what is said, so it finds the way of the path again without the network.
 """
 
 import copy
@@ -12,20 +13,22 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
 
 from ..core.jumps import guided
-from ..core.rng import Purpose, normal, uniform
+from ..core.rng import Purpose, normal, stream, uniform
 from ..core.samplers import Auto
 from ..core.types import Masked
 from ..data.cached import cache_folder
+from ..data.captions import Tags
 from ..data.dataset import Dataset
 from ..data.labels import encode_labels
 from ..model import DiffusionModel
 from ..store import chosen_device
-from .generated import SampleSpec, kept, sample_specs
+from .generated import SampleSpec, kept, labels_of, sample_specs
 from .latents import Latents
 
 SCALE = "guidance.scale"
@@ -53,13 +56,14 @@ class Cost(NamedTuple):
 
 def paths(
     model: DiffusionModel, header: Mapping[str, Any], like: Dataset, n: int, *, calls: int, scales: tuple[float, float],
-    seed: int = 0,
+    seed: int = 0, tags: Tags | None = None,
 ) -> Latents:
-    """``n`` paths of so many ``calls``, ``(C (calls + 1), *S)`` each, of the sizes and texts of ``like``.
+    """``n`` paths of so many ``calls``, ``(C (calls + 1), *S)`` each, of the sizes and labels of ``like``; its captions
+    are worded by ``tags``.
 
     Raises ``OSError`` where the cache cannot be written.
     """
-    asked = specs_of(model, header, like, n, scales=scales, seed=seed)
+    asked = specs_of(model, header, like, n, scales=scales, seed=seed, tags=tags)
 
     def make(worker: DiffusionModel, batch: list[int], shape: tuple[int, ...]) -> Tensor:
         return path(worker, [asked[i] for i in batch], starts(worker, batch, shape, seed=seed), calls).flatten(1, 2)
@@ -121,12 +125,16 @@ def way(model: DiffusionModel, path: Tensor, calls: int) -> PathWay:
 
 
 def specs_of(
-    model: DiffusionModel, header: Mapping[str, Any], like: Dataset, n: int, *, scales: tuple[float, float], seed: int
+    model: DiffusionModel, header: Mapping[str, Any], like: Dataset, n: int, *, scales: tuple[float, float], seed: int,
+    tags: Tags | None = None,
 ) -> list[SampleSpec]:
     """What ``n`` paths are made of: labels, those that are hidden left out, and scales."""
     conditioner, fields = model.conditioner, model.conditioner.fields
     u = uniform(seed, torch.arange(n), Purpose.PATH, 2 + len(fields))
-    found = sample_specs(fields, like, model.codec, header["config"]["size"], n, seed=seed)
+    rounds = [stream(seed, k, Purpose.PATH, part=2).permutation(len(like)) for k in range(-(-n // len(like)))]
+    numbers = np.concatenate(rounds)[:n].tolist()
+    labels = labels_of(fields, like, numbers, seed=seed, tags=tags)
+    found = sample_specs(labels, like, numbers, model.codec, header["config"]["size"])
     told = conditioner.hide(encode_labels(fields, [spec.labels for spec in found]), u[:, 1:])
     return [spec._replace(labels={**{name: value if _tells(told[name][i]) else None
                                      for name, value in spec.labels.items()},

@@ -1,16 +1,20 @@
 """The files that features are kept in: written once, whole or not at all, and never changed.
 
     HASH.latents    a safetensors file: 8 bytes with the length of its header, the header as JSON, then the tensors.
-                    HASH is that of its keys; the header's ``mmdiff`` holds the size of each sample, by key
+                    HASH is that of its keys; the header's ``mmdiff`` holds by key the size of each sample, and the
+                    checksum (CRC-32) of its features
 
 Several processes may write to one folder: they do not share a file.
 """
 
 import hashlib
 import json
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from fsspec.implementations.local import LocalFileSystem
 from safetensors.torch import save
 from torch import Tensor
@@ -20,13 +24,19 @@ from .latents import SHARD, Folder
 
 
 class Location(NamedTuple):
-    """Where features ``(C, *S)`` are: the bytes of a shard from ``begin`` to ``end``; and ``size``, their sample's."""
+    """Where features ``(C, *S)`` are: the bytes of a shard from ``begin`` to ``end``, of this ``checksum``; and the
+    ``size`` of their sample."""
 
     shard: str
     begin: int
     end: int
     shape: tuple[int, ...]
+    checksum: int
     size: dict[str, float]
+
+    def place(self, numbers: Mapping[str, int]) -> list[Any]:
+        """As an index tells it, by the ``numbers`` of shards."""
+        return [numbers[self.shard], self.begin, self.end, self.shape, self.checksum]
 
 
 class Shards:
@@ -37,7 +47,7 @@ class Shards:
         self.locations: dict[str, Location] = {}
         self._seen: set[str] = set()
         self._waiting: dict[str, Tensor] = {}
-        self._sizes: dict[str, dict[str, float]] = {}
+        self._told: dict[str, dict[str, Any]] = {}
         self._bytes = 0
         self.refresh()
 
@@ -46,7 +56,9 @@ class Shards:
 
     def add(self, key: str, features: Tensor, size: dict[str, float]) -> None:
         """Features ``(C, *S)`` on the CPU, and the size of their sample."""
-        self._waiting[key], self._sizes[key] = features.contiguous(), size
+        self._waiting[key] = features.contiguous()
+        checksum = zlib.crc32(self._waiting[key].flatten().view(torch.uint8).numpy().data)
+        self._told[key] = {"size": size, "checksum": checksum}
         self._bytes += features.nbytes
         if self._bytes >= self.limit:
             self.flush()
@@ -55,8 +67,8 @@ class Shards:
         """Write what was collected."""
         if self._waiting:
             name = hashlib.sha256(" ".join(sorted(self._waiting)).encode()).hexdigest()[:32] + SHARD
-            self.write(name, save(self._waiting, {"mmdiff": json.dumps(self._sizes)}))
-            self._waiting, self._sizes, self._bytes = {}, {}, 0
+            self.write(name, save(self._waiting, {"mmdiff": json.dumps(self._told)}))
+            self._waiting, self._told, self._bytes = {}, {}, 0
             self._index(name)
 
     def refresh(self) -> None:
@@ -87,11 +99,11 @@ class Shards:
             return                                                    # cut off, by a copy that was stopped
         try:
             entries: dict[str, Any] = json.loads(self.folder.read(name, 8, start))
-            sizes = json.loads(entries.pop("__metadata__")["mmdiff"])
+            told = json.loads(entries.pop("__metadata__")["mmdiff"])
             locations = {}
             for key, entry in entries.items():
                 begin, end = entry["data_offsets"]
-                locations[key] = Location(name, start + begin, start + end, tuple(entry["shape"]), sizes[key])
+                locations[key] = Location(name, start + begin, start + end, tuple(entry["shape"]), **told[key])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return                                                    # no file of ours
         if locations and max(location.end for location in locations.values()) == files.size(f"{path}/{name}"):

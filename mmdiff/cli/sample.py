@@ -8,7 +8,6 @@ are those that the model was trained with, unless named (``sampler=ddim``) or ch
 ``shard=2/8`` makes the second eighth of the job; under torchrun each process makes its share.
 """
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -60,7 +59,7 @@ def main(arguments: list[str]) -> int:
     if config.requests is None:
         edit_of(edit)                                                 # a mistake is told before the model is read
     pipeline = load(run, lora=scales(config.lora), base=config.base, encoder=config.encoder,
-                    device=config.device or _device())
+                    device=config.device)
     writable("out", out)
     settings = {name: setting(pipeline, config, late, name) for name in MAKING}
     pipeline = Pipeline(pipeline.model, pipeline.header, **settings, mark=node(config, "mark"), insist=insisted(late))
@@ -152,13 +151,6 @@ def _label(word: Word, fields: Fields) -> tuple[str, str]:
     said = f"{word.key.partition('.')[2]}={word.value}"
     name = max((name for name in fields if said.startswith(f"{name}=")), key=len, default=said.partition("=")[0])
     return name, said[len(name) + 1 :]
-
-
-def _device() -> str | None:
-    """The GPU of this process where torchrun started several."""
-    import torch
-
-    return f"cuda:{os.environ['LOCAL_RANK']}" if "LOCAL_RANK" in os.environ and torch.cuda.is_available() else None
 
 
 def insisted(late: Sequence[Word]) -> bool:

@@ -8,6 +8,7 @@ Others are in ``training.consistent``; D* and the loss in ``core.jumps``.
 import math
 import warnings
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -26,6 +27,7 @@ from ..core.types import Level, Masked, expand
 from ..data.batch import Batch, Draw
 from ..data.dataset import Dataset, Subset
 from ..data.labels import Fields, plain_fields
+from ..data.loaders import Loading
 from ..learner import Learner, Objective
 from ..model import DiffusionModel
 from ..store import generating
@@ -172,6 +174,13 @@ class PathDraw:
         return begin, torch.where(still, begin, end)
 
 
+class _Told(Subset):
+    """Paths, which are told in the words that they were made of."""
+
+    def captions(self, index: int) -> Mapping[str, Sequence[str]]:
+        return {}
+
+
 class Paths(Few):
     """``n`` paths of the teacher, made once with ``calls`` network calls each: the least work, and the best student up
     to 4 calls. What is learned are the jumps of 1, 2, 4 ... calls, each number as often; the share ``free`` of them
@@ -186,6 +195,7 @@ class Paths(Few):
             raise ValueError("few.calls is a multiple of 4, so that each of 1, 2 and 4 calls begins at a node of a "
                              f"path; got {calls}")
         self.n, self.calls, self.free, self.still = n, calls, free, still
+        self.made = n + min(HELD_OUT, max(1, n // 16))                # those that are held out come last
         self.notice = f"jumps are learned of {n} paths that init= makes"
 
     def start(
@@ -200,19 +210,20 @@ class Paths(Few):
                               "also follows maps: take few=consistent")
         assert teacher is not None
         base = teacher_of(teacher)
-        kept, (low, high) = min(HELD_OUT, max(1, self.n // 16)), map(float, config.diffusion.jumps)
+        low, high = map(float, config.diffusion.jumps)
         try:
-            latents = paths(base, teacher.header, train, self.n + kept, calls=self.calls, scales=(low, high),
-                         seed=config.seed)
+            latents = paths(base, teacher.header, train, self.made, calls=self.calls, scales=(low, high),
+                            seed=config.seed, tags=build(config.loader, Loading).tags)
         except OSError as error:
             raise ConfigError(f"few=paths keeps paths of the teacher, and cannot: {error}. MMDIFF_CACHE names a folder "
                               "for them") from error
-        return Subset(latents, range(self.n)), Subset(latents, range(self.n, self.n + kept))
+        return _Told(latents, range(self.n)), _Told(latents, range(self.n, self.made))
 
     def before(self, teacher: Base | None, config: DictConfig, train: Dataset) -> dict[str, Cost]:
         assert teacher is not None
         low, high = map(float, config.diffusion.jumps)
-        return {"path": cost(teacher_of(teacher), teacher.header, train, self.n, calls=self.calls, scales=(low, high))}
+        one = cost(teacher_of(teacher), teacher.header, train, self.made, calls=self.calls, scales=(low, high))
+        return {"path": one}
 
     def draw(self, model: DiffusionModel) -> Draw:
         return PathDraw(self.calls, self.free, self.still)

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from ..adapters.base import Codec, Reader
 from ..cache.features import Featured
-from ..cache.generated import generated, sample_specs
+from ..cache.generated import generated, labels_within, sample_specs
 from ..config.adapter import build_dataset
 from ..config.build import ConfigError, build, plain
 from ..config.files import CONFIG_FILE, load_yaml
@@ -50,7 +50,9 @@ class OfBase(Prior):
         self.share, self.n = share, n
 
     def __call__(self, subject_data: Dataset, base: Base, config: DictConfig, reader: Reader) -> Dataset:
-        asked = sample_specs(base.fields, subject_data, base.model.codec, base.header["config"]["size"], self.n)
+        numbers, size = [i % len(subject_data) for i in range(self.n)], base.header["config"]["size"]
+        labels = labels_within(base.fields, subject_data, self.n)
+        asked = sample_specs(labels, subject_data, numbers, base.model.codec, size)
         try:
             return generated(generating(base.model, base.path), base.header, asked)
         except OSError as error:

@@ -136,7 +136,7 @@ def _tried(
     found = buckets(dataset, module.loading.order(dataset, seed=config.seed, steps=steps))
     if (tried := _paths(config, STEPS)) is not None:                   # a part of those that there will be
         found = [bucket._replace(members=bucket.members * (config.few.n // tried)) for bucket in found]
-    if missing := _missing(module.model.reader.buckets, dataset):
+    if missing := _missing(module.model.reader.buckets, parts.train_set):
         raise ConfigError(f"no training sample falls into the bucket(s) {', '.join(map(str, missing))}: leave them out")
     if base is None:
         with _stage("the whitening"):

@@ -368,6 +368,23 @@ def test_training_refuses_another_adapter_and_names_what_differs(tmp_path):
     require(held, adapter, *build_codec(adapter))
 
 
+def test_a_flipped_bit_is_an_error_and_no_sample(tmp_path):
+    words = sounds(tmp_path / "sounds")
+    job(words, tmp_path / "out")
+    (shard,) = (tmp_path / "out").glob("*.latents")
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-7] + bytes([whole[-7] ^ 4]) + whole[-6:])
+    told = []
+    for i in range(5):
+        try:
+            Latents(None, tmp_path / "out").read(i)
+        except ValueError as error:
+            told.append(str(error))
+    assert len(told) == 1 and f"{shard.name} of {tmp_path / 'out'} is damaged or cut off: delete it" in told[0]
+    shard.unlink()
+    assert job(words, tmp_path / "out").encoded == 5 and shard.read_bytes() == whole
+
+
 def test_a_shard_that_was_cut_off_is_an_error_and_is_encoded_again(tmp_path):
     words = sounds(tmp_path / "sounds")
     job(words, tmp_path / "out")

@@ -189,3 +189,13 @@ def test_words_that_would_do_nothing_are_refused(words, told, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(words)
     assert stopped.value.code == 2 and told in capsys.readouterr().err
+
+
+def test_of_several_gpus_each_process_takes_one_of_its_own(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for rank, device in (("0", "cuda:0"), ("1", "cuda:1"), ("3", "cuda:1")):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        assert chosen_device(None) == device
+    monkeypatch.delenv("LOCAL_RANK")
+    assert chosen_device(None) == "cuda:0"

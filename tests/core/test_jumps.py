@@ -41,14 +41,14 @@ class ExactNetwork(nn.Module):
 
     def __init__(self, schedule, parameterization):
         super().__init__()
-        self.schedule, self.parameterization, self.told = schedule, parameterization, []
+        self.schedule, self.parameterization, self.told, self.jumps = schedule, parameterization, [], True
 
     def forward(self, x, level, cond, mask):
         self.told.append((level, cond.vector[:, 0], cond.vector[:, 1]))
         (t, r), scale = (self.time(part) for part in (level, cond.vector[:, 0])), cond.vector[:, 1, None, None]
         start, slope, end = (Level(*(v[:, None, None] for v in part)) for part in (
             self.schedule.level(t), self.schedule.slope(t), self.schedule.level(r)))
-        x_t, still = x * torch.hypot(*start), (r >= t)[:, None, None]
+        x_t, still = x * torch.hypot(*start), ((r >= t) | (not self.jumps))[:, None, None]
         gain = start.alpha * S**2 / (start.alpha**2 * S**2 + start.sigma**2)
         denoised = scale * M + gain * (x_t - start.alpha * scale * M)
         end = Level(*(torch.where((r == 0)[:, None, None], v, w) for v, w in zip(CLEAN, end, strict=True)))

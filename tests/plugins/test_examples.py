@@ -17,8 +17,10 @@ from mmdiff.config import plugins
 from mmdiff.config.header import ModelFileError
 from mmdiff.config.overrides import composed
 from mmdiff.data.loaders import eval_loader
+from mmdiff.store import save_model
 from mmdiff.testing import Trial
 from mmdiff.testing.report import failure, laws
+from mmdiff.training.base import base_of
 from mmdiff.training.run import assemble, opened
 from tests.conftest import mmdiff as run_mmdiff
 from tests.plugins.conftest import install
@@ -85,16 +87,27 @@ def test_a_plug_in_follows_maps(site, tmp_path):
     assert model.loss(batch, 0).isfinite().all()
 
 
-def test_a_plug_in_learns_to_generate_in_one_call(site, tmp_path):
-    words = ["adapter=biosignals", "few=scratch", "adapter.network.base=8", "adapter.reader.seconds=1"]
-    module = assemble(opened(tmp_path, composed("train", [*words, f"run={tmp_path}"]), None)[0], tmp_path).module
+@pytest.mark.parametrize("kind", ["scratch", "paths", "consistent"])
+def test_a_plug_in_learns_to_generate_in_one_call(site, tmp_path, kind):
+    words, base = ["adapter.network.base=8", "adapter.reader.seconds=1"], None
+    if kind == "scratch":
+        words = ["adapter=biosignals", *words]
+    else:
+        trial = Trial("biosignals", [*words, "loader.limit=8"], tmp_path)
+        save_model(trial.awake, trial.stored, tmp_path / "teacher.safetensors", step=1)
+        words = [f"init={tmp_path / 'teacher.safetensors'}", "data=vital_signs", "data.n=8"]
+    words += ["few.n=4", "few.calls=4"] if kind == "paths" else []
+    config = opened(tmp_path, composed("train", [*words, f"few={kind}", f"run={tmp_path}"]), None)[0]
+    base = base_of(config, None, resumed=False)
+    module = assemble(config, tmp_path, base=base).module
     model, batch = module.model, next(iter(eval_loader(module.dataset, 4)))
-    model.codec.fit([batch.samples])
+    if base is None:
+        model.codec.fit([batch.samples])
     model.loss(batch, 0).mean().backward()
     assert any(p.grad is not None and p.grad.abs().max() > 0 for p in model.network.parameters())
     calls = []
     model.network.register_forward_hook(lambda *_: calls.append(1))
-    shape = model.codec.whiten(model.codec.features(batch.samples)).x.shape[2:]
+    shape = batch.samples.x.shape[2:] if kind == "paths" else model.codec.features(batch.samples).x.shape[2:]
     made = model.latents([{}, {}], [0, 1], shape, sampler=model.sampler, guidance=model.guidance)
     assert made.isfinite().all() and len(calls) == model.sampler.calls == 4
 

@@ -19,9 +19,9 @@ LABELS = {
 }
 
 
-def made(modality: str, folder: Path) -> Path:
+def made(modality: str, folder: Path, *words: str) -> Path:
     """The model file of a modality."""
-    trial = Trial(modality, [*TINY[modality], "data.n=8", "loader.limit=8", "sampler.steps=2"], folder)
+    trial = Trial(modality, [*TINY[modality], "data.n=8", "loader.limit=8", "sampler.steps=2", *words], folder)
     path = folder / "model.safetensors"
     save_model(trial.awake, trial.stored, path, step=3)
     return path

@@ -1,13 +1,15 @@
 """Students of few calls: they begin as their teacher, learn jumps in three ways, and are then runs like any other."""
 
 import csv
+import os
+import time
 
 import pytest
 import torch
 
 import mmdiff
 from mmdiff.cache import paths as made
-from mmdiff.cache.generated import SampleSpec, sample_specs
+from mmdiff.cache.generated import SampleSpec, labels_of
 from mmdiff.cli.export import network_inputs
 from mmdiff.config.build import ConfigError
 from mmdiff.config.files import MODEL_FILE
@@ -17,10 +19,13 @@ from mmdiff.core.guidance import ClassifierFree, Unguided
 from mmdiff.core.samplers import Auto, Jump
 from mmdiff.core.schedules import Linear
 from mmdiff.core.types import Condition
+from mmdiff.data.captions import Tags
 from mmdiff.data.dataset import Dataset
-from mmdiff.store import load_model
+from mmdiff.data.loaders import _Draws, eval_loader
+from mmdiff.store import load_model, save_model
 from mmdiff.training.base import base_of
 from mmdiff.training.checkpoints import latest
+from mmdiff.training.few import _Told
 from mmdiff.training.module import TrainingModule
 from mmdiff.training.plan import plan
 from mmdiff.training.run import assemble, opened
@@ -157,11 +162,12 @@ def fails_after(step, inner):
     return training_step
 
 
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_student_that_broke_off_continues_bit_for_bit_and_keeps_how_it_learns(
-    base, students, tmp_path, monkeypatch
+    base, students, kind, tmp_path, monkeypatch
 ):
     killed = tmp_path / "killed"
-    words = words_of(base, "consistent", killed, "trainer.max_steps=4", "validation.every=4")
+    words = words_of(base, kind, killed, "trainer.max_steps=4", "validation.every=4")
     config, told = composed("train", words), completed("train", words)
     with monkeypatch.context() as broken:
         broken.setattr(TrainingModule, "training_step", fails_after(2, TrainingModule.training_step))
@@ -169,9 +175,9 @@ def test_a_student_that_broke_off_continues_bit_for_bit_and_keeps_how_it_learns(
             train(config, told)
     assert latest(killed / "checkpoints")[1] == 2
     train(composed("train", [f"run={killed}"]), completed("train", [f"run={killed}"]))
-    one, two = (load_model(run)[0].state_dict() for run in (students / "consistent", killed))
+    one, two = (load_model(run)[0].state_dict() for run in (students / kind, killed))
     assert all(torch.equal(one[name], two[name]) for name in one)
-    for change in ("few.least=0.5", "diffusion.jumps=[1,2]"):
+    for change in ("few.calls=4" if kind == "paths" else "few.least=0.5", "diffusion.jumps=[1,2]"):
         with pytest.raises(ConfigError, match=change.partition("=")[0]):
             train(composed("train", [f"run={killed}", change]), completed("train", [f"run={killed}", change]))
 
@@ -212,6 +218,58 @@ def test_paths_are_made_once_what_an_interruption_left_counts_and_their_ends_are
             torch.testing.assert_close(said, there, rtol=1e-3, atol=1e-3)
 
 
+def test_processes_share_the_paths_that_are_to_be_made_and_make_what_one_makes_alone(base, tmp_path, monkeypatch):
+    (teacher, header), path = load_model(base), made.path
+    monkeypatch.setattr(made, "BATCH", 4)
+    (marks := tmp_path / "marks").mkdir()
+
+    def watched(*args, **kwargs):
+        (marks / f"{os.getpid()}-{time.time_ns()}").touch()
+        while len({mark.name.partition("-")[0] for mark in marks.iterdir()}) < 2:      # until the other is at one too
+            time.sleep(0.01)
+        return path(*args, **kwargs)
+
+    def shards(name):
+        monkeypatch.setenv("MMDIFF_CACHE", str(tmp_path / name))
+        found = made.paths(teacher, header, Captioned(), 22, calls=4, scales=(1.0, 2.0))
+        return {shard: found.folder.read(shard) for shard in found.folder.names(".latents")}
+
+    alone = shards("alone")
+    monkeypatch.setattr(made, "path", watched)
+    children = [forked(lambda: shards("both")) for _ in range(2)]
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+    assert len(list(marks.iterdir())) == 6                            # none was made twice
+    assert shards("both") == alone and len(alone) == 6
+
+
+def forked(work):
+    """The number of a process that does ``work`` and ends with 0, or with 1 where that fails."""
+    if child := os.fork():
+        return child
+    code = 1
+    try:
+        work()
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def test_a_flipped_bit_of_a_path_is_told_and_the_path_is_not_learned_from(base, tmp_path, monkeypatch):
+    teacher, header = load_model(base)
+    monkeypatch.setenv("MMDIFF_CACHE", str(tmp_path))
+    found = made.paths(teacher, header, Captioned(), 2, calls=4, scales=(1.0, 2.0))
+    (shard,) = tmp_path.rglob("*.latents")
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:])
+    draws = _Draws(found, seed=0, random=True)
+    with pytest.warns(UserWarning, match=f"{shard.name} of .* is damaged or cut off: delete it, and the command that"):
+        first, second = draws[0, 0], draws[0, 1]
+    assert torch.equal(first.sample, second.sample)
+    shard.unlink()
+    made.paths(teacher, header, Captioned(), 2, calls=4, scales=(1.0, 2.0))
+    assert shard.read_bytes() == whole
+
+
 def test_a_plan_counts_the_paths_and_makes_few_of_them(base, tmp_path, monkeypatch):
     made_now, path = [], made.path
 
@@ -222,8 +280,8 @@ def test_a_plan_counts_the_paths_and_makes_few_of_them(base, tmp_path, monkeypat
     monkeypatch.setattr(made, "path", counted)
     words = words_of(base, "paths", tmp_path / "run", "few.n=5000", "trainer.max_steps=100", "seed=3")
     found = plan(composed("train", words))
-    assert found.counts["path"] == 5000 and found.seconds["path"] > 0 and sum(made_now) < 100
-    assert found.disk > 5000 * 9 * 48 * 8 * 4 and found.eta > 5000 * found.seconds["path"]
+    assert found.counts["path"] == 5000 + 256 and found.seconds["path"] > 0 and sum(made_now) < 100
+    assert found.disk > 5256 * 9 * 48 * 8 * 4 and found.eta > 5256 * found.seconds["path"]
     assert found.train == 43 and sum(len(bucket.members) for bucket in found.buckets) > 4900
 
 
@@ -237,6 +295,34 @@ def test_a_student_may_be_a_small_change_of_its_teacher(base, tmp_path):
     assert torch.equal(through.latents(*asked, sampler=Jump(1)), model.latents(*asked, sampler=Jump(1)))
     none = load_model(base, lora={tmp_path / "mine": 0.0})[0]
     assert torch.equal(none.latents(*asked), load_model(base)[0].latents(*asked))
+
+
+def test_a_small_change_of_a_model_teaches_as_a_whole_one_does_and_so_does_one_that_is_guided_otherwise(base, tmp_path):
+    words = [*LOOP, f"init={base}", "lora=2", "optim.lr=0.1", "trainer.max_steps=2", "data=notes",
+             "data.n=20", f"run={tmp_path / 'change'}"]
+    train(composed("train", words), completed("train", words))
+    asked, teacher = ([{"pitch": 60.0}], [3], (8,)), load_model(tmp_path / "change")[0]
+    assert not torch.equal(teacher.latents(*asked), load_model(base)[0].latents(*asked))
+    model, header = load_model(base)
+    other = {"_target_": "mmdiff.generation.autoguidance.RunAutoguidance", "weak": str(base), "scale": 3.0}
+    save_model(model, {**header["config"], "guidance": other}, tmp_path / "guided.safetensors", step=6)
+    for start, taught, kind in (("change", teacher, "paths"), ("guided.safetensors", model, "consistent")):
+        parts = started(tmp_path / start, kind, tmp_path / kind, "data=notes", "data.n=20")
+        student, guidance = parts.module.averaged.eval(), ClassifierFree(2.0)
+        assert torch.equal(student.latents(*asked, guidance=guidance), taught.latents(*asked, guidance=guidance))
+        assert parts.stored["guidance"]["_target_"].endswith(".Distilled")
+        batch = next(iter(eval_loader(parts.module.dataset, 4)))
+        assert parts.module.model.loss(batch, 0).isfinite().all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_average_of_what_tells_jumps_follows_what_is_learned(students, kind):
+    path, _ = latest(students / kind / "checkpoints")
+    kept = torch.load(path, weights_only=True)["state_dict"]
+    names = [name for name in kept if name.endswith(("jumps.mlp.2.weight", "embedding.mlp.2.weight"))]
+    learned, average = (next(kept[name] for name in names if name.startswith(part)) for part in ("model.", "ema."))
+    assert average.abs().max() > 0 and not torch.equal(average, learned)
+    assert torch.equal(load_model(students / kind)[0].jumps.mlp[2].weight, average)
 
 
 def test_a_student_that_learns_denoising_alone_is_told_that_its_jumps_do_not_learn(students, tmp_path):
@@ -322,12 +408,69 @@ class Captioned(Dataset):
         return str(index)
 
     def captions(self, index):
-        return {"caption": [["a", "b"], ["c"]][index]}
+        return {"caption": [["a, 1", "b, 2"], ["c, 3"]][index]}
 
 
 def test_all_captions_of_a_sample_are_told():
-    found = sample_specs({"caption": "text"}, Captioned(), None, {"seconds": 1}, 6)
-    assert [spec.labels["caption"] for spec in found] == ["a", "c", "b", "c", "a", "c"]
+    found = labels_of({"caption": "text"}, Captioned(), [0, 1] * 40)
+    said = [[str(labels["caption"]) for labels in found[i::2]] for i in range(2)]
+    assert 10 < said[0].count("a, 1") == 40 - said[0].count("b, 2") < 30 and set(said[1]) == {"c, 3"}
+
+
+def test_paths_are_learned_in_the_words_that_they_were_made_of(base, monkeypatch):
+    teacher, header = load_model(base)
+    monkeypatch.setattr(teacher.conditioner, "fields", {"caption": "text"})
+    monkeypatch.setattr(teacher.conditioner, "hide", lambda labels, u: labels)
+    monkeypatch.setattr(made, "path", lambda model, asked, x1, calls: x1[:, None])
+    tags = Tags(drop=0.5)
+    found = _Told(made.paths(teacher, header, Captioned(), 40, calls=0, scales=(1.0, 1.0), tags=tags), range(40))
+    kept = [found.column(i)["caption"] for i in range(40)]
+    assert len(set(kept)) > 4                                         # other orders, tags left out
+    draws = _Draws(found, seed=0, random=True, tags=tags)
+    assert [draws[i, i].labels["caption"] for i in range(40)] == kept
+
+
+def test_what_a_path_is_told_and_its_size_are_those_of_one_sample_and_each_sample_comes_as_often(base, monkeypatch):
+    teacher, header = load_model(base)
+    fields = {"instrument": ["low", "high"], "pitch": (0.0, 9.0), "caption": "text"}
+    monkeypatch.setattr(teacher.conditioner, "fields", fields)
+    monkeypatch.setattr(teacher.conditioner, "hide", lambda labels, u: labels)
+    found = made.specs_of(teacher, header, Paired(), 90, scales=(1.0, 3.0), seed=0)
+    told = [(*spec.labels.values(), *spec.size.values())[:-1] for spec in found]
+    together = {("low" if i < 20 else "high", float(i % 10), f"number {i}", made.SCALE) for i in range(30)}
+    assert {(a, b, c, made.SCALE) for a, b, c, *_ in told} == together
+    assert all(spec.size == {"seconds": 1.0 + int(str(spec.labels["caption"]).split()[1])} for spec in found)
+    assert all(sum(spec.labels["caption"] == f"number {i}" for spec in found) == 3 for i in range(30))
+    more = made.specs_of(teacher, header, Paired(), 200, scales=(1.0, 3.0), seed=0)
+    assert more[:90] == found                                         # what is made counts for a run of more
+
+
+def test_what_the_data_do_not_tell_a_path_is_told_within_what_the_teacher_knows():
+    found = labels_of({"caption": "text", "kind": ["x", "y"]}, Captioned(), [0, 1, 0, 1])
+    assert sorted(str(labels["kind"]) for labels in found) == ["x", "x", "y", "y"]
+    assert {str(labels["caption"]) for labels in found} <= {"a, 1", "b, 2", "c, 3"}
+
+
+class Paired(Dataset):
+    """30 samples whose labels and lengths go together."""
+
+    def __len__(self):
+        return 30
+
+    def read(self, index, rng=None):
+        return torch.zeros(1, 8), {}
+
+    def name(self, index):
+        return str(index)
+
+    def size(self, index):
+        return {"seconds": 1.0 + index}
+
+    def column(self, index):
+        return {"instrument": "low" if index < 20 else "high", "pitch": float(index % 10), "caption": f"number {index}"}
+
+    def captions(self, index):
+        return {"caption": [f"number {index}"]}
 
 
 @pytest.mark.parametrize("kind", ["paths", "consistent"])

@@ -1,8 +1,9 @@
 """Students of every kind of model: films of several sizes, films that are given frames, sets paired with their noise,
-maps, small changes. Each learns jumps and generates in one call by the command, or is refused by name."""
+molecules, maps, small changes. Each learns jumps and generates in one call by the command, or is refused by name."""
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +17,7 @@ from mmdiff.config.overrides import completed, composed
 from mmdiff.core.samplers import Jump
 from mmdiff.store import load_model
 from mmdiff.training.train import train
+from tests.points.made import chain
 
 LOOP = [
     "loader.batch_size=4", "loader.val=0", "trainer.max_steps=2", "preview.n=0", "validation.every=0", "log.every=1",
@@ -43,6 +45,13 @@ def teachers(tmp_path_factory):
     trained(*FILMS, "adapter.given=null", "adapter.reader.buckets=[[4,16,16],[2,16,16]]", f"data.root={root / 'clips'}",
             "loader.budget=4096", *LOOP, f"run={root / 'sizes'}")
     trained(*SETS, *LOOP, f"run={root / 'sets'}")
+    for i in range(8):
+        (folder := root / "xyz" / ("long", "short")[i % 2]).mkdir(parents=True, exist_ok=True)
+        elements, places = chain(("CCO", "CO")[i % 2], np.random.default_rng(i))
+        rows = [f"{e} {x} {y} {z}" for e, (x, y, z) in zip(elements, places, strict=True)]
+        (folder / f"{i}.xyz").write_text("\n".join([str(len(rows)), "", *rows]))
+    trained("adapter=molecules", "adapter.network.dim=16", "adapter.network.depth=1", "adapter.conditioner.dim=8",
+            f"data.root={root / 'xyz'}", *LOOP, f"run={root / 'molecules'}")
     trained("adapter=audio", "adapter/controls=loudness", "data.n=12", "adapter.network.base=8",
             "adapter.network.multipliers=[1,2]", "adapter.conditioner.dim=8", "adapter.reader.seconds=0.25",
             "adapter.codec.vocoder.n_iter=2", *LOOP, f"run={root / 'maps'}")
@@ -70,6 +79,8 @@ def made(run, *words):
     ("sizes", ["few=paths", *FEW], ["frames=2"]),
     ("sets", ["few=paths", *FEW], ["points=24"]),
     ("sets", ["few=consistent"], []),
+    ("sets", ["few=scratch", "init=null", *SETS, "trainer.max_steps=4"], []),
+    ("molecules", ["few=paths", *FEW], ["points=5"]),
     ("maps", ["few=consistent"], []),
 ], ids=lambda part: part[0] if isinstance(part, list) and part else None)
 def test_every_kind_learns_jumps_and_the_command_makes_samples_of_it_in_one_call(

@@ -17,6 +17,8 @@ from mmdiff.data.batch import Batch
 from mmdiff.nn.jumps import JumpEmbedding
 from mmdiff.testing import Mixture
 from mmdiff.training.few import PathDraw, Paths
+from tests.core.test_jumps import FORMULATIONS, ExactNetwork, Told, start
+from tests.grid import name
 
 MIXTURE = Mixture(*(torch.tensor(part) for part in (
     [1.0, 2.0, 1.0], [[1.2, 0.0], [-0.6, 1.0], [-0.6, -1.0]], [[0.2, 0.4], [0.3, 0.2], [0.2, 0.2]])))
@@ -87,6 +89,28 @@ def student():
         optimizer.step()
         lr.step()
     return denoiser.eval()
+
+
+@pytest.mark.parametrize(("schedule", "parameterization"), FORMULATIONS, ids=name)
+def test_of_paths_of_an_exact_denoiser_the_exact_network_of_every_formulation_has_next_to_nothing_to_learn(
+    schedule, parameterization
+):
+    calls, network = 32, ExactNetwork(schedule, parameterization)
+    denoiser = JumpDenoiser(network, schedule, parameterization, embedding=Told(), scales=(1.0, 1.0))
+    model = SimpleNamespace(denoiser=denoiser, conditioner=lambda labels: Condition(),
+                            codec=SimpleNamespace(limited=lambda x0: x0))
+    said, objective = [start(schedule, 256)], Paths(calls=calls)
+
+    def watched(x_t, t):
+        said.append(denoiser(x_t, t))
+        return said[-1]
+
+    Auto(calls)(watched, said[0], schedule)
+    kept, draws = torch.cat(said, 1), torch.arange(256)
+    batch = objective.draw(model)(Batch(Masked(kept), {SCALE: torch.ones(256)}, draws), 0, batch_size=256)
+    loss = objective.loss(model, batch).mean()
+    network.jumps = False                                             # what does not hear where it jumps to
+    assert loss < 1e-4 * objective.loss(model, batch).mean()
 
 
 def test_jumps_that_are_learned_are_the_steps_of_one_two_and_four_calls_and_few_others():
