@@ -77,7 +77,7 @@ def labels_of(
     """What is told of the samples of ``like`` of these numbers, all of one together, captions worded as for training.
     What none of them tells is drawn within ``fields``."""
     found = []
-    by_column = bool(like.column(0)) or all(label is None for label in like.read(0)[1].values())
+    by_column = bool(fields.keys() & like.column(0).keys()) or all(label is None for label in like.read(0)[1].values())
     for i, number in enumerate(numbers):
         labels = conditioning(like.column(number) if by_column else like.read(number)[1], fields)
         found.append(worded(labels, like.captions(number), tags, stream(seed, i, Purpose.WORDS)))
@@ -130,6 +130,7 @@ def kept(
     shapes = [model.codec.latent_shape(**spec.size) for spec in asked]
     keys = [hashed([digest, spec.labels, shape, i, how])
             for i, (spec, shape) in enumerate(zip(asked, shapes, strict=True))]
+    root.mkdir(parents=True, exist_ok=True)                           # where that fails nothing is made for nothing
     shards, batches = Shards(str(root), limit=SHARD), list(_batches(range(len(keys)), shapes, batch_size))
 
     def left() -> list[int]:

@@ -5,15 +5,15 @@ import torch
 from torch import nn
 
 from mmdiff.core.jumps import JumpDenoiser
-from mmdiff.core.parameterizations import Data, Velocity
-from mmdiff.core.schedules import Linear, VarianceExploding
+from mmdiff.core.parameterizations import Data
+from mmdiff.core.schedules import Linear
 from mmdiff.core.types import Condition, Masked
 from mmdiff.data.batch import Batch
 from mmdiff.learner import Drawn
 from mmdiff.testing import Mixture
 from mmdiff.training import consistent
 from mmdiff.training.consistent import Consistent, Scratch
-from tests.core.test_jumps import ExactNetwork, M, S, Told
+from tests.core.test_jumps import FORMULATIONS, ExactNetwork, M, S, Told
 from tests.grid import name
 
 MIXTURE = Mixture(*(torch.tensor(part, dtype=torch.float64) for part in (
@@ -62,11 +62,11 @@ def gaussian(count):
     return M + S * torch.randn(count, 2, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("schedule", [Linear(), VarianceExploding()], ids=name)
+@pytest.mark.parametrize(("schedule", "parameterization"), FORMULATIONS, ids=name)
 @pytest.mark.parametrize("kind", [Consistent, Scratch])
-def test_the_exact_map_is_what_is_taught_as_the_denoisers_part_of_the_way_gets_small(schedule, kind):
-    network = ExactNetwork(schedule, Velocity())
-    denoiser = JumpDenoiser(network, schedule, Velocity(), embedding=Told(), scales=(1.0, 1.0))
+def test_the_exact_map_is_what_is_taught_as_the_denoisers_part_of_the_way_gets_small(schedule, parameterization, kind):
+    network = ExactNetwork(schedule, parameterization)
+    denoiser = JumpDenoiser(network, schedule, parameterization, embedding=Told(), scales=(1.0, 1.0))
     errors = []
     for least in (1.0, 0.2, 0.02):
         objective, model = kind(still=0.0, least=least), Exact(denoiser)

@@ -254,6 +254,13 @@ def forked(work):
         os._exit(code)
 
 
+def test_a_cache_that_cannot_be_written_is_told_before_anything_is_made(base, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MMDIFF_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(made, "path", None)
+    refused(base, "paths", tmp_path, match="keeps paths of the teacher, and cannot: .*MMDIFF_CACHE names a folder")
+
+
 def test_a_flipped_bit_of_a_path_is_told_and_the_path_is_not_learned_from(base, tmp_path, monkeypatch):
     teacher, header = load_model(base)
     monkeypatch.setenv("MMDIFF_CACHE", str(tmp_path))

@@ -16,6 +16,7 @@ from mmdiff.config.header import read_header
 from mmdiff.config.overrides import completed, composed
 from mmdiff.core.samplers import Jump
 from mmdiff.store import load_model
+from mmdiff.training.plan import plan
 from mmdiff.training.train import train
 from tests.points.made import chain
 
@@ -101,6 +102,11 @@ def test_paths_are_of_the_sizes_of_the_data(teachers, tmp_path):
     parts = assemble(config, tmp_path / "run", record=record, base=base_of(config, record, resumed=False))
     paths = parts.module.dataset
     assert {paths.read(i)[0].shape for i in range(12)} == {(15, 4, 16, 16), (15, 2, 16, 16)}
+
+
+def test_a_plan_asks_the_samples_for_buckets_and_not_the_few_paths_that_it_makes(teachers, tmp_path):
+    words = [f"init={teachers / 'sizes'}", *LOOP, "few=paths", "few.n=1", "few.calls=4", f"run={tmp_path / 'run'}"]
+    assert plan(composed("train", words)).counts["path"] == 2         # of 2 sizes, and one is for validation
 
 
 def test_a_student_of_films_that_are_given_frames_still_is_given_them_where_it_learned_so(teachers, tmp_path):
