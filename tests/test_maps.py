@@ -14,6 +14,7 @@ from mmdiff.adapters.controls import Control, gathered, joined, maps_of
 from mmdiff.adapters.points.controls import Shadow
 from mmdiff.adapters.series.controls import LowPass
 from mmdiff.adapters.video.controls import Edges, Grey, LowResolution
+from mmdiff.adapters.video.judge import VideoJudge
 from mmdiff.cli import sample
 from mmdiff.config.build import ConfigError
 from mmdiff.config.files import MODEL_FILE
@@ -334,10 +335,10 @@ def test_the_held_out_loss_is_of_samples_that_are_told_their_maps(film, tmp_path
 
 
 def test_an_evaluation_tells_a_model_that_follows_its_map_from_one_that_does_not(film, monkeypatch):
-    pipeline = mmdiff.load(film)
+    pipeline, judge = mmdiff.load(film), VideoJudge()
     real, other = list(FILM.repeat(3, 1, 1, 1, 1)), list(torch.zeros(6, 3, 4, 16, 16))
     real = [sample.roll(i, -1) for i, sample in enumerate(real)]
-    rows = followed(pipeline, real, [{}] * 6, other, seed=0, batch_size=4)["edges"]
+    rows = followed(pipeline, judge, real, [{}] * 6, other, seed=0, batch_size=4)["edges"]
     assert list(rows) == ["with map", "without map", "another's map", "codec"]
     assert {row["n"] for row in rows.values()} == {6}
     assert rows["codec"]["error"].value < 1e-5 < rows["with map"]["error"].value
@@ -348,8 +349,9 @@ def test_an_evaluation_tells_a_model_that_follows_its_map_from_one_that_does_not
         return pipeline.model.codec.encode(Masked(torch.stack(real)[list(seeds)])).x
 
     monkeypatch.setattr(pipeline.model, "latents", perfect)
-    rows = followed(pipeline, real, [{}] * 6, other, seed=0, batch_size=4)["edges"]
+    rows = followed(pipeline, judge, real, [{}] * 6, other, seed=0, batch_size=4)["edges"]
     assert rows["with map"]["error"] == rows["codec"]["error"] and rows["another's map"]["error"].value > 0.01
+    assert rows["with map"]["PSNR, dB"].value > 40 > rows["another's map"]["PSNR, dB"].value
     assert not unfollowed({"edges": rows})
 
 
@@ -364,7 +366,8 @@ def test_a_map_of_files_is_judged_by_how_near_the_samples_come_to_that_of_which_
         return pipeline.model.codec.encode(Masked(torch.stack(real)[[seed + 1 for seed in seeds]])).x
 
     monkeypatch.setattr(pipeline.model, "latents", perfect)
-    rows = followed(pipeline, real, [{}] * 6, [torch.zeros(3, 4, 16, 16)] * 6, seed=0, batch_size=4, beside=beside)
+    blank = [torch.zeros(3, 4, 16, 16)] * 6
+    rows = followed(pipeline, VideoJudge(), real, [{}] * 6, blank, seed=0, batch_size=4, beside=beside)
     rows = rows["edges"]
     assert {row["n"] for row in rows.values()} == {5}                 # one has no file
     for found, x in zip(asked, real[1:], strict=True):

@@ -163,8 +163,8 @@ class Evaluator:
                 )
             if pipeline.model.controls:
                 report["maps"] = followed(
-                    pipeline, self.judge.parted(self.real.x), self.real.labels, self.judge.parted(generated.x),
-                    seed=seed, batch_size=self.protocol.batch_size,
+                    pipeline, self.judge, self.judge.parted(self.real.x), self.real.labels,
+                    self.judge.parted(generated.x), seed=seed, batch_size=self.protocol.batch_size,
                     beside=companions(self.evaluated, self.judge, pipeline.model.controls, len(self.real.x)),
                 )
             if self.protocol.captions:

@@ -7,6 +7,9 @@
     without map     with its labels alone
     another's map   with map, against the map of another held-out sample: what a map that is ignored would score
     codec           of the held-out sample, encoded and decoded: the floor
+
+Besides, how near the samples themselves are to the held-out ones, as the judge tells it (PSNR, CD ...): that is what a
+film of low resolution is made sharp for, and little where a map leaves much open.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +19,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from ..adapters.judge import Judge
 from ..core.types import Masked
 from ..data.labels import Label
 from ..data.progress import progress_bar
@@ -28,8 +32,9 @@ WITH, WITHOUT = "with map", "without map"
 
 
 def followed(
-    pipeline: Pipeline, real: Sequence[Tensor], labels: Sequence[Mapping[str, Label]], without: Sequence[Tensor], *,
-    seed: int, batch_size: int, beside: Mapping[str, Sequence[Tensor | None]] = MappingProxyType({}),
+    pipeline: Pipeline, judge: Judge, real: Sequence[Tensor], labels: Sequence[Mapping[str, Label]],
+    without: Sequence[Tensor], *, seed: int, batch_size: int,
+    beside: Mapping[str, Sequence[Tensor | None]] = MappingProxyType({}),
 ) -> dict[str, dict[str, Row]]:
     """Rows of each map, for ``real`` samples ``(C, *S)`` with their ``labels``; ``without`` are those of the model with
     the labels and seeds alone. A map that is made of what lies ``beside`` the samples is judged on those that have
@@ -44,10 +49,14 @@ def followed(
         generated = _generate(pipeline, name, maps, [labels[i] for i in there], seed, batch_size)
         trips = [model.decoded(model.codec.encode(Masked(x[None].to(model.device))).x)[0] for x in samples]
         view = partial(model.map_of, name) if name not in beside else partial(_latent, model)
-        asked = maps if name not in beside else [view(x) for x in samples]
-        rows = {WITH: _errors(view, generated, asked), WITHOUT: _errors(view, [without[i] for i in there], asked)}
-        rows["another's map"] = _errors(view, generated, [*asked[1:], asked[0]])
-        found[name] = {**rows, "codec": _errors(view, trips, asked)}
+        asked = [*zip(maps if name not in beside else map(view, samples), samples, strict=True)]
+        found[name] = {
+            kind: _errors(view, judge, made, asked[turn:] + asked[:turn])
+            for kind, made, turn in (
+                (WITH, generated, 0), (WITHOUT, [without[i] for i in there], 0), ("another's map", generated, 1),
+                ("codec", trips, 0),
+            )
+        }
     return found
 
 
@@ -86,11 +95,25 @@ def _generate(
     return [generated[i] for i in range(len(maps))]
 
 
-def _errors(view: Callable[[Tensor], Tensor], samples: Sequence[Tensor], wanted: Sequence[Tensor]) -> Row:
-    """The mean distance of what is seen of samples to what is wanted, over what both have of each axis."""
-    errors = []
-    for sample, asked in zip(samples, wanted, strict=True):
-        found = view(sample)
-        both = tuple(slice(min(pair)) for pair in zip(found.shape, asked.shape, strict=True))
-        errors.append((found[both] - asked[both]).abs().mean())
-    return {"n": len(errors), "error": bootstrap(torch.stack(errors).cpu(), resamples=500)}
+def _errors(
+    view: Callable[[Tensor], Tensor], judge: Judge, samples: Sequence[Tensor], asked: Sequence[tuple[Tensor, Tensor]]
+) -> Row:
+    """Mean distances of what is seen of samples to what was ``asked`` for, and of them to the samples that those are
+    of, over what both have of each axis."""
+    measured: dict[str, list[Tensor]] = {}
+    for sample, (wanted, truth) in zip(samples, asked, strict=True):
+        found, wanted = _common(view(sample), wanted)
+        distances = judge.paired(*(x[None].cpu() for x in _common(sample, truth)))
+        for metric, value in {"error": (found - wanted).abs().mean()[None], **distances}.items():
+            measured.setdefault(metric, []).append(value.cpu())
+    row: Row = {"n": len(samples)}
+    for metric, values in measured.items():
+        if len(finite := (known := torch.cat(values))[known.isfinite()]) > 1:
+            row[metric] = bootstrap(finite, resamples=500)
+    return row
+
+
+def _common(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """What both have of each axis."""
+    both = tuple(slice(min(pair)) for pair in zip(a.shape, b.shape, strict=True))
+    return a[both], b[both]
