@@ -106,7 +106,7 @@ def _errors(
         distances = judge.paired(*(x[None].cpu() for x in _common(sample, truth)))
         for metric, value in {"error": (found - wanted).abs().mean()[None], **distances}.items():
             measured.setdefault(metric, []).append(value.cpu())
-    row: Row = {"n": len(samples)}
+    row: dict[str, int | Interval] = {"n": len(samples)}
     for metric, values in measured.items():
         if len(finite := (known := torch.cat(values))[known.isfinite()]) > 1:
             row[metric] = bootstrap(finite, resamples=500)
