@@ -24,7 +24,7 @@ from ..core.types import Masked
 from ..data.labels import Label
 from ..data.progress import progress_bar
 from ..generation.pipeline import Pipeline
-from ..metrics.bootstrap import bootstrap
+from ..metrics.bootstrap import Interval, bootstrap
 from ..metrics.rows import Row
 from ..model import DiffusionModel, LabelOrMap
 

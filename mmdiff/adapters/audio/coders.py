@@ -1,26 +1,34 @@
 """Sound to latents and back: a vocoder for the log-mel spectrograms of any preset, and an autoencoder of waveforms.
 
     vocoder    fixed log-mel -> ConvNeXt -> (log magnitude - smooth, phase) of every frame -> overlapping windows added
+               -> spectrum of that wave, its magnitudes multiplied to have the log-mel -> overlapping windows added
     waves      strided convolutions with snake activations, both ways
 
-``smooth`` is the log-mel itself, drawn through the bins of a spectrum: harmonics and phase are left to be learned.
+``smooth`` is the log-mel itself, drawn through the bins of a spectrum: harmonics and phase are left to be learned. The
+second line is repeated ``corrections`` times: levels are then those that were asked for, as Griffin-Lim has them.
 (Siuzdak 2024, Vocos: the network works at the rate of frames alone, so it is much quicker than one that works at that
 of samples.)
 """
 
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from ...nn.waves import ConvNeXt, wave_decoder, wave_encoder
 from ..base import Codec, Count
 from ..coder import GridCoder
-from .mel import LogMel, MelSpec, overlap_add
+from .mel import LogMel, MelSpec, agreeing, mirror, overlap_add
 
 LOUDEST = 1e2
 """The greatest magnitude of a bin, relative to a full-scale sine's over its window."""
+MULTIPLIED = 5
+"""Steps by which magnitudes are brought to have a log-mel."""
+MOST = 10.0
+"""By how much a magnitude is multiplied or divided, at most: 20 dB."""
 
 
 class _Mels(nn.Module):
@@ -39,31 +47,48 @@ class _Frames(nn.Module):
     """Log-mel ``(B, n_mels, T)`` to waveforms ``(B, 1, T hop)``."""
 
     window: Tensor
+    basis: Tensor
     envelope_matrix: Tensor
     level: Tensor
 
-    def __init__(self, mel: MelSpec, *, width: int, depth: int):
+    def __init__(self, mel: MelSpec, *, width: int, depth: int, corrections: int):
         super().__init__()
         self.mel, self.network = mel, ConvNeXt(mel.n_mels, mel.n_fft + 2, width=width, depth=depth)
-        envelope_matrix, level = envelope(mel)
-        for name, value in (("window", mel.window()), ("envelope_matrix", envelope_matrix), ("level", level)):
+        self.corrections, (envelope_matrix, level) = corrections, envelope(mel)
+        buffers = {"window": mel.window(), "basis": mel.basis(), "envelope_matrix": envelope_matrix, "level": level}
+        for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)
 
     def forward(self, log_mel: Tensor) -> Tensor:
         log_mel = log_mel.float().clamp(min=self.mel.log_floor)
         found = self.network(log_mel)
         with torch.autocast(log_mel.device.type, enabled=False):
-            return self._wave(log_mel, found)
+            return self._wave(log_mel, found.float())
 
     def _wave(self, log_mel: Tensor, found: Tensor) -> Tensor:
         change, phase = found.chunk(2, 1)
         log_magnitude = self.envelope_matrix @ log_mel + self.level + change
-        spectrum = torch.polar(log_magnitude.exp().clamp(max=LOUDEST * self.mel.n_fft), phase)
+        wave = self._added(torch.polar(log_magnitude.exp().clamp(max=LOUDEST * self.mel.n_fft), phase))
+        start, size = self.mel.left, self.mel.samples(log_mel.shape[-1])
+        position = torch.arange(wave.shape[1], device=wave.device) - start
+        mirrored = start + mirror(position, torch.tensor(size, device=wave.device))
+        for _ in range(self.corrections):
+            spectrum = torch.stft(wave[:, mirrored], self.mel.n_fft, self.mel.hop_length, window=self.window,
+                                  center=False, return_complex=True)
+            wave = self._added(spectrum * self._gain(spectrum.detach().abs(), log_mel))
+        return wave[:, None, start : start + size]
+
+    def _gain(self, magnitude: Tensor, log_mel: Tensor) -> Tensor:
+        """What magnitudes ``(B, F, T)`` are multiplied with to have the log-mel; no gradient goes through it."""
+        x = magnitude.clamp(min=1e-8) ** self.mel.power
+        gain = agreeing(x, log_mel.exp(), self.basis, iterations=MULTIPLIED) / x
+        return (gain ** (1 / self.mel.power)).clamp(1 / MOST, MOST)
+
+    def _added(self, spectrum: Tensor) -> Tensor:
+        """The wave ``(B, (T - 1) hop + n_fft)`` of the windows of a spectrum ``(B, F, T)``."""
         pieces = torch.fft.irfft(spectrum.mT, n=self.mel.n_fft).mT * self.window[:, None]
-        weight = overlap_add(self.window.square()[:, None].expand(-1, log_mel.shape[-1])[None], self.mel.hop_length)
-        wave = overlap_add(pieces, self.mel.hop_length) / weight.clamp(min=1e-3)
-        start = self.mel.left
-        return wave[:, None, start : start + self.mel.samples(log_mel.shape[-1])]
+        weight = self.window.square()[:, None].expand(-1, spectrum.shape[-1])[None]
+        return overlap_add(pieces, self.mel.hop_length) / overlap_add(weight, self.mel.hop_length).clamp(min=1e-3)
 
 
 def envelope(mel: MelSpec) -> tuple[Tensor, Tensor]:
@@ -80,18 +105,23 @@ def envelope(mel: MelSpec) -> tuple[Tensor, Tensor]:
 
 
 class VocoderCoder(GridCoder):
-    """Log-mel spectrograms of ``mel``, which nothing learns, and a decoder of ``depth`` blocks of ``width`` channels.
+    """Log-mel spectrograms of ``mel``, which nothing learns, and a decoder of ``depth`` blocks of ``width`` channels
+    with ``corrections`` of its levels.
 
     ``mel`` is a preset's name or the settings themselves.
     """
 
-    def __init__(self, mel: str | MelSpec = "speech_8k", *, width: Count = 192, depth: Count = 6, chunk: Count = 1024):
+    def __init__(
+        self, mel: str | MelSpec = "speech_8k", *, width: Count = 192, depth: Count = 6,
+        corrections: Annotated[int, Ge(0)] = 2, chunk: Count = 1024,
+    ):
         super().__init__()
         self.mel = MelSpec.named(mel) if isinstance(mel, str) else mel
         self.width, self.depth, self.chunk = width, depth, chunk
         self.stride, self.fixed = (self.mel.hop_length,), self.mel.n_mels
-        reach = 3 * (depth + 1) + -(-self.mel.n_fft // self.mel.hop_length)
-        self.reach, sight = (reach, reach), -(-self.mel.n_fft // self.mel.hop_length)
+        self.corrections, sight = corrections, -(-self.mel.n_fft // self.mel.hop_length)
+        reach = 3 * (depth + 1) + (1 + corrections) * sight
+        self.reach = (reach, reach)
         self.sight = (sight, sight)
 
     def check(self, base: Codec) -> None:
@@ -104,7 +134,7 @@ class VocoderCoder(GridCoder):
             raise ValueError("log-mel spectrograms are of one channel of sound (base.channels=1), and no bottleneck "
                              "draws them: use mmdiff.adapters.bottlenecks.Plain")
         self.encoder = _Mels(self.mel)
-        self.decoder = _Frames(self.mel, width=self.width, depth=self.depth)
+        self.decoder = _Frames(self.mel, width=self.width, depth=self.depth, corrections=self.corrections)
 
     def groups(self, latent: int) -> dict[str, int]:
         """One deviation for all bands: those that hold only the floor have none of their own."""

@@ -156,3 +156,13 @@ def overlap_add(pieces: Tensor, hop: int) -> Tensor:
     for k in range(turns):
         out[:, k : k + frames] += pieces[:, :, k * hop : (k + 1) * hop]
     return out.flatten(1)[:, : (frames - 1) * hop + size]
+
+
+def agreeing(x: Tensor, mel: Tensor, basis: Tensor, *, iterations: int) -> Tensor:
+    """``x`` ``(B, F, T)`` >= 0 brought to ``basis @ x`` near ``mel`` ``(B, n_mels, T)`` by multiplications (KL
+    divergence; Lee & Seung 2001): what one band holds keeps its shape. Bins that no band reaches stay."""
+    total = basis.sum(0)[:, None]                                     # (F, 1)
+    scale = torch.where(total > 0, 1 / total.clamp(min=1e-12), 1)
+    for _ in range(iterations):
+        x = x * torch.where(total > 0, scale * (basis.T @ (mel / (basis @ x).clamp(min=1e-12))), 1)
+    return x

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from .mel import MelSpec, mirror, overlap_add
+from .mel import MelSpec, agreeing, mirror, overlap_add
 
 
 class Vocoder(nn.Module, ABC):
@@ -96,11 +96,8 @@ class GriffinLim(Vocoder):
 
     def invert(self, mel: Tensor) -> Tensor:
         """Mel ``(B, n_mels, T)`` to magnitudes ``(B, F, T)`` >= 0 with ``basis @ result`` near ``mel``."""
-        total = self.basis.sum(0)[:, None]                            # (F, 1)
-        scale = torch.where(total > 0, 1 / total.clamp(min=1e-12), 0) # bins that no filter reaches become 0
-        x = torch.ones_like(mel[:, :1]).expand(-1, len(total), -1)
-        for _ in range(self.inversion_iter):
-            x = x * scale * (self.basis.T @ (mel / (self.basis @ x).clamp(min=1e-12)))
+        reached = (self.basis.sum(0) > 0).to(mel)[:, None]            # bins that no filter reaches are 0
+        x = agreeing(reached.expand(len(mel), -1, mel.shape[-1]), mel, self.basis, iterations=self.inversion_iter)
         power = self._settings.power
         return x if power == 1 else x ** (1 / power)
 
