@@ -7,6 +7,8 @@ diffusers and of kohya's sd-scripts that were made for the same network.
 
 import copy
 import json
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,13 +119,22 @@ def _import(paths: list[str], options: dict[str, str]) -> int:
     except ValueError as error:
         raise ConfigError(f"{paths[0]}: {error}") from None
     file = model_file(base)
+    _warn_of_another(paths[0], config or {}, bases := chain(file, header))
     try:                                                              # every tensor has its place, or this says which
         apply(copy.deepcopy(model), model, [Change(change, model.conditioner.fields, name=paths[0])])
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    save_change(change, header["config"], out, base=file, bases=chain(file, header), step=None)
+    save_change(change, header["config"], out, base=file, bases=bases, step=None)
     print(f"{out}: {len(tensors)} tensors; generate with: mmdiff sample {base} lora={out}")
     return 0
+
+
+def _warn_of_another(path: str, config: Mapping[str, Any], bases: Sequence[Mapping[str, Any]]) -> None:
+    """Tell of a foreign file that says that it changes a model of another name; it has no hash to know it by."""
+    made_of = Path(str(config.get("base_model_name_or_path") or "")).name
+    if made_of and made_of != bases[0]["name"]:
+        warnings.warn(f"{path} says that it changes {made_of!r}, and base= is {bases[0]['name']!r}: its layers fit, "
+                      "and only whoever made it knows whether the weights are the same", stacklevel=3)
 
 
 def _known(network: "Network") -> tuple[str, "Module"]:

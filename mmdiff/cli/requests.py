@@ -6,6 +6,7 @@ what guidance leads away from, ``control.`` and the name of a map the file that 
 edit goes before what was said for all; files are paths from the table's own folder on.
 """
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from typing import Any
 from ..config import kinds as kind
 from ..config.build import ConfigError
 from ..config.keys import TABLES, Draw
+from ..data.columns import nested
 from ..data.labels import Fields, Label, is_scalar, is_text
 from ..data.tables import read_table
 from ..generation.edits import Edit
@@ -53,6 +55,9 @@ def requests_of(
     for i, cells in enumerate(rows):
         where = f"{table}, row {i + 1}"
         row = {name: value for name, value in cells.items() if value is not None}      # an empty cell says nothing
+        for name, value in row.items():
+            if nested(value) and not (isinstance(value, list) and all(isinstance(part, str) for part in value)):
+                raise ConfigError(f"{where}: {name} is a text or a number, got {json.dumps(value)[:40]}")
         row_seed = _number(row.pop("seed", seed + i), Draw, f"{where}: seed")
         scales = {name: _number(row.pop(name), taken, f"{where}: {name}")
                   for name, taken in kinds.items() if name in row}

@@ -7,9 +7,10 @@
 They are merged by the names of columns. Where two places say different things of one file, that is an error.
 """
 
+import json
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
@@ -55,12 +56,18 @@ def from_names(paths: Sequence[Path], pattern: str) -> Named:
     return Named("its name", [match.groupdict() if match else None for match in found])
 
 
-def row_of(where: str, cells: Mapping[str, Any], scalars: Sequence[str], texts: Sequence[str]) -> TableRow:
-    """Cells as they condition: names, numbers, captions, or None for what is not told."""
+def row_of(
+    where: str, cells: Mapping[str, Any], scalars: Sequence[str], texts: Sequence[str], labels: Sequence[str] = (),
+) -> TableRow:
+    """Cells as they condition: names, numbers, captions, or None for what is not told. Lists and objects of JSON,
+    unless they are ``texts``, are left out. Raises ``ValueError`` for what cannot be read as it is asked for."""
     row: TableRow = {}
     for name, cell in cells.items():
-        if isinstance(cell, list) and name not in texts:
-            raise ValueError(f"{where}: {name} is a list of texts, as captions are: data.texts=[{name}]")
+        if nested(cell) and name not in texts:
+            if name in scalars or name in labels:
+                raise ValueError(f"{where}: {name} is {json.dumps(cell)[:40]}, no label and no number; a list of texts "
+                                 f"is captions, data.texts=[{name}]")
+            continue
         try:
             nothing = cell is None or cell == "" or cell != cell
             if name in texts:
@@ -75,6 +82,11 @@ def row_of(where: str, cells: Mapping[str, Any], scalars: Sequence[str], texts: 
                 f"empty for not told, or leave {name} out of data.scalars"
             ) from None
     return row
+
+
+def nested(cell: Any) -> bool:
+    """Whether a cell of a table holds several values."""
+    return isinstance(cell, list | dict)
 
 
 def merged(where: str, rows: Mapping[str, TableRow]) -> TableRow:
@@ -96,11 +108,16 @@ def merged(where: str, rows: Mapping[str, TableRow]) -> TableRow:
 
 
 def no_classes(
-    rows: Sequence[TableRow], columns: Sequence[str], scalars: Sequence[str], texts: Sequence[str], where: str
+    rows: Sequence[TableRow], columns: Sequence[str], scalars: Sequence[str], texts: Sequence[str], where: str,
+    several: Iterable[str] = (),
 ) -> dict[str, str]:
-    """The ``columns`` that are empty, name parts of the data or nearly each file, with what to do about them."""
-    unused = {}
-    for name in columns:
+    """The ``columns`` that are empty, name parts of the data or nearly each file, and those that hold ``several``
+    values a cell, with what to do about them."""
+    unused = {name: "its cells are lists or objects of JSON, so it conditions nothing; data.texts="
+                    f"[{name}] takes lists of texts as captions" for name in sorted(several)}
+    for name, why in unused.items():
+        warnings.warn(f"column {name!r} of {where}: {why}", stacklevel=4)
+    for name in (name for name in columns if name not in unused):
         values = [value for row in rows if (value := row.get(name)) is not None]
         if not values and name not in (*scalars, *texts):
             unused[name] = "it is empty, so it conditions nothing"

@@ -20,7 +20,7 @@ from torch import Tensor
 from .beside import CAPTION, read_captions, with_captions
 from .captions import ENDING
 from .checked import extents
-from .columns import Named, from_folders, from_names, merged, no_classes, row_of
+from .columns import Named, from_folders, from_names, merged, nested, no_classes, row_of
 from .dataset import Dataset
 from .labels import TEXT, Field, Fields, Label, conditioning, field_of, is_scalar, is_text, suggest
 from .maps import MapFolder, from_table, unusable
@@ -73,6 +73,8 @@ class FolderDataset(Dataset):
         self.skipped: list[tuple[str, str]] = []
         self.others: Counter[str] = Counter()                         # files that are no samples, by their ending
         self.parts: dict[int, Reader] = {}                            # rows of which a part is read, by their number
+        self.nested: set[str] = set()                                 # columns that hold several values a cell
+        self.asked = (*(labels or ()), *attributes)
         beside = [MapFolder(name, folder, reader, samples=self.root) for name, folder in (maps or {}).items()]
         self.rows = self._rows(folders, pattern, Path(table).expanduser() if table else None, beside)
         self.maps = tuple(dict.fromkeys([*(maps or {}), *(name for row in self.rows for name in row.maps)]))
@@ -97,7 +99,7 @@ class FolderDataset(Dataset):
                                     for names in (self.scalars, self.texts))
         self.unused = {} if labels is not None else no_classes(
             [row.cells for row in self.rows], [name for name in columns if name not in learned], self.scalars,
-            self.texts, f"{self.root}",
+            self.texts, f"{self.root}", self.nested,
         )
         self.attributes = list(attributes)
         usual = [name for name in columns if name not in self.unused and name not in self.attributes]
@@ -131,7 +133,8 @@ class FolderDataset(Dataset):
             if len(found) < len(sources):
                 self.skipped.append((self._below(path), f"its name does not match data.pattern={pattern!r}"))
                 continue
-            cells = {title: row_of(name, row, self.scalars, self.texts) for title, row in found.items()}
+            self.nested |= {key for row in found.values() for key, cell in row.items() if nested(cell)} - {*self.texts}
+            cells = {title: row_of(name, row, self.scalars, self.texts, self.asked) for title, row in found.items()}
             files = {folder.name: file for folder in beside if (file := folder.of(self._below(path))) is not None}
             rows.append(FoundFile(path, merged(name, cells), {**files, **(listed[name].maps if listed else {})}))
         return rows
@@ -177,7 +180,7 @@ class FolderDataset(Dataset):
         for number, reason in unusable(self.reader, pairs, wanted).items():
             del self.rows[those[number]].maps[name]
             self.without.setdefault(name, []).append((self.name(those[number]), reason))
-        missing = [self.name(i) for i in range(len(self.rows)) if i not in those]
+        missing = [self.name(i) for i in sorted(set(range(len(self.rows))) - set(those))]
         self.without.setdefault(name, []).extend((sample, "there is no such file") for sample in missing)
         if not (without := self.without[name]):
             return

@@ -24,7 +24,7 @@ from ..core.types import Masked
 from ..data.labels import Label
 from ..data.progress import progress_bar
 from ..generation.pipeline import Pipeline
-from ..metrics.bootstrap import Interval, bootstrap
+from ..metrics.bootstrap import bootstrap
 from ..metrics.rows import Row
 from ..model import DiffusionModel, LabelOrMap
 
@@ -106,11 +106,9 @@ def _errors(
         distances = judge.paired(*(x[None].cpu() for x in _common(sample, truth)))
         for metric, value in {"error": (found - wanted).abs().mean()[None], **distances}.items():
             measured.setdefault(metric, []).append(value.cpu())
-    row: dict[str, int | Interval] = {"n": len(samples)}
-    for metric, values in measured.items():
-        if len(finite := (known := torch.cat(values))[known.isfinite()]) > 1:
-            row[metric] = bootstrap(finite, resamples=500)
-    return row
+    columns = {metric: torch.cat(values) for metric, values in measured.items()}
+    known = {metric: column[column.isfinite()] for metric, column in columns.items()}
+    return {"n": len(samples), **{metric: bootstrap(x, resamples=500) for metric, x in known.items() if len(x) > 1}}
 
 
 def _common(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

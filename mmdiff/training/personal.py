@@ -22,7 +22,7 @@ from ..config.build import ConfigError, build, plain
 from ..config.files import CONFIG_FILE, load_yaml
 from ..data.dataset import Dataset, Subset, spread
 from ..data.joined import Joined, SubjectDataset, with_subject
-from ..data.labels import Fields, grown, is_scalar, is_text
+from ..data.labels import Fields, class_names, grown, is_scalar, is_text
 from ..data.loaders import Loading
 from ..store import generating
 from .base import Base
@@ -120,6 +120,17 @@ def check(config: DictConfig, dataset: Dataset) -> None:
     if config.subject is not None and dataset.consent is None:
         warnings.warn(f"subject={config.subject} without data.consent=: the model file is to say what those who are "
                       "heard or seen have agreed to, such as data.consent='Anna, 2 November 2026'", stacklevel=2)
+
+
+def check_named(config: DictConfig, found: Fields, known: Fields) -> None:
+    """Refuse a prior beside files of which the data have ``found`` nothing that is new, nor whom they are of: they
+    would be learned as what is made where that is not told."""
+    untold = [name for name, field in known.items() if name not in found and not is_scalar(field)]
+    new = [name for name, field in found.items()
+           if name not in known or set(class_names(field)) - set(class_names(known[name]))]
+    if config.get("prior") is not None and config.subject is None and untold and not new:
+        raise ConfigError("prior= keeps what the model of init= can do beside something new, and these files do not "
+                          f"tell their {untold[0]}: say whom or what they are of by subject=NAME, or prior=null")
 
 
 def check_subject(train: Dataset, base: Base | None, loading: Loading) -> None:

@@ -90,6 +90,7 @@ def run_data(
     train = personal.of_subject(plain, config.subject, known)
     val = personal.of_subject(held_out, config.subject, known)
     if record is None:
+        personal.check_named(config, found, known)
         personal.check_subject(train, base, loading)
     train.fields = val.fields = fields
     return RunData(codec, reader, source, loading, plain, train, val, fields, found, known, carried)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 
 import pytest
 import torch
@@ -71,7 +72,9 @@ def test_a_merged_model_samples_as_the_changed_one(base, mine, tmp_path, run):
 def test_a_change_goes_to_other_programs_and_back(base, mine, tmp_path, run, program):
     out, back = tmp_path / program, tmp_path / "back.safetensors"
     assert command.main(["export", str(mine), f"as={program}", f"out={out}"]) == 0
-    assert command.main(["import", str(out), f"base={run}", f"out={back}"]) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")                                # of the base that it names, or of none
+        assert command.main(["import", str(out), f"base={run}", f"out={back}"]) == 0
     again, own = (load_model(run, lora={path: 1.0})[0] for path in (back, mine))
     torch.testing.assert_close(latents(again), latents(own), rtol=1e-4, atol=1e-5)
     assert len(load_file(back)) == len(load_file(mine))
@@ -108,6 +111,14 @@ def test_a_foreign_file_that_does_not_fit_leaves_nothing_behind(mine, tmp_path, 
     with pytest.raises(ConfigError, match="cannot read"):
         command.main(["import", str(bad), f"base={run}", f"out={out}"])
     assert not out.exists()
+
+
+def test_a_foreign_file_that_says_that_it_changes_another_model_is_a_warning(mine, tmp_path, run):
+    command.main(["export", str(mine), "as=peft", f"out={tmp_path / 'peft'}"])
+    told = tmp_path / "peft" / "adapter_config.json"
+    told.write_text(json.dumps(json.loads(told.read_text()) | {"base_model_name_or_path": "theirs/other"}))
+    with pytest.warns(UserWarning, match=f"peft says that it changes 'other', and base= is '{run.name}'"):
+        command.main(["import", str(tmp_path / "peft"), f"base={run}", f"out={tmp_path / 'back.safetensors'}"])
 
 
 def test_names_with_commas_are_merged_and_a_base_that_has_moved_is_told(base, mine, tmp_path, run):

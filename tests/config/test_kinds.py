@@ -142,6 +142,7 @@ def test_rows_of_a_table_are_requests(tmp_path):
 @pytest.mark.parametrize(("row", "told"), [
     ('{"seed": 1.5}', "row 2: seed is a whole number"), ('{"seed": "x"}', "seed is a whole number"),
     ('{"seed": true}', "seed is a whole number"), ('{"name": 1.5}', "row 2: name is a text, got 1.5"),
+    ('{"label": [1, 2]}', "row 2: label is a text or a number, got [1, 2]"),
     ('{"seconds": "long"}', "row 2: seconds is a number, above 0, got 'long'"), ('{"seconds": -1}', "above 0, got -1"),
     ('{"pitch": "high"}', "row 2: pitch is a number between"), ('{"label": true}', "label is the name of a class"),
 ])

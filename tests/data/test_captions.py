@@ -1,6 +1,7 @@
 """Captions: from a cell, a file beside, a name; several of which a draw takes one; tags in another order."""
 
 import json
+import warnings
 from collections import Counter
 
 import numpy as np
@@ -90,6 +91,21 @@ def test_csv_jsonl_names_and_files_beside_give_the_same_captions(tmp_path):
         assert told["red disc.num"] == ({"caption": "red disc"}, {"caption": ["red disc"]})
 
 
+def test_lists_and_objects_that_nobody_asked_for_condition_nothing_and_are_told(tmp_path):
+    make = numbers(tmp_path / "in", "a", "b", "c", table=tmp_path / "t.jsonl")
+    boxes = [[1, 2], {"x": [3]}, None]
+    rows = [{"file": f"{name}.num", "kind": "k", "boxes": box} for name, box in zip("abc", boxes, strict=True)]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.warns(UserWarning, match="column 'boxes' of .*: its cells are lists or objects of JSON, so"):
+        data = make()
+    assert list(data.fields) == ["kind"] and list(data.report()["unused_columns"]) == ["boxes"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list(make(labels=["kind"]).fields) == ["kind"]         # what conditions is said: nothing to tell
+    with pytest.raises(ValueError, match=r"row 1 \(a.num\): boxes is \[1, 2\], no label and no number"):
+        make(labels=["boxes"])
+
+
 def test_several_captions_of_a_cell_are_one_for_validation_and_all_for_training(tmp_path):
     make = numbers(tmp_path / "in", "a", "b", "c", table=tmp_path / "t.jsonl", texts=["caption"])
     cells = [SEVERAL, json.dumps(SEVERAL), ""]
@@ -99,8 +115,8 @@ def test_several_captions_of_a_cell_are_one_for_validation_and_all_for_training(
     assert [data.read(i)[1]["caption"] for i in range(3)] == ["red disc", "red disc", None]
     assert [data.captions(i) for i in range(3)] == [{"caption": SEVERAL}, {"caption": SEVERAL}, {}]
     data = Subset(data, [1])
-    with pytest.raises(ValueError, match=r"row 1 \(a.num\): caption is a list of texts, as captions are: data.texts="):
-        make(texts=[])
+    with pytest.raises(ValueError, match=r"row 1 \(a.num\): caption is \[.*; a list of texts is captions, data"):
+        make(texts=[], labels=["caption"])
 
     def told(draws, **loading):
         order = Loading(batch_size=1, **loading).order(data, seed=3, steps=draws)

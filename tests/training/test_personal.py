@@ -234,6 +234,7 @@ def test_the_field_of_a_subject_is_the_one_that_the_data_do_not_tell():
 @pytest.mark.parametrize(("words", "reason"), [
     (["init=null", "lora=null", "prior=null"], "subject= is of a model that learns something new"),
     (["init=null", "lora=null", "subject=null"], "prior= is of a model that learns something new"),
+    (["subject=null"], "these files do not tell their speaker: say whom or what they are of by subject=NAME"),
     (["prior.share=1"], "share"), (["prior.n=0"], "n "),
     (["prior=data", "prior.root=nowhere"], "prior.root=nowhere is no folder of files and no run"),
     (["lora=0", "subject=speaker:bob"], "lora=0 learns the rows of new classes alone"),
