@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,15 @@ from torch import nn
 
 import mmdiff
 from mmdiff.adapters.audio.controls import Loudness, LowBands, Onsets
+from mmdiff.adapters.base import Adapter
 from mmdiff.adapters.controls import Control, gathered, joined, maps_of
 from mmdiff.adapters.points.controls import Shadow
 from mmdiff.adapters.series.controls import LowPass
 from mmdiff.adapters.video.controls import Edges, Grey, LowResolution
 from mmdiff.adapters.video.judge import VideoJudge
 from mmdiff.cli import sample
-from mmdiff.config.build import ConfigError
+from mmdiff.config.adapter import build_codec
+from mmdiff.config.build import ConfigError, build
 from mmdiff.config.files import MODEL_FILE
 from mmdiff.config.overrides import composed, composition
 from mmdiff.core.guidance import ClassifierFree
@@ -171,6 +174,20 @@ def test_a_network_that_begins_to_read_maps_keeps_its_bits_and_untold_ones_never
     torch.testing.assert_close(two(x, level, cond._replace(concat=more)), told, atol=1e-5, rtol=1e-5)
     with pytest.raises(ValueError, match="find no place, such as maps.weight"):
         base.inherit(one)
+
+
+@pytest.mark.parametrize(("codec", "control", "fits"), [
+    ("video_codec", "edges", False), ("video_codec", "companion", True), ("audio_codec", "loudness", False),
+    ("audio_vocoder", "loudness", True), ("video", "edges", True),
+])
+def test_learned_latents_are_no_samples_of_which_a_map_is_made(codec, control, fits):
+    parts = build_codec(composed("train", [f"adapter={codec}", "data=notes"]).adapter)[0]
+    modality, network = codec.partition("_")[0], UNet1d(parts.channels, cond_dim=8, base=8, multipliers=(1,))
+    node = composed("train", [f"adapter={modality}", f"adapter/controls={control}", "data=notes"]).adapter
+    controls = {control: build(node.controls[control], Control, channels=parts.channels)}
+    adapter = Adapter(None, parts, None, network, controls=controls)
+    with nullcontext() if fits else pytest.raises(ValueError, match=f"the map {control} is made of samples as they"):
+        adapter.check()
 
 
 @pytest.mark.parametrize("control", EACH)

@@ -80,6 +80,10 @@ class Autoencoder(WhitenedCodec):
         return self.base
 
     @property
+    def learned(self) -> bool:
+        return self.coder.encodes
+
+    @property
     def reading(self) -> dict[str, Any]:
         return self.base.reading
 

@@ -151,6 +151,11 @@ class Codec(nn.Module, ABC):
         """The codec that knows the samples, which judges ask: itself, but of a learned one that within it."""
         return self
 
+    @property
+    def learned(self) -> bool:
+        """Whether its features are latents that something has learned, and not pixels, spectra or coordinates."""
+        return self.modality is not self or bool(self.public_parts)
+
     def attacks(self) -> dict[str, Attack]:
         """What a mark should survive, by name: files that are written anew, parts that are cut off, noise.
 
@@ -286,3 +291,8 @@ class Adapter(NamedTuple):
         if self.network.ordered and not self.codec.ordered:
             raise ValueError(f"{network} tells positions apart, and the order of what {codec} has says nothing: name a "
                              "learned codec by codec=RUN, or choose a network of sets, such as that of adapter=points")
+        for name, control in self.controls.items():
+            if self.codec.learned and not control.of_latents:
+                raise ValueError(f"the map {name} is made of samples as they are, and {codec} has latents that were "
+                                 "learned: let adapter/controls=companion follow files of such maps, "
+                                 "data.maps.companion=FOLDER, which are encoded as the samples are")

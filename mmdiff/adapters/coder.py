@@ -32,6 +32,9 @@ class Coder(nn.Module, ABC):
     fixed: int | None = None
     """Channels of the latent, where the encoder leaves no choice."""
 
+    encodes: bool = True
+    """Whether its latents are learned: a vocoder learns the way back alone."""
+
     def check(self, base: Codec) -> None:
         """Raise ``ValueError`` where samples of the modality ``base`` are not what it codes; any are, unless a coder
         says otherwise."""

@@ -30,6 +30,9 @@ class Control(ABC):
     of_files: bool = False
     """Whether it is of no use to make it of the sample itself: it needs files beside the samples, ``data.maps``."""
 
+    of_latents: bool = False
+    """Whether it is of use where features are learned latents, which have a meaning to their codec alone."""
+
     @abstractmethod
     def __call__(self, features: Tensor, latents: Tensor) -> Tensor:
         """Samples without padding, twice ``(B, C, *S)`` -> maps ``(B, width, *S)`` with values of the order of 1."""
@@ -39,6 +42,7 @@ class Companion(Control):
     """Another sample as it is, such as a film in another style: what lies beside each sample in ``data.maps``."""
 
     of_files = True
+    of_latents = True
 
     def __init__(self, channels: int):
         self.width = channels

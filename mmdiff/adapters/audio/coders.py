@@ -111,6 +111,8 @@ class VocoderCoder(GridCoder):
     ``mel`` is a preset's name or the settings themselves.
     """
 
+    encodes = False
+
     def __init__(
         self, mel: str | MelSpec = "speech_8k", *, width: Count = 192, depth: Count = 6,
         corrections: Annotated[int, Ge(0)] = 2, chunk: Count = 1024,
