@@ -5,7 +5,7 @@ from torch.distributions import Normal, kl_divergence
 
 from mmdiff.adapters.autoencoder import Autoencoder
 from mmdiff.adapters.bottlenecks import KL, QUIET, Bounded
-from mmdiff.adapters.reconstruction import Squared
+from mmdiff.adapters.reconstruction import Gradient, Squared
 from mmdiff.adapters.video.codec import PixelCodec
 from mmdiff.adapters.video.coder import FilmCoder
 from mmdiff.adapters.video.reader import VideoReader
@@ -42,6 +42,19 @@ def test_a_variational_bottleneck_pays_its_divergence_and_a_bounded_one_nothing(
     z, penalty = Bounded(noise=0.2).drawn(h[:, :3], eps)
     torch.testing.assert_close(z, torch.tanh(h[:, :3]) + 0.2 * eps)
     assert penalty.eq(0).all() and torch.equal(Bounded().latent(h[:, :3]), torch.tanh(h[:, :3]))
+
+
+def test_edges_are_compared_along_every_axis_and_only_between_what_is_real():
+    real, made = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
+    apart = made - real
+    whole = Gradient()(Masked(made), Masked(real))
+    along = [apart.diff(dim=axis).abs().flatten(1).mean(1) for axis in (2, 3)]
+    torch.testing.assert_close(whole, (along[0] + along[1]) / 2)
+    mask = torch.zeros(2, 1, 4, 5, dtype=torch.bool)
+    mask[:, :, :3, :2] = True
+    part = Gradient()(Masked(torch.where(mask, made, 7.0), mask), Masked(torch.where(mask, real, -7.0), mask))
+    torch.testing.assert_close(part, Gradient()(Masked(made[..., :3, :2]), Masked(real[..., :3, :2])))
+    assert Gradient()(Masked(real + 2), Masked(real)).abs().max() < 1e-6, "a level alone has no edge"
 
 
 def test_a_codec_that_has_learned_keeps_the_mean_and_the_contrast_of_what_it_never_saw():

@@ -123,7 +123,7 @@ class Spectral(_Along):
 def _low(x: Tensor, axis: int) -> Tensor:
     """The lower half of the cosines (DCT-II) along an axis: of n, the first ceil(n / 2)."""
     n = x.shape[axis]
-    spectrum = torch.fft.rfft(torch.cat([x, x.flip(axis)], axis), dim=axis)        # mirrored: cosines alone, no edge
+    spectrum = torch.fft.rfft(torch.cat([x, x.flip(axis)], axis).float(), dim=axis)    # mirrored: cosines alone
     kept = torch.arange(n + 1, device=x.device) < (n + 1) // 2
     spectrum = spectrum * kept.view(-1, *(1,) * (x.ndim - 1 - axis))
     return torch.fft.irfft(spectrum, 2 * n, dim=axis).narrow(axis, 0, n)

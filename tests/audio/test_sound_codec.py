@@ -220,8 +220,9 @@ def test_a_codec_of_sound_is_trained_and_carried_by_a_model_of_its_latents(
     of = [f"experiment={experiment}", *SHORT, *settings, "optim.decay=constant"]
     train(composed("train", [f"run={codec}", *of, "trainer.max_steps=3"]))
     train(composed("train", [f"run={tmp_path / 'parted'}", *of, "trainer.max_steps=2"]))
-    more = [f"run={tmp_path / 'parted'}", "trainer.max_steps=3"]
+    more = [f"run={tmp_path / 'parted'}", "trainer.max_steps=3", "preview.n=1"]
     train(composed("train", more), completed("train", more))
+    assert len(list((tmp_path / "parted" / "previews" / "step-000000003").glob("*.wav"))) == 2
     assert_same(codec, tmp_path / "parted", 3)
     words = [word for word in TINY if "vocoder" not in word]
     train(composed("train", [f"run={notes}", *words, f"codec={codec}", "trainer.max_steps=2"]))

@@ -85,8 +85,9 @@ def test_a_codec_of_shapes_is_trained_judged_and_carried_by_a_model_of_its_laten
     of = ["experiment=points/codec", *SHAPES, *small, "optim.decay=constant"]
     train(composed("train", [f"run={codec}", *of, "trainer.max_steps=3"]))
     train(composed("train", [f"run={tmp_path / 'parted'}", *of, "trainer.max_steps=2"]))
-    more = [f"run={tmp_path / 'parted'}", "trainer.max_steps=3"]
+    more = [f"run={tmp_path / 'parted'}", "trainer.max_steps=3", "preview.n=1"]
     train(composed("train", more), completed("train", more))
+    assert len(list((tmp_path / "parted" / "previews" / "step-000000003").glob("*.ply"))) == 2
     assert_same(codec, tmp_path / "parted", 3)
     assert judge([str(codec), "evaluation.n=8"]) == 0 and "CD to its own" in capsys.readouterr().out
     model = ["adapter=points_latent", *SHAPES, f"codec={codec}", "adapter.network.dim=32", "adapter.network.depth=1",
