@@ -447,6 +447,8 @@ def test_guidance_by_the_same_model_changes_nothing(run):
 class Parrot(Network):
     """Puts out its condition, and knows where it was asked."""
 
+    ordered = False
+
     def __init__(self):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.ones(1))

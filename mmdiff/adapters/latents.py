@@ -1,12 +1,12 @@
 """What is asked of a latent so that it is easier to generate, such as that a changed one decodes to a changed sample.
 
-    Noisy      D(z + s |z| eps) is to be x                           a diffusion model leaves some noise
-    Scaled     D(half the size of z) is to be half the size of x     no channel may hide fine detail in a pattern of its
+    Noisy        D(z + s |z| eps) is to be x                         a diffusion model leaves some noise
+    Scaled       D(half the size of z) is to be half the size of x   no channel may hide fine detail in a pattern of its
                                                                      own (Kouzelis et al. 2025, EQ-VAE, eq. 5)
-    Shifted    D((1 - f) z_i + f z_(i+1)) is to be x, f s later      between two latents is what lies between what they
-               s = stride, f = floor(s / 2) / s                      tell of (after Zhou et al. 2025, AF-LDM)
-    Spectral   D(low half of the frequencies of z) is to be that     coarse things are told by coarse patterns
-               of the frequencies of x                               (after Skorokhodov et al. 2025)
+    HalfShifted  D((1 - f) z_i + f z_(i+1)) is to be x, f s later    between two latents is what lies between what they
+                 s = stride, f = floor(s / 2) / s                    tell of (after Zhou et al. 2025, AF-LDM)
+    Spectral     D(low half of the frequencies of z) is to be that   coarse things are told by coarse patterns
+                 of the frequencies of x                             (after Skorokhodov et al. 2025)
 
 Each costs one more decoding a step. By a whole stride nothing has to be asked for: convolutions move along with what
 they see, but for what is at a border.
@@ -95,13 +95,13 @@ class _Along(LatentTask):
         yield from found
 
 
-class Shifted(_Along):
+class HalfShifted(_Along):
     """Half a stride further, along every axis: a mean of neighbours decodes to what lies between them."""
 
     def make(self, latent: int, coder: Coder) -> None:
         super().make(latent, coder)
         if max(self.steps) == 1:
-            raise ValueError("Shifted is by less than a stride, and that of these latents is 1: leave it out")
+            raise ValueError("HalfShifted moves by less than a stride, and that of these latents is 1: leave it out")
 
     def forward(self, z: Tensor, x: Tensor, eps: Tensor, apart: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         for axis, step in self._axes(z):

@@ -5,7 +5,7 @@ import torch
 
 from mmdiff.adapters.audio.coders import WaveCoder
 from mmdiff.adapters.coder import GridCoder
-from mmdiff.adapters.latents import Noisy, Scaled, Shifted, Spectral
+from mmdiff.adapters.latents import HalfShifted, Noisy, Scaled, Spectral
 from mmdiff.adapters.points.coder import ShapeCoder
 from mmdiff.adapters.video.coder import FilmCoder
 from mmdiff.config.adapter import build_codec, build_learner
@@ -100,7 +100,7 @@ def test_a_ramp_that_is_drawn_in_lines_is_shifted_as_its_latents_are_and_one_of_
     z = torch.arange(6.0) * torch.tensor([1.0, -2.0])[:, None, None]  # (2, 1, 6)
     for decoder, apart in ((lines, 0.0), (steps, 0.5)):
         x = decoder(z)[..., :22]                                      # a length that the stride does not divide
-        moved, wanted = changed(Shifted(), Grid(4), z, x)
+        moved, wanted = changed(HalfShifted(), Grid(4), z, x)
         assert moved.shape == (2, 1, 5) and wanted.shape == (2, 1, 20) and torch.equal(wanted, x[..., 2:])
         found = (decoder(moved) - wanted).abs().mean((1, 2))
         torch.testing.assert_close(found, apart * torch.tensor([1.0, 2.0]))
@@ -122,7 +122,7 @@ def test_detail_that_hides_in_a_pattern_of_the_latents_is_apart_and_a_map_of_eac
         assert hides or (decoder(low) - wanted).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("task", [Shifted(), Spectral()])
+@pytest.mark.parametrize("task", [HalfShifted(), Spectral()])
 def test_frames_that_are_not_as_many_a_latent_are_left_alone(task):
     z, x = torch.randn(1, 4, 3, 2, 4), torch.randn(1, 3, 9, 16, 32)
     latents, film = changed(task, FilmCoder(), z, x)
@@ -132,14 +132,14 @@ def test_frames_that_are_not_as_many_a_latent_are_left_alone(task):
 
 
 def test_latents_that_cannot_be_asked_so_are_refused_by_name():
-    for task in (Shifted(), Spectral()):
+    for task in (HalfShifted(), Spectral()):
         for coder in (ShapeCoder(), Grid(4, causal=True)):
             with pytest.raises(ValueError, match=f"{type(task).__name__} is of latents that lie beside each other"):
                 task.make(4, coder)
         with pytest.raises(ValueError, match=f"{type(task).__name__} needs two latents along an axis"):
             changed(task, Grid(8), torch.randn(1, 2, 1), torch.randn(1, 1, 8))
-    with pytest.raises(ValueError, match="Shifted is by less than a stride"):
-        Shifted().make(4, Grid(1, 1))
+    with pytest.raises(ValueError, match="HalfShifted moves by less than a stride"):
+        HalfShifted().make(4, Grid(1, 1))
 
 
 @torch.no_grad()
