@@ -155,7 +155,7 @@ def _check(index: Any, where: str) -> None:
     for number, item in enumerate(index["items"]):
         try:
             _check_item(item, len(index["shards"]), DTYPES[dtype].itemsize)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{where} is damaged: item {number} is not as it is written ({error!r})") from None
 
 
