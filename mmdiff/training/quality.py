@@ -68,9 +68,10 @@ class Quality(Every):
 
     def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         codec = cast(TrainingModule, module).model.codec.modality
-        if self.steps and len(self.held_out) < LEAST:
-            raise ConfigError(f"quality.every needs {LEAST} held-out samples, loader.val holds {len(self.held_out)}")
-        if self.steps:
+        if self.steps and not self.judges and not (self.monitor == LOSS and self.patience and len(self.held_out)):
+            raise ConfigError(f"quality.every needs {LEAST} held-out samples, loader.val holds {len(self.held_out)}; "
+                              "of fewer quality.monitor=val/loss with quality.patience stops by their loss alone")
+        if self.steps and self.judges:
             shown, judge = [self.held_out.read(i)[0] for i in spread(len(self.held_out), self.n)], codec.judge()
             try:
                 judge.stacked(shown, codec, self.stored["size"])
@@ -79,6 +80,11 @@ class Quality(Every):
             if self.embedder is not None:                             # a mistake in it is told before the training
                 settings = judge.settings(codec)
                 load_embedder(Path(self.embedder), judge=judge, settings=settings)
+
+    @property
+    def judges(self) -> bool:
+        """Whether there are held-out samples enough to judge what is made beside them."""
+        return len(self.held_out) >= LEAST
 
     def state_dict(self) -> dict[str, Any]:
         """What a continued run has to know."""
@@ -109,7 +115,7 @@ class Quality(Every):
     def act(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
         values, model = {}, module.averaged.eval()                    # of all processes, where weights are sharded
         with alone(trainer) as working:
-            if working:
+            if working and self.judges:
                 try:
                     pipeline = Pipeline(cast(DiffusionModel, model), {"config": self.stored, "sha256": None})
                     values = self._judged(pipeline, trainer.precision_plugin.val_step_context)

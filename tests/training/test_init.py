@@ -12,6 +12,7 @@ from mmdiff.config.build import ConfigError
 from mmdiff.config.header import ModelFileError
 from mmdiff.config.overrides import combinations, composed, composition
 from mmdiff.config.record import read_record
+from mmdiff.core.schedules import VarianceExploding
 from mmdiff.data.labels import TEXT, grown
 from mmdiff.store import load_model, save_model
 from mmdiff.training.base import base_of
@@ -58,6 +59,13 @@ def test_what_is_not_named_again_is_the_base_s(base, tmp_path):
     assert config.adapter.reader.seconds == 0.5 and "fields" not in config.adapter.conditioner
     named = composed("train", ["data=notes", f"init={base}", "sampler=ddim", "experiment=audio/demo"])
     assert named.sampler._target_.endswith("DDIM") and named.adapter.network.base == 8
+
+
+def test_another_schedule_takes_the_place_of_the_base_s_and_is_told(base, tmp_path):
+    parts, own = started(base, tmp_path / "run", "data=notes", "data.n=20", "diffusion=edm"), load_model(base)[0]
+    assert type(parts.module.model.denoiser.schedule) is VarianceExploding is not type(own.denoiser.schedule)
+    assert all(map(torch.equal, parts.module.model.network.state_dict().values(), own.network.state_dict().values()))
+    assert "diffusion.schedule._target_ is mmdiff.core.schedules.VarianceExploding, was" in parts.start
 
 
 @pytest.mark.parametrize("new", [False, True], ids=["equal fields", "a new field"])

@@ -1,5 +1,7 @@
 """A model of somebody: a new class that is learned from few files, beside what its base knows already."""
 
+import csv
+
 import numpy as np
 import pytest
 import soundfile
@@ -11,6 +13,7 @@ from mmdiff.config.build import ConfigError, build
 from mmdiff.config.files import MODEL_FILE
 from mmdiff.config.header import read_header
 from mmdiff.config.overrides import composed, composition
+from mmdiff.config.record import read_record
 from mmdiff.core.samplers import Sampler
 from mmdiff.core.types import Masked
 from mmdiff.data.cached import cache_folder
@@ -182,6 +185,18 @@ def test_a_folder_or_a_run_may_be_the_prior(folder, tmp_path):
                 "subject=speaker:anna")
     with pytest.raises(ConfigError, match="speaker 'anna' is new to it"):
         started(folder, tmp_path / "c", "prior=data", f"prior.root={folder / 'anna'}", *labelled)
+
+
+def test_the_loss_of_few_files_that_are_held_out_stops_it_and_keeps_the_best_step(folder, tmp_path):
+    run = begin(folder, tmp_path / "run", "loader.val=0.5", "validation.every=1", "quality.every=1", "optim.lr=9.0",
+                "quality.monitor=val/loss", "quality.patience=2", "trainer.max_steps=40", "lora=null")
+    header, rows = read_header(run / MODEL_FILE), list(csv.DictReader((run / "metrics.csv").open()))
+    losses = {int(row["step"]): float(row["val/loss"]) for row in rows if row["val/loss"]}
+    assert len(losses) < 40 and header["step"] == min(losses, key=losses.get) == max(losses) - 2
+    assert header["best"]["val/loss"] == pytest.approx(min(losses.values())) and not (run / "quality").exists()
+    assert read_record(run).fields["speaker"][-1] == "anna" and len(read_record(run).held_out) == 2
+    with pytest.raises(ConfigError, match="needs 8 held-out samples, loader.val holds 2; of fewer quality.monitor"):
+        begin(folder, tmp_path / "other", "loader.val=0.5", "validation.every=1", "quality.every=1")
 
 
 def test_a_subject_without_consent_is_one_warning(folder, tmp_path):
