@@ -168,7 +168,7 @@ def test_corrected_levels_are_nearer_to_those_that_are_asked_for():
         torch.manual_seed(0)
         coder = VocoderCoder(mel, width=8, depth=1, corrections=corrections)
         coder.make(1, mel.n_mels, 1)
-        made = coder.decoder(asked)[:, 0]
+        made = coder.eval().decoder(asked)[:, 0]
         errors.append((log_mel(made, torch.tensor([made.shape[1]])) - asked).abs().mean().item())
     assert errors[0] > 2 * errors[1] > 2 * errors[2]
 
@@ -186,8 +186,8 @@ def test_a_codec_of_any_rate_and_channels_learns_and_gives_sounds_of_their_lengt
     losses = {"convergence": Convergence()} if coder.fixed else {"absolute": Absolute(), "phase": Phase()}
     model = CodecModel(codec, AudioReader(**base.reading), losses={"spectral": LogSpectral(), **losses})
     batch = Batch(Masked(0.3 * torch.randn(2, channels, 4001)), {}, torch.arange(2))
-    optimizer, found = torch.optim.Adam(model.trainable.parameters(), lr=3e-3), []
-    for _ in range(16):                                               # a vocoder is corrected, and begins low
+    optimizer, found = torch.optim.Adam(model.trainable.parameters(), lr=1e-3), []
+    for _ in range(3):
         loss = model.loss(batch, 0).mean()
         loss.backward()
         optimizer.step()

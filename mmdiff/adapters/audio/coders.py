@@ -5,7 +5,8 @@
     waves      strided convolutions with snake activations, both ways
 
 ``smooth`` is the log-mel itself, drawn through the bins of a spectrum: harmonics and phase are left to be learned. The
-second line is repeated ``corrections`` times: levels are then those that were asked for, as Griffin-Lim has them.
+second line is done ``corrections`` times where a vocoder is used, not where it learns: levels are then those that were
+asked for, as Griffin-Lim has them.
 (Siuzdak 2024, Vocos: the network works at the rate of frames alone, so it is much quicker than one that works at that
 of samples.)
 """
@@ -72,14 +73,14 @@ class _Frames(nn.Module):
         start, size = self.mel.left, self.mel.samples(log_mel.shape[-1])
         position = torch.arange(wave.shape[1], device=wave.device) - start
         mirrored = start + mirror(position, torch.tensor(size, device=wave.device))
-        for _ in range(self.corrections):
+        for _ in range(0 if self.training else self.corrections):     # what leans on them is learned less well
             spectrum = torch.stft(wave[:, mirrored], self.mel.n_fft, self.mel.hop_length, window=self.window,
                                   center=False, return_complex=True)
-            wave = self._added(spectrum * self._gain(spectrum.detach().abs(), log_mel))
+            wave = self._added(spectrum * self._gain(spectrum.abs(), log_mel))
         return wave[:, None, start : start + size]
 
     def _gain(self, magnitude: Tensor, log_mel: Tensor) -> Tensor:
-        """What magnitudes ``(B, F, T)`` are multiplied with to have the log-mel; no gradient goes through it."""
+        """What magnitudes ``(B, F, T)`` are multiplied with to have the log-mel."""
         x = magnitude.clamp(min=1e-8) ** self.mel.power
         gain = agreeing(x, log_mel.exp(), self.basis, iterations=MULTIPLIED) / x
         return (gain ** (1 / self.mel.power)).clamp(1 / MOST, MOST)
