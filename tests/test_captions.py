@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 
 import mmdiff
+from mmdiff.adapters.points.write import write_points
 from mmdiff.cache.encode import encode
 from mmdiff.cli import embedder, sample
 from mmdiff.cli import eval as judge
@@ -63,6 +64,23 @@ def files(run):
 
 def test_the_first_line_of_a_run_says_how_many_have_a_caption_and_how_long_they_are(told):
     assert "12 of 13 have a caption, median 5 tokens, longest 22 of 64" in told[1][0]
+
+
+def test_clouds_are_told_by_captions_in_their_names(tmp_path):
+    (root := tmp_path / "in").mkdir()
+    for i in range(8):
+        shape, height = (("flat", 0.1), ("tall", 2.0))[i % 2]
+        write_points(torch.randn(3, 24) * torch.tensor([[1.0], [height], [1.0]]), root / f"a {shape} thing, {i}.ply")
+    said = begun(tmp_path / "run", [
+        "adapter=points", f"data.root={root}", "data.pattern=(?P<caption>.*)", "data.texts=[caption]", *BYTES,
+        "adapter.reader.points=16", "adapter.network.dim=16", "adapter.network.depth=1", "adapter.network.heads=2",
+        *(word for word in TINY if not word.startswith("adapter")), "loader.val=0.25", "optim.lr=0.05",
+    ])
+    assert "8 of 8 have a caption" in said[0]
+    model = mmdiff.load(tmp_path / "run", device="cpu")
+    flat, tall, untold = (model.sample(seed=1, cond={"caption": f"a {shape} thing"} if shape else {})[0]
+                          for shape in ("flat", "tall", ""))
+    assert flat.shape == (3, 16) and not torch.equal(flat, tall) and not torch.equal(flat, untold)
 
 
 def test_a_model_file_holds_no_caption(told):

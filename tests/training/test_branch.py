@@ -12,7 +12,7 @@ from mmdiff.core.types import Masked
 from mmdiff.data.batch import Batch
 from mmdiff.data.labels import encode_labels
 from mmdiff.store import load_model
-from tests.test_maps import FURTHER, VIDEO, assembled, begin
+from tests.test_maps import EACH, FURTHER, VIDEO, assembled, begin
 
 MORE = [*FURTHER, "trainer.max_steps=2", "validation.every=0", "optim.lr=0.05", "lora=2"]
 FOLLOW = [*MORE, "adapter/controls=edges", "branch=true"]
@@ -58,6 +58,22 @@ def test_it_is_added_to_a_base_and_beside_other_changes_which_act_in_both(base, 
     assert not torch.equal(made(both, sketch), made(load_model(base, lora={branch: 1.0})[0], sketch))
     nothing = load_model(base, lora={branch: 0.0})[0]
     assert torch.equal(made(nothing, sketch), made(load_model(base)[0], None))
+
+
+@pytest.mark.parametrize(("control", "sample"), [
+    ("loudness", torch.linspace(-1, 1, 2000)[None]), ("shadow", torch.linspace(-1, 1, 96).reshape(3, 32)),
+])
+def test_a_branch_of_sound_or_points_leaves_what_is_told_no_map_to_the_bits_of_its_base(control, sample, tmp_path):
+    words = [*EACH[control], "trainer.max_steps=2", "validation.every=0", "optim.lr=0.05"]
+    base = begin(tmp_path / "base", *words)
+    again = [word for word in words if not word.startswith(("adapter", "data="))]
+    follow = ["data=notes" if control == "loudness" else "data=solids", f"adapter/controls={control}", "branch=true"]
+    branch = begin(tmp_path / "branch", *again, *follow, "lora=2", f"init={base}")
+    both, plain = load_model(branch)[0], load_model(base)[0]
+    told = {control: both.map_of(control, sample)}
+    followed, untold, alone = (model.latents([row], [0], told[control].shape[1:], sampler=Auto(steps=2))
+                               for model, row in ((both, told), (both, {}), (plain, {})))
+    assert torch.equal(untold, alone) and (followed - alone).abs().max() > 1e-3
 
 
 def test_in_training_no_map_is_hidden_where_labels_are(base, tmp_path):
