@@ -10,7 +10,10 @@ import torch
 from torch import nn
 
 import mmdiff
-from mmdiff.adapters.audio.controls import Loudness, LowBands, Onsets
+from mmdiff.adapters.audio.codec import MelCodec
+from mmdiff.adapters.audio.controls import Loudness, LowBands, Onsets, Pitch
+from mmdiff.adapters.audio.io import AudioReader
+from mmdiff.adapters.audio.notes import Notes
 from mmdiff.adapters.base import Adapter
 from mmdiff.adapters.controls import Control, gathered, joined, maps_of
 from mmdiff.adapters.points.controls import Shadow
@@ -112,6 +115,27 @@ def test_the_map_of_a_crop_is_the_crop_of_the_map_but_for_what_looks_beyond_it(c
     box = (..., slice(1, 3), slice(4, 12), slice(4, 16))
     inner = (..., slice(border, 8 - border), slice(border, 12 - border))
     assert torch.equal(control(FILM[box], FILM[box])[inner], control(FILM, FILM)[box][inner])
+
+
+def test_the_pitch_of_notes_is_heard_whatever_they_are_played_on_and_of_noise_none():
+    codec, notes = MelCodec("speech_8k_48"), Notes(AudioReader(seconds=0.25, sample_rate=8000), n=30)
+    control = Pitch(48, **codec.facts)
+    errors = []
+    for i in range(30):
+        sample_, labels = notes.read(i)
+        both = [codec.features(Masked(level * sample_[None])).x for level in (1.0, 0.1)]
+        octaves, clear = control(both[0], both[0])[0]
+        assert (control(both[1], both[1]) - control(both[0], both[0])).abs().mean() < 0.05       # however loud
+        if labels["instrument"] != "struck":                          # whose partials are no harmonics
+            heard = 60 + 12 * (octaves / clear.clamp(min=1e-3))[clear > 0.5].median()
+            errors.append(abs(heard - labels["pitch"]))
+    assert len(errors) > 10 and torch.stack(errors).max() < 0.5
+    noise = codec.features(Masked(torch.randn(1, 1, 4000))).x
+    assert control(noise, noise)[0, 1].mean() < 0.2
+    silence = codec.features(Masked(torch.zeros(1, 1, 4000))).x
+    assert not control(silence, silence).any()
+    with pytest.raises(ValueError, match="this codec makes none"):
+        Pitch(3)
 
 
 def test_maps_of_sounds_series_and_points_are_those_of_each_frame_or_window():

@@ -7,7 +7,7 @@
 the latent is whitened by its own deviation, unless the coder knows better.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import wraps
 from typing import Any
 
@@ -82,6 +82,10 @@ class Autoencoder(WhitenedCodec):
     @property
     def learned(self) -> bool:
         return self.coder.encodes
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return self.coder.facts
 
     @property
     def reading(self) -> dict[str, Any]:

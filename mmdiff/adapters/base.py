@@ -156,6 +156,12 @@ class Codec(nn.Module, ABC):
         """Whether its features are latents that something has learned, and not pixels, spectra or coordinates."""
         return self.modality is not self or bool(self.public_parts)
 
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What controls may want to know of its features, by the names of their arguments: ``spectrum`` has the
+        settings of spectrograms."""
+        return {}
+
     def attacks(self) -> dict[str, Attack]:
         """What a mark should survive, by name: files that are written anew, parts that are cut off, noise.
 

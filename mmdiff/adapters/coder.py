@@ -8,7 +8,7 @@ What is not a multiple of the stride is continued by its last values, and cut ag
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -34,6 +34,11 @@ class Coder(nn.Module, ABC):
 
     encodes: bool = True
     """Whether its latents are learned: a vocoder learns the way back alone."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """``Codec.facts`` of its latents."""
+        return {}
 
     def check(self, base: Codec) -> None:
         """Raise ``ValueError`` where samples of the modality ``base`` are not what it codes; any are, unless a coder

@@ -22,7 +22,7 @@ from ..data.batch import Beside, unpad
 
 class Control(ABC):
     """How a map is made of a sample, and of nothing else. The constructor's first argument, ``channels``, are those of
-    the latent, from the codec."""
+    the latent, from the codec; arguments that are named as one of ``Codec.facts`` come from there too."""
 
     width: int
     """C', the channels of the map."""

@@ -23,7 +23,7 @@ from .words import Word, pieces, quoted, text
 
 DERIVED = {
     "channels", "concat_channels", "cond_dim", "downsampling", "fields", "model", "reader", "sample_rate", "self",
-    "text", "tokens",
+    "spectrum", "text", "tokens",
 }
 OPTIONAL = {
     "adapter.given", "adapter.coupling", "adapter/text", "adapter.text", "adapter/controls", "adapter.controls",

@@ -6,7 +6,8 @@ One std, as bands that hold only the floor (speech sampled at 8 kHz, seen at 22 
 Frame k is real where it starts inside the clip: k hop < length.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,6 +32,10 @@ class MelCodec(SoundCodec):
         spec = MelSpec.named(mel) if isinstance(mel, str) else mel
         super().__init__(spec.n_mels, spec, groups={"frames of sound": spec.n_mels})
         self.vocoder = (vocoder or GriffinLim()).for_mel(spec)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return {"spectrum": self.mel}
 
     def features(self, samples: Masked) -> Masked:
         """Log-mel ``(B, n_mels, T)`` and the mask of its frames."""

@@ -12,8 +12,8 @@ of samples.)
 """
 
 import math
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge
@@ -126,6 +126,10 @@ class VocoderCoder(GridCoder):
         reach = 3 * (depth + 1) + (1 + corrections) * sight
         self.reach = (reach, reach)
         self.sight = (sight, sight)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return {"spectrum": self.mel}
 
     def check(self, base: Codec) -> None:
         if (rate := base.reading.get("sample_rate")) != self.mel.sample_rate:
