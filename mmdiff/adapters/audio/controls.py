@@ -6,6 +6,7 @@
     Pitch       argmax_p <sqrt(mel), tone_p>,   tone_p = sqrt(mel of harmonics 1 / k of the pitch p), of unit length
 """
 
+from functools import cached_property
 from typing import Annotated
 
 import torch
@@ -77,17 +78,23 @@ class Pitch(Control):
             raise ValueError("a pitch is read off a log-mel spectrogram, and this codec makes none: adapter=audio does")
         if not low < high:
             raise ValueError(f"need low < high, two MIDI numbers; got {low:g} and {high:g}")
-        self.spectrum, self.pitches = spectrum, torch.arange(low, high, STEP)
-        self.tones = _tones(spectrum, 440 * 2 ** ((self.pitches - 69) / 12))
-        self.usual = _unit(self.tones.mean(0, keepdim=True))
+        self.spectrum, self.low, self.high = spectrum, low, high
+
+    @cached_property
+    def tones(self) -> tuple[Tensor, Tensor]:
+        """The pitches ``(P,)`` that are tried, and what tones of them are like ``(P, n_mels)``."""
+        pitches = torch.arange(self.low, self.high, STEP)
+        return pitches, _tones(self.spectrum, 440 * 2 ** ((pitches - 69) / 12))
 
     def __call__(self, features: Tensor, latents: Tensor) -> Tensor:
+        pitches, tones = (x.to(features) for x in self.tones)
         level = (features.exp() - self.spectrum.floor).clamp(min=0) ** (0.5 / self.spectrum.power)
         shape = _unit(level.mT).mT                                                # (B, n_mels, T)
-        likeness, found = (self.tones.to(shape) @ shape).max(1, keepdim=True)
-        clear = ((likeness - self.usual.to(shape) @ shape - NOISE) / (TONE - NOISE)).clamp(0, 1)
+        likeness, found = (tones @ shape).max(1, keepdim=True)
+        usual = _unit(tones.mean(0, keepdim=True)) @ shape
+        clear = ((likeness - usual - NOISE) / (TONE - NOISE)).clamp(0, 1)
         clear = torch.where(level.any(1, keepdim=True), clear, 0)
-        return torch.cat([(self.pitches.to(shape)[found] - 60) / 12 * clear, clear], 1)
+        return torch.cat([(pitches[found] - 60) / 12 * clear, clear], 1)
 
 
 def _tones(spectrum: MelSpec, frequencies: Tensor) -> Tensor:
