@@ -1,7 +1,8 @@
 """``mmdiff eval RUN [evaluation=PROTOCOL evaluation.n=200 sampler=... sampler.steps=... -m]``.
 
 Judges a trained model and writes RUN/eval/report.json, .md and .html. ``against=FILE`` says besides whether it is
-better than another model of the same codec, such as the one that it began with. With ``-m`` and several values
+better than another model of the same codec. A personal run is judged by the data of the run that it began with, beside
+that, and by its own files. With ``-m`` and several values
 (``-m sampler.steps=5,10,20 guidance.scale=1,2``, ``-m precision=fp32,bf16,int8``) it measures every combination and
 writes sweep.json, .md and .png.
 ``mmdiff eval FILE data.root=FOLDER [data.KEY=... loader.val=0.2]`` judges a model file, such as an adopted one, by data
@@ -50,6 +51,7 @@ def main(arguments: list[str]) -> int:
     from ..evaluation.real import DataSource
     from ..evaluation.report.page import heading, predictions, summary, turned, write_report
     from ..evaluation.report.sweep import write_sweep
+    from ..evaluation.subject import base_of, subject
     from ..generation.pipeline import load
     from ..metrics.rows import markdown
 
@@ -60,10 +62,14 @@ def main(arguments: list[str]) -> int:
     evaluated = open_run(config.run, stored, DataSource.of(config))
     _refuse_other(stored.model.codec, protocol, config.run)
     pipelines = [_pipeline(stored, *_composed(part)) for part in combinations]
+    base = base_of(config.run) if "-m" not in flags else None
+    config.against = config.against or (None if base is None else str(base))
     others = _others(config, stored, words) if config.against is not None else {}
     bench = Evaluator(evaluated, protocol, out, embedder=embedder)
     if "-m" not in flags:
         report = bench.report(pipelines[0], against=others)
+        if rows := subject(config.run, bench, pipelines[0], others.get(str(base))):
+            report["subject"] = rows
         write_report(report, out)
         shown = {name: row for name, row in report["rows"].items() if not name.startswith("control")}
         foretold = predictions(report) if report.get("prediction") else ()

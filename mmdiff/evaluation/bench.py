@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from ..config.header import consent
 from ..core.types import Masked
 from ..data.batch import pad, unpad
 from ..data.dataset import spread
-from ..data.labels import Fields, suggest, text
+from ..data.labels import Fields, Label, suggest, text
 from ..data.progress import progress_bar
 from ..data.writing import write_atomic
 from ..engines.precision import weight_bytes
@@ -37,16 +38,8 @@ from ..metrics.classify import confusion
 from ..metrics.rows import Row
 from .against import difference, table
 from .embedders.embedder import Embedder, Foreign, load_embedder
-from .evaluated import (
-    EvaluatedRun,
-    Samples,
-    companions,
-    known_fields,
-    real_samples,
-    train_embedder,
-    training_samples,
-)
-from .following import followed
+from .evaluated import EvaluatedRun, Samples, known_fields, real_samples, train_embedder, training_samples
+from .following import companions, followed
 from .prediction import prediction
 from .protocol import Protocol, digest
 from .report.findings import gaps, grouped, sensitivity
@@ -124,7 +117,7 @@ class Evaluator:
         cost = {}
         for seed in self.protocol.seeds:
             name = MODEL if len(self.protocol.seeds) == 1 else f"{MODEL}, seed {seed}"
-            generated, cost[name] = self._generated(pipeline, seed)
+            generated, cost[name] = self.generated(pipeline, seed)
             sets[name] = self.scorer.measure(generated.x, self.truth)
             rows[name] = self.scorer.row(sets[name])
             if controls:
@@ -182,7 +175,7 @@ class Evaluator:
     def _against(self, current: Measured, rows: Mapping[str, Row], name: str, other: Pipeline) -> dict[str, Any]:
         """What differs from another model that is asked for the same; it is told what it knows of the labels."""
         under = f"against-{other.header['sha256'][:12]}"
-        generated, _ = self._generated(other, self.protocol.seeds[0], fields=other.model.fields, under=under)
+        generated, _ = self.generated(other, self.protocol.seeds[0], fields=other.model.fields, under=under)
         measured = self.scorer.measure(generated.x, self.truth)
         row, found = self.scorer.row(measured), difference(self.scorer, current, measured)
         better = {metric: self.scorer.better(metric) for metric in found}
@@ -201,12 +194,13 @@ class Evaluator:
             samples += unpad(Masked(back.float().cpu(), None if mask is None else mask.cpu()))
         return self.judge.stacked(samples, self.codec, self.evaluated.size)
 
-    def _generated(
-        self, pipeline: Pipeline, seed: int, *, fields: Fields | None = None, under: str = "samples"
+    def generated(
+        self, pipeline: Pipeline, seed: int, *, fields: Fields | None = None, under: str = "samples",
+        told: Mapping[str, Label] = MappingProxyType({}),
     ) -> tuple[Samples, dict[str, float] | None]:
-        """Samples with the labels of the real ones, from files ``under`` a folder: what was made before is not made
-        again."""
-        requests = self._requests(seed, fields)
+        """Samples with the labels of the real ones, but for what is ``told`` of all, from files ``under`` a folder:
+        what was made before is not made again."""
+        requests = self._requests(seed, fields, told)
         pipeline.choose_engine(requests, self._batch(requests))              # choosing an engine is no cost of a sample
         folder = self.out / under / digest(pipeline.settings)[:12]
         cost, before = folder / f".cost-{seed}.json", {path: _version(path) for path in folder.glob("*")}
@@ -231,13 +225,15 @@ class Evaluator:
         samples = [generated[i] for i in range(len(requests))]
         return self.real._replace(x=self.judge.stacked(samples, self.codec, pipeline.size))
 
-    def _requests(self, seed: int, fields: Fields | None = None) -> list[Request]:
+    def _requests(
+        self, seed: int, fields: Fields | None = None, told: Mapping[str, Label] = MappingProxyType({})
+    ) -> list[Request]:
         """The labels of the real samples, of ``fields`` alone where those are told, and their sizes where each has its
         own."""
         sizes: list[dict[str, float]] = [{} for _ in self.real.labels]
         if self.judge.native_sizes:
             sizes = [self.codec.size(sample) for sample in self.judge.parted(self.real.x)]
-        known = [{name: value for name, value in labels.items() if fields is None or name in fields}
+        known = [{name: value for name, value in {**labels, **told}.items() if fields is None or name in fields}
                  for labels in self.real.labels]
         return [Request(seed=seed + i, labels=labels, size=size)
                 for i, (labels, size) in enumerate(zip(known, sizes, strict=True))]

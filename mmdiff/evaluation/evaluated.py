@@ -5,7 +5,7 @@ How the model is judged is in ``mmdiff.evaluation.bench``.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -142,20 +142,6 @@ def real_samples(evaluated: Evaluated, judge: Judge, dataset: Dataset, n: int, *
     columns = [{**dataset.column(i), **label} for i, label in zip(chosen, labels, strict=True)]
     x = judge.stacked(list(samples), evaluated.codec, evaluated.size)
     return Samples(x, list(labels), columns)
-
-
-def companions(
-    evaluated: Evaluated, judge: Judge, maps: Iterable[str], n: int
-) -> dict[str, list[Tensor | None]]:
-    """What lies beside the ``real_samples`` that were held out for each of ``maps``, of their size."""
-    dataset = evaluated.held_out
-    names, chosen = [name for name in maps if name in dataset.maps], spread(len(dataset), n)
-    found: dict[str, list[Tensor | None]] = {name: [] for name in names}
-    for beside in (dataset.beside(i) for i in chosen) if names else ():
-        for name in names:
-            x = beside[name]
-            found[name].append(x if x is None else judge.parted(judge.stacked([x], evaluated.codec, evaluated.size))[0])
-    return found
 
 
 def training_samples(evaluated: Evaluated, judge: Judge, n: int) -> Samples:

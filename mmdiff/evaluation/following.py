@@ -12,7 +12,7 @@ Besides, how near the samples themselves are to the held-out ones, as the judge 
 film of low resolution is made sharp for, and little where a map leaves much open.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 
@@ -21,12 +21,14 @@ from torch import Tensor
 
 from ..adapters.judge import Judge
 from ..core.types import Masked
+from ..data.dataset import spread
 from ..data.labels import Label
 from ..data.progress import progress_bar
 from ..generation.pipeline import Pipeline
 from ..metrics.bootstrap import bootstrap
 from ..metrics.rows import Row
 from ..model import DiffusionModel, LabelOrMap
+from .evaluated import Evaluated
 
 WITH, WITHOUT = "with map", "without map"
 
@@ -62,6 +64,20 @@ def followed(
 
 def _latent(model: DiffusionModel, sample: Tensor) -> Tensor:
     return model.codec.encode(Masked(sample[None].to(model.device))).x[0]
+
+
+def companions(
+    evaluated: Evaluated, judge: Judge, maps: Iterable[str], n: int
+) -> dict[str, list[Tensor | None]]:
+    """What lies beside the ``real_samples`` that were held out for each of ``maps``, of their size."""
+    dataset = evaluated.held_out
+    names, chosen = [name for name in maps if name in dataset.maps], spread(len(dataset), n)
+    found: dict[str, list[Tensor | None]] = {name: [] for name in names}
+    for beside in (dataset.beside(i) for i in chosen) if names else ():
+        for name in names:
+            x = beside[name]
+            found[name].append(x if x is None else judge.parted(judge.stacked([x], evaluated.codec, evaluated.size))[0])
+    return found
 
 
 def unfollowed(maps: Mapping[str, Mapping[str, Row]]) -> list[str]:

@@ -64,6 +64,8 @@ def data_of(run: str | Path, model: Learner, config: Any, source: DataSource) ->
 def _of_run(record: Record, reader: Reader, root: str | None) -> tuple[Dataset, Dataset]:
     """What a run learned from and what it held out. What is new since is left out, and told."""
     config = record.config
+    if config.get("subject") is not None and (base := base_record(record)) is not None:
+        return _of_run(base, reader, root)
     dataset = _opened(config.data, reader, record.fields, root)
     dataset = with_subject(dataset, config.get("subject"), record.fields)
     parts = build(config.loader, Loading).split(dataset)
@@ -76,6 +78,19 @@ def _of_run(record: Record, reader: Reader, root: str | None) -> tuple[Dataset, 
         raise ConfigError(f"none of the samples that {record.run} learned from is there, such as "
                           f"{record.training[0]!r}")
     return train, held_out
+
+
+def subject_files(record: Record, reader: Reader) -> Dataset:
+    """The files of the subject of a personal run."""
+    dataset = _opened(record.config.data, reader, record.fields, None)
+    return with_subject(dataset, record.config.subject, record.fields)
+
+
+def base_record(record: Record) -> Record | None:
+    """The run that a personal run began with, whose data say what else it is to know; None where it has moved, or is
+    a model file alone."""
+    base = Path(record.config.init).expanduser()
+    return read_record(base) if (base / CONFIG_FILE).is_file() else None
 
 
 def _named(source: DataSource, reader: Reader, fields: Fields) -> Dataset:

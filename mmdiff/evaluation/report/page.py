@@ -15,6 +15,7 @@ from ..following import unfollowed
 from ..prediction import outdone
 from ..protocol import differences
 from ..retrieval import misread
+from ..subject import described
 from .findings import behind, disobeyed
 from .plots import confusions, intervals
 
@@ -62,6 +63,8 @@ def sections(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         parts.append(predictions(report))
     for name, rows in report.get("maps", {}).items():
         parts.append((f"Distance to the map {name}", markdown([{"": kind, **row} for kind, row in rows.items()])))
+    if report.get("subject"):
+        parts.append(("The subject", markdown([{"": kind, **row} for kind, row in report["subject"].items()])))
     for name, rows in report.get("retrieval", {}).items():
         parts.append((f"{name} among others", markdown([{"": kind, **row} for kind, row in rows.items()])))
     parts.append(("What each metric sees", "Blind: not told apart from real samples.\n\n" + markdown(seen(report))))
@@ -96,6 +99,7 @@ def summary(report: Mapping[str, Any]) -> list[str]:
     lines += [sentence(found["table"], name="The model", other=name) for name, found in others]
     lines += [*disobeyed(models, rows["real"], report["better"]), *unfollowed(report.get("maps", {})),
               *misread(report.get("retrieval", {}))]
+    lines += [described(report["subject"])] if report.get("subject") else []
     lines += outdone(report["prediction"]) if report.get("prediction") else []
     if worst := behind(report):
         groups = ", ".join(f"{group} ({count})" for group, count in worst)
