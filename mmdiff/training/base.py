@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..adapters.base import Codec
 from ..change import tensors_of
-from ..config.adapter import learner_class, parts
+from ..config.adapter import is_conditional, learner_class, parts
 from ..config.build import TARGET, ConfigError, target_class
 from ..config.files import literal
 from ..config.header import chain, model_file, read_header
@@ -181,7 +181,7 @@ def described(base: Base, config: DictConfig, fields: Fields, found: Fields) -> 
 
 
 def _differences(base: Base, config: DictConfig, fields: Fields, found: Fields) -> Iterator[str]:
-    for name, field in fields.items():
+    for name, field in fields.items() if is_conditional(config) else ():         # a codec is told nothing
         if name not in base.fields:
             yield f"{name} is new"
         elif name not in found:
