@@ -16,13 +16,14 @@ class PreviewMaker:
         self.size, self.encoded = dict(size), dataset.encoded
         chosen = spread(len(dataset), n)
         self.shown = [dataset.read(chosen[i % len(chosen)]) for i in range(n)]
-        self.beside = [dataset.beside(chosen[i % len(chosen)]) for i in range(n)]
+        self.beside = [dataset.beside(chosen[i % len(chosen)]) for i in range(n)] if dataset.maps else []
 
     def __call__(self, model: Learner, folder: Path) -> Path:
         """Write the samples and ``preview.png`` into ``folder``; gives the picture's path."""
         folder.mkdir(parents=True, exist_ok=True)
         samples, labels = zip(*self.shown, strict=True)
-        examples = model.preview(samples, labels, self.size, encoded=self.encoded, beside=self.beside)
+        beside = {"beside": self.beside} if self.beside else {}
+        examples = model.preview(samples, labels, self.size, encoded=self.encoded, **beside)
         for i, (title, sample) in enumerate(examples):
             if not torch.isfinite(sample).all():
                 raise FloatingPointError(f"sample {i} ({title}) holds NaN: is the model trained?")

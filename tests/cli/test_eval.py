@@ -172,7 +172,7 @@ def test_a_cost_is_that_of_the_samples_that_are_judged(tmp_path):
             return [folder / name for name in "abc"]
 
         pipeline = SimpleNamespace(settings={}, size={}, save=save, choose_engine=lambda requests, batch_size: None)
-        return bench._generated(pipeline, 0)[1]
+        return bench.generated(pipeline, 0)[1]
 
     first = judged("a", "b", "c")
     assert first["seconds"] > 0 and judged() == first, "what is there is not made again, and cost what it cost"

@@ -239,7 +239,8 @@ def test_the_trainer_takes_only_what_does_here_what_it_says():
 
 
 def test_texts_of_any_letters_are_the_same_at_the_start_on_a_continued_run_and_in_its_history(tmp_path):
-    run, nothing = tmp_path / "a b=[c] ${d}", Subset(SimpleNamespace(fields={}, encoded=False, consent=None), [])
+    run = tmp_path / "a b=[c] ${d}"
+    nothing = Subset(SimpleNamespace(fields={}, encoded=False, consent=None, maps=()), [])
     texts = ("${x}", r"\${x}", r"it's \ 'q' \\", "yes", "1e3", "a: b", "[a,b]", "null", "# a", "x\ny", "é", "01")
     for root, table in zip(texts[::2], texts[1::2], strict=True):
         shutil.rmtree(run, ignore_errors=True)
@@ -275,7 +276,7 @@ def test_the_words_that_a_run_was_begun_with_go_on_with_it(tmp_path):
         config, _, changed = opened(run, *composition("train", asked))
         assert config.data.root == "snd" and config.data._target_.endswith("FolderDataset")
         run.mkdir(exist_ok=True)
-        nothing = Subset(SimpleNamespace(fields={}, encoded=False, consent=None), [])
+        nothing = Subset(SimpleNamespace(fields={}, encoded=False, consent=None, maps=()), [])
         for name, text in files(config, [], {}, nothing, nothing).items():
             (run / name).write_text(text, encoding="utf-8")
     assert [change.key for change in changed] == ["optim.lr"]
