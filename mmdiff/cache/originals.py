@@ -1,8 +1,10 @@
 """The samples that a cache was made of: opened again, in its order, where more is asked of them than latents tell."""
 
 import json
+import os
 from collections import deque
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ def uncached(latents: Latents, reader: Reader, *, root: str | None = None) -> Da
 
     Raises ``ConfigError`` where they cannot be opened, or naming one that is not there.
     """
-    origin = latents.origin if root is None else {**latents.origin, "root": root}
+    origin = latents.origin if root is None else moved(latents.origin, root)
     remedy = "Say where they are: mmdiff eval RUN root=FOLDER; a run trains without them with quality.every=0"
     try:
         dataset = opened(origin, reader)
@@ -47,6 +49,17 @@ def uncached(latents: Latents, reader: Reader, *, root: str | None = None) -> Da
             raise ConfigError(f"the labels of {names[k]} have changed since {latents.folder.root} was made: they were "
                               f"{then}, are {now}. Run mmdiff encode again, which makes only what is new")
     return _Originals(dataset, order, latents)
+
+
+def moved(node: Mapping[str, Any], root: str) -> dict[str, Any]:
+    """A node of data whose ``root`` is elsewhere now, and its folders of maps with it: those at the same place from
+    there, where they are."""
+    maps = {}
+    for name, folder in (node.get("maps") or {}).items():
+        place = os.path.relpath(Path(folder).expanduser(), Path(node["root"]).expanduser())
+        there = Path(root).expanduser() / place
+        maps[name] = str(there) if there.is_dir() else folder
+    return {**node, "root": root, **({"maps": maps} if maps else {})}
 
 
 class _Originals(Subset):

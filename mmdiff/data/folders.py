@@ -135,7 +135,7 @@ class FolderDataset(Dataset):
                 continue
             self.nested |= {key for row in found.values() for key, cell in row.items() if nested(cell)} - {*self.texts}
             cells = {title: row_of(name, row, self.scalars, self.texts, self.asked) for title, row in found.items()}
-            files = {folder.name: file for folder in beside if (file := folder.of(self._below(path))) is not None}
+            files = {folder.name: file for folder in beside if (file := folder.of(path, self._below(path))) is not None}
             rows.append(FoundFile(path, merged(name, cells), {**files, **(listed[name].maps if listed else {})}))
         return rows
 

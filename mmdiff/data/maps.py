@@ -32,23 +32,23 @@ class MapFolder:
                              "folder of their maps alone")
         self.files: dict[Path, Path] = {}
         for path in reader.samples(files_below(self.root, reader.suffixes, [], Counter())):
-            below = stem(path.relative_to(self.root))
+            below = stem(path, path.relative_to(self.root))
             if (other := self.files.setdefault(below, path)) != path:
                 raise ValueError(f"data.maps.{name}: {other.name} and {path.name} in {path.parent} are both of the "
                                  f"sample {below}: leave one")
 
     def holds(self, path: Path) -> bool:
-        """Whether a file lies in it, and so is no sample."""
-        return path.absolute().is_relative_to(self.root.absolute())
+        """Whether a file lies in it, also where a link leads there, and so is no sample."""
+        return (path.absolute().parent.resolve() / path.name).is_relative_to(self.root.resolve())
 
-    def of(self, below: str) -> Path | None:
-        """The file of the sample that is named so below its own root."""
-        return self.files.get(stem(Path(below)))
+    def of(self, path: Path, below: str) -> Path | None:
+        """The file of the sample at ``path``, which is named so below its own root."""
+        return self.files.get(stem(path, Path(below)))
 
 
-def stem(below: Path) -> Path:
-    """A path without its ending, that of a file or of a folder of frames."""
-    return below.with_suffix("")
+def stem(path: Path, below: Path) -> Path:
+    """The name ``below`` of a file without its ending; a folder of frames has none, whatever dots are in its name."""
+    return below if path.is_dir() else below.with_suffix("")
 
 
 def from_table(row: TableRow, root: Path) -> dict[str, Path]:

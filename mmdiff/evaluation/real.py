@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ..adapters.base import Reader
 from ..cache.latents import Latents
-from ..cache.originals import uncached
+from ..cache.originals import moved, uncached
 from ..config.adapter import build_dataset
 from ..config.build import TARGET, ConfigError, build, part, target_class
 from ..config.files import CONFIG_FILE, MODEL_FILE
@@ -105,8 +105,7 @@ def _named(source: DataSource, reader: Reader, fields: Fields) -> Dataset:
 def _opened(node: Any, reader: Reader, fields: Fields, root: str | None) -> Dataset:
     """A data set, of which ``root`` is the place now; of a cache of latents, the samples that it was made of."""
     cached = issubclass(target_class(str(part(node, TARGET)), Dataset), Latents)
-    moved = node if root is None or cached else {**node, "root": root}
-    dataset = build_dataset(moved, reader, fields)
+    dataset = build_dataset(node if root is None or cached else moved(node, root), reader, fields)
     return uncached(dataset, reader, root=root) if isinstance(dataset, Latents) else dataset
 
 

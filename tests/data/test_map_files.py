@@ -15,6 +15,7 @@ from mmdiff.adapters.points.reader import PointReader
 from mmdiff.adapters.video.controls import Depth
 from mmdiff.adapters.video.reader import VideoReader
 from mmdiff.cache.encode import encode
+from mmdiff.cache.originals import moved
 from mmdiff.config.build import ConfigError
 from mmdiff.config.overrides import composed
 from mmdiff.data.folders import FolderDataset
@@ -136,6 +137,42 @@ def test_a_folder_that_is_none_or_has_nothing_is_an_error(films, make, message):
         FolderDataset(reader(), films / "deep", **make(films))
 
 
+def test_dots_in_the_name_of_a_folder_of_frames_are_no_ending(tmp_path):
+    for i, name in enumerate(("root/take.1", "root/take.2", "maps/take.1")):
+        pictures(tmp_path / name, i)
+    with pytest.warns(UserWarning, match="take.2: there is no such file"):
+        data = FolderDataset(reader(), tmp_path / "root", maps={"depth": tmp_path / "maps"})
+    assert [data.mapped(i) for i in range(2)] == [["depth"], []]
+    pictures(tmp_path / "maps/take.2", 4)
+    data = FolderDataset(reader(), tmp_path / "root", maps={"depth": tmp_path / "maps"})
+    assert [row.maps["depth"].name for row in data.rows] == ["take.1", "take.2"]
+
+
+def test_the_frames_of_one_film_lie_in_the_folders_themselves(tmp_path):
+    for i, name in enumerate(("root", "maps")):
+        pictures(tmp_path / name, i)
+    data = FolderDataset(reader(), tmp_path / "root", maps={"depth": tmp_path / "maps"})
+    assert [data.mapped(i) for i in range(len(data))] == [["depth"]]
+
+
+def test_maps_that_a_link_leads_to_are_no_samples(tmp_path):
+    pictures(tmp_path / "root/a", 1)
+    pictures(tmp_path / "maps/a", 2)
+    (tmp_path / "root/maps").symlink_to(tmp_path / "maps")
+    for folder in ("maps", "root/maps"):
+        data = FolderDataset(reader(), tmp_path / "root", maps={"depth": tmp_path / folder})
+        assert [data.name(i) for i in range(len(data))] == ["a"] and data.mapped(0) == ["depth"]
+
+
+@pytest.mark.parametrize("maps", ["root/maps", "beside"])
+def test_folders_of_maps_move_with_the_samples(tmp_path, maps):
+    node = {"root": str(tmp_path / "old/root"), "maps": {"depth": str(tmp_path / "old" / maps)}}
+    assert moved(node, str(tmp_path / "new/root")) == {**node, "root": str(tmp_path / "new/root")}
+    (tmp_path / "new/root").mkdir(parents=True)
+    (tmp_path / "new" / maps).mkdir()
+    assert Path(moved(node, str(tmp_path / "new/root"))["maps"]["depth"]).resolve() == tmp_path / "new" / maps
+
+
 def test_two_files_of_one_sample_are_an_error(tmp_path):
     for name in ("root/a.wav", "maps/a.wav", "maps/a.flac"):
         path = tmp_path / name
@@ -153,6 +190,15 @@ def test_sounds_of_other_lengths_do_not_go_together(tmp_path, name, scale, reaso
     sound(tmp_path / "maps" / name, np.ones(int(4000 * scale)))
     with pytest.raises(ValueError, match=reason):
         FolderDataset(AudioReader(8000, seconds=0.1), tmp_path / "root", maps={"drums": tmp_path / "maps"})
+
+
+def test_a_sound_beside_another_that_holds_nan_is_refused_where_it_is_read(tmp_path):
+    sound(tmp_path / "root/a.wav", np.ones(4000))
+    sound(tmp_path / "maps/a.wav", np.r_[np.ones(3000), np.full(1000, np.nan)])
+    data = FolderDataset(AudioReader(8000, seconds=0.25), tmp_path / "root", maps={"drums": tmp_path / "maps"})
+    assert data.beside(0)["drums"].isfinite().all()                   # what is checked first is its beginning
+    with pytest.raises(ValueError, match="a.wav holds NaN or infinite samples"):
+        [data.beside(0, chance(seed)) for seed in range(8)]
 
 
 def test_a_table_names_the_file_of_each_row(films):

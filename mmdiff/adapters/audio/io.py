@@ -95,6 +95,8 @@ class AudioReader(Reader):
         """As long as ``path`` gives, and silent where it is silent."""
         clip, place = self._sounding(Path(path), rng)
         whole = decode(other, seconds=None if place.first else self.seconds, position=place.position, span=self.span)
+        if not np.isfinite(whole.samples).all():
+            raise ValueError(f"{other} holds NaN or infinite samples")
         first = round(place.first * whole.sample_rate)
         size = None if self.seconds is None else first + math.ceil(self.seconds * whole.sample_rate)
         length = self._sample(path, clip).shape[1]
