@@ -151,13 +151,8 @@ class DiffusionModel(Learner):
         features, x0 = self._encoded(batch.samples, encoded=batch.encoded)
         self.network.check_shape(x0.x.shape[2:])
         eps, t, kept = (batch.random[name].to(x0.x.device) for name in ("eps", "t", "kept"))
-        beside, kept = self._beside(batch, kept)
+        beside, kept = sources(self.controls, batch, kept, self._encoded)
         return Drawn(features, x0, eps, t, batch.labels, kept, batch.extents, beside)
-
-    def _beside(self, batch: Batch, kept: Tensor) -> tuple[dict[str, MapSource], Tensor]:
-        """What lies beside the samples for maps, and which of the ``kept`` ``(B, controls)`` are there."""
-        encode = partial(self._encoded, encoded=batch.encoded)
-        return sources(self.controls, batch.beside or {}, batch.samples.mask, kept, encode)
 
     def drawn_condition(self, drawn: Drawn) -> Condition:
         """The condition of what was drawn."""
@@ -176,7 +171,7 @@ class DiffusionModel(Learner):
         features, x0 = self._encoded(batch.samples, encoded=batch.encoded)
         eps = normal(0, batch.draws, Purpose.VALIDATION, x0)
         kept = torch.ones(len(batch.draws), len(self.controls), dtype=torch.bool, device=eps.device)
-        beside, kept = self._beside(batch, kept)
+        beside, kept = sources(self.controls, batch, kept, self._encoded)
         return Drawn(features, x0, eps, torch.ones(len(eps), device=eps.device), batch.labels, kept, beside=beside)
 
     @torch.no_grad()

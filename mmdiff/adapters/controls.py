@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..core.types import Condition, Masked
-from ..data.batch import Beside, unpad
+from ..data.batch import Batch, unpad
 
 
 class Control(ABC):
@@ -97,14 +97,13 @@ class MapSource(NamedTuple):
 
 
 def sources(
-    controls: Mapping[str, Control], beside: Mapping[str, Beside], mask: Tensor | None, kept: Tensor,
-    encode: Callable[[Masked], MapSource],
+    controls: Mapping[str, Control], batch: Batch, kept: Tensor, encode: Callable[..., MapSource]
 ) -> tuple[dict[str, MapSource], Tensor]:
-    """What lies beside the samples for maps, ``encode`` d, and which are ``kept`` ``(B, controls)`` of those that are
-    there; ``mask`` is that of the samples."""
-    there = {name: one for name, one in beside.items() if name in controls}
+    """What lies beside the samples of a batch for maps, by ``encode(samples, encoded=)``, and which are ``kept``
+    ``(B, controls)`` of those that are there."""
+    there = {name: one for name, one in (batch.beside or {}).items() if name in controls}
     present = [there[name].present.to(kept) if name in there else torch.ones_like(kept[:, 0]) for name in controls]
-    found = {name: encode(Masked(one.x, mask)) for name, one in there.items()}
+    found = {name: encode(Masked(one.x, batch.samples.mask), encoded=batch.encoded) for name, one in there.items()}
     return found, kept & torch.stack(present, 1) if there else kept
 
 
