@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> int:
     evaluated = open_run(config.run, stored, DataSource.of(config))
     _refuse_other(stored.model.codec, protocol, config.run)
     pipelines = [_pipeline(stored, *_composed(part)) for part in combinations]
-    base = base_of(config.run) if "-m" not in flags else None
+    base = base_of(config.run, config.base) if "-m" not in flags else None
     config.against = config.against or (None if base is None else str(base))
     others = _others(config, stored, words) if config.against is not None else {}
     bench = Evaluator(evaluated, protocol, out, embedder=embedder)

@@ -33,11 +33,13 @@ class DataSource(NamedTuple):
     """The node of a data set."""
     loader: Mapping[str, Any] = {}
     """What of ``val``, ``group`` and ``by_time`` is said; the others are None."""
+    base: str | None = None
+    """Where the run is now that a personal run began with, if it has moved."""
 
     @classmethod
     def of(cls, config: Any) -> "DataSource":
         """That of the configuration of a command."""
-        return cls(config.root, config.get("data"), config.loader)
+        return cls(config.root, config.get("data"), config.loader, config.get("base"))
 
 
 def data_of(run: str | Path, model: Learner, config: Any, source: DataSource) -> tuple[Dataset, Dataset]:
@@ -53,7 +55,7 @@ def data_of(run: str | Path, model: Learner, config: Any, source: DataSource) ->
         if source.data is not None or split:
             raise ConfigError(f"{run} is judged by its own data (root= says where they are now): leave "
                               f"data and loader out; its model is judged by others as {run / MODEL_FILE} data.root=...")
-        return _of_run(record, reader, source.root)
+        return _of_run(record, reader, source.root, source.base)
     if source.data is None:
         raise ConfigError(f"{run} is no run directory (it has no {CONFIG_FILE}) and knows no data: say what is real by "
                           "data.root=FOLDER, or data=NAME, with the words of mmdiff train (data.captions=true, "
@@ -61,11 +63,14 @@ def data_of(run: str | Path, model: Learner, config: Any, source: DataSource) ->
     return Loading(**split).split(_named(source, reader, model.fields))
 
 
-def _of_run(record: Record, reader: Reader, root: str | None) -> tuple[Dataset, Dataset]:
+def _of_run(record: Record, reader: Reader, root: str | None, base: str | None = None) -> tuple[Dataset, Dataset]:
     """What a run learned from and what it held out. What is new since is left out, and told."""
     config = record.config
-    if config.get("subject") is not None and (base := base_record(record)) is not None:
-        return _of_run(base, reader, root)
+    if config.get("subject") is not None:
+        if (began := base_record(record, base)) is not None:
+            return _of_run(began, reader, root)
+        print(f"{record.run} is judged by its own files alone, and not beside its base: {base or config.init} is no "
+              "run directory; base=RUN says where that is now")
     dataset = _opened(config.data, reader, record.fields, root)
     dataset = with_subject(dataset, config.get("subject"), record.fields)
     parts = build(config.loader, Loading).split(dataset)
@@ -86,11 +91,12 @@ def subject_files(record: Record, reader: Reader) -> Dataset:
     return with_subject(dataset, record.config.subject, record.fields)
 
 
-def base_record(record: Record) -> Record | None:
-    """The run that a personal run began with, whose data say what else it is to know; None where it has moved, or is
-    a model file alone."""
-    base = Path(record.config.init).expanduser()
-    return read_record(base) if (base / CONFIG_FILE).is_file() else None
+def base_record(record: Record, base: str | None = None) -> Record | None:
+    """The run that a personal run began with, at ``base`` now if it has moved, whose data say what else it is to know;
+    None where it is not there, or is a model file alone."""
+    run = Path(base or record.config.init).expanduser()
+    run = run.parent if run.name == MODEL_FILE else run
+    return read_record(run) if (run / CONFIG_FILE).is_file() else None
 
 
 def _named(source: DataSource, reader: Reader, fields: Fields) -> Dataset:

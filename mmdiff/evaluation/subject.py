@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..config.build import ConfigError
 from ..config.files import CONFIG_FILE
 from ..config.record import read_record
 from ..data.joined import subject_of
@@ -31,12 +32,13 @@ KINDS = 10
 """Other subjects that texts are taken to tell of."""
 
 
-def base_of(run: str | Path) -> Path | None:
-    """The run that a personal run began with; None of other runs, and where it has moved."""
+def base_of(run: str | Path, base: str | None = None) -> Path | None:
+    """The run that a personal run began with, at ``base`` now if it has moved; None of other runs, and where it is not
+    there."""
     run = Path(run).expanduser()
     record = read_record(run) if (run / CONFIG_FILE).is_file() else None
-    base = None if record is None or record.config.get("subject") is None else base_record(record)
-    return None if base is None else base.run
+    began = None if record is None or record.config.get("subject") is None else base_record(record, base)
+    return None if began is None else began.run
 
 
 def subject(run: str | Path, bench: Evaluator, pipeline: Pipeline, base: Pipeline | None) -> dict[str, Row]:
@@ -45,7 +47,11 @@ def subject(run: str | Path, bench: Evaluator, pipeline: Pipeline, base: Pipelin
     record = read_record(run) if (run / CONFIG_FILE).is_file() else None
     if record is None or record.config.get("subject") is None:
         return {}
-    data, known = subject_files(record, pipeline.model.reader), pipeline.model.fields
+    try:
+        data, known = subject_files(record, pipeline.model.reader), pipeline.model.fields
+    except (ConfigError, ValueError) as error:                        # the rest of the report is made, and is not lost
+        print(f"{record.config.subject} is not judged by its own files: {error}")
+        return {}
     if len(data) < 2:
         print(f"{record.config.subject} is not judged by itself: one file has no other to be compared with")
         return {}

@@ -10,7 +10,9 @@ import torch
 from mmdiff.cli.eval import main
 from mmdiff.config.overrides import composed
 from mmdiff.evaluation import bench, evaluated
-from mmdiff.evaluation.subject import ASKED, BASE, FILES, NOT_ASKED, base_of, described, nearness
+from mmdiff.evaluation.real import DataSource, data_of
+from mmdiff.evaluation.subject import ASKED, BASE, FILES, NOT_ASKED, base_of, described, nearness, subject
+from mmdiff.generation.pipeline import load
 from mmdiff.training.train import train
 from tests.conftest import TINY
 
@@ -61,3 +63,30 @@ def test_a_personal_run_is_judged_by_the_data_of_its_base_beside_it_and_by_its_o
     assert all(f"| {name} | {n} |" in rows for name, n in ((FILES, 4), (ASKED, 8), (NOT_ASKED, 8), (BASE, 8)))
     records = [file for file in (personal / "mine/eval/subject").rglob("*.json") if not file.name.startswith(".")]
     assert len(records) == 8 and all('"anna"' in file.read_text() for file in records)
+
+
+def test_a_base_that_has_moved_is_found_by_base_and_said_to_be_missing_without(personal, monkeypatch, capsys):
+    monkeypatch.setenv("MMDIFF_CACHE", str(personal / "cache"))
+    base, there = personal / "base", personal / "there"
+    base.rename(there)
+    try:
+        model = load(personal / "mine", base=str(there)).model
+        parts = partial(data_of, personal / "mine", model, composed("train", TINY))
+        train_set, held_out = parts(DataSource(base=str(there)))
+        assert len(train_set) == len(held_out) == 10 and not capsys.readouterr().out
+        assert base_of(personal / "mine", str(there)) == there and base_of(personal / "mine") is None
+        assert base_of(personal / "mine", str(there / "model.safetensors")) == there
+        assert len(parts(DataSource())[0]) == 4
+        assert "is judged by its own files alone, and not beside its base" in capsys.readouterr().out
+    finally:
+        there.rename(base)
+
+
+def test_files_of_a_subject_that_are_gone_do_not_cost_the_report(personal, capsys):
+    (personal / "anna").rename(personal / "gone")
+    try:
+        pipeline = load(personal / "mine")
+        assert subject(personal / "mine", None, pipeline, None) == {}
+        assert "anna is not judged by its own files: " in capsys.readouterr().out
+    finally:
+        (personal / "gone").rename(personal / "anna")
