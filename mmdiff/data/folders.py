@@ -76,8 +76,8 @@ class FolderDataset(Dataset):
         self.nested: set[str] = set()                                 # columns that hold several values a cell
         self.asked = (*(labels or ()), *attributes)
         beside = [MapFolder(name, folder, reader, samples=self.root) for name, folder in (maps or {}).items()]
+        self.maps = tuple(maps or {})
         self.rows = self._rows(folders, pattern, Path(table).expanduser() if table else None, beside)
-        self.maps = tuple(dict.fromkeys([*(maps or {}), *(name for row in self.rows for name in row.maps)]))
         self.without: dict[str, list[tuple[str, str]]] = {}          # by map: samples that have none, and why
         self.inferred = self.reader.infer([row.path for row in self.rows])
         if captions and self.rows:
@@ -147,7 +147,9 @@ class FolderDataset(Dataset):
             if not file or not utf8(file):
                 raise ValueError(f"{table}, row {count}: the name in the column 'file' is empty or not UTF-8")
             maps = from_table(row, self.root)
-            yield f"{table}, row {count} ({file})", FoundFile(self.root / file, row, maps)
+            self.maps = tuple(dict.fromkeys([*self.maps, *maps]))     # also one of which every cell is empty
+            there = {name: path for name, path in maps.items() if path is not None}
+            yield f"{table}, row {count} ({file})", FoundFile(self.root / file, row, there)
 
     def _below(self, path: Path) -> str:
         """The path below the root, or the whole one of what a table names elsewhere."""

@@ -51,14 +51,14 @@ def stem(path: Path, below: Path) -> Path:
     return below if path.is_dir() else below.with_suffix("")
 
 
-def from_table(row: TableRow, root: Path) -> dict[str, Path]:
-    """The files of maps that a row names, taken out of it. Raises ``ValueError`` for a cell that is no path."""
+def from_table(row: TableRow, root: Path) -> dict[str, Path | None]:
+    """The files of maps that a row names, taken out of it; None for an empty cell. Raises ``ValueError`` for one that
+    is no path."""
     found = {}
     for column in [name for name in row if name.startswith(COLUMN)]:
         if not isinstance(cell := row.pop(column), str | None):
             raise ValueError(f"{column} is the path of a file, got {cell!r}")
-        if cell:
-            found[column.removeprefix(COLUMN)] = root / cell
+        found[column.removeprefix(COLUMN)] = root / cell if cell else None
     return found
 
 

@@ -90,6 +90,16 @@ def test_a_sound_beside_a_sound_is_of_the_same_moment_and_may_be_silent_there(tm
     assert (drums[inner][(sample < 1.15)[inner]].abs() < 2e-2).all()
 
 
+def test_a_sound_beside_a_sound_keeps_its_level_against_it(tmp_path):
+    mix = np.sin(np.arange(4000) / 9)
+    sound(tmp_path / "root/a.wav", 0.25 * mix)
+    sound(tmp_path / "stems/a.wav", 0.01 * mix)
+    data = FolderDataset(AudioReader(8000, peak=0.5), tmp_path / "root", maps={"drums": tmp_path / "stems"})
+    (sample, _), drums = data.read(0), data.beside(0)["drums"]
+    assert sample.abs().max() == pytest.approx(0.5, abs=1e-6)
+    torch.testing.assert_close(drums, 0.04 * sample, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("seed", RNGS)
 def test_a_cloud_beside_a_cloud_has_the_same_points_turned_alike(tmp_path, seed):
     points = np.random.default_rng(0).standard_normal((200, 3))
@@ -208,6 +218,13 @@ def test_a_table_names_the_file_of_each_row(films):
         data = FolderDataset(reader(), films, table=table)
     assert data.maps == ("depth",) and not [name for name in data.fields if "." in name]
     assert [list(data.mapped(i)) for i in range(3)] == [["depth"], [], ["depth"]]
+
+
+def test_a_column_of_a_table_in_which_every_cell_is_empty_is_told(films):
+    table = films.parent / "t.csv"
+    table.write_text("file,control.depth\na,\ndeep/b,\n")
+    with pytest.raises(ValueError, match=r"no sample in .* has its file of the map depth"):
+        FolderDataset(reader(), films, table=table)
 
 
 def test_a_batch_says_which_samples_have_their_map_and_parts_of_it_do_too(films):

@@ -85,26 +85,31 @@ class AudioReader(Reader):
         if self.part != Reader.part and self.seconds and clip.samples.shape[1] < self.seconds * clip.sample_rate - 1:
             raise ValueError(f"{path} has {clip.samples.shape[1] / clip.sample_rate:.3g} s in the part that is read, "
                              f"less than the {self.seconds:g} s of a clip")
-        return self._sample(path, clip)
+        x = self._sample(path, clip)
+        return x * self._gain(x)
 
     def misfit(self, path: Path, other: Path) -> str | None:
         found, wanted = duration(other), duration(path)
         return f"has {found:.3f} s, and its sample {wanted:.3f} s" if abs(found - wanted) > APART else None
 
     def beside(self, path: Path, other: Path, rng: np.random.Generator | None = None) -> Tensor:
-        """As long as ``path`` gives, and silent where it is silent."""
+        """As long as ``path`` gives, as much louder as that is made, and silent where it is silent."""
         clip, place = self._sounding(Path(path), rng)
         whole = decode(other, seconds=None if place.first else self.seconds, position=place.position, span=self.span)
         if not np.isfinite(whole.samples).all():
             raise ValueError(f"{other} holds NaN or infinite samples")
         first = round(place.first * whole.sample_rate)
         size = None if self.seconds is None else first + math.ceil(self.seconds * whole.sample_rate)
-        length = self._sample(path, clip).shape[1]
-        x = self._sample(other, whole._replace(samples=whole.samples[:, first:size]))[:, :length]
-        return torch.nn.functional.pad(x, (0, length - x.shape[1]))
+        sample = self._sample(path, clip)
+        x = self._sample(other, whole._replace(samples=whole.samples[:, first:size]))[:, : sample.shape[1]]
+        return torch.nn.functional.pad(x, (0, sample.shape[1] - x.shape[1])) * self._gain(sample)
+
+    def _gain(self, sample: Tensor) -> Tensor:
+        """What brings a sample to ``peak``."""
+        return torch.ones(()) if self.peak is None or not sample.any() else self.peak / sample.abs().max()
 
     def _sample(self, path: Path, clip: Excerpt) -> Tensor:
-        """What is decoded ``(C, L)`` as a sample."""
+        """What is decoded ``(C, L)`` as a sample, before it is brought to a peak."""
         x = torch.from_numpy(np.ascontiguousarray(_laid(clip, self.channels)))
         if clip.sample_rate * self.sample_rate > MOST_TAPS * math.gcd(clip.sample_rate, self.sample_rate) ** 2:
             raise ValueError(
@@ -117,8 +122,6 @@ class AudioReader(Reader):
             x = x[:, :size]
             if self.pad == "silence":
                 x = torch.nn.functional.pad(x, (0, size - x.shape[-1]))
-        if self.peak is not None and x.any():
-            x = x * (self.peak / x.abs().max())
         return x.contiguous()
 
     def advice(self, paths: Sequence[Path], *, count: int, small: bool) -> list[Advice]:
