@@ -6,7 +6,7 @@ import torch
 from mmdiff.adapters.autoencoder import Autoencoder
 from mmdiff.adapters.points.codec import PointCodec
 from mmdiff.adapters.points.coder import ShapeCoder
-from mmdiff.adapters.points.losses import Chamfer, nearest
+from mmdiff.adapters.points.losses import Assignment, Chamfer, nearest
 from mmdiff.adapters.points.pairwise import chamfer, chamfer_matrix
 from mmdiff.cli.eval import main as judge
 from mmdiff.config.build import ConfigError
@@ -76,6 +76,52 @@ def test_the_loss_is_the_distance_that_is_judged_by_and_ignores_padding():
     x, mask = pad([b, torch.randn(3, 80)])
     rows = Chamfer()(Masked(torch.stack([a, a])), Masked(torch.where(mask, x, 100.0), mask))
     assert rows[0].item() == pytest.approx(told, rel=1e-5)
+
+
+def test_a_distance_of_the_first_power_is_that_to_the_nearest_point_and_has_a_slope_where_points_meet():
+    a, b = torch.randn(1, 3, 50), torch.randn(1, 3, 60)
+    apart = torch.cdist(a.mT, b.mT)
+    told = apart.amin(2).mean() + apart.amin(1).mean()
+    assert Chamfer(power=1)(Masked(a), Masked(b)).item() == pytest.approx(told.item(), rel=1e-5)
+    for loss in (Chamfer(power=1), Assignment(power=1)):
+        met = a.clone().requires_grad_()
+        loss(Masked(met), Masked(a)).sum().backward()
+        assert met.grad.isfinite().all()
+
+
+def test_an_assignment_pairs_points_one_to_one_whatever_their_order_and_sees_heaps():
+    a = torch.randn(2, 3, 40)
+    shuffled = a[:, :, torch.randperm(40)]
+    assert Assignment()(Masked(a), Masked(shuffled)).tolist() == [0, 0]
+    line = torch.arange(20.0).expand(1, 1, 20) * torch.tensor([1.0, 0, 0])[None, :, None]
+    moved = Assignment()(Masked(line.flip(2) + torch.tensor([0.25, 0, 0])[None, :, None]), Masked(line))
+    assert moved.item() == pytest.approx(0.0625), "on a line the least pairs keep the order"
+    spread, heaps = torch.cat([line, line], 2), torch.cat([line, line[:, :, :1].expand(1, 3, 20)], 2)
+    assert Chamfer()(Masked(heaps), Masked(spread)).item() == 0
+    assert Assignment()(Masked(heaps), Masked(spread)).item() > 10
+
+
+def test_an_assignment_takes_as_many_points_as_it_is_told_and_none_that_are_padding():
+    a, b = torch.randn(3, 9), torch.randn(3, 7)
+    alone = Assignment()(Masked(a[None]), Masked(b[None]))
+    x, mask = pad([b, torch.randn(3, 30)])
+    rows = Assignment()(Masked(torch.stack([a, a])), Masked(torch.where(mask, x, 100.0), mask))
+    assert rows[0].item() == pytest.approx(alone.item(), rel=1e-6)
+    first = Assignment(points=3)(Masked(a[None]), Masked(b[None]))
+    assert first.item() == pytest.approx(Assignment()(Masked(a[None, :, :3]), Masked(b[None, :, [0, 2, 4]])).item())
+    a[0, 0] = torch.nan
+    assert Assignment()(Masked(a[None]), Masked(b[None])).isnan().all(), "told as not finite by who trains"
+
+
+@pytest.mark.parametrize("also", ["reconstruction/losses=assignment", "reconstruction.losses.chamfer.power=1"])
+def test_a_codec_of_shapes_learns_by_each_distance_and_grids_refuse_them(also, tmp_path):
+    small = ["adapter.codec.coder.tokens=4", "adapter.codec.coder.width=32", "adapter.codec.coder.depth=1",
+             "adapter.codec.coder.heads=2", "trainer.max_steps=2"]
+    run = train(composed("train", ["experiment=points/codec", *SHAPES, *small, also, f"run={tmp_path}/x"]))
+    assert (run / "model.safetensors").exists()
+    with pytest.raises(ConfigError, match="compares sets of points"):
+        train(composed("train", ["experiment=video/codec", "data=shapes", "reconstruction/losses=assignment",
+                                 f"run={tmp_path}/y"]))
 
 
 def test_a_codec_of_shapes_is_trained_judged_and_carried_by_a_model_of_its_latents(tmp_path, capsys, monkeypatch):
