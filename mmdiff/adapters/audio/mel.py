@@ -150,8 +150,9 @@ def mirror(position: Tensor, length: Tensor) -> Tensor:
 def overlap_add(pieces: Tensor, hop: int) -> Tensor:
     """``(B, n, T)``, n samples every ``hop``, summed where they overlap -> ``(B, (T - 1) hop + n)``."""
     batch, size, frames = pieces.shape
-    turns = -(-size // hop)
-    pieces = nn.functional.pad(pieces, (0, 0, 0, turns * hop - size)).transpose(1, 2)
+    turns, pieces = -(-size // hop), pieces.mT
+    if spare := turns * hop - size:
+        pieces = nn.functional.pad(pieces, (0, spare))
     out = pieces.new_zeros(batch, frames + turns - 1, hop)
     for k in range(turns):
         out[:, k : k + frames] += pieces[:, :, k * hop : (k + 1) * hop]
