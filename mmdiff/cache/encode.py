@@ -49,12 +49,14 @@ class JobPart(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """What became of a share: its items, the features made for them now, the items left out with reasons, how many
-    processes of the job have yet to finish before the cache can be used, and how many captions are kept."""
+    """What became of a share: its items, the features made for them now, the items left out with reasons, by map those
+    that are kept without it with reasons, how many processes of the job have yet to finish before the cache can be
+    used, and how many captions are kept."""
 
     items: int
     encoded: int
     skipped: list[list[str]]
+    without: dict[str, list[list[str]]]
     waiting: int
     captions: int
 
@@ -122,7 +124,8 @@ def encode(
     shards.write(lists[part.part], json.dumps(work.done()).encode())
     waiting = _finish(dataset, origin, identity, shards, lists)
     skipped = [[dataset.name(i), reason] for i, reason in work.skipped.items()]
-    return Encoded(len(members), work.encoded, skipped, waiting, captions)
+    without = {name: [[dataset.name(i), reason] for i, reason in found.items()] for name, found in work.without.items()}
+    return Encoded(len(members), work.encoded, skipped, without, waiting, captions)
 
 
 def _placed(origin: dict[str, Any]) -> dict[str, Any]:
@@ -147,45 +150,54 @@ class _Work:
         self.keys: dict[int, dict[str, list[str]]] = {}
         self.digests: dict[int, str] = {}
         self.skipped: dict[int, str] = {}
+        self.without: dict[str, dict[int, str]] = {}                  # by map: items that are told none, and why
         self.encoded = 0
 
     def __call__(self, index: int) -> None:
         try:
             digest = self.dataset.digest(index)
-            keys: dict[str, list[str]] = {SAMPLE: []}
+            keys: dict[str, list[str]] = {name: [] for name in (SAMPLE, *self.dataset.mapped(index))}
             new: dict[str, tuple[Tensor, dict[str, float]]] = {}
             for copy in range(self.copies):
                 self._encode(index, digest, copy, keys, new)
         except (ValueError, OSError) as error:
             self.skipped[index] = str(error)
             return
-        for key, features in new.items():                             # where these cannot be written the job ends
-            self.shards.add(key, *features)
-        self.encoded += len(new)
+        used = {key for several in keys.values() for key in several} & set(new)
+        for key in sorted(used, key=list(new).index):                 # where these cannot be written the job ends
+            self.shards.add(key, *new[key])
+        self.encoded += len(used)
         self.keys[index], self.digests[index] = keys, digest
 
     def done(self) -> dict[str, dict]:
         """What the process leaves of its share."""
-        return {"keys": self.keys, "digests": self.digests, "skipped": self.skipped}
+        return {"keys": self.keys, "digests": self.digests, "skipped": self.skipped, "without": self.without}
 
     def _encode(
         self, index: int, digest: str, copy: int, keys: dict[str, list[str]],
         new: dict[str, tuple[Tensor, dict[str, float]]],
     ) -> None:
-        """Add the key of a copy, of the sample and of what lies beside it for maps, and what is new of these."""
-        names = [SAMPLE, *(self.dataset.mapped(index) if self.dataset.maps else ())]
-        found = {name: hashed([self.identity, digest, copy, *([name] if name else [])]) for name in names}
+        """Add the key of a copy, of the sample and of what lies beside it for maps, and what is new of these. A map
+        whose file cannot be read is left out of ``keys``."""
+        found = {name: hashed([self.identity, digest, copy, *([name] if name else [])]) for name in keys}
         for name, key in found.items():
-            keys.setdefault(name, []).append(key)
+            keys[name].append(key)
         missing = [name for name, key in found.items() if key not in self.shards]
         if not missing:
             return
         chance = stream(copy, int(hashed(digest)[:16], 16), Purpose.AUGMENT) if copy else None
         state = deepcopy(chance)
         sample, _ = self.dataset.read(index, chance)
-        beside = read_beside(self.dataset, index, sample, state)
-        parts = {name: x for name, x in {**beside, SAMPLE: sample}.items() if x is not None}
-        new.update({found[name]: self._features(parts[name]) for name in missing})
+        for name in missing:
+            try:
+                x = sample if name == SAMPLE else read_beside(self.dataset, index, sample, state, [name])[name]
+                assert x is not None                                  # ``mapped`` says what has a file
+                new[found[name]] = self._features(x)
+            except (ValueError, OSError) as error:
+                if name == SAMPLE:
+                    raise
+                del keys[name]
+                self.without.setdefault(name, {})[index] = str(error)
 
     @torch.no_grad()
     def _features(self, sample: Tensor) -> tuple[Tensor, dict[str, float]]:
@@ -215,12 +227,14 @@ def _finish(
     skipped = sorted((int(i), reason) for part in parts for i, reason in part["skipped"].items())
     shards.refresh()
     kept = sorted(keys)
+    without = _without(dataset, parts, keys)
     names = sorted({shards.locations[key].shard for i in kept for copies in keys[i].values() for key in copies})
     number = {name: n for n, name in enumerate(names)}
     report = dataset.report()
     index = {
         "format": FORMAT, "settings": identity, "fields": plain_fields(dataset.fields_of(kept)),
-        "data": origin, "source": {name: value for name, value in report.items() if name not in ("kept", "skipped")},
+        "data": origin,
+        "source": {**{name: value for name, value in report.items() if name not in ("kept", "skipped")}, **without},
         "skipped": [*report["skipped"], *([dataset.name(i), reason] for i, reason in skipped)],
         "shards": names, "items": [
             {**_item(dataset, i, {name: [shards.locations[key] for key in copies] for name, copies in keys[i].items()},
@@ -231,6 +245,17 @@ def _finish(
     for name in lists:
         shards.remove(name)
     return 0
+
+
+def _without(dataset: Dataset, parts: list[dict[str, Any]], keys: dict[int, dict[str, list[str]]]) -> dict[str, Any]:
+    """The line of a report that says which items are told no map, and why. Raises ``ValueError`` where none is."""
+    told = {name: [list(pair) for pair in pairs] for name, pairs in dataset.report().get("without_maps", {}).items()}
+    for name in dataset.maps:
+        unread = [found for part in parts for found in part.get("without", {}).get(name, {}).items()]
+        told.setdefault(name, []).extend([dataset.name(int(i)), reason] for i, reason in unread)
+        if not any(name in found for found in keys.values()):
+            raise ValueError(f"no item has its file of the map {name}; {': '.join(told[name][0])}")
+    return {"without_maps": told} if any(told.values()) else {}
 
 
 def _item(

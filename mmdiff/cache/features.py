@@ -1,7 +1,7 @@
 """Samples as the features of a codec, made anew at each read: what lets them be joined with cached latents."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -26,8 +26,10 @@ class Featured(Subset):
         sample, labels = super().read(index, rng)
         return self._features(sample), labels
 
-    def beside(self, index: int, rng: np.random.Generator | None = None) -> Mapping[str, Tensor | None]:
-        return {name: x if x is None else self._features(x) for name, x in super().beside(index, rng).items()}
+    def beside(
+        self, index: int, rng: np.random.Generator | None = None, names: Sequence[str] | None = None
+    ) -> Mapping[str, Tensor | None]:
+        return {name: x if x is None else self._features(x) for name, x in super().beside(index, rng, names).items()}
 
     @torch.no_grad()
     def _features(self, sample: Tensor) -> Tensor:

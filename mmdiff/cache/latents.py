@@ -100,9 +100,15 @@ class Latents(Dataset):
         item = self.items[index]
         return self._features(item["places"], rng), conditioning(item["column"], self.fields)
 
-    def beside(self, index: int, rng: np.random.Generator | None = None) -> dict[str, Tensor | None]:
+    def beside(
+        self, index: int, rng: np.random.Generator | None = None, names: Sequence[str] | None = None
+    ) -> dict[str, Tensor | None]:
         maps = self.items[index].get("maps", {})
-        return {name: self._features(maps[name], copy.deepcopy(rng)) if name in maps else None for name in self.maps}
+        return {name: self._features(maps[name], copy.deepcopy(rng)) if name in maps else None
+                for name in self.maps if names is None or name in names}
+
+    def mapped(self, index: int) -> list[str]:
+        return list(self.items[index].get("maps", {}))
 
     def _features(self, places: Sequence[list], rng: np.random.Generator | None) -> Tensor:
         """One of the copies of a sample's features."""

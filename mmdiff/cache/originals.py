@@ -79,15 +79,27 @@ class _Originals(Subset):
         self.compared.add(index)
         return super().read(index, rng)
 
+    def beside(
+        self, index: int, rng: np.random.Generator | None = None, names: Sequence[str] | None = None
+    ) -> Mapping[str, Tensor | None]:
+        asked = self.maps if names is None else names
+        there = [name for name in asked if name in self.latents.mapped(index)]
+        return {**dict.fromkeys(asked), **super().beside(index, rng, there)}
+
+    def mapped(self, index: int) -> Sequence[str]:
+        return self.latents.mapped(index)
+
 
 def _plain(column: Mapping[str, Label]) -> str:
     return json.dumps(column, sort_keys=True, ensure_ascii=False)
 
 
 def opened(origin: dict[str, Any], reader: Reader) -> Dataset:
-    """The data of a node. Raises ``ConfigError`` for such as are latents already."""
+    """The data of a node, whose files are read when they are encoded, so not before. Raises ``ConfigError`` for such as
+    are latents already."""
     found = target_class(str(origin.get("_target_")), Dataset)
     if issubclass(found, Dataset) and found.encoded:
         raise ConfigError("data=latents is encoded already: name the data that latents are to be made of")
     unchecked = {"check": False} if "check" in parameters(origin["_target_"]) else {}
-    return build(origin, Dataset, reader=reader, **unchecked)
+    node = {key: value for key, value in origin.items() if key not in unchecked}
+    return build(node, Dataset, reader=reader, **unchecked)

@@ -38,6 +38,8 @@ def main(arguments: list[str]) -> int:
     )
     for name, reason in done.skipped[:10]:
         print(f"skipped {name}: {reason}")
+    for name, found in done.without.items():
+        print(f"{len(found)} of {done.items} items are told no map {name}; {': '.join(found[0])}")
     print(f"{out}: {done.items - len(done.skipped)} of {done.items} items are encoded, {len(done.skipped)} skipped; "
           f"{done.encoded} encoded now")
     if done.captions:

@@ -64,9 +64,11 @@ class Dataset(ABC):
         column = self.column(index)
         return {name: [str(column[name])] for name, field in self.fields.items() if is_text(field) and column.get(name)}
 
-    def beside(self, index: int, rng: np.random.Generator | None = None) -> Mapping[str, Tensor | None]:
+    def beside(
+        self, index: int, rng: np.random.Generator | None = None, names: Sequence[str] | None = None
+    ) -> Mapping[str, Tensor | None]:
         """What lies beside a sample for each of ``maps``, ``(C, *S)`` as ``read`` gives with an ``rng`` in that state;
-        None where nothing does."""
+        None where nothing does. Of those in ``names`` alone, where they are given."""
         return {}
 
     def mapped(self, index: int) -> Sequence[str]:
@@ -140,8 +142,13 @@ class Subset(Dataset):
     def captions(self, index: int) -> Mapping[str, Sequence[str]]:
         return self.dataset.captions(self.indices[index])
 
-    def beside(self, index: int, rng: np.random.Generator | None = None) -> Mapping[str, Tensor | None]:
-        return self.dataset.beside(self.indices[index], rng)
+    def beside(
+        self, index: int, rng: np.random.Generator | None = None, names: Sequence[str] | None = None
+    ) -> Mapping[str, Tensor | None]:
+        return self.dataset.beside(self.indices[index], rng, names)
+
+    def mapped(self, index: int) -> Sequence[str]:
+        return self.dataset.mapped(self.indices[index])
 
     def keep_labels(self, index: int) -> bool:
         return self.dataset.keep_labels(self.indices[index])

@@ -221,11 +221,13 @@ class FolderDataset(Dataset):
     def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
         return self._reader(index).read(self.rows[index].path, rng), conditioning(self.column(index), self.fields)
 
-    def beside(self, index: int, rng: np.random.Generator | None = None) -> dict[str, Tensor | None]:
+    def beside(
+        self, index: int, rng: np.random.Generator | None = None, names: Sequence[str] | None = None
+    ) -> dict[str, Tensor | None]:
         path, _, maps = self.rows[index]
         reader = self._reader(index)
         return {name: reader.beside(path, maps[name], copy.deepcopy(rng)) if name in maps else None
-                for name in self.maps}
+                for name in self.maps if names is None or name in names}
 
     def mapped(self, index: int) -> list[str]:
         return list(self.rows[index].maps)

@@ -63,9 +63,15 @@ class Joined(Dataset):
         part, local = self._at(index)
         return part.column(local)
 
-    def beside(self, index: int, rng: np.random.Generator | None = None) -> Mapping[str, Tensor | None]:
+    def beside(
+        self, index: int, rng: np.random.Generator | None = None, names: Sequence[str] | None = None
+    ) -> Mapping[str, Tensor | None]:
         part, local = self._at(index)
-        return {**dict.fromkeys(self.maps), **part.beside(local, rng)}
+        return {**dict.fromkeys(self.maps if names is None else names), **part.beside(local, rng, names)}
+
+    def mapped(self, index: int) -> Sequence[str]:
+        part, local = self._at(index)
+        return part.mapped(local)
 
     def captions(self, index: int) -> Mapping[str, Sequence[str]]:
         part, local = self._at(index)

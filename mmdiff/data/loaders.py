@@ -117,11 +117,12 @@ class _Collate:
 
 
 def read_beside(
-    dataset: Dataset, index: int, sample: Tensor, rng: np.random.Generator | None = None
+    dataset: Dataset, index: int, sample: Tensor, rng: np.random.Generator | None = None,
+    names: Sequence[str] | None = None,
 ) -> Mapping[str, Tensor | None]:
-    """What lies beside a ``sample`` that was read with an ``rng`` in that state. Raises ``ValueError`` where it is of
-    another shape."""
-    found = dataset.beside(index, rng)
+    """What lies beside a ``sample`` that was read with an ``rng`` in that state, for all maps or those of ``names``.
+    Raises ``ValueError`` where it is of another shape."""
+    found = dataset.beside(index, rng, names)
     for name, x in found.items():
         if x is not None and x.shape != sample.shape:
             raise ValueError(f"its file of the map {name} gives {tuple(x.shape)}, itself {tuple(sample.shape)}")

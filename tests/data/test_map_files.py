@@ -15,7 +15,9 @@ from mmdiff.adapters.points.reader import PointReader
 from mmdiff.adapters.video.controls import Depth
 from mmdiff.adapters.video.reader import VideoReader
 from mmdiff.cache.encode import encode
-from mmdiff.cache.originals import moved
+from mmdiff.cache.latents import Latents
+from mmdiff.cache.originals import moved, uncached
+from mmdiff.cli import main
 from mmdiff.config.build import ConfigError
 from mmdiff.config.overrides import composed
 from mmdiff.data.folders import FolderDataset
@@ -311,6 +313,38 @@ def test_latents_carry_the_features_of_what_lies_beside_each_copy(films, tmp_pat
     one, two = (m.model.drawn_condition(m.model.held_out(b)).concat
                 for m, b in zip((fresh, cached), batches, strict=True))
     assert torch.equal(one, two) and one.any()
+
+
+def sounds(tmp_path, *, nan=()):
+    for i in range(4):
+        sound(tmp_path / f"root/{i}.wav", np.ones(4000))
+        sound(tmp_path / f"maps/{i}.wav", np.r_[np.ones(3000), np.full(1000, np.nan if i in nan else 0.5)])
+    return ["adapter=audio", "adapter/controls=companion", "adapter.network.base=8", "adapter.reader.seconds=0.25",
+            f"data.root={tmp_path / 'root'}", f"data.maps.companion={tmp_path / 'maps'}", "loader.val=0",
+            "data.labels=[]"]
+
+
+def test_an_item_whose_file_of_a_map_cannot_be_read_is_encoded_without_that_map_and_told(tmp_path, capsys):
+    words, out = sounds(tmp_path, nan=(1, 2)), tmp_path / "latents"
+    with pytest.raises(SystemExit, match="0"):
+        main(["encode", *words, f"out={out}", "copies=8", "data.check=false"])
+    said = capsys.readouterr().out
+    assert "2 of 4 items are told no map companion; 1.wav: " in said and "holds NaN" in said
+    assert "4 of 4 items are encoded, 0 skipped" in said
+    latents = Latents(None, str(out))
+    assert [list(latents.mapped(i)) for i in range(4)] == [["companion"], [], [], ["companion"]]
+    assert [name for name, _ in latents.report()["without_maps"]["companion"]] == ["1.wav", "2.wav"]
+    originals = uncached(latents, AudioReader(8000, seconds=0.25))
+    assert [list(originals.mapped(i)) for i in range(4)] == [latents.mapped(i) for i in range(4)]
+    assert originals.beside(1) == {"companion": None} and originals.beside(0)["companion"] is not None
+    again = encode(composed("train", [*words, "run=unused"]), str(out), copies=8, progress=False)
+    assert again.encoded == 0 and [name for name, _ in again.without["companion"]] == ["1.wav", "2.wav"]
+
+
+def test_a_cache_in_which_no_item_has_its_map_is_an_error(tmp_path):
+    words = sounds(tmp_path, nan=range(4))
+    with pytest.raises(ValueError, match=r"no item has its file of the map companion; 0.wav: .*NaN"):
+        encode(composed("train", [*words, "run=unused"]), str(tmp_path / "latents"), copies=8, progress=False)
 
 
 @pytest.mark.parametrize(("words", "message"), [
