@@ -1,7 +1,8 @@
 """Files beside those of the samples, of which maps are made: a depth film of each film, a stem of each mix.
 
     data.maps.depth=FOLDER      the file there of the same name below it, whatever its ending
-    control.depth               a column of the table, a path below ``data.root`` or a whole one
+    control.depth               a column of the table, a path below ``data.root`` or a whole one; in JSON the same as
+                                {"control": {"depth": ...}}
 
 A file is read as its sample is: the same crop, at the same time, turned the same way.
 """
@@ -16,7 +17,8 @@ from .stream import Shape
 from .tables import TableRow
 from .walk import files_below
 
-COLUMN = "control."
+NESTED = "control"
+COLUMN = f"{NESTED}."
 """How the name of a column begins that names such files, here and in tables of requests."""
 
 
@@ -52,14 +54,18 @@ def stem(path: Path, below: Path) -> Path:
 
 
 def from_table(row: TableRow, root: Path) -> dict[str, Path | None]:
-    """The files of maps that a row names, taken out of it; None for an empty cell. Raises ``ValueError`` for one that
-    is no path."""
-    found = {}
-    for column in [name for name in row if name.startswith(COLUMN)]:
-        if not isinstance(cell := row.pop(column), str | None):
-            raise ValueError(f"{column} is the path of a file, got {cell!r}")
-        found[column.removeprefix(COLUMN)] = root / cell if cell else None
-    return found
+    """The files of maps that a row names, taken out of it; None for an empty cell. An object of JSON in the column
+    ``control`` is as many such columns. Raises ``ValueError`` for a cell that is no path, and a map told twice."""
+    cells = {column.removeprefix(COLUMN): row.pop(column) for column in [*row] if column.startswith(COLUMN)}
+    if isinstance(row.get(NESTED), dict):
+        inner = {str(name): cell for name, cell in row.pop(NESTED).items()}
+        if both := cells.keys() & inner.keys():
+            raise ValueError(f"{COLUMN}{min(both)} is told twice, by a column and in the object {NESTED!r}: leave one")
+        cells.update(inner)
+    for name, cell in cells.items():
+        if not isinstance(cell, str | None):
+            raise ValueError(f"{COLUMN}{name} is the path of a file, got {cell!r}")
+    return {name: root / cell if cell else None for name, cell in cells.items()}
 
 
 def unusable(reader: Reader, pairs: Sequence[tuple[Path, Path]], wanted: Sequence[Shape] | None) -> dict[int, str]:

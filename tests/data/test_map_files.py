@@ -1,5 +1,6 @@
 """Files beside samples, of which maps are made: read as their samples are, found by name or table, told where not."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -220,6 +221,27 @@ def test_a_table_names_the_file_of_each_row(films):
         data = FolderDataset(reader(), films, table=table)
     assert data.maps == ("depth",) and not [name for name in data.fields if "." in name]
     assert [list(data.mapped(i)) for i in range(3)] == [["depth"], [], ["depth"]]
+
+
+def test_an_object_of_json_names_the_files_as_columns_do(films):
+    table = films.parent / "t.jsonl"
+    rows = [{"file": "a", "control": {"depth": "maps/a"}}, {"file": "deep/b", "control": {"depth": None}},
+            {"file": "a", "control.depth": "maps/a"}, {"file": "deep/b", "control": "loud"}]
+    table.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.warns(UserWarning, match="2 of 4 samples"):
+        data = FolderDataset(reader(), films, table=table)
+    assert [list(data.mapped(i)) for i in range(4)] == [["depth"], [], ["depth"], []]
+    assert data.column(3)["control"] == "loud"                        # what is no object is a label as any other
+
+
+@pytest.mark.parametrize(("row", "message"), [
+    ({"control.depth": "maps/a", "control": {"depth": "maps/a"}}, "control.depth is told twice"),
+    ({"control": {"depth": ["maps/a"]}}, r"control.depth is the path of a file, got \['maps/a'\]"),
+])
+def test_a_map_that_is_told_twice_or_by_no_path_is_an_error(films, row, message):
+    (films.parent / "t.jsonl").write_text(json.dumps({"file": "a", **row}))
+    with pytest.raises(ValueError, match=message):
+        FolderDataset(reader(), films, table=films.parent / "t.jsonl")
 
 
 def test_a_column_of_a_table_in_which_every_cell_is_empty_is_told(films):
