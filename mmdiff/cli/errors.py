@@ -22,9 +22,10 @@ def explained(error: Exception) -> tuple[str, int] | None:
         reason = " ".join(str(error).split()).partition(" Exception raised from")[0]
         return (f"the memory is full{f' ({reason[:200]})' if reason else ''}: take a smaller loader.batch_size or "
                 "batch_size, fewer loader.workers or a smaller adapter", 1)
+    text = "; ".join([str(error).strip(), *getattr(error, "__notes__", ())])
     if isinstance(error, MISTAKES):
-        return str(error).strip(), 2
-    return (str(error).strip(), 1) if isinstance(error, FAILURES) else None
+        return text, 2
+    return (text, 1) if isinstance(error, FAILURES) else None
 
 
 def report(command: str, error: Exception, *, where: str | None = None) -> int | None:

@@ -4,6 +4,7 @@ What is known of a file comes from its folders, from its name and from a table t
 from a text file beside it (field ``caption``).
 """
 
+import contextlib
 import copy
 import hashlib
 import os
@@ -83,6 +84,7 @@ class FolderDataset(Dataset):
         if captions and self.rows:
             read_captions(self.root, [(row.path, row.cells) for row in self.rows], reader.suffixes, self.skipped)
         self.extents: list[Shape] = [None] * len(self.rows)
+        self.trusted = not check
         if check:
             self._check()
         for name in self.maps:
@@ -219,7 +221,8 @@ class FolderDataset(Dataset):
         return len(self.rows)
 
     def read(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, dict[str, Label]]:
-        return self._reader(index).read(self.rows[index].path, rng), conditioning(self.column(index), self.fields)
+        with self._told():
+            return self._reader(index).read(self.rows[index].path, rng), conditioning(self.column(index), self.fields)
 
     def beside(
         self, index: int, rng: np.random.Generator | None = None, names: Sequence[str] | None = None
@@ -237,7 +240,19 @@ class FolderDataset(Dataset):
         return f"{name} [{':'.join(f'{share:g}' for share in self.parts[index].part)}]" if index in self.parts else name
 
     def shape(self, index: int) -> Shape:
-        return self._reader(index).shape(self.rows[index].path)
+        with self._told():
+            return self._reader(index).shape(self.rows[index].path)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """A file that was trusted and cannot be read is told with the remedy."""
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            if self.trusted:
+                error.add_note("data.check=false trusts all files: without it each is read once, and what cannot be "
+                               "used is left out and named in data.json")
+            raise
 
     def _reader(self, index: int) -> Reader:
         return self.parts.get(index, self.reader)
@@ -251,7 +266,8 @@ class FolderDataset(Dataset):
         long = [i for i, pair in enumerate(found) if not any(isinstance(extent, str) for extent in pair)]
         if not long:
             reason = next(extent for extent in found[0][::-1] if isinstance(extent, str))
-            raise ValueError(f"loader.by_time: no file is long enough to hold out its last part: {reason}")
+            with self._told():
+                raise ValueError(f"loader.by_time: no file is long enough to hold out its last part: {reason}")
         if len(long) < len(paths):
             warnings.warn(f"{len(paths) - len(long)} of {len(paths)} files are too short to hold out their last part: "
                           "they are trained on as wholes", stacklevel=4)

@@ -248,7 +248,10 @@ def _stage(name: str) -> Iterator[None]:
     except ConfigError:
         raise
     except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
-        raise ConfigError(f"{name} fails: {error}") from error
+        failure = ConfigError(f"{name} fails: {error}")
+        for note in getattr(error, "__notes__", ()):
+            failure.add_note(note)
+        raise failure from error
 
 
 def _missing(wanted: Sequence[tuple[int, ...]], dataset: Dataset) -> list[tuple[int, ...]]:

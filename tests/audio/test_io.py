@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 
-from mmdiff.adapters.audio.decode import decode
+from mmdiff.adapters.audio.decode import decode, duration
 from mmdiff.adapters.audio.io import AudioReader, write_audio
 from mmdiff.adapters.audio.measure import pitch
 
@@ -285,3 +285,12 @@ def test_mp3_files_that_were_joined_as_they_are_are_read_to_their_end(tmp_path, 
     assert pitches == [440, 880]
     late = decode(tmp_path / "joined.mp3", seconds=1, position=0.9).samples[0]
     assert np.abs(np.fft.rfft(late)).argmax() == 880
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.mp3"])
+@pytest.mark.parametrize("content", [b"junk" * 99, b""])
+def test_the_length_of_what_is_no_sound_is_refused_by_name_and_without_a_number_of_ffmpeg(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{name} cannot be read as sound: (neither|it )") as error:
+        duration(tmp_path / name)
+    assert "Errno" not in str(error.value)

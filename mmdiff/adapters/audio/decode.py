@@ -27,6 +27,7 @@ UNKNOWN_LENGTH = 2**62
 OGG, MPEG = (".ogg", ".oga", ".opus"), (".mp3", ".mp2")
 FIRST_PAGE, LATER_PAGE = b"OggS\x00\x02", re.compile(b"OggS\\x00[\\x00\\x01\\x04\\x05]")
 TAGS = (b"ID3", b"TAG", b"APETAGEX")
+UNOPENED = "neither libsndfile nor FFmpeg can open it"
 PREROLL = 1.0
 """Seconds decoded and thrown away after a seek: a compressed frame leans on those before it (MP3: half a second)."""
 
@@ -65,7 +66,7 @@ def decode(path: Path, *, seconds: float | None = None, position: float = 0.0, s
             reasons.append(error)
     else:
         causes = [str(e) for e in reasons if isinstance(e, ValueError) and not isinstance(e, av.FFmpegError)]
-        reason = causes[0] if causes else "neither libsndfile nor FFmpeg can open it"
+        reason = causes[0] if causes else UNOPENED
         raise ValueError(f"{path} cannot be read as sound: {reason}")
     if clip.samples.size == 0:
         raise ValueError(f"{path} holds no samples")
@@ -73,7 +74,7 @@ def decode(path: Path, *, seconds: float | None = None, position: float = 0.0, s
 
 
 def duration(path: Path) -> float:
-    """Seconds of a file that can be decoded."""
+    """Seconds of a file. Raises ``ValueError`` for one that cannot be decoded."""
     if path.suffix.lower() not in MPEG:
         try:
             info = soundfile.info(path)
@@ -82,7 +83,11 @@ def duration(path: Path) -> float:
         except soundfile.SoundFileError:
             pass
     stat = path.stat()
-    total, rate = _length(path, stat.st_size, stat.st_mtime_ns)
+    try:
+        total, rate = _length(path, stat.st_size, stat.st_mtime_ns)
+    except (av.FFmpegError, ValueError) as error:
+        reason = UNOPENED if isinstance(error, av.FFmpegError) else error
+        raise ValueError(f"{path} cannot be read as sound: {reason}") from None
     return total / rate
 
 
