@@ -1,4 +1,4 @@
-"""Files that are none of the modality, where ``data.check=false`` trusts them: one line, with the file and the remedy."""
+"""Files of no modality, where ``data.check=false`` trusts them: one line, with the file and the remedy."""
 
 import os
 
