@@ -30,6 +30,10 @@ class SignalReader(Reader):
         start = 0 if rng is None else int(rng.integers(x.shape[1] - length + 1))
         return torch.from_numpy(x[:, start : start + length].astype(np.float32))
 
+    def misfit(self, path: Path, other: Path) -> str | None:
+        found, wanted = (self._open(Path(file)).shape[-1] for file in (other, path))
+        return f"has {found} positions, and its sample {wanted}" if found != wanted else None
+
     def _open(self, path: Path) -> np.ndarray:
         try:
             if path.suffix.lower() == ".csv":

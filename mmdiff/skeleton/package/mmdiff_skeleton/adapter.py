@@ -20,16 +20,23 @@ class SkeletonReader(Reader):
         self.channels, self.length = channels, length
 
     def read(self, path: Path, rng: np.random.Generator | None = None) -> Tensor:
-        try:
-            x = np.atleast_2d(np.load(path, allow_pickle=False)).astype(np.float32)
-        except (OSError, EOFError, TypeError) as error:
-            raise ValueError(f"{path} is no array of numbers: {error}") from None
+        x = self._open(path)
         x = x[:, slice(*self.span(x.shape[-1]))]
         length = self.length or x.shape[-1]
         if x.ndim != 2 or len(x) != self.channels or x.shape[1] < length or not np.isfinite(x).all():
             raise ValueError(f"{path} holds {x.shape}, not ({self.channels}, at least {length}) finite numbers")
         start = 0 if rng is None else int(rng.integers(x.shape[1] - length + 1))
         return torch.from_numpy(x[:, start : start + length].copy())
+
+    def misfit(self, path: Path, other: Path) -> str | None:          # what ``start`` depends on is alike in both
+        found, wanted = (self._open(file).shape[-1] for file in (other, path))
+        return f"has {found} positions, and its sample {wanted}" if found != wanted else None
+
+    def _open(self, path: Path) -> np.ndarray:
+        try:
+            return np.atleast_2d(np.load(path, allow_pickle=False)).astype(np.float32)
+        except (OSError, EOFError, TypeError) as error:
+            raise ValueError(f"{path} is no array of numbers: {error}") from None
 
 
 class SkeletonCodec(SeriesCodec):
