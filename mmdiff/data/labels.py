@@ -124,8 +124,8 @@ def grown(base: Fields, found: Fields) -> dict[str, Field]:
     for name, field in found.items():
         if name not in base and is_text(field):
             raise ValueError(f"{name} is a text, and the model that is started from was never told it: what reads a "
-                             "text cannot be added to a model. Leave it out (data.captions=false, or without its name in "
-                             "data.texts), start from a model that has it, or begin a new one without init=")
+                             "text cannot be added to a model. Leave it out (data.captions=false, or without its name "
+                             "in data.texts), start from a model that has it, or begin a new one without init=")
         if name not in base:
             fields[name] = field
         elif (there := kind(base[name])) != kind(field):
