@@ -19,6 +19,7 @@ from ..config.build import ConfigError
 from ..config.keys import TABLES, Draw
 from ..data.columns import nested
 from ..data.labels import Fields, Label, is_scalar, is_text
+from ..data.maps import COLUMN, NESTED, flattened
 from ..data.tables import read_table
 from ..generation.edits import Edit
 from ..generation.references import Reference, referred
@@ -54,7 +55,11 @@ def requests_of(
     requests = []
     for i, cells in enumerate(rows):
         where = f"{table}, row {i + 1}"
-        row = {name: value for name, value in cells.items() if value is not None}      # an empty cell says nothing
+        try:
+            told = cells if NESTED in fields else flattened(cells)
+        except ValueError as error:
+            raise ConfigError(f"{where}: {error}") from None
+        row = {name: value for name, value in told.items() if value is not None}       # an empty cell says nothing
         for name, value in row.items():
             if nested(value) and not (isinstance(value, list) and all(isinstance(part, str) for part in value)):
                 raise ConfigError(f"{where}: {name} is a text or a number, got {json.dumps(value)[:40]}")
@@ -66,8 +71,8 @@ def requests_of(
             raise ConfigError(f"{where}: name is a text, got {name!r}")
         folder = Path(table).expanduser().parent
         edit_cells = {**edit, **_edit_cells(row, folder, where)}
-        maps = [column for column in row if column.startswith("control.") and column not in fields]
-        files = {column.removeprefix("control."): folder / Path(str(row.pop(column))).expanduser() for column in maps}
+        maps = [column for column in row if column.startswith(COLUMN) and column not in fields]
+        files = {column.removeprefix(COLUMN): folder / Path(str(row.pop(column))).expanduser() for column in maps}
         away = {column for column in row if column.startswith("not.") and column not in fields}
         named = {_field(column, fields): cell for column, cell in row.items() if column not in away}
         kept = {column.removeprefix("not."): row[column] for column in away}

@@ -54,18 +54,28 @@ def stem(path: Path, below: Path) -> Path:
 
 
 def from_table(row: TableRow, root: Path) -> dict[str, Path | None]:
-    """The files of maps that a row names, taken out of it; None for an empty cell. An object of JSON in the column
-    ``control`` is as many such columns. Raises ``ValueError`` for a cell that is no path, and a map told twice."""
-    cells = {column.removeprefix(COLUMN): row.pop(column) for column in [*row] if column.startswith(COLUMN)}
-    if isinstance(row.get(NESTED), dict):
-        inner = {str(name): cell for name, cell in row.pop(NESTED).items()}
-        if both := cells.keys() & inner.keys():
-            raise ValueError(f"{COLUMN}{min(both)} is told twice, by a column and in the object {NESTED!r}: leave one")
-        cells.update(inner)
-    for name, cell in cells.items():
-        if not isinstance(cell, str | None):
-            raise ValueError(f"{COLUMN}{name} is the path of a file, got {cell!r}")
-    return {name: root / cell if cell else None for name, cell in cells.items()}
+    """The files of maps that a row names, taken out of it; None for an empty cell. Raises ``ValueError`` for a cell
+    that is no path, and a map told twice."""
+    found: dict[str, Path | None] = {}
+    cells = flattened(row)
+    row.clear()
+    row.update({name: cell for name, cell in cells.items() if not name.startswith(COLUMN)})
+    for column in [name for name in cells if name not in row]:
+        if not isinstance(cell := cells[column], str | None):
+            raise ValueError(f"{column} is the path of a file, got {cell!r}")
+        found[column.removeprefix(COLUMN)] = root / cell if cell else None
+    return found
+
+
+def flattened(row: TableRow) -> TableRow:
+    """A row in which an object of JSON in the column ``control`` is as many columns. Raises ``ValueError`` for a map
+    that is told twice."""
+    if not isinstance(told := row.get(NESTED), dict):
+        return dict(row)
+    inner = {f"{COLUMN}{name}": cell for name, cell in told.items()}
+    if both := inner.keys() & row.keys():
+        raise ValueError(f"{min(both)} is told twice, by a column and in the object {NESTED!r}: leave one")
+    return {**{name: cell for name, cell in row.items() if name != NESTED}, **inner}
 
 
 def unusable(reader: Reader, pairs: Sequence[tuple[Path, Path]], wanted: Sequence[Shape] | None) -> dict[int, str]:
