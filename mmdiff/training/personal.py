@@ -61,8 +61,8 @@ class OfBase(Prior):
 
 
 class OfData(Prior):
-    """What is in the folder ``root``, read and labelled as the run's own data; or the training samples of a run. ``n``
-    are taken, evenly spread; all by default."""
+    """What is in the folder ``root``, read and labelled as the run's own data, without files of maps; or the training
+    samples of a run. ``n`` are taken, evenly spread; all by default."""
 
     def __init__(self, root: Path, *, share: Share = 0.5, n: Number | None = None):
         self.root, self.share, self.n = Path(root).expanduser(), share, n
@@ -75,7 +75,8 @@ class OfData(Prior):
             dataset = build(of.loader, Loading).split(build(of.data, Dataset, reader=reader))[0]
             dataset = of_subject(dataset, of.get("subject"), base.fields)
         else:
-            dataset = build_dataset({**plain(config.data), "root": str(self.root)}, reader, base.fields)
+            own = {key: value for key, value in plain(config.data).items() if key != "maps"}    # they are of its files
+            dataset = build_dataset({**own, "root": str(self.root)}, reader, base.fields)
         try:
             fields = grown(base.fields, dataset.fields)
         except ValueError as error:

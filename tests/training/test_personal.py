@@ -187,6 +187,16 @@ def test_a_folder_or_a_run_may_be_the_prior(folder, tmp_path):
         started(folder, tmp_path / "c", "prior=data", f"prior.root={folder / 'anna'}", *labelled)
 
 
+def test_files_of_maps_are_those_of_the_subject_and_the_prior_learns_without(folder, tmp_path):
+    maps = recorded(tmp_path / "maps", "anna")
+    both = started(folder, tmp_path / "a", "prior=data", f"prior.root={folder / 'old'}", PATTERN,
+                   "data.labels=[word,speaker]", "subject=null", "branch=true", "adapter/controls=companion",
+                   f"data.maps.companion={maps}")
+    own, prior = both.dataset.both
+    assert [list(own.mapped(i)) for i in range(len(own))] == [["companion"]] * 4
+    assert [list(prior.mapped(i)) for i in range(len(prior))] == [[]] * len(prior)
+
+
 def test_the_loss_of_few_files_that_are_held_out_stops_it_and_keeps_the_best_step(folder, tmp_path):
     run = begin(folder, tmp_path / "run", "loader.val=0.5", "validation.every=1", "quality.every=1", "optim.lr=9.0",
                 "quality.monitor=val/loss", "quality.patience=2", "trainer.max_steps=40", "lora=null")
