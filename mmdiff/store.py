@@ -153,9 +153,9 @@ def generating(model: Learner, path: str | Path) -> DiffusionModel:
 
 
 def fill(codec: Codec, config: DictConfig, source: Path | None = None) -> dict[str, Any] | None:
-    """Read the weights of the codec that ``codec=`` names (from the model file ``source`` that has it, if told), where
-    one is named; what it measures on a training set is left. Gives the facts of that file."""
-    if config.get("codec") is None:
+    """Read the weights of the codec that ``codec=`` names, or those in the model file ``source`` that has it, where
+    there is one; what it measures on a training set is left. Gives the facts of that file."""
+    if source is None and config.get("codec") is None:
         return None
     path = source or model_file(config.codec)
     header, tensors = read_model_file(path)
@@ -164,7 +164,7 @@ def fill(codec: Codec, config: DictConfig, source: Path | None = None) -> dict[s
     try:
         load_tensors(codec, {**stored, **measured})
     except ValueError as error:
-        raise ModelFileError(f"codec={config.codec}: {error}") from None
+        raise ModelFileError(f"{path if config.get('codec') is None else f'codec={config.codec}'}: {error}") from None
     return header.get("codec") if source else chain(path, header)[0]
 
 

@@ -23,7 +23,7 @@ from ..core.types import Masked
 from ..data.dataset import Dataset, Subset, spread
 from ..data.labels import Fields, grown, is_text, suggest
 from ..data.loaders import Loading
-from ..store import check_trained, fill
+from ..store import WHITENING, check_trained, fill
 from . import personal
 from .base import Base
 
@@ -71,9 +71,7 @@ def run_data(
     if is_conditional(config) and record is None and base is None:
         check_trained(codec, config)
     own = there if record and there.exists() else None
-    carried = fill(codec, config, own)
-    if config.get("codec") is None and (whole := own or (base and base.path)) is not None:
-        carried = read_header(whole).get("codec")
+    carried = _carried(codec, config, own, base)
     personal.check(config, source)
     _check_maps(source, config)
     found = personal.of_subject(source, config.subject, known).fields
@@ -94,6 +92,24 @@ def run_data(
         personal.check_subject(train, base, loading)
     train.fields = val.fields = fields
     return RunData(codec, reader, source, loading, plain, train, val, fields, found, known, carried)
+
+
+@torch.no_grad()
+def _carried(codec: Codec, config: DictConfig, own: Path | None, base: Base | None) -> dict[str, Any] | None:
+    """The facts of the file that the codec is of, where a run was told one. Its weights are read: from the run's
+    ``own`` model file where that has them, else from what ``codec=`` names, or from the ``base``."""
+    change = own is not None and "base" in read_header(own)           # it has no codec: that is its base's
+    if config.get("codec") is not None and not change:
+        return fill(codec, config, own)
+    if base is not None:                                              # what does not fit is told by ``inherit``
+        there, here = base.model.codec.state_dict(), codec.state_dict()
+        for name in here.keys() & there.keys() - {*WHITENING}:
+            if here[name].shape == there[name].shape:
+                here[name].copy_(there[name])
+    elif own is not None:
+        fill(codec, config, own)
+    whole = own or (base and base.path)
+    return None if whole is None else read_header(whole).get("codec")
 
 
 @torch.no_grad()

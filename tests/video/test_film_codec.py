@@ -228,6 +228,23 @@ def test_a_loss_that_cannot_compare_such_samples_is_refused(experiment, loss, tm
         run(tmp_path / "x", f"experiment={experiment}/codec", f"data={data}", "data.n=8", f"reconstruction={loss}")
 
 
+def test_a_small_change_that_was_told_the_codec_of_its_base_goes_on_to_the_bits_of_the_run_that_was_not_stopped(
+    codec, films, tmp_path
+):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    (gone / "model.safetensors").write_bytes((codec / "model.safetensors").read_bytes())
+    words = [f"init={films}", f"codec={gone}", *FILMS, "lora=2"]
+    whole = run(tmp_path / "whole", *words, "trainer.max_steps=2")
+    part = run(tmp_path / "part", *words, "trainer.max_steps=2", "checkpoint.every=1")
+    (part / "model.safetensors").write_bytes((whole / "model.safetensors").read_bytes())
+    (part / "checkpoints" / "step-000000002.ckpt").unlink()
+    (gone / "model.safetensors").unlink()
+    run(part)
+    (_, one), (_, two) = (read_model_file(path / "model.safetensors") for path in (whole, part))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
 def test_a_run_goes_on_without_the_file_of_its_codec(codec, films, tmp_path):
     gone = tmp_path / "gone"
     gone.mkdir()
@@ -258,6 +275,14 @@ def test_a_run_on_cached_latents_is_the_run_that_encodes_and_another_codec_is_re
     with pytest.raises(ConfigError, match="init=.* works on latents of its own codec, and codec=.*other is another"):
         run(tmp_path / "further", *start, f"codec={other}")
     run(tmp_path / "further", *start, f"codec={codec}")
+    for name, words_of in {"whole": ["trainer.max_steps=1"], "change": ["lora=2", "trainer.max_steps=1"]}.items():
+        one, two = (run(tmp_path / f"{name}{kind}", f"init={cached}", *FILMS[4:], *words_of, *data_of)
+                    for kind, data_of in {"plain": ["data=folder", f"data.root={clips}"],
+                                          "cached": ["data=latents", f"data.root={cache}"]}.items())
+        for path in (one, two):
+            run(path, "trainer.max_steps=2")
+        one, two = (load_learner(path)[0].state_dict() for path in (one, two))
+        assert all(torch.equal(one[key], two[key]) for key in one), "what begins with a model knows its latents again"
     with pytest.raises(ConfigError, match="these latents were encoded with other settings: adapter.weights"):
         run(tmp_path / "mixed", *words[:-1], f"codec={other}", "data=latents", f"data.root={cache}")
     with pytest.raises(ConfigError, match="an Autoencoder that has learned nothing: train it"):
