@@ -193,6 +193,8 @@ def _differences(base: Base, config: DictConfig, fields: Fields, found: Fields) 
         elif new := class_names(field)[len(base.fields[name]):]:
             yield f"{name} also is {_listed(new)}"
     brought = BRINGS["few"] if config.get("few") is not None else ()
+    if "guidance" in brought and (new := config.guidance.get("scale")) != (old := base.parts.guidance.get("scale")):
+        yield f"guidance.scale is {new}, was {old}"
     for change in _changes(base, config):
         if change.key.partition(".")[0] not in brought:
             yield f"{change.key} is {change.new}, was {change.old}"

@@ -339,6 +339,13 @@ def test_a_student_that_learns_denoising_alone_is_told_that_its_jumps_do_not_lea
         assemble(config, tmp_path / "run", base=base_of(config, record, resumed=False))
 
 
+def test_the_first_line_says_where_a_student_is_guided_otherwise_than_its_teacher(base, tmp_path, capsys):
+    for scale, told in ((2, False), (1, True)):
+        run = tmp_path / str(scale)
+        train(composed("train", [*words_of(base, "consistent", run, "trainer.max_steps=1"), f"guidance.scale={scale}"]))
+        assert ("guidance.scale is 1, was 2.0" in capsys.readouterr().out) == told
+
+
 def test_what_cannot_be_learned_so_is_refused_by_name(base, tmp_path):
     with pytest.raises(ConfigError, match=r"few= learns from a teacher: name it by init=, or take few=scratch"):
         train(composed("train", [*TINY, "few=paths", f"run={tmp_path / 'a'}"]))
