@@ -45,6 +45,9 @@ class Few(Objective):
     distils: bool = True
     """Whether it learns from the model of ``init=``."""
 
+    of_data: bool = True
+    """Whether it learns of what the data tell alone."""
+
     notice: str
     """What it learns, in words."""
 
@@ -60,9 +63,10 @@ class Few(Objective):
 
 
 def began(
-    model: Learner, base: Base | None, config: DictConfig, train: Dataset, held_out: Dataset
+    model: Learner, base: Base | None, config: DictConfig, train: Dataset, held_out: Dataset, *, found: Fields
 ) -> tuple[Dataset, Dataset]:
-    """Have ``model`` learn what ``few=`` says, if anything; gives what it is trained on and validated with.
+    """Have ``model`` learn what ``few=`` says, if anything; gives what it is trained on and validated with. ``found``
+    are the fields that the data tell.
 
     Raises ``ConfigError`` for a model that has nothing to learn it from.
     """
@@ -73,7 +77,8 @@ def began(
             raise ConfigError("diffusion.jumps are learned by few=: name one, or leave diffusion.jumps out")
         if jumps:
             warnings.warn(f"init={config.init} is a student, which few= taught to jump: without it only denoising is "
-                          "learned, and jumps are not of these data; few=consistent learns both", stacklevel=2)
+                          "learned, and jumps are not of these data; few=consistent learns both where the data tell "
+                          "nothing new, and what is new its teacher learns first, before few=", stacklevel=2)
         if isinstance(model, DiffusionModel) and not jumps:
             _needs_none(model)
         return train, held_out
@@ -89,11 +94,12 @@ def began(
     if low != 1:
         raise ConfigError("a student is asked without guidance too (held-out loss, marks, guidance=none and cfg): "
                           f"diffusion.jumps begin at 1, such as [1,3], got {[*config.diffusion.jumps]}")
-    for key in ("subject", "prior"):
-        if config.get(key) is not None:
-            raise ConfigError(f"few= learns jumps, and {key}= something new: one after the other")
     if few.distils:
         _teaches(model, base, train.fields, config)
+        if few.of_data and (untold := [name for name in train.fields if name not in found]):
+            warnings.warn(f"init={config.init} can be told {', '.join(untold)}, and these data do not tell it: jumps "
+                          "are learned where it is not told alone. few=paths tells all that the teacher knows, or name "
+                          "data that tell it", stacklevel=2)
     elif high > 1 and model.conditioner.dropped == 0:
         raise ConfigError(f"{_CONTRAST} (adapter.conditioner.drop=0): {_ALONE}")
     model.objective = few
@@ -187,6 +193,8 @@ class Paths(Few):
     are between any two nodes, for other numbers, and the share ``still`` goes nowhere, so that the student stays a
     denoiser, for other samplers.
     """
+
+    of_data = False
 
     def __init__(self, *, n: Number = 4096, calls: Number = 8, free: Chance = 0.1, still: Chance = 0.1):
         if free + still > 1:

@@ -114,10 +114,13 @@ def with_prior(subject_data: Dataset, plain: Dataset, base: Base | None, config:
 
 
 def check(config: DictConfig, dataset: Dataset) -> None:
-    """Refuse ``subject=`` and ``prior=`` without ``init=``, and warn of a subject that nobody is known to agree to."""
+    """Refuse ``subject=`` and ``prior=`` without ``init=`` and beside ``few=``, and warn of a subject that nobody is
+    known to agree to."""
     for key in ("subject", "prior"):
         if config.get(key) is not None and config.init is None:
             raise ConfigError(f"{key}= is of a model that learns something new: name that by init=")
+        if config.get(key) is not None and config.get("few") is not None:
+            raise ConfigError(f"few= learns jumps, and {key}= something new: one after the other")
     if config.subject is not None and dataset.consent is None:
         warnings.warn(f"subject={config.subject} without data.consent=: the model file is to say what those who are "
                       "heard or seen have agreed to, such as data.consent='Anna, 2 November 2026'", stacklevel=2)

@@ -93,7 +93,7 @@ def assemble(
     stored = model_config(config, data.codec, data.train)
     learned = personal.with_prior(data.train, data.plain, base, config, data.codec, data.reader)
     learned.fields = data.fields
-    drawn, checked = began(model, base, config, learned, data.val)
+    drawn, checked = began(model, base, config, learned, data.val, found=data.found)
     module = _module(config, drawn, model, data.loading, trainer)
     every = config.validation.every if len(checked) and data.loading.val_samples else 0
     validation = Validation(every, checked, data.loading)

@@ -3,6 +3,7 @@
 import csv
 import os
 import time
+import warnings
 
 import pytest
 import torch
@@ -337,6 +338,24 @@ def test_a_student_that_learns_denoising_alone_is_told_that_its_jumps_do_not_lea
     config, record, _ = opened(tmp_path / "run", composed("train", [*words, "data=notes", "data.n=20"]), None)
     with pytest.warns(UserWarning, match="is a student, which few= taught to jump: without it only denoising"):
         assemble(config, tmp_path / "run", base=base_of(config, record, resumed=False))
+
+
+def test_jumps_that_are_learned_of_data_are_not_of_what_these_do_not_tell_and_a_warning_says_so(base, tmp_path):
+    words = ["data=folder", f"data.root={tmp_path / 'clips'}", "data.labels=[]"]
+    mmdiff.load(base, device="cpu").save([mmdiff.Request(seed=seed) for seed in range(4)], tmp_path / "clips")
+    with pytest.warns(UserWarning, match="can be told instrument, pitch, and these data do not tell it: jumps"):
+        started(base, "consistent", tmp_path / "run", *words)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        started(base, "paths", tmp_path / "paths", *words)
+
+
+def test_a_student_of_something_new_is_refused_before_the_base_makes_a_sample(base, tmp_path, monkeypatch):
+    mmdiff.load(base, device="cpu").save([mmdiff.Request(seed=seed) for seed in range(4)], tmp_path / "clips")
+    monkeypatch.setattr("mmdiff.training.personal.generated", lambda *_: pytest.fail("samples are made"))
+    for kind in ("paths", "consistent"):
+        refused(base, kind, tmp_path, "experiment=personal", f"data.root={tmp_path / 'clips'}", "subject=anna",
+                match="one after the other")
 
 
 def test_the_first_line_says_where_a_student_is_guided_otherwise_than_its_teacher(base, tmp_path, capsys):
