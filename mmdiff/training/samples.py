@@ -2,6 +2,7 @@
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from ..cache.originals import uncached
 from ..config.adapter import build_codec, build_dataset, is_conditional, parts, resolve_codec
 from ..config.build import TARGET, ConfigError, build, target_class
 from ..config.files import MODEL_FILE
-from ..config.header import read_header
+from ..config.header import ModelFileError, model_file, read_header
 from ..config.record import Record, merged_fields
 from ..core.guidance import Guidance
 from ..core.types import Masked
@@ -98,6 +99,9 @@ def run_data(
 def _carried(codec: Codec, config: DictConfig, own: Path | None, base: Base | None) -> dict[str, Any] | None:
     """The facts of the file that the codec is of, where a run was told one. Its weights are read: from the run's
     ``own`` model file where that has them, else from what ``codec=`` names, or from the ``base``."""
+    if own is None and base is None and config.init is not None:      # its model file is gone, and made again
+        with suppress(ModelFileError):
+            own = model_file(config.init)
     change = own is not None and "base" in read_header(own)           # it has no codec: that is its base's
     if config.get("codec") is not None and not change:
         return fill(codec, config, own)

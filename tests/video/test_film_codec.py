@@ -279,8 +279,11 @@ def test_a_run_on_cached_latents_is_the_run_that_encodes_and_another_codec_is_re
         one, two = (run(tmp_path / f"{name}{kind}", f"init={cached}", *FILMS[4:], *words_of, *data_of)
                     for kind, data_of in {"plain": ["data=folder", f"data.root={clips}"],
                                           "cached": ["data=latents", f"data.root={cache}"]}.items())
+        (two / "model.safetensors").unlink()
         for path in (one, two):
             run(path, "trainer.max_steps=2")
+        named, again = (read_header(path / "model.safetensors")["codec"] for path in (one, two))
+        assert named == again
         one, two = (load_learner(path)[0].state_dict() for path in (one, two))
         assert all(torch.equal(one[key], two[key]) for key in one), "what begins with a model knows its latents again"
     with pytest.raises(ConfigError, match="these latents were encoded with other settings: adapter.weights"):
