@@ -18,7 +18,7 @@ from ..change import tensors_of
 from ..config.adapter import is_conditional, learner_class, parts
 from ..config.build import TARGET, ConfigError, target_class
 from ..config.files import literal
-from ..config.header import chain, model_file, read_header
+from ..config.header import ModelFileError, chain, model_file, read_header
 from ..config.inherit import BRINGS, parts_of
 from ..config.record import Record, Setting
 from ..data.labels import Fields, class_names, is_scalar
@@ -75,7 +75,11 @@ def base_of(config: DictConfig, record: Record | None, *, resumed: bool, folder:
     if resumed and plain and record is not None and record.config.init == config.init:
         return None
     moved = record is not None and Path(config.init).name == ADOPTED              # with the run
-    path = run / ADOPTED if moved else model_file(config.init)
+    try:
+        path = run / ADOPTED if moved else model_file(config.init)
+    except ModelFileError as error:
+        remedy = "" if record is None else f", where {record.run} began: init= names its place where it has moved"
+        raise ModelFileError(f"{error}{remedy}") from None
     public = parts_of(read_header(path), path).get("adapter", {}).get("model") is not None
     weights = str(config.adapter.model) if public and pretrained(config) else None              # they may have moved
     base = Base(path, *load_learner(path, base=config.get("base"), encoder=weights))
