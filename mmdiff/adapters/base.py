@@ -156,6 +156,13 @@ class Codec(nn.Module, ABC):
         """Whether its features are latents that something has learned, and not pixels, spectra or coordinates."""
         return self.modality is not self or bool(self.public_parts)
 
+    def check_map(self, name: str, control: type[Control]) -> None:
+        """Raise ``ValueError`` for a map that makes no sense of latents that were learned."""
+        if self.learned and not control.of_latents:
+            raise ValueError(f"the map {name} is made of samples as they are, and {type(self).__name__} has latents "
+                             "that were learned: let adapter/controls=companion follow files of such maps, "
+                             "data.maps.companion=FOLDER, which are encoded as the samples are")
+
     @property
     def facts(self) -> Mapping[str, Any]:
         """What controls may want to know of its features, by the names of their arguments: ``spectrum`` has the
@@ -298,7 +305,4 @@ class Adapter(NamedTuple):
             raise ValueError(f"{network} tells positions apart, and the order of what {codec} has says nothing: name a "
                              "learned codec by codec=RUN, or choose a network of sets, such as that of adapter=points")
         for name, control in self.controls.items():
-            if self.codec.learned and not control.of_latents:
-                raise ValueError(f"the map {name} is made of samples as they are, and {codec} has latents that were "
-                                 "learned: let adapter/controls=companion follow files of such maps, "
-                                 "data.maps.companion=FOLDER, which are encoded as the samples are")
+            self.codec.check_map(name, type(control))

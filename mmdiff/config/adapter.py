@@ -89,10 +89,14 @@ def _controls(node: Any, codec: Codec, fields: Fields) -> dict[str, Control]:
         raise ConfigError("adapter.controls has a part for each map: adapter.controls.NAME._target_=CLASS")
     if twice := [name for name in node if name in fields]:
         raise ConfigError(f"adapter.controls.{twice[0]}: the data tell a field of that name; give the map another one")
-    return {str(name): _control(control, codec) for name, control in node.items() if control is not None}
+    return {str(name): _control(str(name), control, codec) for name, control in node.items() if control is not None}
 
 
-def _control(node: Any, codec: Codec) -> Control:
+def _control(name: str, node: Any, codec: Codec) -> Control:
+    try:                                                              # before it is built of what it has no sense of
+        codec.check_map(name, target_class(str(node[TARGET]), Control))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     known = parameters(node[TARGET], Control)
     facts = {name: value for name, value in codec.facts.items() if name in known}
     return build(node, Control, channels=codec.channels, **facts)

@@ -233,6 +233,9 @@ def test_a_codec_of_sound_is_trained_and_carried_by_a_model_of_its_latents(
     assert made.shape == (1, 1600) and pipeline.model.codec.channels == channels
     with pytest.raises(ConfigError, match="adapter.codec.mel: codec=.* has its own settings"):
         composed("train", [f"run={notes}x", *words, f"codec={codec}", "adapter.codec.mel=speech_8k_48"])
+    if experiment == "audio/codec":                                   # whose 4 channels are no bands
+        with pytest.raises(ConfigError, match="low_bands is made of samples as they are, and Autoencoder has latents"):
+            train(composed("train", [f"run={notes}x", *words, f"codec={codec}", "adapter/controls=low_bands"]))
     monkeypatch.setattr(AdapterContract, "lossy", 10.0)               # it has learned for three steps
     assert_cached_as_encoded(pipeline.model.codec, [*words, f"codec={codec}"], tmp_path / "latents")
     trial = Trial("audio", [*words, f"codec={codec}"], tmp_path)
