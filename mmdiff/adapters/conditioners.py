@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ..core.types import Condition
 from ..data.labels import TEXT, Column, Fields, Label, is_scalar, is_text, part_name
+from ..nn.aligned import AlignedLinear
 from ..nn.tensors import load_tensors
 from .base import Conditioner
 from .texts import Bytes, TextEncoder
@@ -54,7 +55,7 @@ class Labels(Conditioner):
         words = self.text is not None and self.text.reads_words
         self.embeddings = nn.ModuleDict({
             part_name(name): TextField(width, dim, words=words) if is_text(field)
-            else nn.Linear(2 * frequencies + 1, dim) if is_scalar(field) else nn.Embedding(len(field) + 1, dim)
+            else AlignedLinear(2 * frequencies + 1, dim) if is_scalar(field) else nn.Embedding(len(field) + 1, dim)
             for name, field in self.fields.items()
         })
         self.untold = nn.ParameterDict({
@@ -172,7 +173,7 @@ class TextField(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.word_norm = nn.LayerNorm(width) if words else None
-        self.gate = nn.Linear(width, 1) if words else None
+        self.gate = AlignedLinear(width, 1) if words else None
         self.token, self.vector = nn.Linear(width, dim), nn.Linear(width, dim)
         self.untold = nn.Parameter(torch.randn(2, dim))
 

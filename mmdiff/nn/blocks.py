@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from .aligned import AlignedLinear
 from .attention import attention
 from .embeddings import turn
 from .inputs import Inputs
@@ -99,7 +100,7 @@ class Through(nn.Module):
 
     def __init__(self, emb_dim: int):
         super().__init__()
-        self.gain = zero(nn.Linear(emb_dim, 1))
+        self.gain = zero(AlignedLinear(emb_dim, 1))
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         return self.gain(embedding).reshape(-1, *(1,) * (x.ndim - 1)) * x

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from .aligned import AlignedLinear
 from .attention import check_backend
 from .blocks import Attention, hide, modulate, zero
 from .embeddings import Embedding, LevelFeatures
@@ -43,8 +44,8 @@ class MessageBlock(nn.Module):
         hidden, self.parts = int(dim * mlp_ratio), [*(6 * [dim]), 1]
         self.register_buffer("nodes", torch.arange(nodes, dtype=torch.float32), persistent=False)
         self.ends, self.distance = nn.Linear(dim, 2 * pair), nn.Linear(nodes + 1, pair, bias=False)
-        self.message, self.gate = nn.Linear(pair, pair), nn.Linear(pair, 1)
-        self.move, self.gather = zero(nn.Linear(pair, 1, bias=False)), nn.Linear(pair, dim)
+        self.message, self.gate = nn.Linear(pair, pair), AlignedLinear(pair, 1)
+        self.move, self.gather = zero(AlignedLinear(pair, 1, bias=False)), nn.Linear(pair, dim)
         self.cross = Attention(dim, heads, context_dim=context_dim, backend=backend) if context_dim else None
         self.cross_norm = nn.LayerNorm(dim) if context_dim else None
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, dim))

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor, nn
 
+from .aligned import AlignedLinear
 from .attention import check_backend
 from .blocks import Attention, hide, modulate, zero
 from .embeddings import Embedding
@@ -78,7 +79,7 @@ class Head(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv3d(features + 2 * channels + 1, features, (1, 3, 3), padding=(0, 1, 1))
         self.conv2 = zero(nn.Conv3d(features, channels, (1, 3, 3), padding=(0, 1, 1)))
-        self.film, self.keep = nn.Linear(dim, 2 * features), zero(nn.Linear(dim, 1))
+        self.film, self.keep = nn.Linear(dim, 2 * features), zero(AlignedLinear(dim, 1))
 
     def forward(self, features: Tensor, x: Tensor, level: Tensor, embedding: Tensor, mask: Tensor | None) -> Tensor:
         last, levels = last_cleaner(x, level), level[:, None, :, None, None].expand_as(x[:, :1])
