@@ -77,6 +77,7 @@ NEEDS = {                                                             # what an 
     **{f"reconstruction/{of}={name}": ["experiment=video/codec", "data=shapes",
                                        f"reconstruction.{of}.{name}.embedder=judge.safetensors"]
        for of, name in (("latent", "aligned"), ("losses", "perceptual"))},
+    "reconstruction/losses=assignment": ["experiment=points/codec", "data=solids"],
     "adversary=patch": ["experiment=video/codec", "data=shapes"],
     "reconstruction=shapes": [*CODEC, "adapter=points_codec", "data=solids"],
     **{f"adapter=audio_vocoder{size}": [*CODEC, "data=notes", "reconstruction=spectra"]
