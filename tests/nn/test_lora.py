@@ -52,7 +52,7 @@ class Case:
 
     def __init__(self, make, size, tokens, channels=C):
         torch.manual_seed(0)
-        self.network = noisy(make()).eval().requires_grad_(False)     # as loaded models: torch multiplies otherwise by it
+        self.network = noisy(make()).eval().requires_grad_(False)     # as loaded: torch picks its product by that
         cond = Condition(torch.randn(2, D), torch.randn(2, 4, D) if tokens else None)
         self.inputs = torch.randn(2, channels, *size), torch.rand(2), cond
 
