@@ -56,8 +56,8 @@ def test_parameters_are_those_by_hand(found):
 def test_operations_are_those_by_hand(found):
     """A product counts twice its size, once forward and once for each of its factors that learns or hands on."""
     of_frames = N * (2 * (4 * D * D + 8 * D * D) + D * C)
-    of_samples = D * D + E * D + 2 * 6 * D * D + 2 * D * D + D
-    first = N * C * D + 64 * D + 17 * E                               # hand nothing on
+    of_samples = D * D + E * D + 2 * 6 * D * D + 2 * D * D + 2 * D    # the last of one row, which is filled up to two
+    first = N * C * D + 64 * D + 32 * E                               # hand nothing on; of 17 columns, filled up to 32
     attention = 2 * N * N * D                                         # q k, and what it weighs; 2 forward, 5 backward
     assert found.flop == 2 * (3 * (of_frames + of_samples) + 2 * first + (2 + 5) * attention)
 
